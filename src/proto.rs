@@ -1,0 +1,9 @@
+//! The pure core: FTP control connections in, verdicts and expectations out.
+//!
+//! Nothing below this module opens a socket or a file, reads a clock, starts a thread or keeps a
+//! global. A capture replayed through it takes exactly the decisions that the daemon takes.
+//! Imports run one way: `net` → `packet`, `stream`, `ftp` → `session`, `expect`, `nat` → `flow` →
+//! `alg`.
+
+pub mod expect;
+pub mod net;

@@ -1,0 +1,131 @@
+//! What identifies a TCP connection in one direction, and what conntrack knows of both.
+
+use std::{fmt, net::SocketAddr};
+
+use super::{Direction, PerDirection};
+
+/// The addresses and ports that identify a TCP connection in one direction
+/// (`nf_conntrack_tuple`; the protocol is always TCP here).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tuple {
+    /// Where packets of this direction come from.
+    pub source: SocketAddr,
+    /// Where packets of this direction go.
+    pub destination: SocketAddr,
+}
+
+impl Tuple {
+    /// The same connection seen from the other end, without any NAT between.
+    #[must_use]
+    pub const fn inverted(self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+        }
+    }
+}
+
+impl fmt::Display for Tuple {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.source, self.destination)
+    }
+}
+
+/// Both tuples of a conntrack entry. Without NAT the reply tuple is the original one inverted;
+/// what differs from that is the NAT.
+///
+/// Each tuple is how packets of that direction look *before* NAT, as they arrive at the gateway:
+/// `of(d).source` is the sender's own address, `of(d).destination` is the peer as the sender
+/// knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConntrackTuples(PerDirection<Tuple>);
+
+impl ConntrackTuples {
+    /// An entry with these tuples.
+    #[must_use]
+    pub const fn new(original: Tuple, reply: Tuple) -> Self {
+        Self(PerDirection { original, reply })
+    }
+
+    /// An entry without NAT.
+    #[must_use]
+    pub const fn untranslated(original: Tuple) -> Self {
+        Self::new(original, original.inverted())
+    }
+
+    /// The tuple of one direction, before NAT.
+    #[must_use]
+    pub fn of(&self, direction: Direction) -> Tuple {
+        self.0[direction]
+    }
+
+    /// The real address of the end that sends in `direction`.
+    #[must_use]
+    pub fn sender(&self, direction: Direction) -> SocketAddr {
+        self.of(direction).source
+    }
+
+    /// The end that sends in `direction`, as its peer knows it: after NAT.
+    #[must_use]
+    pub fn sender_seen_by_peer(&self, direction: Direction) -> SocketAddr {
+        self.of(!direction).destination
+    }
+
+    /// Which direction a packet with this tuple belongs to, if it is of this connection.
+    #[must_use]
+    pub fn direction_of(&self, tuple: Tuple) -> Option<Direction> {
+        [Direction::Original, Direction::Reply]
+            .into_iter()
+            .find(|&direction| self.of(direction) == tuple)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(source: &str, destination: &str) -> Tuple {
+        Tuple {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+        }
+    }
+
+    /// A client 10.0.0.2 behind 203.0.113.1 talks to 198.51.100.7.
+    fn behind_snat() -> ConntrackTuples {
+        ConntrackTuples::new(
+            tuple("10.0.0.2:4000", "198.51.100.7:21"),
+            tuple("198.51.100.7:21", "203.0.113.1:4000"),
+        )
+    }
+
+    #[test]
+    fn a_translated_client_is_seen_under_its_outside_address() {
+        let tuples = behind_snat();
+        assert_eq!(
+            tuples.sender(Direction::Original),
+            "10.0.0.2:4000".parse().unwrap()
+        );
+        assert_eq!(
+            tuples.sender_seen_by_peer(Direction::Original),
+            "203.0.113.1:4000".parse().unwrap()
+        );
+        assert_eq!(
+            tuples.sender(Direction::Reply),
+            tuples.sender_seen_by_peer(Direction::Reply)
+        );
+    }
+
+    #[test]
+    fn a_packet_belongs_to_the_direction_whose_tuple_it_has() {
+        let tuples = behind_snat();
+        assert_eq!(
+            tuples.direction_of(tuple("198.51.100.7:21", "203.0.113.1:4000")),
+            Some(Direction::Reply)
+        );
+        assert_eq!(
+            tuples.direction_of(tuple("198.51.100.7:21", "10.0.0.2:4000")),
+            None
+        );
+    }
+}
