@@ -6,4 +6,5 @@
 //! `alg`.
 
 pub mod expect;
+pub mod ftp;
 pub mod net;

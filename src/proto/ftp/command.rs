@@ -1,0 +1,161 @@
+//! What a client's line says.
+
+use super::{
+    announcement::{Announcement, AnnouncementKind, Role},
+    cursor::Cursor,
+    endpoint,
+    malformed::{Fault, Malformed},
+    telnet,
+};
+
+/// A client's line, as far as a session has to know it. No argument is kept: what stands behind
+/// USER and PASS is nobody's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// PORT, EPRT or LPRT: the client listens, if the line can be read.
+    Announce(AnnouncementKind, Result<Announcement, Malformed>),
+    /// The server is asked to listen (RFC 959).
+    Pasv,
+    /// The server is asked to listen, by RFC 1639.
+    Lpsv,
+    /// The server is asked to listen, by RFC 2428.
+    Epsv(EpsvArgument),
+    /// The control connection is to be protected; it is opaque once the server agrees (RFC 2228).
+    Auth,
+    /// The control connection returns to clear text (RFC 2228).
+    Ccc,
+    /// A login begins.
+    User,
+    /// The session begins anew.
+    Rein,
+    /// The session ends.
+    Quit,
+    /// The transfer is given up.
+    Abor,
+    /// A virtual host is chosen, and the session begins anew (RFC 7151).
+    Host,
+    /// A command that uses the data connection: RETR, STOR, STOU, APPE, LIST, NLST or MLSD.
+    Transfer,
+    /// Nothing.
+    Noop,
+    /// Any other line, including an empty one and one that is not FTP.
+    Other,
+}
+
+/// What stands behind EPSV (RFC 2428 §3, §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EpsvArgument {
+    /// Nothing: any family.
+    Any,
+    /// The number of an address family: 1 is IPv4, 2 is IPv6.
+    Family(u8),
+    /// `ALL`: the client will announce nothing and send neither PASV nor LPSV from here on.
+    All,
+    /// Anything else; the server will refuse it.
+    Unknown,
+}
+
+impl Command {
+    /// Parses a line without its end. It accepts verbs in any case, with Telnet sequences or
+    /// spaces before them.
+    ///
+    /// ```text
+    /// PORT 10,0,0,1,19,137
+    /// epsv all
+    /// ```
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Self {
+        let text = telnet::skip_sequences(line).trim_ascii_start();
+        let length = text.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        let (verb, rest) = text.split_at_checked(length).unwrap_or_default();
+        if let Some(kind) = announcing_verb(verb) {
+            let parsed = parse_announcing_command(kind, line).map_err(Malformed::from);
+            return Self::Announce(kind, parsed);
+        }
+        match rest.first() {
+            None | Some(b' ') => Self::of_verb(verb, rest.trim_ascii()),
+            Some(_) => Self::Other,
+        }
+    }
+
+    fn of_verb(verb: &[u8], argument: &[u8]) -> Self {
+        if verb.eq_ignore_ascii_case(b"EPSV") {
+            return Self::Epsv(EpsvArgument::parse(argument));
+        }
+        VERBS
+            .iter()
+            .find(|(name, _)| verb.eq_ignore_ascii_case(name))
+            .map_or(Self::Other, |(_, command)| *command)
+    }
+}
+
+/// The verbs that matter to a session and whose argument does not.
+const VERBS: [(&[u8], Command); 17] = [
+    (b"RETR", Command::Transfer),
+    (b"STOR", Command::Transfer),
+    (b"PASV", Command::Pasv),
+    (b"LIST", Command::Transfer),
+    (b"NLST", Command::Transfer),
+    (b"MLSD", Command::Transfer),
+    (b"APPE", Command::Transfer),
+    (b"STOU", Command::Transfer),
+    (b"NOOP", Command::Noop),
+    (b"USER", Command::User),
+    (b"QUIT", Command::Quit),
+    (b"ABOR", Command::Abor),
+    (b"AUTH", Command::Auth),
+    (b"CCC", Command::Ccc),
+    (b"REIN", Command::Rein),
+    (b"HOST", Command::Host),
+    (b"LPSV", Command::Lpsv),
+];
+
+impl EpsvArgument {
+    fn parse(argument: &[u8]) -> Self {
+        if argument.is_empty() {
+            return Self::Any;
+        }
+        if argument.eq_ignore_ascii_case(b"ALL") {
+            return Self::All;
+        }
+        let mut cursor = Cursor::at(argument, 0);
+        match (cursor.octet(), cursor.peek()) {
+            (Ok(family), None) => Self::Family(family),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Parses a line of `kind`, whole or as far as it has come.
+///
+/// Spaces around the argument are accepted: servers skip them or answer 501, but none reads
+/// another endpoint. A space inside it is not: `sscanf` skips it, others stop there.
+pub(super) fn parse_announcing_command(
+    kind: AnnouncementKind,
+    line: &[u8],
+) -> Result<Announcement, Fault> {
+    telnet::refuse_controls(line)?;
+    let mut cursor = Cursor::at(line, 0);
+    cursor.skip_spaces();
+    cursor.expect_word(kind.as_str())?;
+    cursor.expect(b' ', Malformed::MissingSpace)?;
+    cursor.skip_spaces();
+    let start = cursor.position();
+    let endpoint = match kind {
+        AnnouncementKind::Port => endpoint::parse_host_port(&mut cursor)?,
+        AnnouncementKind::Lprt => endpoint::parse_long_host_port(&mut cursor)?,
+        AnnouncementKind::Eprt => endpoint::parse_fields(&mut cursor)?,
+        AnnouncementKind::Pasv | AnnouncementKind::Epsv | AnnouncementKind::Lpsv => {
+            return Err(Fault::Wrong(Malformed::NotAnnouncing));
+        }
+    };
+    let announcement = Announcement::read(kind, endpoint, start, &cursor);
+    cursor.skip_spaces();
+    cursor.expect_end(Malformed::TrailingGarbage)?;
+    Ok(announcement)
+}
+
+fn announcing_verb(verb: &[u8]) -> Option<AnnouncementKind> {
+    let mut kinds = Role::Client.kinds().iter().copied();
+    kinds.find(|kind| verb.eq_ignore_ascii_case(kind.as_str().as_bytes()))
+}

@@ -1,0 +1,167 @@
+//! Reading a line from left to right, with every number bounded while it is read.
+
+use super::malformed::{Fault, Malformed};
+
+/// A position in a line. Every failure says whether it is the line's end that was in the way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor<'a> {
+    line: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// A cursor before the byte at `position`.
+    pub(super) const fn at(line: &'a [u8], position: usize) -> Self {
+        Self { line, position }
+    }
+
+    /// How many bytes of the line have been read.
+    pub(super) const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// The next byte, unread.
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.line.get(self.position).copied()
+    }
+
+    /// Reads the next byte.
+    pub(super) fn next(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.position = self.position.saturating_add(1);
+        Some(byte)
+    }
+
+    /// Reads `byte`, or stops for `reason`.
+    pub(super) fn expect(&mut self, byte: u8, reason: Malformed) -> Result<(), Fault> {
+        match self.peek() {
+            Some(next) if next == byte => {
+                self.next();
+                Ok(())
+            }
+            Some(_) => Err(Fault::Wrong(reason)),
+            None => Err(Fault::Short(reason)),
+        }
+    }
+
+    /// Reads `word` in any case.
+    pub(super) fn expect_word(&mut self, word: &str) -> Result<(), Fault> {
+        for letter in word.bytes() {
+            match self.next() {
+                Some(next) if next.eq_ignore_ascii_case(&letter) => {}
+                Some(_) => return Err(Fault::Wrong(Malformed::NotAnnouncing)),
+                None => return Err(Fault::Short(Malformed::NotAnnouncing)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops unless the whole line has been read.
+    pub(super) fn expect_end(&self, reason: Malformed) -> Result<(), Fault> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(Fault::Wrong(reason)),
+        }
+    }
+
+    /// Reads any number of spaces.
+    pub(super) fn skip_spaces(&mut self) {
+        while self.peek() == Some(b' ') {
+            self.next();
+        }
+    }
+
+    /// Reads a decimal number up to 255.
+    pub(super) fn octet(&mut self) -> Result<u8, Fault> {
+        let number = self.number(u16::from(u8::MAX), Malformed::OctetOutOfRange)?;
+        u8::try_from(number).map_err(|_| Fault::Wrong(Malformed::OctetOutOfRange))
+    }
+
+    /// Reads a decimal number up to `limit`, without leading zeros. It never holds a value above
+    /// the limit, so it cannot wrap.
+    pub(super) fn number(&mut self, limit: u16, above: Malformed) -> Result<u16, Fault> {
+        let mut number = None;
+        while let Some(digit) = self.peek().filter(u8::is_ascii_digit) {
+            if number == Some(0) {
+                return Err(Fault::Wrong(Malformed::NonCanonicalNumber));
+            }
+            let value = number
+                .unwrap_or(0_u16)
+                .checked_mul(10)
+                .and_then(|tens| tens.checked_add(u16::from(digit.wrapping_sub(b'0'))))
+                .filter(|&value| value <= limit)
+                .ok_or(Fault::Wrong(above))?;
+            number = Some(value);
+            self.next();
+        }
+        number.ok_or(match self.peek() {
+            None => Fault::Short(Malformed::EmptyNumber),
+            Some(_) => Fault::Wrong(Malformed::EmptyNumber),
+        })
+    }
+
+    /// Reads the bytes before `delimiter`, and the delimiter. Each byte has to pass `is_allowed`.
+    pub(super) fn field(
+        &mut self,
+        delimiter: u8,
+        is_allowed: impl Fn(u8) -> bool,
+        reason: Malformed,
+    ) -> Result<&'a [u8], Fault> {
+        let start = self.position;
+        while let Some(byte) = self.peek().filter(|&byte| byte != delimiter) {
+            if !is_allowed(byte) {
+                return Err(Fault::Wrong(reason));
+            }
+            self.next();
+        }
+        let field = self.line.get(start..self.position).unwrap_or_default();
+        self.expect(delimiter, Malformed::MissingDelimiter)?;
+        Ok(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn octet(text: &str) -> Result<u8, Fault> {
+        Cursor::at(text.as_bytes(), 0).octet()
+    }
+
+    #[test]
+    fn a_number_is_bounded_while_it_is_read() {
+        assert_eq!(octet("0"), Ok(0));
+        assert_eq!(octet("255"), Ok(255));
+        for above in [
+            "256",
+            "999",
+            "65536",
+            "4294967296",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(octet(above), Err(Fault::Wrong(Malformed::OctetOutOfRange)));
+        }
+        let mut cursor = Cursor::at(b"65536", 0);
+        assert_eq!(
+            cursor.number(u16::MAX, Malformed::PortOutOfRange),
+            Err(Fault::Wrong(Malformed::PortOutOfRange))
+        );
+    }
+
+    #[test]
+    fn a_leading_zero_is_neither_octal_nor_decimal() {
+        for text in ["00", "01", "010", "0000"] {
+            assert_eq!(
+                octet(text),
+                Err(Fault::Wrong(Malformed::NonCanonicalNumber))
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_number_is_short_only_at_the_end_of_the_line() {
+        assert_eq!(octet(""), Err(Fault::Short(Malformed::EmptyNumber)));
+        assert_eq!(octet(","), Err(Fault::Wrong(Malformed::EmptyNumber)));
+        assert_eq!(octet("-1"), Err(Fault::Wrong(Malformed::EmptyNumber)));
+    }
+}

@@ -1,0 +1,182 @@
+//! What a server's line says.
+
+use super::{
+    announcement::{Announcement, AnnouncementKind},
+    cursor::Cursor,
+    endpoint::{self, Endpoint},
+    malformed::{Fault, Malformed},
+    telnet,
+};
+
+/// How many bytes stand before the text of a reply: the code and a space.
+pub(super) const TEXT_START: usize = 4;
+
+/// A server's line that begins with a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReplyLine {
+    /// The three digits, as a number.
+    pub code: u16,
+    /// Whether the line ends a reply (`227 text`, `227`) or is followed by more (`227-text`).
+    pub last: bool,
+}
+
+impl ReplyLine {
+    /// Parses a line without its end, with or without Telnet sequences before it; `None` for a
+    /// line without a code, as they stand inside a multi-line reply (RFC 959 §4.2).
+    ///
+    /// ```text
+    /// 227 Entering Passive Mode (10,0,0,1,19,137).
+    /// 211-Features:
+    /// ```
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let [hundreds @ b'1'..=b'6', tens, ones, rest @ ..] = telnet::skip_sequences(line) else {
+            return None;
+        };
+        let mut code = 0_u16;
+        for digit in [hundreds, tens, ones] {
+            let value = digit.checked_sub(b'0').filter(|value| *value < 10)?;
+            code = code.checked_mul(10)?.checked_add(u16::from(value))?;
+        }
+        let last = match rest.first() {
+            None | Some(b' ') => true,
+            Some(b'-') => false,
+            Some(_) => return None,
+        };
+        Some(Self { code, last })
+    }
+}
+
+/// Parses the last line of a reply with the code 227, 228 or 229.
+///
+/// # Errors
+///
+/// [`Malformed`] where the line holds no endpoint or can be read in two ways, and for any other
+/// code.
+pub fn parse_announcing_reply(code: u16, line: &[u8]) -> Result<Announcement, Malformed> {
+    let kind = AnnouncementKind::from_code(code).ok_or(Malformed::NotAnnouncing)?;
+    Ok(parse_reply_of_kind(kind, line)?)
+}
+
+/// Parses a reply of `kind`, whole or as far as it has come.
+pub(super) fn parse_reply_of_kind(
+    kind: AnnouncementKind,
+    line: &[u8],
+) -> Result<Announcement, Fault> {
+    telnet::refuse_controls(line)?;
+    expect_code(kind, line)?;
+    let start = match kind {
+        AnnouncementKind::Pasv => find_numbers(line, 6)?,
+        AnnouncementKind::Lpsv => find_numbers(line, 9)?,
+        AnnouncementKind::Epsv => find_fields(line)?,
+        AnnouncementKind::Port | AnnouncementKind::Eprt | AnnouncementKind::Lprt => {
+            return Err(Fault::Wrong(Malformed::NotAnnouncing));
+        }
+    };
+    let mut cursor = Cursor::at(line, start);
+    let endpoint = parse_endpoint(kind, &mut cursor)?;
+    Ok(Announcement::read(kind, endpoint, start, &cursor))
+}
+
+/// `227 ` with a space: only the last line of a reply announces.
+fn expect_code(kind: AnnouncementKind, line: &[u8]) -> Result<(), Fault> {
+    let code = match kind {
+        AnnouncementKind::Pasv => "227 ",
+        AnnouncementKind::Lpsv => "228 ",
+        AnnouncementKind::Epsv => "229 ",
+        AnnouncementKind::Port | AnnouncementKind::Eprt | AnnouncementKind::Lprt => {
+            return Err(Fault::Wrong(Malformed::NotAnnouncing));
+        }
+    };
+    Cursor::at(line, 0).expect_word(code)
+}
+
+fn parse_endpoint(kind: AnnouncementKind, cursor: &mut Cursor<'_>) -> Result<Endpoint, Fault> {
+    if kind == AnnouncementKind::Epsv {
+        let endpoint = endpoint::parse_reply_fields(cursor)?;
+        return match cursor.peek() {
+            Some(b')') => Ok(endpoint),
+            Some(_) => Err(Fault::Wrong(Malformed::MissingParenthesis)),
+            None => Err(Fault::Short(Malformed::MissingParenthesis)),
+        };
+    }
+    let endpoint = if kind == AnnouncementKind::Pasv {
+        endpoint::parse_host_port(cursor)?
+    } else {
+        endpoint::parse_long_host_port(cursor)?
+    };
+    // A seventh number: clients that search from the left read other six than those that
+    // search from the right.
+    if cursor.peek() == Some(b',') {
+        return Err(Fault::Wrong(Malformed::FieldCount));
+    }
+    Ok(endpoint)
+}
+
+/// Where the only host-port of the text begins. RFC 1123 §4.1.2.6: nothing is certain about a
+/// 227 but its numbers, neither the words before them nor the parentheses.
+///
+/// ```text
+/// 227 Entering Passive Mode 2 (10,0,0,1,19,137).
+/// 227 =10,0,0,1,19,137
+/// ```
+fn find_numbers(line: &[u8], least: usize) -> Result<usize, Fault> {
+    let mut found = None;
+    let mut position = TEXT_START;
+    while let Some(rest) = line.get(position..).filter(|rest| !rest.is_empty()) {
+        let length = rest.iter().take_while(|b| is_of_numbers(**b)).count();
+        let run = rest.get(..length).unwrap_or_default();
+        let commas = run.iter().filter(|byte| **byte == b',').count();
+        if commas.saturating_add(1) >= least && found.replace(position).is_some() {
+            return Err(Fault::Wrong(Malformed::Ambiguous));
+        }
+        position = position.saturating_add(length.max(1));
+    }
+    let start = found.ok_or(Fault::Short(Malformed::NoEndpoint))?;
+    if continues_a_list(line.get(..start).unwrap_or_default()) {
+        return Err(Fault::Wrong(Malformed::Ambiguous));
+    }
+    Ok(start)
+}
+
+const fn is_of_numbers(byte: u8) -> bool {
+    byte.is_ascii_digit() || byte == b','
+}
+
+/// Whether `sscanf("%u,%u…")`, which skips blanks and signs before a number, would read on from a
+/// list that began earlier: in `9, 10,0,0,1,4,5` it finds other six numbers than a search for
+/// six adjoining ones.
+fn continues_a_list(before: &[u8]) -> bool {
+    let mut before = before;
+    while let [rest @ .., b' ' | b'+' | b'-'] = before {
+        before = rest;
+    }
+    before.last() == Some(&b',')
+}
+
+/// Where the only delimited endpoint of the text begins, behind its parenthesis.
+///
+/// ```text
+/// 229 Entering Extended Passive Mode (|||6446|)
+/// ```
+fn find_fields(line: &[u8]) -> Result<usize, Fault> {
+    let mut found = None;
+    for (position, _) in line.iter().enumerate().filter(|(_, byte)| **byte == b'(') {
+        let start = position.saturating_add(1);
+        let begins = line.get(start..).is_some_and(begins_fields);
+        if begins && found.replace(start).is_some() {
+            return Err(Fault::Wrong(Malformed::Ambiguous));
+        }
+    }
+    found.ok_or(Fault::Short(Malformed::NoEndpoint))
+}
+
+fn begins_fields(text: &[u8]) -> bool {
+    match *text {
+        [a, b, c, digit, ..] if a == b && b == c => {
+            endpoint::is_delimiter(a) && digit.is_ascii_digit()
+        }
+        [a, family, b, ..] if a == b => a.is_ascii_punctuation() && family.is_ascii_digit(),
+        _ => false,
+    }
+}

@@ -1,0 +1,250 @@
+//! Spelling an announcement with another endpoint, in a line of the same length where possible.
+
+use std::{
+    fmt::{self, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use super::{
+    announcement::{Announcement, AnnouncementKind, Role},
+    reply::TEXT_START,
+};
+
+/// A line with another endpoint in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rewritten {
+    /// The line, without its end.
+    pub line: Vec<u8>,
+    /// How many bytes it is longer than the line it replaces; negative where it is shorter.
+    pub delta: i32,
+}
+
+impl Announcement {
+    /// Spells `line`, the one this announcement was parsed from, with another endpoint.
+    ///
+    /// The length of a reply is kept by trimming or padding its human text, unless that has too
+    /// few bytes to give; then it is left alone. Commands have no text to give. An announcement
+    /// without an address (229) stays without one. `None` if the form cannot name the address:
+    /// PORT and 227 know only IPv4.
+    #[must_use]
+    pub fn rewrite(&self, line: &[u8], endpoint: SocketAddr) -> Option<Rewritten> {
+        let mut token = String::new();
+        self.write_token(&mut token, endpoint)?;
+        let growth = difference(token.len(), self.token_length());
+        let rewritten = match self.text_of(line) {
+            Some(text) if growth <= signed(text.room()) => text.fitted(token.as_bytes(), growth),
+            Some(_) | None => self.replaced(line, token.as_bytes()),
+        };
+        Some(Rewritten {
+            delta: saturate(difference(rewritten.len(), line.len())),
+            line: rewritten,
+        })
+    }
+
+    /// How many bytes longer [`rewrite`](Self::rewrite) would make the line, without making it.
+    #[must_use]
+    pub fn delta_for(&self, line: &[u8], endpoint: SocketAddr) -> Option<i32> {
+        let mut length = Length(0);
+        self.write_token(&mut length, endpoint)?;
+        let growth = difference(length.0, self.token_length());
+        match self.text_of(line) {
+            Some(text) if growth <= signed(text.room()) => Some(0),
+            Some(_) | None => Some(saturate(growth)),
+        }
+    }
+
+    const fn token_length(&self) -> usize {
+        self.token.end.saturating_sub(self.token.start)
+    }
+
+    /// Spells the endpoint the way this announcement spells its own.
+    fn write_token(&self, out: &mut impl Write, endpoint: SocketAddr) -> Option<()> {
+        let (address, port) = (endpoint.ip(), endpoint.port());
+        let delimiter = char::from(self.delimiter);
+        match self.kind {
+            AnnouncementKind::Port | AnnouncementKind::Pasv => {
+                write_host_port(out, ipv4(address)?, port)
+            }
+            AnnouncementKind::Lprt | AnnouncementKind::Lpsv => {
+                write_long_host_port(out, address, port)
+            }
+            AnnouncementKind::Eprt | AnnouncementKind::Epsv if self.address.is_some() => {
+                let family = if address.is_ipv4() { 1 } else { 2 };
+                // `Display` of an address is RFC 5952's canonical text.
+                write!(
+                    out,
+                    "{delimiter}{family}{delimiter}{address}{delimiter}{port}{delimiter}"
+                )
+            }
+            AnnouncementKind::Eprt | AnnouncementKind::Epsv => {
+                write!(out, "{delimiter}{delimiter}{delimiter}{port}{delimiter}")
+            }
+        }
+        .ok()
+    }
+
+    fn replaced(&self, line: &[u8], token: &[u8]) -> Vec<u8> {
+        let before = line.get(..self.token.start).unwrap_or_default();
+        let after = line.get(self.token.end..).unwrap_or_default();
+        [before, token, after].concat()
+    }
+
+    /// The human text around a reply's endpoint.
+    fn text_of<'a>(&self, line: &'a [u8]) -> Option<Text<'a>> {
+        if self.kind.announcer() == Role::Client {
+            return None;
+        }
+        let before = line.get(TEXT_START..self.token.start)?;
+        let after = line.get(self.token.end..)?;
+        let (head, opening) = match before {
+            [head @ .., mark] if mark.is_ascii_punctuation() => (head, before.get(head.len()..)?),
+            _ => (before, &[][..]),
+        };
+        let (closing, tail) = match after {
+            [b')' | b']' | b'}' | b'>', tail @ ..] if !opening.is_empty() => {
+                (after.get(..1)?, tail)
+            }
+            _ => (&[][..], after),
+        };
+        Some(Text {
+            code: line.get(..TEXT_START)?,
+            head,
+            opening,
+            closing,
+            tail,
+        })
+    }
+}
+
+/// A reply in parts: `227 ` `Entering Passive Mode ` `(` … `)` `.`
+struct Text<'a> {
+    code: &'a [u8],
+    head: &'a [u8],
+    opening: &'a [u8],
+    closing: &'a [u8],
+    tail: &'a [u8],
+}
+
+impl Text<'_> {
+    /// How many bytes of text can be given up.
+    const fn room(&self) -> usize {
+        self.head.len().saturating_add(self.tail.len())
+    }
+
+    /// The line with `token`, which is `growth` bytes longer than the old one and at most
+    /// [`room`](Self::room), in the old length.
+    ///
+    /// What goes first is least missed: padding, then what follows the endpoint, then the words
+    /// before it, from the right and whole. What is left over becomes spaces before the opening
+    /// parenthesis, because that is where nobody looks: curl, ftplib, lftp and FileZilla search
+    /// for the numbers; wget, tnftp and ncftp skip to the first digit behind the code; for 229
+    /// all of them skip to the parenthesis. Behind the endpoint it would be less safe: Cisco's
+    /// strict inspection closes a connection with more than eight bytes there.
+    fn fitted(&self, token: &[u8], growth: isize) -> Vec<u8> {
+        let wanted = usize::try_from(growth).unwrap_or(0);
+        let head = without_padding(self.head, wanted);
+        let given = self.head.len().saturating_sub(head.len());
+        let tail = without_words(self.tail, wanted.saturating_sub(given));
+        let given = given.saturating_add(self.tail.len().saturating_sub(tail.len()));
+        let trimmed = without_words(head, wanted.saturating_sub(given));
+        let given = given.saturating_add(head.len().saturating_sub(trimmed.len()));
+        let surplus = usize::try_from(signed(given).saturating_sub(growth)).unwrap_or(0);
+        let padding = vec![b' '; surplus];
+        [
+            self.code,
+            trimmed,
+            &padding,
+            self.opening,
+            token,
+            self.closing,
+            tail,
+        ]
+        .concat()
+    }
+}
+
+/// `text` without up to `wanted` of the spaces at its end, but with one left.
+fn without_padding(text: &[u8], wanted: usize) -> &[u8] {
+    let spaces = text.iter().rev().take_while(|b| **b == b' ').count();
+    let cut = spaces.saturating_sub(1).min(wanted);
+    text.get(..text.len().saturating_sub(cut)).unwrap_or(text)
+}
+
+/// `text` without as many words at its end as have at least `wanted` bytes.
+fn without_words(text: &[u8], wanted: usize) -> &[u8] {
+    let mut kept = text;
+    while text.len().saturating_sub(kept.len()) < wanted && !kept.is_empty() {
+        while let [rest @ .., b' '] = kept {
+            kept = rest;
+        }
+        while let [rest @ .., last] = kept
+            && *last != b' '
+        {
+            kept = rest;
+        }
+    }
+    kept
+}
+
+/// `10,0,0,1,19,137`
+fn write_host_port(out: &mut impl Write, address: Ipv4Addr, port: u16) -> fmt::Result {
+    write_octets(out, &address.octets())?;
+    out.write_char(',')?;
+    write_octets(out, &port.to_be_bytes())
+}
+
+/// `4,4,10,0,0,1,2,19,137`
+fn write_long_host_port(out: &mut impl Write, address: IpAddr, port: u16) -> fmt::Result {
+    match address {
+        IpAddr::V4(address) => {
+            out.write_str("4,4,")?;
+            write_octets(out, &address.octets())?;
+        }
+        IpAddr::V6(address) => {
+            out.write_str("6,16,")?;
+            write_octets(out, &address.octets())?;
+        }
+    }
+    out.write_str(",2,")?;
+    write_octets(out, &port.to_be_bytes())
+}
+
+fn write_octets(out: &mut impl Write, octets: &[u8]) -> fmt::Result {
+    for (index, octet) in octets.iter().enumerate() {
+        if index > 0 {
+            out.write_char(',')?;
+        }
+        write!(out, "{octet}")?;
+    }
+    Ok(())
+}
+
+/// The IPv4 address that `address` is, or that it wraps on a dual-stack socket.
+const fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// Counts what is written to it.
+struct Length(usize);
+
+impl Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.saturating_add(text.len());
+        Ok(())
+    }
+}
+
+fn difference(new: usize, old: usize) -> isize {
+    signed(new).saturating_sub(signed(old))
+}
+
+fn signed(length: usize) -> isize {
+    isize::try_from(length).unwrap_or(isize::MAX)
+}
+
+fn saturate(delta: isize) -> i32 {
+    i32::try_from(delta).unwrap_or(if delta < 0 { i32::MIN } else { i32::MAX })
+}
