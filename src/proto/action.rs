@@ -78,14 +78,6 @@ pub enum Action {
         /// The packet, addressed as its receiver expects it, checksums valid.
         packet: Vec<u8>,
     },
-    /// Keep this for a restart, or forget it where empty: what a new process must know of a
-    /// connection with a sequence offset. Done before the next action is carried out. No answer.
-    Remember {
-        /// The control connection.
-        tuples: ConntrackTuples,
-        /// Opaque to the caller; see [`Alg::handle_restored`](super::alg::Alg::handle_restored).
-        state: Vec<u8>,
-    },
     /// Tell whoever listens: logs, metrics, `replay`. No answer.
     Report(Event),
 }

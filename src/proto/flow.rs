@@ -24,7 +24,7 @@ use std::{
 
 use self::{held::Held, lines::Plan, withheld::Withheld};
 use super::{
-    action::{Action, Event, EventKind, PacketId, SessionId, Verdict},
+    action::{Action, Event, EventKind, SessionId, Verdict},
     expect::ExpectationId,
     ftp::Role,
     nat::PortLeases,
@@ -59,7 +59,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { expectation_timeout: Duration::from_secs(60), max_per_session: 1, ports: 1024..=65535 }
+        Self {
+            expectation_timeout: Duration::from_secs(60),
+            max_per_session: 1,
+            ports: 1024..=65535,
+        }
     }
 }
 
@@ -90,12 +94,17 @@ pub struct Flow {
     id: SessionId,
     tuples: ConntrackTuples,
     streams: PerDirection<Stream>,
+    /// The window that each side announced last, as its packets have it.
     windows: PerDirection<u16>,
+    /// The size of the largest packet of each side, in bytes.
+    largest: PerDirection<u16>,
     session: Session,
     held: Vec<Held>,
     withheld: PerDirection<Option<Box<Withheld>>>,
     /// What waits for the kernel's answer.
     plan: Option<Box<Plan>>,
+    /// Whose withheld bytes are to be acknowledged once the kernel has answered.
+    vouching: Option<Direction>,
     is_adjusted: bool,
     is_opaque: bool,
     is_reset: bool,
@@ -111,10 +120,12 @@ impl Flow {
             tuples,
             streams: PerDirection::default(),
             windows: PerDirection::default(),
+            largest: PerDirection::default(),
             session: Session::default(),
             held: Vec::new(),
             withheld: PerDirection::default(),
             plan: None,
+            vouching: None,
             is_adjusted: false,
             is_opaque: false,
             is_reset: false,
@@ -132,6 +143,18 @@ impl Flow {
     #[must_use]
     pub fn tuples(&self) -> ConntrackTuples {
         self.tuples
+    }
+
+    /// Begins to follow the connection at `segment`.
+    pub fn start(&mut self, segment: &Segment<'_>, context: &mut Context<'_>) {
+        if !segment.flags.is_syn() {
+            self.report(
+                EventKind::Started {
+                    is_from_start: false,
+                },
+                context,
+            );
+        }
     }
 
     /// Step 1: takes a segment in. Gives the verdict at once where no line has to be looked at.
@@ -164,14 +187,13 @@ impl Flow {
         context: &mut Context<'_>,
     ) -> Verdict {
         self.handle_closing(direction, segment, context);
-        self.decide_withholding(direction, segment, context);
+        self.decide_withholding(direction, segment, context.now);
         self.encode_verdict(direction, segment, context)
     }
 
     /// Ends the session: withdraws what is pending and gives back what is leased.
     pub fn end(&mut self, context: &mut Context<'_>) {
         self.withdraw_all(Withdrawal::Closed, context);
-        self.forget_remembered(context);
         self.report(EventKind::Ended, context);
     }
 
@@ -179,30 +201,41 @@ impl Flow {
     #[must_use]
     pub fn poll_timeout(&self) -> (Instant, &'static str) {
         let idle = (self.forgotten_at(), "idle connection");
-        let expiry = self.held.iter().map(|held| (held.expires, "expectation")).min();
+        let expiry = self.next_expiry().map(|at| (at, "expectation"));
         let withheld = [Direction::Original, Direction::Reply]
             .into_iter()
             .filter_map(|direction| self.withheld[direction].as_ref())
-            .map(|withheld| withheld.poll_timeout())
-            .min();
-        [Some(idle), expiry, withheld].into_iter().flatten().min().unwrap_or(idle)
+            .map(|withheld| withheld.poll_timeout());
+        withheld.chain(expiry).fold(idle, Ord::min)
     }
 
-    /// Does what is due. `false` where the flow is to be forgotten.
-    pub fn handle_timeout(&mut self, context: &mut Context<'_>) -> bool {
+    /// Does what is due; asks for the kernel's help where it is needed first.
+    pub fn handle_timeout(&mut self, context: &mut Context<'_>) -> Option<Request> {
         self.expire_held(context);
-        for direction in [Direction::Original, Direction::Reply] {
-            self.handle_withheld_timeout(direction, context);
-        }
-        context.now < self.forgotten_at()
+        [Direction::Original, Direction::Reply]
+            .into_iter()
+            .find_map(|direction| self.handle_withheld_timeout(direction, context))
+    }
+
+    /// Whether the connection was silent for so long that it is to be forgotten.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.forgotten_at() <= now
     }
 
     /// Bytes of memory behind this flow, itself included.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let streams = self.streams.original.heap_bytes().saturating_add(self.streams.reply.heap_bytes());
+        let streams = self
+            .streams
+            .original
+            .heap_bytes()
+            .saturating_add(self.streams.reply.heap_bytes());
         let held = self.held.capacity().saturating_mul(size_of::<Held>());
-        size_of::<Self>().saturating_add(streams).saturating_add(held).saturating_add(self.session.heap_bytes())
+        size_of::<Self>()
+            .saturating_add(streams)
+            .saturating_add(held)
+            .saturating_add(self.session.heap_bytes())
     }
 
     /// Whether the flow may be forgotten to make room: nothing is lost but its place.
@@ -212,22 +245,41 @@ impl Flow {
     }
 
     /// A connection's first packets. A new connection under the tuples of an old one replaces it;
-    /// a repeated SYN/ACK changes nothing.
-    fn handle_syn(&mut self, direction: Direction, segment: &Segment<'_>, context: &mut Context<'_>) {
+    /// a repeated SYN or SYN/ACK changes nothing.
+    fn handle_syn(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) {
         let first = segment.seq.plus(1);
-        let is_known = self.streams[direction].is_synchronised() && self.streams[direction].started_at() == Some(first);
-        if is_known {
+        if self.streams[direction].started_at() == Some(first) {
             return;
         }
-        self.withdraw_all(Withdrawal::Closed, context);
-        self.forget_remembered(context);
-        *self = Self { windows: self.windows, ..Self::new(self.id, self.tuples, context.now) };
+        let answers_syn =
+            segment.ack.is_some() && self.streams[!direction].started_at() == segment.ack;
+        if !answers_syn {
+            self.restart(context);
+        }
         self.streams[direction].start_at(first);
-        if let Some(ack) = segment.ack {
+        if let (Some(ack), false) = (segment.ack, answers_syn) {
             self.streams[!direction].start_at(ack);
         }
-        self.session = Session::greeted();
-        self.report(EventKind::Started { is_from_start: true }, context);
+    }
+
+    fn restart(&mut self, context: &mut Context<'_>) {
+        self.withdraw_all(Withdrawal::Closed, context);
+        *self = Self {
+            windows: self.windows,
+            session: Session::greeted(),
+            ..Self::new(self.id, self.tuples, context.now)
+        };
+        self.report(
+            EventKind::Started {
+                is_from_start: true,
+            },
+            context,
+        );
     }
 
     fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, context: &mut Context<'_>) {
@@ -241,7 +293,12 @@ impl Flow {
 
     /// FIN and RST: nothing more is announced, what is pending is withdrawn, and a line that was
     /// begun will not be completed.
-    fn handle_closing(&mut self, direction: Direction, segment: &Segment<'_>, context: &mut Context<'_>) {
+    fn handle_closing(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) {
         let end = segment.seq.plus(segment.payload.len() as u32);
         let stream = &mut self.streams[direction];
         let is_in_order = !stream.is_synchronised() || end == stream.next();

@@ -45,22 +45,38 @@ impl Translation {
         let (own, seen) = addresses_of(tuples, direction);
         let inside = SocketAddr::new(own, announcement.port.get());
         if own == seen {
-            return Ok(Self { inside, outside: inside, is_leased: false });
+            return Ok(Self {
+                inside,
+                outside: inside,
+                is_leased: false,
+            });
         }
-        let outside = choose_port(line, announcement, seen, ports, leases).ok_or(Refusal::NoFreePort)?;
-        Ok(Self { inside, outside, is_leased: true })
+        let outside =
+            choose_port(line, announcement, seen, ports, leases).ok_or(Refusal::NoFreePort)?;
+        Ok(Self {
+            inside,
+            outside,
+            is_leased: true,
+        })
     }
 
     /// The line must be rewritten unless it names exactly the outside endpoint.
     #[must_use]
     pub fn needs_rewrite(&self, announcement: &Announcement) -> bool {
         announcement.port.get() != self.outside.port()
-            || announcement.address.is_some_and(|address| address != self.outside.ip())
+            || announcement
+                .address
+                .is_some_and(|address| address != self.outside.ip())
     }
 
     /// The expectation of the data connection: from the connector, translated like its master.
     #[must_use]
-    pub fn expectation(&self, tuples: &ConntrackTuples, announcer: Direction, timeout: Duration) -> Expectation {
+    pub fn expectation(
+        &self,
+        tuples: &ConntrackTuples,
+        announcer: Direction,
+        timeout: Duration,
+    ) -> Expectation {
         Expectation {
             source: tuples.sender(!announcer).ip(),
             destination: self.outside,
@@ -74,5 +90,8 @@ impl Translation {
 /// The real address of the end that sends in `direction`, and the one its peer knows it by.
 #[must_use]
 pub fn addresses_of(tuples: &ConntrackTuples, direction: Direction) -> (IpAddr, IpAddr) {
-    (tuples.sender(direction).ip(), tuples.sender_seen_by_peer(direction).ip())
+    (
+        tuples.sender(direction).ip(),
+        tuples.sender_seen_by_peer(direction).ip(),
+    )
 }

@@ -109,7 +109,10 @@ impl Session {
     /// The session of a connection seen from its first packet: the server owes a greeting.
     #[must_use]
     pub fn greeted() -> Self {
-        Self { awaited: VecDeque::from([Awaited::Greeting]), ..Self::default() }
+        Self {
+            awaited: VecDeque::from([Awaited::Greeting]),
+            ..Self::default()
+        }
     }
 
     /// Takes one line of the client. `is_complete` is false where the line was cut.
@@ -118,17 +121,38 @@ impl Session {
         self.record_owed(&command);
         match command {
             Command::Announce(kind, announcement) => {
-                let refusal = if is_complete { self.refusal_of_active() } else { Some(Refusal::Malformed) };
-                Finding::Announcement(Found { kind, announcement, refusal })
+                let refusal = if is_complete {
+                    self.refusal_of_active()
+                } else {
+                    Some(Refusal::Malformed)
+                };
+                Finding::Announcement(Found {
+                    kind,
+                    announcement,
+                    refusal,
+                })
             }
-            Command::Abor | Command::Rein | Command::Quit => Finding::Withdraw(Withdrawal::Abandoned),
-            _ => Finding::Nothing,
+            Command::Abor | Command::Rein | Command::Quit => {
+                Finding::Withdraw(Withdrawal::Abandoned)
+            }
+            Command::Pasv
+            | Command::Lpsv
+            | Command::Epsv(_)
+            | Command::Auth
+            | Command::Ccc
+            | Command::User
+            | Command::Host
+            | Command::Transfer
+            | Command::Noop
+            | Command::Other => Finding::Nothing,
         }
     }
 
     /// Takes one line of the server. `is_complete` is false where the line was cut.
     pub fn handle_reply(&mut self, line: &[u8], is_complete: bool) -> Finding {
-        let Some(reply) = ReplyLine::parse(line) else { return Finding::Nothing };
+        let Some(reply) = ReplyLine::parse(line) else {
+            return Finding::Nothing;
+        };
         if !self.is_final_line(reply) || reply.code / 100 == 1 {
             return Finding::Nothing;
         }
@@ -213,7 +237,14 @@ impl Session {
             Command::Epsv(_) => Awaited::Passive(AnnouncementKind::Epsv),
             Command::Auth => Awaited::Auth,
             Command::Transfer => Awaited::Transfer,
-            _ => Awaited::Other,
+            Command::Ccc
+            | Command::User
+            | Command::Rein
+            | Command::Quit
+            | Command::Abor
+            | Command::Host
+            | Command::Noop
+            | Command::Other => Awaited::Other,
         };
         if self.awaited.len() < AWAITED_MAX && self.uncounted == 0 {
             self.awaited.push_back(awaited);

@@ -13,7 +13,7 @@ mod map;
 #[cfg(test)]
 mod tests;
 
-pub use lines::{Line, LINE_MAX};
+pub use lines::{LINE_MAX, Line};
 pub use map::{EDITS_MAX, Edit, SequenceMap};
 
 use self::lines::LineScanner;
@@ -127,7 +127,9 @@ impl Stream {
         if known < 0 || self.has_backlog() {
             return Arrival::Ahead;
         }
-        let Some(new) = payload.get(known.unsigned_abs() as usize..).filter(|new| !new.is_empty())
+        let Some(new) = payload
+            .get(known.unsigned_abs() as usize..)
+            .filter(|new| !new.is_empty())
         else {
             return Arrival::Old;
         };
@@ -138,14 +140,18 @@ impl Stream {
 
     /// The next complete line that was not yet looked at.
     pub fn poll_line(&mut self) -> Option<Line> {
-        self.scanner.poll(&self.bytes).map(|found| found.at(self.base))
+        self.scanner
+            .poll(&self.bytes)
+            .map(|found| found.at(self.base))
     }
 
     /// The bytes of a line that [`poll_line`](Self::poll_line) gave, without its end.
     #[must_use]
     pub fn line_bytes(&self, line: &Line) -> &[u8] {
         let from = self.index_of(line.start);
-        self.bytes.get(from..from.saturating_add(line.len as usize)).unwrap_or_default()
+        self.bytes
+            .get(from..from.saturating_add(line.len as usize))
+            .unwrap_or_default()
     }
 
     /// The line that has begun but not ended, where its beginning is known and short enough.
@@ -162,7 +168,9 @@ impl Stream {
     /// Lets everything out but the line that has begun and not ended.
     pub fn release_lines(&mut self) {
         let partial = self.partial_line().len() as u32;
-        self.released = self.released.later(SeqNumber(self.next().0.wrapping_sub(partial)));
+        self.released = self
+            .released
+            .later(SeqNumber(self.next().0.wrapping_sub(partial)));
     }
 
     /// Gives the begun line up as a line: its rest passes unread.
@@ -181,6 +189,12 @@ impl Stream {
     #[must_use]
     pub fn is_withholding(&self) -> bool {
         self.released != self.next()
+    }
+
+    /// Whether bytes were released that did not fit into the segments so far.
+    #[must_use]
+    pub fn has_rest(&self) -> bool {
+        self.sent != self.released
     }
 
     /// Whether `line` can still be edited as a whole: none of it has left yet.
@@ -223,16 +237,34 @@ impl Stream {
         }
         let to = self.map.cut(from, self.released, room);
         self.sent = to;
-        Some((self.map.to_output(from), self.compose(from, to, Repeated { seq: from, payload: &[] })))
+        Some((
+            self.map.to_output(from),
+            self.compose(
+                from,
+                to,
+                Repeated {
+                    seq: from,
+                    payload: &[],
+                },
+            ),
+        ))
     }
 
-    /// The bytes that left and that the sender will not repeat since they were acknowledged on
-    /// the receiver's behalf, with their output sequence number; `None` where there are none.
-    #[must_use]
-    pub fn unacknowledged_vouched(&self) -> Option<(SeqNumber, Vec<u8>)> {
+    /// The bytes that the sender will not repeat since they were acknowledged on the receiver's
+    /// behalf, and that the receiver has not acknowledged, with their output sequence number.
+    /// They count as sent.
+    pub fn emit_vouched(&mut self) -> Option<(SeqNumber, Vec<u8>)> {
         let from = self.orphans()?;
         let (from, to) = self.map.widen(from, self.vouched?.earlier(self.released));
-        let payload = self.compose(from, to, Repeated { seq: from, payload: &[] });
+        self.sent = self.sent.later(to);
+        let payload = self.compose(
+            from,
+            to,
+            Repeated {
+                seq: from,
+                payload: &[],
+            },
+        );
         (!payload.is_empty()).then(|| (self.map.to_output(from), payload))
     }
 
@@ -271,7 +303,11 @@ impl Stream {
 
     /// Translates a SACK block of the receiver (output space) for the sender.
     #[must_use]
-    pub fn translate_sack(&self, left: SeqNumber, right: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
+    pub fn translate_sack(
+        &self,
+        left: SeqNumber,
+        right: SeqNumber,
+    ) -> Option<(SeqNumber, SeqNumber)> {
         self.map.sack_to_input(left, right)
     }
 
@@ -357,22 +393,35 @@ impl Stream {
             return has_news.then_some((self.sent, self.released));
         }
         let end = seq.plus(payload.len() as u32);
-        let to = if end.is_before(self.next()) { end.earlier(self.released) } else { self.released };
+        let to = if end.is_before(self.next()) {
+            end.earlier(self.released)
+        } else {
+            self.released
+        };
         Some((self.first_to_emit(seq), to))
     }
 
     /// A segment without bytes. Where bytes are withheld it must not seem to come after them.
     fn emit_nothing(&self, seq: SeqNumber) -> Emission {
-        let at = if self.is_withholding() { seq.earlier(self.sent) } else { seq };
+        let at = if self.is_withholding() {
+            seq.earlier(self.sent)
+        } else {
+            seq
+        };
         match self.map.to_output(at) {
             same if same == seq => Emission::Same,
-            seq => Emission::Changed { seq, payload: Vec::new() },
+            seq => Emission::Changed {
+                seq,
+                payload: Vec::new(),
+            },
         }
     }
 
     /// Where the receiver's view of vouched bytes still lags: the first such byte.
     fn orphans(&self) -> Option<SeqNumber> {
-        self.vouched.filter(|&vouched| self.acked.is_before(vouched)).map(|_| self.acked)
+        self.vouched
+            .filter(|&vouched| self.acked.is_before(vouched))
+            .map(|_| self.acked)
     }
 
     fn has_backlog(&self) -> bool {
@@ -396,7 +445,9 @@ impl Stream {
     /// Whether the kept bytes, as far as they are still kept, equal `payload` at `seq`.
     fn holds(&self, seq: SeqNumber, payload: &[u8]) -> bool {
         let forgotten = self.base.offset_from(seq).max(0).unsigned_abs() as usize;
-        let Some(kept) = payload.get(forgotten..) else { return true };
+        let Some(kept) = payload.get(forgotten..) else {
+            return true;
+        };
         let from = self.index_of(seq.later(self.base));
         self.bytes.get(from..from.saturating_add(kept.len())) == Some(kept)
     }
@@ -423,7 +474,12 @@ impl Stream {
         output: &mut Vec<u8>,
     ) {
         let kept_from = from.later(self.base).earlier(to);
-        output.extend_from_slice(bytes_between(repeated.payload, repeated.seq, from, kept_from));
+        output.extend_from_slice(bytes_between(
+            repeated.payload,
+            repeated.seq,
+            from,
+            kept_from,
+        ));
         output.extend_from_slice(bytes_between(&self.bytes, self.base, kept_from, to));
     }
 
@@ -466,7 +522,9 @@ fn bytes_between(bytes: &[u8], origin: SeqNumber, from: SeqNumber, to: SeqNumber
     if first < 0 || last <= first {
         return &[];
     }
-    bytes.get(first.unsigned_abs() as usize..last.unsigned_abs() as usize).unwrap_or_default()
+    bytes
+        .get(first.unsigned_abs() as usize..last.unsigned_abs() as usize)
+        .unwrap_or_default()
 }
 
 /// The receiver acknowledged bytes that never came through here.

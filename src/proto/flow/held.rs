@@ -42,8 +42,12 @@ impl Flow {
     /// or ends: a data connection may still use it.
     pub(super) fn expire_held(&mut self, context: &mut Context<'_>) {
         let now = context.now;
-        let expired: Vec<Held> =
-            self.held.iter_mut().filter(|held| !held.is_expired && held.expires <= now).map(Held::expire).collect();
+        let expired: Vec<Held> = self
+            .held
+            .iter_mut()
+            .filter(|held| !held.is_expired && held.expires <= now)
+            .map(Held::expire)
+            .collect();
         for held in expired {
             self.withdraw(held, Withdrawal::Expired, context);
         }
@@ -51,7 +55,11 @@ impl Flow {
 
     /// The next time at which an expectation expires.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        self.held.iter().filter(|held| !held.is_expired).map(|held| held.expires).min()
+        self.held
+            .iter()
+            .filter(|held| !held.is_expired)
+            .map(|held| held.expires)
+            .min()
     }
 
     fn withdraw(&self, held: Held, reason: Withdrawal, context: &mut Context<'_>) {
@@ -62,8 +70,17 @@ impl Flow {
             return;
         }
         let expectation = held.expectation;
-        context.actions.push_back(Action::Unexpect { id: held.id, expectation });
-        self.report(EventKind::Withdrawn { expectation, reason }, context);
+        context.actions.push_back(Action::Unexpect {
+            id: held.id,
+            expectation,
+        });
+        self.report(
+            EventKind::Withdrawn {
+                expectation,
+                reason,
+            },
+            context,
+        );
     }
 }
 
@@ -71,6 +88,9 @@ impl Held {
     /// Marks the expectation expired and gives what is to be withdrawn: all but the lease.
     fn expire(&mut self) -> Self {
         self.is_expired = true;
-        Self { lease: None, ..self.clone() }
+        Self {
+            lease: None,
+            ..self.clone()
+        }
     }
 }

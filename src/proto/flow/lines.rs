@@ -2,14 +2,15 @@
 
 use super::{Context, Flow, held::Held, role_of};
 use crate::proto::{
-    action::{
-        Action, AnnouncementReport, Decision, EventKind, PacketId, RewriteReport,
-    },
+    action::{Action, AnnouncementReport, Decision, EventKind, PacketId, RewriteReport},
     expect::{ExpectError, Expectation, ExpectationId},
     ftp::{Announcement, AnnouncementKind, Rewritten, Role},
     nat::{Translation, addresses_of},
     net::{ConntrackTuples, Direction},
-    session::{Finding, Found, Withdrawal, policy::{Refusal, admit}},
+    session::{
+        Finding, Found, Withdrawal,
+        policy::{Refusal, admit},
+    },
     stream::Line,
 };
 
@@ -57,7 +58,9 @@ impl Flow {
         while let Some(line) = self.streams[direction].poll_line() {
             let request = match self.handle_line(direction, &line) {
                 Finding::Nothing => None,
-                Finding::Announcement(found) => self.handle_found(direction, packet, (line, found), context),
+                Finding::Announcement(found) => {
+                    self.handle_found(direction, packet, (line, found), context)
+                }
                 Finding::Withdraw(reason) => {
                     self.withdraw_all(reason, context);
                     None
@@ -79,7 +82,15 @@ impl Flow {
     }
 
     /// The kernel has relaxed its window check, or not.
-    pub fn handle_relaxed(&mut self, is_relaxed: bool, context: &mut Context<'_>) -> Option<Request> {
+    pub fn handle_relaxed(
+        &mut self,
+        is_relaxed: bool,
+        context: &mut Context<'_>,
+    ) -> Option<Request> {
+        if let Some(direction) = self.vouching.take() {
+            self.handle_vouching(direction, is_relaxed, context);
+            return None;
+        }
         let plan = self.plan.take()?;
         if is_relaxed {
             self.is_adjusted = true;
@@ -103,7 +114,9 @@ impl Flow {
             Err(ExpectError::Clash) if !plan.is_retry => {
                 plan.is_retry = true;
                 let expectation = plan.expectation;
-                context.actions.push_back(Action::Unexpect { id, expectation });
+                context
+                    .actions
+                    .push_back(Action::Unexpect { id, expectation });
                 return Some(self.request_expectation(plan, context));
             }
             Err(error) => self.abandon(*plan, Refusal::Kernel(error), context),
@@ -148,17 +161,41 @@ impl Flow {
         let announcement = self.admit(direction, &line, found)?;
         let bytes = self.streams[direction].line_bytes(&line);
         let settings = context.settings;
-        let translation =
-            Translation::choose(bytes, &announcement, (&self.tuples, direction), &settings.ports, context.leases)?;
+        let translation = Translation::choose(
+            bytes,
+            &announcement,
+            (&self.tuples, direction),
+            &settings.ports,
+            context.leases,
+        )?;
         let rewritten = translation
             .needs_rewrite(&announcement)
-            .then(|| announcement.rewrite(bytes, translation.outside).ok_or(Refusal::ThirdPartyAddress))
+            .then(|| {
+                announcement
+                    .rewrite(bytes, translation.outside)
+                    .ok_or(Refusal::ThirdPartyAddress)
+            })
             .transpose()?;
-        let expectation = translation.expectation(&self.tuples, direction, settings.expectation_timeout);
-        Ok(Plan { direction, packet, line, announcement, translation, rewritten, expectation, is_retry: false })
+        let expectation =
+            translation.expectation(&self.tuples, direction, settings.expectation_timeout);
+        Ok(Plan {
+            direction,
+            packet,
+            line,
+            announcement,
+            translation,
+            rewritten,
+            expectation,
+            is_retry: false,
+        })
     }
 
-    fn admit(&self, direction: Direction, line: &Line, found: Found) -> Result<Announcement, Refusal> {
+    fn admit(
+        &self,
+        direction: Direction,
+        line: &Line,
+        found: Found,
+    ) -> Result<Announcement, Refusal> {
         if let Some(refusal) = found.refusal {
             return Err(refusal);
         }
@@ -179,10 +216,15 @@ impl Flow {
     }
 
     fn begin(&mut self, plan: Box<Plan>, context: &mut Context<'_>) -> Request {
-        let changes_length = plan.rewritten.as_ref().is_some_and(|rewritten| rewritten.delta != 0);
+        let changes_length = plan
+            .rewritten
+            .as_ref()
+            .is_some_and(|rewritten| rewritten.delta != 0);
         if changes_length && !self.is_adjusted {
             self.plan = Some(plan);
-            return Request::RelaxWindow { tuples: self.tuples };
+            return Request::RelaxWindow {
+                tuples: self.tuples,
+            };
         }
         self.request_expectation(plan, context)
     }
@@ -193,7 +235,11 @@ impl Flow {
         }
         let (id, expectation) = (context.next_expectation_id(), plan.expectation);
         self.plan = Some(plan);
-        Request::Expect { id, expectation, master: self.tuples }
+        Request::Expect {
+            id,
+            expectation,
+            master: self.tuples,
+        }
     }
 
     /// The data connection may come: the line goes out, rewritten where that is needed.
@@ -201,7 +247,10 @@ impl Flow {
         self.held.push(Held {
             id,
             expectation: plan.expectation,
-            lease: plan.translation.is_leased.then_some(plan.translation.outside),
+            lease: plan
+                .translation
+                .is_leased
+                .then_some(plan.translation.outside),
             expires: context.now + plan.expectation.timeout,
             is_expired: false,
         });
@@ -214,9 +263,17 @@ impl Flow {
             self.streams[plan.direction].record_edit(&plan.line, rewritten.line);
             report
         });
-        let decision = Decision::Expect { expectation: plan.expectation, rewritten };
+        let decision = Decision::Expect {
+            expectation: plan.expectation,
+            rewritten,
+        };
         let kind = plan.announcement.kind;
-        self.report_decision((plan.direction, plan.packet, kind), Some(plan.announcement), decision, context);
+        self.report_decision(
+            (plan.direction, plan.packet, kind),
+            Some(plan.announcement),
+            decision,
+            context,
+        );
     }
 
     /// The data connection may not come: the line goes out as it is.
@@ -225,7 +282,12 @@ impl Flow {
             context.leases.release(plan.translation.outside);
         }
         let kind = plan.announcement.kind;
-        self.report_refused((plan.direction, plan.packet, kind), Some(plan.announcement), refusal, context);
+        self.report_refused(
+            (plan.direction, plan.packet, kind),
+            Some(plan.announcement),
+            refusal,
+            context,
+        );
     }
 
     fn report_refused(
@@ -248,7 +310,13 @@ impl Flow {
         let own = self.tuples.sender(direction).ip();
         let endpoint = announcement.map(|found| (found.address.unwrap_or(own), found.port.get()));
         let from = role_of(direction);
-        let report = AnnouncementReport { packet, from, kind, endpoint, decision };
+        let report = AnnouncementReport {
+            packet,
+            from,
+            kind,
+            endpoint,
+            decision,
+        };
         self.report(EventKind::Announcement(report), context);
     }
 
@@ -261,7 +329,9 @@ impl Flow {
         }
         self.is_opaque = true;
         if !self.is_adjusted {
-            context.actions.push_back(Action::MarkOpaque { tuples: self.tuples });
+            context.actions.push_back(Action::MarkOpaque {
+                tuples: self.tuples,
+            });
         }
         self.report(EventKind::Opaque, context);
     }

@@ -9,11 +9,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Context, Flow, Request};
+use super::{Context, Flow, Request, role_of};
 use crate::proto::{
     action::{Action, EventKind},
+    ftp::could_announce,
     net::Direction,
-    packet::{self, Segment},
+    packet::{Segment, acknowledge},
 };
 
 /// How long the rest of a line is waited for before the part is acknowledged. A sender that does
@@ -66,7 +67,9 @@ impl Flow {
     ) {
         let stream = &mut self.streams[direction];
         let partial = stream.partial_line();
-        let withholds = !stream.is_finished() && !partial.is_empty() && could_announce(role_of(direction), partial);
+        let withholds = !stream.is_finished()
+            && !partial.is_empty()
+            && could_announce(role_of(direction), partial);
         if !withholds {
             stream.release_all();
             self.withheld[direction] = None;
@@ -85,11 +88,15 @@ impl Flow {
         direction: Direction,
         context: &mut Context<'_>,
     ) -> Option<Request> {
-        let withheld = self.withheld[direction].as_ref().filter(|withheld| withheld.due <= context.now)?;
+        let withheld = self.withheld[direction]
+            .as_ref()
+            .filter(|withheld| withheld.due <= context.now)?;
         match withheld.stage {
             Stage::Waiting if !self.is_adjusted => {
                 self.vouching = Some(direction);
-                return Some(Request::RelaxWindow { tuples: self.tuples });
+                return Some(Request::RelaxWindow {
+                    tuples: self.tuples,
+                });
             }
             Stage::Waiting => self.vouch(direction, context),
             Stage::Vouched => self.give_up(direction, context),
@@ -99,7 +106,12 @@ impl Flow {
     }
 
     /// The kernel lets the withheld bytes be acknowledged, or not.
-    pub(super) fn handle_vouching(&mut self, direction: Direction, is_relaxed: bool, context: &mut Context<'_>) {
+    pub(super) fn handle_vouching(
+        &mut self,
+        direction: Direction,
+        is_relaxed: bool,
+        context: &mut Context<'_>,
+    ) {
         if is_relaxed {
             self.is_adjusted = true;
             self.vouch(direction, context);
@@ -110,9 +122,11 @@ impl Flow {
     }
 
     fn record_withheld(&mut self, direction: Direction, segment: &Segment<'_>, now: Instant) {
-        let since = self.withheld[direction].as_ref().map_or(now, |withheld| withheld.since);
+        let since = self.withheld[direction]
+            .as_ref()
+            .map_or(now, |withheld| withheld.since);
         self.withheld[direction] = Some(Box::new(Withheld {
-            packet: segment.raw.to_vec(),
+            packet: segment.packet().to_vec(),
             stage: Stage::Waiting,
             since,
             due: now + VOUCH_DELAY,
@@ -122,14 +136,19 @@ impl Flow {
     fn vouch(&mut self, direction: Direction, context: &mut Context<'_>) {
         let ack = self.streams[direction].vouch();
         let window = self.windows[!direction];
-        let Some(withheld) = &mut self.withheld[direction] else { return };
+        let Some(withheld) = &mut self.withheld[direction] else {
+            return;
+        };
         withheld.stage = Stage::Vouched;
         withheld.due = withheld.since + WITHHOLD_MAX;
-        let Ok(segment) = Segment::parse(&withheld.packet) else { return };
+        let Ok(segment) = Segment::parse(&withheld.packet) else {
+            return;
+        };
         // What the sender acknowledges is what it expects next from its peer.
         let seq = segment.ack.unwrap_or_default();
-        let packet = packet::acknowledge(&segment, seq, ack, window);
-        context.actions.push_back(Action::Inject { packet });
+        if let Ok(packet) = acknowledge(&segment, seq, ack, window) {
+            context.actions.push_back(Action::Inject { packet });
+        }
     }
 
     /// The line did not end in time: its bytes leave as they are.
@@ -140,14 +159,18 @@ impl Flow {
     }
 
     fn resend(&mut self, direction: Direction, times: u32, context: &mut Context<'_>) {
-        let unacknowledged = self.streams[direction].emit_orphans();
-        let Some(mut withheld) = self.withheld[direction].take() else { return };
-        let Some((seq, payload)) = unacknowledged.filter(|_| times < RESENDS_MAX) else { return };
+        let unacknowledged = self.streams[direction].emit_vouched();
+        let Some(mut withheld) = self.withheld[direction].take() else {
+            return;
+        };
+        let Some((seq, payload)) = unacknowledged.filter(|_| times < RESENDS_MAX) else {
+            return;
+        };
         if let Ok(segment) = Segment::parse(&withheld.packet) {
             self.inject(direction, &segment, (seq, &payload), context);
         }
         withheld.stage = Stage::Resending(times.saturating_add(1));
-        withheld.due = context.now + RESEND_FIRST * (1 << times);
+        withheld.due = context.now + RESEND_FIRST.saturating_mul(1 << times.min(RESENDS_MAX));
         self.withheld[direction] = Some(withheld);
     }
 }

@@ -15,8 +15,9 @@ const TRIES_MAX: u32 = 8192;
 
 /// One port for each number of digits that the two halves of a port number, or the number as a
 /// whole, can have. What a line's length becomes depends on nothing else.
-const PORTS_OF_EACH_LENGTH: [u16; 9] =
-    [0x0405, 0x0432, 0x04ff, 0x0a05, 0x0a32, 0x0aff, 0x6405, 0x6432, 0x64ff];
+const PORTS_OF_EACH_LENGTH: [u16; 9] = [
+    0x0405, 0x0432, 0x04ff, 0x0a05, 0x0a32, 0x0aff, 0x6405, 0x6432, 0x64ff,
+];
 
 /// The outside endpoints that are given away. Two sessions never hold the same one. The daemon's
 /// workers share one table behind this.
@@ -53,14 +54,17 @@ pub fn choose_port(
     leases: &dyn PortLeases,
 ) -> Option<SocketAddr> {
     let announced = announcement.port.get();
-    let keeps_length = |port: u16| announcement.delta_for(line, SocketAddr::new(address, port)) == Some(0);
+    let keeps_length =
+        |port: u16| announcement.delta_for(line, SocketAddr::new(address, port)) == Some(0);
     let lease = |port: u16| {
         let outside = SocketAddr::new(address, port);
         leases.lease(outside).then_some(outside)
     };
     let candidates = || candidates(announced, ports);
     if PORTS_OF_EACH_LENGTH.into_iter().any(keeps_length) {
-        let found = candidates().filter(|&port| keeps_length(port)).find_map(lease);
+        let found = candidates()
+            .filter(|&port| keeps_length(port))
+            .find_map(lease);
         if found.is_some() {
             return found;
         }
@@ -73,7 +77,11 @@ fn candidates(announced: u16, ports: &RangeInclusive<u16>) -> impl Iterator<Item
     let (low, high) = (u32::from(*ports.start()), u32::from(*ports.end()));
     let count = (high + 1).saturating_sub(low);
     let first = u32::from(announced).saturating_sub(low) % count.max(1);
-    let first = if ports.contains(&announced) { first } else { u32::from(announced) % count.max(1) };
+    let first = if ports.contains(&announced) {
+        first
+    } else {
+        u32::from(announced) % count.max(1)
+    };
     (0..count).map(move |step| (low + (first + step) % count) as u16)
 }
 
@@ -84,7 +92,12 @@ mod tests {
     #[test]
     fn the_announced_port_comes_first_and_every_port_of_the_range_once() {
         let all: Vec<u16> = candidates(10_004, &(10_000..=10_009)).collect();
-        assert_eq!(all, [10_004, 10_005, 10_006, 10_007, 10_008, 10_009, 10_000, 10_001, 10_002, 10_003]);
+        assert_eq!(
+            all,
+            [
+                10_004, 10_005, 10_006, 10_007, 10_008, 10_009, 10_000, 10_001, 10_002, 10_003
+            ]
+        );
     }
 
     #[test]
@@ -102,10 +115,15 @@ mod tests {
     #[test]
     fn the_sample_ports_have_every_combination_of_digits() {
         let digits = |n: u16| n.to_string().len();
-        let halves: HashSet<_> =
-            PORTS_OF_EACH_LENGTH.iter().map(|port| (digits(port >> 8), digits(port & 0xff))).collect();
+        let halves: HashSet<_> = PORTS_OF_EACH_LENGTH
+            .iter()
+            .map(|port| (digits(port >> 8), digits(port & 0xff)))
+            .collect();
         assert_eq!(halves.len(), 9);
-        let wholes: HashSet<_> = PORTS_OF_EACH_LENGTH.iter().map(|&port| digits(port)).collect();
+        let wholes: HashSet<_> = PORTS_OF_EACH_LENGTH
+            .iter()
+            .map(|&port| digits(port))
+            .collect();
         assert_eq!(wholes, HashSet::from([4, 5]));
     }
 

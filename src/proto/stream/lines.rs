@@ -58,11 +58,19 @@ pub(super) struct LineScanner {
 
 impl LineScanner {
     pub(super) const fn at_line_start() -> Self {
-        Self { state: State::InLine, start: 0, searched: 0 }
+        Self {
+            state: State::InLine,
+            start: 0,
+            searched: 0,
+        }
     }
 
     pub(super) const fn in_unknown_line() -> Self {
-        Self { state: State::Skipping, start: 0, searched: 0 }
+        Self {
+            state: State::Skipping,
+            start: 0,
+            searched: 0,
+        }
     }
 
     pub(super) fn poll(&mut self, bytes: &[u8]) -> Option<Found> {
@@ -127,7 +135,11 @@ impl LineScanner {
             State::InLine if bytes.len().saturating_sub(start) > LINE_MAX => {
                 self.state = State::Skipping;
                 self.start = bytes.len();
-                Some(Found { start, len: LINE_MAX, is_complete: false })
+                Some(Found {
+                    start,
+                    len: LINE_MAX,
+                    is_complete: false,
+                })
             }
             State::InLine => None,
             State::Skipping | State::Stopped => {
@@ -147,7 +159,11 @@ impl LineScanner {
 fn found(bytes: &[u8], start: usize, end: usize) -> Found {
     let text = bytes.get(start..end).unwrap_or_default();
     let len = text.strip_suffix(b"\r").unwrap_or(text).len();
-    Found { start, len: len.min(LINE_MAX), is_complete: len <= LINE_MAX }
+    Found {
+        start,
+        len: len.min(LINE_MAX),
+        is_complete: len <= LINE_MAX,
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +174,10 @@ mod tests {
         let mut all = Vec::new();
         while let Some(found) = scanner.poll(bytes) {
             let text = &bytes[found.start..found.start + found.len];
-            all.push((String::from_utf8_lossy(text).into_owned(), found.is_complete));
+            all.push((
+                String::from_utf8_lossy(text).into_owned(),
+                found.is_complete,
+            ));
         }
         all
     }
@@ -167,7 +186,14 @@ mod tests {
     fn a_line_ends_with_crlf_or_lf_alone_and_a_lone_cr_is_part_of_it() {
         let mut scanner = LineScanner::at_line_start();
         let found = lines(&mut scanner, b"NOOP\r\nPASV\na\rb\r\nQU");
-        assert_eq!(found, [("NOOP".into(), true), ("PASV".into(), true), ("a\rb".into(), true)]);
+        assert_eq!(
+            found,
+            [
+                ("NOOP".into(), true),
+                ("PASV".into(), true),
+                ("a\rb".into(), true)
+            ]
+        );
         assert_eq!(scanner.partial(b"NOOP\r\nPASV\na\rb\r\nQU"), b"QU");
     }
 
@@ -176,7 +202,10 @@ mod tests {
         let mut scanner = LineScanner::in_unknown_line();
         assert_eq!(lines(&mut scanner, b"PORT 1,2,3"), []);
         assert_eq!(scanner.partial(b"PORT 1,2,3"), b"");
-        assert_eq!(lines(&mut scanner, b"PORT 1,2,3\r\nNOOP\r\n"), [("NOOP".into(), true)]);
+        assert_eq!(
+            lines(&mut scanner, b"PORT 1,2,3\r\nNOOP\r\n"),
+            [("NOOP".into(), true)]
+        );
     }
 
     #[test]
@@ -188,7 +217,10 @@ mod tests {
         bytes.extend_from_slice(b"xx\r\nNOOP\r\n");
         assert_eq!(lines(&mut scanner, &bytes), [("NOOP".into(), true)]);
         let mut whole = LineScanner::at_line_start();
-        assert_eq!(lines(&mut whole, &bytes), [(cut, false), ("NOOP".into(), true)]);
+        assert_eq!(
+            lines(&mut whole, &bytes),
+            [(cut, false), ("NOOP".into(), true)]
+        );
     }
 
     #[test]

@@ -18,7 +18,11 @@ impl Edit {
     /// Replaces `old_len` bytes of input from `start` on by `new`.
     #[must_use]
     pub fn new(start: SeqNumber, old_len: u32, new: Vec<u8>) -> Self {
-        Self { start, old_len, new: new.into_boxed_slice() }
+        Self {
+            start,
+            old_len,
+            new: new.into_boxed_slice(),
+        }
     }
 
     /// The first replaced byte, in input space.
@@ -42,7 +46,9 @@ impl Edit {
     /// How much longer the stream becomes.
     #[must_use]
     pub fn delta(&self) -> i32 {
-        (self.new.len() as u32).wrapping_sub(self.old_len).cast_signed()
+        (self.new.len() as u32)
+            .wrapping_sub(self.old_len)
+            .cast_signed()
     }
 }
 
@@ -62,7 +68,11 @@ impl SequenceMap {
     /// A map as it was kept outside the process.
     #[must_use]
     pub fn restored(base_offset: i32, floor: Option<SeqNumber>, edits: Vec<Edit>) -> Self {
-        Self { edits, base_offset, floor }
+        Self {
+            edits,
+            base_offset,
+            floor,
+        }
     }
 
     /// Adds an edit after all others. Beyond [`EDITS_MAX`] it is not taken.
@@ -101,14 +111,22 @@ impl SequenceMap {
     /// A SACK block of the receiver in input space. A block may only promise whole edits, so that
     /// the left edge moves right and the right edge moves left; `None` where nothing is left.
     #[must_use]
-    pub fn sack_to_input(&self, left: SeqNumber, right: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
+    pub fn sack_to_input(
+        &self,
+        left: SeqNumber,
+        right: SeqNumber,
+    ) -> Option<(SeqNumber, SeqNumber)> {
         let (left, right) = (self.locate(left, Edit::end), self.to_input(right));
         left.is_before(right).then_some((left, right))
     }
 
     /// Forgets edits that end at or before `acked` (input space).
     pub fn forget_before(&mut self, acked: SeqNumber) {
-        let done = self.edits.iter().take_while(|edit| !acked.is_before(edit.end())).count();
+        let done = self
+            .edits
+            .iter()
+            .take_while(|edit| !acked.is_before(edit.end()))
+            .count();
         self.fold(done);
     }
 
@@ -120,14 +138,18 @@ impl SequenceMap {
 
     /// The edits that touch a span, oldest first.
     pub fn edits_between(&self, from: SeqNumber, to: SeqNumber) -> impl Iterator<Item = &Edit> {
-        self.edits.iter().filter(move |edit| edit.start.is_before(to) && from.is_before(edit.end()))
+        self.edits
+            .iter()
+            .filter(move |edit| edit.start.is_before(to) && from.is_before(edit.end()))
     }
 
     /// The span, enlarged to whole edits.
     #[must_use]
     pub fn widen(&self, from: SeqNumber, to: SeqNumber) -> (SeqNumber, SeqNumber) {
         self.edits_between(from, to)
-            .fold((from, to), |(from, to), edit| (from.earlier(edit.start), to.later(edit.end())))
+            .fold((from, to), |(from, to), edit| {
+                (from.earlier(edit.start), to.later(edit.end()))
+            })
     }
 
     /// The end of the longest part of a span, from its start, that takes at most `room` bytes in
@@ -135,7 +157,9 @@ impl SequenceMap {
     /// [widened](Self::widen).
     #[must_use]
     pub fn cut(&self, from: SeqNumber, to: SeqNumber, room: usize) -> SeqNumber {
-        let limit = self.to_output(from).plus(u32::try_from(room).unwrap_or(u32::MAX >> 1));
+        let limit = self
+            .to_output(from)
+            .plus(u32::try_from(room).unwrap_or(u32::MAX >> 1));
         if !limit.is_before(self.to_output(to)) {
             return to;
         }
@@ -233,16 +257,42 @@ mod tests {
     #[test]
     fn positions_are_shifted_by_the_edits_before_them() {
         let map = two_edits();
-        for (input, output) in [(99, 99), (100, 100), (103, 100), (106, 108), (200, 202), (203, 202), (206, 206), (300, 300)] {
-            assert_eq!(map.to_output(SeqNumber(input)), SeqNumber(output), "{input}");
+        for (input, output) in [
+            (99, 99),
+            (100, 100),
+            (103, 100),
+            (106, 108),
+            (200, 202),
+            (203, 202),
+            (206, 206),
+            (300, 300),
+        ] {
+            assert_eq!(
+                map.to_output(SeqNumber(input)),
+                SeqNumber(output),
+                "{input}"
+            );
         }
     }
 
     #[test]
     fn an_acknowledgement_inside_an_edit_promises_nothing_of_it() {
         let map = two_edits();
-        for (output, input) in [(100, 100), (101, 100), (107, 100), (108, 106), (202, 200), (205, 200), (206, 206), (300, 300)] {
-            assert_eq!(map.to_input(SeqNumber(output)), SeqNumber(input), "{output}");
+        for (output, input) in [
+            (100, 100),
+            (101, 100),
+            (107, 100),
+            (108, 106),
+            (202, 200),
+            (205, 200),
+            (206, 206),
+            (300, 300),
+        ] {
+            assert_eq!(
+                map.to_input(SeqNumber(output)),
+                SeqNumber(input),
+                "{output}"
+            );
         }
     }
 
