@@ -1,0 +1,199 @@
+//! One worker: a queue, the core that reads it, and the kernel's answers.
+//!
+//! The loop blocks in one place only, waiting for the queue, and never longer than until the
+//! core's next deadline or [`STOP_POLL`]. Everything the core asks for is carried out in order,
+//! and answered before the next packet is taken.
+
+use std::{
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tracing::{error, warn};
+
+use super::{ports::SharedLeases, report};
+use crate::{
+    io::{
+        clock,
+        ctnetlink::Conntrack,
+        inject::Injector,
+        nfqueue::{Queue, QueuedPacket},
+        nftables::ExpectationStore,
+    },
+    proto::{
+        action::{Action, PacketId, Verdict},
+        alg::Alg,
+        flow::Settings,
+        net::{ConntrackTuples, Tuple},
+    },
+    ruleset::Marks,
+};
+
+/// How long a worker may take to notice that it is to stop or that the settings changed.
+const STOP_POLL: Duration = Duration::from_millis(200);
+
+/// What all workers share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Set once; the workers end.
+    pub stop: AtomicBool,
+    /// Outside ports given away.
+    pub leases: SharedLeases,
+    settings: RwLock<Settings>,
+    generation: AtomicU64,
+}
+
+impl Shared {
+    /// What workers start with.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings: RwLock::new(settings), ..Self::default() }
+    }
+
+    /// Gives all workers new settings, for what is announced from now on.
+    pub fn replace_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(std::sync::PoisonError::into_inner) = settings;
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn settings(&self) -> Settings {
+        self.settings.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+/// What one worker has of the kernel.
+pub struct Kernel {
+    /// Its queue.
+    pub queue: Queue,
+    /// Conntrack entries.
+    pub conntrack: Conntrack,
+    /// Expectations.
+    pub store: ExpectationStore,
+    /// Packets of our own.
+    pub injector: Injector,
+    /// The ct mark bits that are ours.
+    pub marks: Marks,
+}
+
+/// One worker.
+pub struct Worker {
+    kernel: Kernel,
+    alg: Alg<SharedLeases>,
+    shared: Arc<Shared>,
+    generation: u64,
+}
+
+impl Worker {
+    /// Worker `index` of `count`.
+    #[must_use]
+    pub fn new(kernel: Kernel, shared: Arc<Shared>, (index, count): (u64, u64)) -> Self {
+        let alg = Alg::of_worker(shared.settings(), shared.leases.clone(), (index, count));
+        Self { kernel, alg, shared, generation: 0 }
+    }
+
+    /// Works until told to stop.
+    ///
+    /// # Errors
+    /// The queue failed in a way that does not pass.
+    pub fn run(&mut self) -> anyhow::Result<()> {
+        while !self.shared.stop.load(Ordering::Acquire) {
+            self.refresh_settings();
+            // 1. What is due.
+            self.alg.handle_timeout(clock::now());
+            self.carry_out(None);
+            // 2. The next packet, or the next deadline.
+            if let Some(packet) = self.kernel.queue.recv(self.patience())? {
+                self.alg.handle_packet(PacketId(packet.id().into()), packet.payload(), clock::now());
+                self.carry_out(Some(packet));
+            }
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        let due = self.alg.poll_timeout().map(|due| due.saturating_duration_since(clock::now()));
+        due.unwrap_or(STOP_POLL).min(STOP_POLL)
+    }
+
+    fn refresh_settings(&mut self) {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        if generation != self.generation {
+            self.generation = generation;
+            self.alg.handle_settings(self.shared.settings());
+        }
+    }
+
+    fn carry_out(&mut self, mut packet: Option<QueuedPacket>) {
+        while let Some(action) = self.alg.poll_action() {
+            match action {
+                Action::Resolve { tuple } => {
+                    let tuples = self.kernel.resolve(tuple);
+                    self.alg.handle_resolved(tuples, clock::now());
+                }
+                Action::RelaxWindow { tuples } => {
+                    let is_relaxed = self.kernel.relax_window(&tuples);
+                    self.alg.handle_relaxed(is_relaxed, clock::now());
+                }
+                Action::Expect { id, expectation, .. } => {
+                    let result = self.kernel.store.expect(id, &expectation);
+                    self.alg.handle_expected(id, result, clock::now());
+                }
+                Action::Unexpect { id, expectation } => {
+                    if let Err(error) = self.kernel.store.unexpect(id, &expectation) {
+                        warn!(error = error.as_str(), "an expectation could not be withdrawn; it expires by itself");
+                    }
+                }
+                Action::MarkOpaque { tuples } => self.kernel.mark_opaque(&tuples),
+                Action::Verdict { verdict, .. } => {
+                    if let Some(packet) = packet.take() {
+                        self.kernel.give(packet, verdict);
+                    }
+                }
+                Action::Inject { packet } => self.kernel.inject(&packet),
+                Action::Report(event) => report::log(&event),
+            }
+        }
+    }
+}
+
+impl Kernel {
+    fn resolve(&mut self, tuple: Tuple) -> Option<ConntrackTuples> {
+        match self.conntrack.resolve(&tuple) {
+            Ok(entry) => entry.map(|entry| entry.tuples),
+            Err(error) => {
+                warn!(%tuple, %error, "conntrack could not be asked: the connection passes unread");
+                None
+            }
+        }
+    }
+
+    fn relax_window(&mut self, tuples: &ConntrackTuples) -> bool {
+        let result = self.conntrack.relax_window(tuples, self.marks.adjust);
+        if let Err(error) = &result {
+            warn!(%error, "conntrack's window check could not be relaxed: the line is not rewritten");
+        }
+        result.is_ok()
+    }
+
+    fn mark_opaque(&mut self, tuples: &ConntrackTuples) {
+        let opaque = self.marks.opaque;
+        if let Err(error) = self.conntrack.set_mark(tuples, opaque, opaque) {
+            warn!(%error, "an encrypted connection could not be marked: it stays in the queue");
+        }
+    }
+
+    fn give(&mut self, packet: QueuedPacket, verdict: Verdict) {
+        if let Err(error) = self.queue.verdict(packet, verdict) {
+            error!(%error, "a packet did not get its verdict");
+        }
+    }
+
+    fn inject(&mut self, packet: &[u8]) {
+        if let Err(error) = self.injector.send(packet) {
+            warn!(%error, "a packet could not be injected");
+        }
+    }
+}
