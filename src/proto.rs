@@ -8,3 +8,4 @@
 pub mod expect;
 pub mod ftp;
 pub mod net;
+pub mod packet;
