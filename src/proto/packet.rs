@@ -26,6 +26,8 @@ mod inject;
 mod options;
 mod rebuild;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 pub use error::PacketError;
 pub use flags::Flags;

@@ -18,17 +18,18 @@ pub(super) fn are_valid(packet: &[u8], tcp_start: usize) -> bool {
     ip_is_valid && tcp_sum(packet, tcp_start).ones_complement() == 0
 }
 
-/// Writes both checksums into a packet whose other fields are final.
+/// Writes both checksums into a packet whose other fields are final. etherparse sums words as
+/// this machine stores them, so the result is stored the same way.
 pub(super) fn write(packet: &mut [u8], tcp_start: usize) {
     if is_ipv4(packet) {
         put(packet, IPV4_CHECKSUM, [0; 2]);
         let header = packet.get(..tcp_start).unwrap_or_default();
-        let sum = ipv4_sum(header).ones_complement().to_be_bytes();
+        let sum = ipv4_sum(header).ones_complement().to_ne_bytes();
         put(packet, IPV4_CHECKSUM, sum);
     }
     let place = tcp_start.saturating_add(TCP_CHECKSUM);
     put(packet, place, [0; 2]);
-    let sum = tcp_sum(packet, tcp_start).ones_complement().to_be_bytes();
+    let sum = tcp_sum(packet, tcp_start).ones_complement().to_ne_bytes();
     put(packet, place, sum);
 }
 

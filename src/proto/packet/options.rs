@@ -13,7 +13,10 @@ pub(super) const SACK: u8 = 5;
 /// The timestamps of RFC 7323.
 pub(super) const TIMESTAMPS: u8 = 8;
 /// How many bytes kind and length of an option have.
-const PREAMBLE: usize = 2;
+pub(super) const PREAMBLE: usize = 2;
+/// How many bytes all options can have: the data offset has four bits and counts words
+/// (RFC 9293 §3.1), 60 bytes with the fixed 20.
+pub(super) const MOST_OPTION_BYTES: usize = 40;
 
 /// The timestamps option (RFC 7323 §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +46,14 @@ pub(super) struct TcpOption<'a> {
     pub(super) body: &'a [u8],
 }
 
+impl<'a> TcpOption<'a> {
+    /// The blocks of a SACK option.
+    pub(super) fn sack_blocks(self) -> impl Iterator<Item = SackBlock> + use<'a> {
+        let (blocks, _) = self.body.as_chunks::<8>();
+        blocks.iter().map(|block| SackBlock::parse(*block))
+    }
+}
+
 /// Walks the options up to their end, or to the first whose length cannot be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options<'a> {
@@ -55,8 +66,8 @@ impl<'a> Options<'a> {
         Self { all, position: 0 }
     }
 
-    /// The body of the first option of this kind.
-    pub(super) fn find_kind(mut self, kind: u8) -> Option<TcpOption<'a>> {
+    /// The first option of this kind.
+    fn find_kind(mut self, kind: u8) -> Option<TcpOption<'a>> {
         self.find(|option| option.kind == kind)
     }
 
@@ -69,10 +80,9 @@ impl<'a> Options<'a> {
         })
     }
 
-    pub(super) fn sack_blocks(self) -> impl Iterator<Item = SackBlock> + use<'a> {
-        let body = self.find_kind(SACK).map_or(&[][..], |option| option.body);
-        let (blocks, _) = body.as_chunks::<8>();
-        blocks.iter().map(|block| SackBlock::parse(*block))
+    /// The SACK options. One is usual, but a receiver may heed a second.
+    pub(super) fn sacks(self) -> impl Iterator<Item = TcpOption<'a>> {
+        self.filter(|option| option.kind == SACK)
     }
 
     pub(super) fn mss(self) -> Option<u16> {
@@ -116,7 +126,7 @@ impl<'a> Iterator for Options<'a> {
 }
 
 impl SackBlock {
-    pub(super) const fn parse(block: [u8; 8]) -> Self {
+    const fn parse(block: [u8; 8]) -> Self {
         let [a, b, c, d, e, f, g, h] = block;
         Self {
             left: SeqNumber(u32::from_be_bytes([a, b, c, d])),

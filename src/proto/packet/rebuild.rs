@@ -4,7 +4,7 @@ use super::{
     PacketError, checksum,
     checksum::put,
     flags::Flags,
-    options::{NOP, SACK, SackBlock},
+    options::{MOST_OPTION_BYTES, NOP, PREAMBLE, SACK, SackBlock, TcpOption},
     segment::Segment,
 };
 use crate::proto::net::SeqNumber;
@@ -92,32 +92,50 @@ fn write_tcp_fields(packet: &mut [u8], tcp_start: usize, change: &Change<'_>) {
     put(tcp, TCP_URGENT, change.urgent_pointer.to_be_bytes());
 }
 
-/// Maps the blocks in their place. Those that remain move to the front, because a shorter option
-/// has fewer blocks; without any the whole option becomes NOPs.
 fn write_sack(
     packet: &mut [u8],
     segment: &Segment<'_>,
     map: &dyn Fn(SackBlock) -> Option<SackBlock>,
 ) {
-    let Some(option) = segment.options().find_kind(SACK) else {
-        return;
-    };
-    let mut mapped = Vec::with_capacity(option.body.len());
-    for block in segment.sack_blocks().filter_map(map) {
-        mapped.extend(block.encode());
+    let options = packet
+        .get_mut(segment.options_start()..)
+        .unwrap_or_default();
+    for option in segment.options().sacks() {
+        write_sack_option(options, option, map);
     }
-    let start = segment.options_start().saturating_add(option.body_start);
-    let preamble = start.saturating_sub(2);
-    let rest = packet.get_mut(preamble..).unwrap_or_default();
-    let length = option.body.len().saturating_add(2);
+}
+
+/// Maps the blocks in their place. Those that remain move to the front, because a shorter option
+/// has fewer blocks; without any the whole option becomes NOPs.
+fn write_sack_option(
+    options: &mut [u8],
+    option: TcpOption<'_>,
+    map: &dyn Fn(SackBlock) -> Option<SackBlock>,
+) {
+    let mut mapped = [0; MOST_OPTION_BYTES];
+    let mut kept = 0_usize;
+    for (block, slot) in option
+        .sack_blocks()
+        .filter_map(map)
+        .zip(mapped.chunks_mut(8))
+    {
+        put(slot, 0, block.encode());
+        kept = kept.saturating_add(8);
+    }
+    let start = option.body_start.saturating_sub(PREAMBLE);
+    let rest = options.get_mut(start..).unwrap_or_default();
+    let length = option.body.len().saturating_add(PREAMBLE);
     let slot = rest.get_mut(..length).unwrap_or_default();
     slot.fill(NOP);
-    if mapped.is_empty() {
+    if kept == 0 {
         return;
     }
-    let shorter = mapped.len().saturating_add(2);
-    let preamble = [SACK, u8::try_from(shorter).unwrap_or(u8::MAX)];
-    for (target, byte) in slot.iter_mut().zip(preamble.into_iter().chain(mapped)) {
+    let shorter = u8::try_from(kept.saturating_add(PREAMBLE)).unwrap_or(u8::MAX);
+    let spelled = [SACK, shorter]
+        .into_iter()
+        .chain(mapped)
+        .take(usize::from(shorter));
+    for (target, byte) in slot.iter_mut().zip(spelled) {
         *target = byte;
     }
 }

@@ -7,7 +7,7 @@ use etherparse::{IpNumber, IpSlice, Ipv6ExtensionSlice, TcpSlice};
 use super::{
     PacketError, checksum,
     flags::Flags,
-    options::{Options, SackBlock, Timestamps},
+    options::{Options, SackBlock, TcpOption, Timestamps},
 };
 use crate::proto::net::{SeqNumber, Tuple};
 
@@ -114,9 +114,9 @@ impl<'a> Segment<'a> {
         self.options().timestamps()
     }
 
-    /// The blocks of the SACK option.
+    /// The blocks of the SACK option, or of all of them.
     pub fn sack_blocks(&self) -> impl Iterator<Item = SackBlock> + use<'a> {
-        self.options().sack_blocks()
+        self.options().sacks().flat_map(TcpOption::sack_blocks)
     }
 
     /// The maximum segment size, in a SYN.
