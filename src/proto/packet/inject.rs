@@ -1,0 +1,149 @@
+//! Making packets of our own: an acknowledgment on a receiver's behalf, data, a reset.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use etherparse::{IpNumber, Ipv4Header, Ipv6Header, TcpHeader, TcpOptions};
+
+use super::{
+    PacketError, checksum,
+    flags::Flags,
+    options::{NOP, TIMESTAMPS, Timestamps},
+    segment::Segment,
+};
+use crate::proto::net::{SeqNumber, Tuple};
+
+/// The hop limit of injected packets: Linux's default, so that they look like their neighbours.
+const HOP_LIMIT: u8 = 64;
+
+/// A packet to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Injected<'a> {
+    /// Addresses and ports.
+    pub tuple: Tuple,
+    /// The position of its first byte.
+    pub seq: SeqNumber,
+    /// What it acknowledges; sets or clears the ACK flag.
+    pub ack: Option<SeqNumber>,
+    /// The control bits but ACK.
+    pub flags: Flags,
+    /// The window, unscaled.
+    pub window: u16,
+    /// The timestamps option, on a connection that has one.
+    pub timestamps: Option<Timestamps>,
+    /// The bytes of the stream.
+    pub payload: &'a [u8],
+}
+
+impl Injected<'_> {
+    /// The packet, from its IP header on.
+    ///
+    /// # Errors
+    ///
+    /// [`PacketError::MixedFamilies`] if the addresses do not belong together,
+    /// [`PacketError::TooLong`] if the payload does not fit.
+    pub fn encode(&self) -> Result<Vec<u8>, PacketError> {
+        let tcp = self.tcp_header();
+        let length = tcp.header_len().saturating_add(self.payload.len());
+        let mut packet = network_header(self.tuple, length)?;
+        let tcp_start = packet.len();
+        packet.extend_from_slice(&tcp.to_bytes());
+        packet.extend_from_slice(self.payload);
+        checksum::write(&mut packet, tcp_start);
+        Ok(packet)
+    }
+
+    fn tcp_header(&self) -> TcpHeader {
+        let (source, destination) = (self.tuple.source.port(), self.tuple.destination.port());
+        let mut header = TcpHeader::new(source, destination, self.seq.0, self.window);
+        header.acknowledgment_number = self.ack.unwrap_or_default().0;
+        header.ack = self.ack.is_some();
+        header.fin = self.flags.is_fin();
+        header.syn = self.flags.is_syn();
+        header.rst = self.flags.is_rst();
+        header.psh = self.flags.is_psh();
+        if let Some(timestamps) = self.timestamps {
+            header.options = TcpOptions::from(timestamps.encode());
+        }
+        header
+    }
+}
+
+/// A bare acknowledgment of what `segment` carries, as its receiver would send it: from where it
+/// went to where it came from, echoing its timestamp.
+///
+/// # Errors
+///
+/// None for a segment that was parsed; the signature is [`Injected::encode`]'s.
+pub fn acknowledge(
+    segment: &Segment<'_>,
+    seq: SeqNumber,
+    ack: SeqNumber,
+    window: u16,
+) -> Result<Vec<u8>, PacketError> {
+    Injected {
+        tuple: segment.tuple.inverted(),
+        seq,
+        ack: Some(ack),
+        flags: Flags::ACK,
+        window,
+        timestamps: segment.timestamps().map(Timestamps::answered),
+        payload: &[],
+    }
+    .encode()
+}
+
+impl Timestamps {
+    /// What the receiver of this option would answer, with the last clock value of its own that
+    /// the sender is known to have seen: it neither advances nor goes back (RFC 7323 §5.3).
+    const fn answered(self) -> Self {
+        Self {
+            value: self.echo,
+            echo: self.value,
+        }
+    }
+
+    /// Two NOPs and the option, so that both words are aligned (RFC 7323 appendix A).
+    const fn encode(self) -> [u8; 12] {
+        let [a, b, c, d] = self.value.to_be_bytes();
+        let [e, f, g, h] = self.echo.to_be_bytes();
+        [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h]
+    }
+}
+
+fn network_header(tuple: Tuple, length: usize) -> Result<Vec<u8>, PacketError> {
+    let length = u16::try_from(length).map_err(|_| PacketError::TooLong)?;
+    match (tuple.source.ip(), tuple.destination.ip()) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => ipv4_header(source, destination, length),
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            Ok(ipv6_header(source, destination, length))
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
+            Err(PacketError::MixedFamilies)
+        }
+    }
+}
+
+fn ipv4_header(
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    length: u16,
+) -> Result<Vec<u8>, PacketError> {
+    let (source, destination) = (source.octets(), destination.octets());
+    // It may not be fragmented, and so needs no identification (RFC 6864 §4.1).
+    let header = Ipv4Header::new(length, HOP_LIMIT, IpNumber::TCP, source, destination);
+    let mut header = header.map_err(|_| PacketError::TooLong)?;
+    header.dont_fragment = true;
+    Ok(header.to_bytes().to_vec())
+}
+
+fn ipv6_header(source: Ipv6Addr, destination: Ipv6Addr, length: u16) -> Vec<u8> {
+    let header = Ipv6Header {
+        payload_length: length,
+        next_header: IpNumber::TCP,
+        hop_limit: HOP_LIMIT,
+        source: source.octets(),
+        destination: destination.octets(),
+        ..Ipv6Header::default()
+    };
+    header.to_bytes().to_vec()
+}

@@ -1,0 +1,189 @@
+//! Reading a packet.
+
+use std::net::SocketAddr;
+
+use etherparse::{IpNumber, IpSlice, Ipv6ExtensionSlice, TcpSlice};
+
+use super::{
+    PacketError, checksum,
+    flags::Flags,
+    options::{Options, SackBlock, TcpOption, Timestamps},
+};
+use crate::proto::net::{SeqNumber, Tuple};
+
+/// How many bytes of a TCP header stand before its options.
+pub(super) const TCP_HEADER: usize = 20;
+
+/// A whole TCP segment in a borrowed packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// Addresses and ports, as this packet has them.
+    pub tuple: Tuple,
+    /// The position of the first byte of the payload (or of SYN).
+    pub seq: SeqNumber,
+    /// What the sender expects next; `None` without the ACK flag.
+    pub ack: Option<SeqNumber>,
+    /// The control bits.
+    pub flags: Flags,
+    /// The window, unscaled.
+    pub window: u16,
+    /// The urgent pointer; means something with the URG flag only.
+    pub urgent_pointer: u16,
+    /// The bytes of the stream.
+    pub payload: &'a [u8],
+    packet: &'a [u8],
+    tcp_start: usize,
+}
+
+impl<'a> Segment<'a> {
+    /// Parses a packet that begins with its IP header. Bytes behind the length that IP states
+    /// (Ethernet padding) are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`PacketError`] for anything but a whole, unfragmented TCP segment.
+    pub fn parse(packet: &'a [u8]) -> Result<Self, PacketError> {
+        let ip = IpSlice::from_slice(packet)?;
+        refuse_unreadable(&ip)?;
+        let transport = ip.payload();
+        if transport.fragmented {
+            return Err(PacketError::Fragment);
+        }
+        if transport.ip_number != IpNumber::TCP {
+            return Err(PacketError::NotTcp);
+        }
+        let (packet, tcp_start) = extent(packet, &ip)?;
+        let tcp_bytes = packet.get(tcp_start..).unwrap_or_default();
+        let tcp = TcpSlice::from_slice(tcp_bytes)?;
+        let flags = Flags(tcp_bytes.get(13).copied().unwrap_or_default());
+        Ok(Self {
+            tuple: Tuple {
+                source: SocketAddr::new(ip.source_addr(), tcp.source_port()),
+                destination: SocketAddr::new(ip.destination_addr(), tcp.destination_port()),
+            },
+            seq: SeqNumber(tcp.sequence_number()),
+            ack: flags
+                .is_ack()
+                .then(|| SeqNumber(tcp.acknowledgment_number())),
+            flags,
+            window: tcp.window_size(),
+            urgent_pointer: tcp.urgent_pointer(),
+            payload: tcp_bytes.get(tcp.header_len()..).unwrap_or_default(),
+            packet,
+            tcp_start,
+        })
+    }
+
+    /// The whole packet, without what stands behind its stated length.
+    #[must_use]
+    pub const fn packet(&self) -> &'a [u8] {
+        self.packet
+    }
+
+    /// How many bytes the IP header with its options or extension headers has.
+    #[must_use]
+    pub const fn network_header_len(&self) -> usize {
+        self.tcp_start
+    }
+
+    /// How many bytes all headers have: where the payload begins.
+    #[must_use]
+    pub const fn headers_len(&self) -> usize {
+        self.packet.len().saturating_sub(self.payload.len())
+    }
+
+    /// How much of the sequence space the segment takes: its payload, and one each for SYN and
+    /// FIN (RFC 9293 §3.4).
+    #[must_use]
+    pub fn sequence_len(&self) -> u32 {
+        let flags = u32::from(self.flags.is_syn()).saturating_add(self.flags.is_fin().into());
+        u32::try_from(self.payload.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(flags)
+    }
+
+    /// The position behind the segment.
+    #[must_use]
+    pub fn end(&self) -> SeqNumber {
+        self.seq.plus(self.sequence_len())
+    }
+
+    /// The timestamps option.
+    #[must_use]
+    pub fn timestamps(&self) -> Option<Timestamps> {
+        self.options().timestamps()
+    }
+
+    /// The blocks of the SACK option, or of all of them.
+    pub fn sack_blocks(&self) -> impl Iterator<Item = SackBlock> + use<'a> {
+        self.options().sacks().flat_map(TcpOption::sack_blocks)
+    }
+
+    /// The maximum segment size, in a SYN.
+    #[must_use]
+    pub fn mss(&self) -> Option<u16> {
+        self.options().mss()
+    }
+
+    /// The shift of the window, in a SYN.
+    #[must_use]
+    pub fn window_scale(&self) -> Option<u8> {
+        self.options().window_scale()
+    }
+
+    /// Whether the sender understands SACK, in a SYN.
+    #[must_use]
+    pub fn has_sack_permitted(&self) -> bool {
+        self.options().has_sack_permitted()
+    }
+
+    /// Whether the checksums of IPv4 and TCP are right. Captures taken on the sending machine
+    /// often have none yet, so this decides nothing.
+    #[must_use]
+    pub fn has_valid_checksums(&self) -> bool {
+        checksum::are_valid(self.packet, self.tcp_start)
+    }
+
+    /// Where the TCP options begin, and what they are.
+    pub(super) fn options(&self) -> Options<'a> {
+        let range = self.options_start()..self.headers_len();
+        Options::new(self.packet.get(range).unwrap_or_default())
+    }
+
+    pub(super) const fn options_start(&self) -> usize {
+        self.tcp_start.saturating_add(TCP_HEADER)
+    }
+}
+
+/// Refuses what etherparse accepts and we cannot work with.
+fn refuse_unreadable(ip: &IpSlice<'_>) -> Result<(), PacketError> {
+    let Some(ipv6) = ip.ipv6() else {
+        return Ok(());
+    };
+    if ipv6.header().payload_length() == 0 {
+        return Err(PacketError::WrongLength);
+    }
+    for extension in ipv6.extensions().clone() {
+        if let Ipv6ExtensionSlice::Routing(routing) = extension
+            && routing.payload().get(1) != Some(&0)
+        {
+            return Err(PacketError::SourceRouted);
+        }
+    }
+    Ok(())
+}
+
+/// The packet up to its stated length, and where TCP begins in it.
+fn extent<'a>(packet: &'a [u8], ip: &IpSlice<'_>) -> Result<(&'a [u8], usize), PacketError> {
+    let total = match ip {
+        IpSlice::Ipv4(ipv4) => usize::from(ipv4.header().total_len()),
+        IpSlice::Ipv6(ipv6) => {
+            usize::from(ipv6.header().payload_length()).saturating_add(etherparse::Ipv6Header::LEN)
+        }
+    };
+    let packet = packet.get(..total).ok_or(PacketError::Truncated)?;
+    let tcp_start = total
+        .checked_sub(ip.payload().payload.len())
+        .ok_or(PacketError::WrongLength)?;
+    Ok((packet, tcp_start))
+}
