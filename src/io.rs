@@ -1,1 +1,3 @@
-//! (in work)
+//! Thin adapters to what lies outside the process. They decide nothing.
+
+pub mod clock;
