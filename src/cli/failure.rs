@@ -29,7 +29,7 @@ impl Failure {
     pub(super) fn report(&self) -> ExitCode {
         match self {
             Self::Config(error) => {
-                say(&error.to_string());
+                say_plainly(&error.to_string());
                 ExitCode::from(BAD_INPUT)
             }
             Self::Running(error) => {
@@ -76,10 +76,15 @@ pub(super) fn report_usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(BAD_INPUT))
 }
 
-/// Writes one line to stderr.
-pub(super) fn say(message: &str) {
+/// Writes one line to stderr, with the program's name.
+fn say(message: &str) {
+    say_plainly(&format!("ftp-alg: {message}"));
+}
+
+/// Writes one line to stderr. `FILE:LINE:COLUMN:` comes first, where editors look for it.
+fn say_plainly(message: &str) {
     // Nothing is left to do when stderr is closed.
-    let _ = writeln!(io::stderr().lock(), "ftp-alg: {message}");
+    let _ = writeln!(io::stderr().lock(), "{message}");
 }
 
 /// clap's message up to its usage block, on one line, with where to look next.
@@ -87,7 +92,7 @@ fn usage_line(rendered: &str) -> String {
     let message = rendered.trim_start_matches("error: ");
     let paragraphs = message
         .split("\n\n")
-        .take_while(|text| !text.starts_with("Usage:"));
+        .take_while(|text| !text.starts_with("Usage:") && !text.starts_with("For more"));
     let words: Vec<_> = paragraphs.flat_map(str::split_whitespace).collect();
     format!("{}; --help shows what is meant", words.join(" "))
 }
