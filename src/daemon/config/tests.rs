@@ -210,3 +210,42 @@ fn a_file_that_is_not_there_or_not_text_is_refused() {
         "{message}"
     );
 }
+
+/// The commented file that operators start from.
+const EXAMPLE: &str = include_str!("../../../packaging/ftp-alg.toml");
+
+#[test]
+fn the_example_file_says_the_defaults() {
+    assert_eq!(Config::parse(EXAMPLE, "x"), Ok(Config::default()));
+    let with_metrics = EXAMPLE
+        .replace("#[metrics]", "[metrics]")
+        .replace("#listen", "listen");
+    let config = Config::parse(&with_metrics, "x").unwrap();
+    assert_eq!(config.metrics, Some(Metrics::default()));
+}
+
+#[test]
+fn the_example_file_has_every_key() {
+    let keys = [
+        "control_ports",
+        "queue",
+        "backend",
+        "install_rules",
+        "when_absent",
+        "timeout",
+        "max_per_session",
+        "ports",
+        "data",
+        "adjust",
+        "opaque",
+        "format",
+        "socket",
+        "#listen",
+    ];
+    for key in keys {
+        let is_there = EXAMPLE
+            .lines()
+            .any(|line| line.starts_with(&format!("{key} = ")));
+        assert!(is_there, "{key}");
+    }
+}
