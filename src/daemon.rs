@@ -1,1 +1,4 @@
-//! (in work)
+//! The daemon's side of the program: its configuration and its logging.
+
+pub mod config;
+pub mod logging;

@@ -1,1 +1,4 @@
-//! (in work)
+//! Thin adapters to what lies outside the process. They decide nothing.
+
+pub mod clock;
+pub mod pcap;
