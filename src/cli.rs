@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod failure;
 mod man;
+mod replay;
 
 use std::{
     io::{self, Write},
@@ -35,7 +36,7 @@ use after_help;
 #[derive(Parser)]
 #[command(name = "ftp-alg", version, subcommand_required = true)]
 #[command(arg_required_else_help = true)]
-#[command(after_help = after_help!("ftp-alg check --config /etc/ftp-alg.toml"))]
+#[command(after_help = after_help!("ftp-alg replay capture.pcap"))]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +47,7 @@ enum Command {
     Check(check::Check),
     Completions(completions::Completions),
     Man(man::Man),
+    Replay(replay::Replay),
 }
 
 impl Command {
@@ -54,6 +56,7 @@ impl Command {
             Self::Check(check) => check.run(out),
             Self::Completions(completions) => completions.run(out),
             Self::Man(man) => man.run(),
+            Self::Replay(replay) => replay.run(out),
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) enum Failure {
     Config(ConfigError),
     /// Something failed while running.
     Running(anyhow::Error),
+    /// What failed was said where it arose.
+    Reported,
     /// Nobody reads what is written (`… | head`): that is no failure of ours.
     OutputClosed,
 }
@@ -36,6 +38,7 @@ impl Failure {
                 say(&format!("{error:#}"));
                 ExitCode::from(FAILED)
             }
+            Self::Reported => ExitCode::from(FAILED),
             Self::OutputClosed => ExitCode::SUCCESS,
         }
     }
@@ -77,7 +80,7 @@ pub(super) fn report_usage(error: &clap::Error) -> ExitCode {
 }
 
 /// Writes one line to stderr, with the program's name.
-fn say(message: &str) {
+pub(super) fn say(message: &str) {
     say_plainly(&format!("ftp-alg: {message}"));
 }
 
