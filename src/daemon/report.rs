@@ -20,7 +20,10 @@ pub fn log(event: &Event) {
             debug!(%client, %server, from_start = is_from_start, "session");
         }
         EventKind::Announcement(report) => log_announcement(event, report),
-        EventKind::Withdrawn { expectation, reason } => {
+        EventKind::Withdrawn {
+            expectation,
+            reason,
+        } => {
             debug!(expect = %Shown(expectation), reason = reason.as_str(), "withdrawn");
         }
         EventKind::Opaque => info!(%client, %server, "encrypted from here on: left alone"),
@@ -42,7 +45,10 @@ fn log_announcement(event: &Event, report: &AnnouncementReport) {
         |(address, port)| std::net::SocketAddr::new(address, port).to_string(),
     );
     match &report.decision {
-        Decision::Expect { expectation, rewritten } => {
+        Decision::Expect {
+            expectation,
+            rewritten,
+        } => {
             let expect = Shown(expectation);
             let rewritten = rewritten.as_ref().map(ShownRewrite);
             let rewritten = rewritten.as_ref().map(tracing::field::display);
@@ -75,6 +81,11 @@ struct ShownRewrite<'a>(&'a RewriteReport);
 
 impl std::fmt::Display for ShownRewrite<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({:+} bytes)", self.0.line.escape_debug(), self.0.delta)
+        write!(
+            f,
+            "{} ({:+} bytes)",
+            self.0.line.escape_debug(),
+            self.0.delta
+        )
     }
 }

@@ -153,6 +153,8 @@ impl Worker {
                     }
                 }
                 Action::Inject { packet } => self.kernel.inject(&packet),
+                Action::Remember(memory) => self.shared.memories.keep(&memory),
+                Action::Forget { tuples } => self.shared.memories.forget(&tuples),
                 Action::Report(event) => report::log(&event),
             }
         }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{
     expect::{Expectation, ExpectationId},
     ftp::{AnnouncementKind, Role},
+    memory::Memory,
     net::{ConntrackTuples, Tuple},
     session::{Withdrawal, policy::Refusal},
 };
@@ -77,6 +78,15 @@ pub enum Action {
     Inject {
         /// The packet, addressed as its receiver expects it, checksums valid.
         packet: Vec<u8>,
+    },
+    /// Keep this outside the process, before the next action is carried out; it replaces what was
+    /// kept of the same connection. A new process hands it to
+    /// [`Alg::handle_restored`](super::alg::Alg::handle_restored). No answer.
+    Remember(Memory),
+    /// Nothing needs to be kept of this connection any more. No answer.
+    Forget {
+        /// The control connection.
+        tuples: ConntrackTuples,
     },
     /// Tell whoever listens: logs, metrics, `replay`. No answer.
     Report(Event),

@@ -22,6 +22,7 @@ use super::{
     action::{Action, PacketId, SessionId, Verdict},
     expect::{ExpectError, ExpectationId},
     flow::{Context, Flow, Request, Settings},
+    memory::Memory,
     nat::PortLeases,
     net::{ConntrackTuples, Direction},
     packet::Segment,
@@ -83,6 +84,13 @@ impl<L: PortLeases> Alg<L> {
         self.settings = settings;
     }
 
+    /// Goes on with a connection as another process remembered it. The caller has made sure that
+    /// conntrack still has it, with these tuples and the mark `adjust`.
+    pub fn handle_restored(&mut self, memory: &Memory, now: Instant) {
+        let id = self.next_session();
+        self.admit(Flow::restored(id, memory, now), now);
+    }
+
     /// Takes one packet in. It gets exactly one [`Action::Verdict`].
     ///
     /// A packet that is not a readable TCP segment passes as it is. One that comes while an
@@ -119,7 +127,8 @@ impl<L: PortLeases> Alg<L> {
         };
         let place = tuples.and_then(|tuples| {
             let direction = tuples.direction_of(segment.tuple)?;
-            Some((self.insert(tuples, now)?, direction))
+            let id = self.next_session();
+            Some((self.admit(Flow::new(id, tuples, now), now)?, direction))
         });
         if let Some((key, _)) = place {
             self.with_flow(key, now, |flow, context| flow.start(&segment, context));
@@ -269,10 +278,15 @@ impl<L: PortLeases> Alg<L> {
         }
     }
 
+    fn next_session(&mut self) -> SessionId {
+        self.last_session = self.last_session.wrapping_add(self.session_step);
+        SessionId(self.last_session)
+    }
+
     /// Follows a connection from now on; whatever had one of its tuples before is over.
-    fn insert(&mut self, tuples: ConntrackTuples, now: Instant) -> Option<FlowKey> {
+    fn admit(&mut self, flow: Flow, now: Instant) -> Option<FlowKey> {
         for direction in [Direction::Original, Direction::Reply] {
-            if let Some((stale, _)) = self.flows.find(tuples.of(direction)) {
+            if let Some((stale, _)) = self.flows.find(flow.tuples().of(direction)) {
                 self.remove(stale, now);
             }
         }
@@ -280,11 +294,7 @@ impl<L: PortLeases> Alg<L> {
             let expendable = self.flows.first_expendable()?;
             self.remove(expendable, now);
         }
-        self.last_session = self.last_session.wrapping_add(self.session_step);
-        Some(
-            self.flows
-                .insert(Flow::new(SessionId(self.last_session), tuples, now)),
-        )
+        Some(self.flows.insert(flow))
     }
 
     fn remove(&mut self, key: FlowKey, now: Instant) {

@@ -10,6 +10,7 @@
 
 mod held;
 mod lines;
+mod memory;
 mod output;
 mod withheld;
 
@@ -108,6 +109,10 @@ pub struct Flow {
     is_adjusted: bool,
     is_opaque: bool,
     is_reset: bool,
+    /// What is remembered of it outside the process is out of date.
+    has_news: bool,
+    /// Something is remembered of it outside the process.
+    is_remembered: bool,
     last_seen: Instant,
 }
 
@@ -129,6 +134,8 @@ impl Flow {
             is_adjusted: false,
             is_opaque: false,
             is_reset: false,
+            has_news: false,
+            is_remembered: false,
             last_seen: now,
         }
     }
@@ -188,12 +195,14 @@ impl Flow {
     ) -> Verdict {
         self.handle_closing(direction, segment, context);
         self.decide_withholding(direction, segment, context.now);
+        self.remember(context);
         self.encode_verdict(direction, segment, context)
     }
 
     /// Ends the session: withdraws what is pending and gives back what is leased.
     pub fn end(&mut self, context: &mut Context<'_>) {
         self.withdraw_all(Withdrawal::Closed, context);
+        self.forget(context);
         self.report(EventKind::Ended, context);
     }
 
@@ -269,6 +278,7 @@ impl Flow {
 
     fn restart(&mut self, context: &mut Context<'_>) {
         self.withdraw_all(Withdrawal::Closed, context);
+        self.forget(context);
         *self = Self {
             windows: self.windows,
             session: Session::greeted(),
@@ -283,7 +293,11 @@ impl Flow {
     }
 
     fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, context: &mut Context<'_>) {
-        if self.streams[!direction].handle_ack(ack).is_err() {
+        let stream = &mut self.streams[!direction];
+        let had_orphans = stream.has_orphans();
+        let result = stream.handle_ack(ack);
+        self.has_news |= had_orphans && !stream.has_orphans();
+        if result.is_err() {
             self.streams[!direction].lose_place();
             self.withheld[!direction] = None;
             self.session.handle_gap();

@@ -114,6 +114,37 @@ impl Stream {
         self.scanner = LineScanner::at_line_start();
     }
 
+    /// A stream as another process knew it.
+    #[must_use]
+    pub fn restored(map: SequenceMap, vouched: Option<Vouched>) -> Self {
+        let mut stream = Self::with_map(map);
+        if let Some(vouched) = vouched {
+            stream.place(vouched.start);
+            stream.bytes = vouched.bytes;
+            stream.vouched = Some(stream.next());
+            stream.released = vouched.line_start.unwrap_or_else(|| stream.next());
+            stream.sent = stream.released;
+            stream.scanner = LineScanner::at(vouched.line_start.map(|line| stream.index_of(line)));
+        }
+        stream
+    }
+
+    /// The bytes that the sender believes acknowledged and the receiver may lack.
+    #[must_use]
+    pub fn vouched(&self) -> Option<Vouched> {
+        let start = self.orphans()?;
+        let bytes = bytes_between(&self.bytes, self.base, start, self.next()).to_vec();
+        let line_start = self
+            .scanner
+            .line_start()
+            .map(|offset| self.base.plus(offset as u32));
+        (!bytes.is_empty()).then_some(Vouched {
+            start,
+            bytes,
+            line_start,
+        })
+    }
+
     /// Takes a segment's payload in. Bytes that were here before are never overwritten: the
     /// first writer wins.
     pub fn ingest(&mut self, seq: SeqNumber, payload: &[u8]) -> Arrival {
@@ -334,6 +365,12 @@ impl Stream {
         self.finished
     }
 
+    /// Whether the receiver may lack bytes that the sender believes acknowledged.
+    #[must_use]
+    pub fn has_orphans(&self) -> bool {
+        self.orphans().is_some()
+    }
+
     /// The next byte expected from the sender.
     #[must_use]
     pub fn next(&self) -> SeqNumber {
@@ -506,6 +543,17 @@ impl Stream {
             self.bytes = Vec::new();
         }
     }
+}
+
+/// Bytes that the sender believes acknowledged and the receiver may lack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// The first of them, in input space.
+    pub start: SeqNumber,
+    /// All that came in from there on.
+    pub bytes: Vec<u8>,
+    /// Where among them the line starts that has begun and not ended, if that is known.
+    pub line_start: Option<SeqNumber>,
 }
 
 /// A segment as the sender repeats it, in input space.

@@ -261,6 +261,7 @@ impl Flow {
                 delta: rewritten.delta,
             };
             self.streams[plan.direction].record_edit(&plan.line, rewritten.line);
+            self.has_news |= self.is_adjusted;
             report
         });
         let decision = Decision::Expect {

@@ -52,6 +52,23 @@ enum Stage {
 }
 
 impl Withheld {
+    /// Bytes that another process had withheld and acknowledged.
+    pub(super) fn restored(template: Option<Vec<u8>>, now: Instant) -> Option<Box<Self>> {
+        template.map(|packet| {
+            Box::new(Self {
+                packet,
+                stage: Stage::Vouched,
+                since: now,
+                due: now + WITHHOLD_MAX,
+            })
+        })
+    }
+
+    /// The last packet of the sender.
+    pub(super) fn template(&self) -> &[u8] {
+        &self.packet
+    }
+
     pub(super) fn poll_timeout(&self) -> (Instant, &'static str) {
         (self.due, "withheld bytes")
     }

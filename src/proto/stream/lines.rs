@@ -73,6 +73,20 @@ impl LineScanner {
         }
     }
 
+    /// At a line's start that lies `offset` bytes in, or in an unknown line.
+    pub(super) fn at(offset: Option<usize>) -> Self {
+        offset.map_or_else(Self::in_unknown_line, |at| Self {
+            state: State::InLine,
+            start: at,
+            searched: at,
+        })
+    }
+
+    /// Where the begun line starts, if that is known.
+    pub(super) fn line_start(&self) -> Option<usize> {
+        (self.state == State::InLine).then_some(self.start)
+    }
+
     pub(super) fn poll(&mut self, bytes: &[u8]) -> Option<Found> {
         loop {
             let unseen = bytes.get(self.searched..).unwrap_or_default();
