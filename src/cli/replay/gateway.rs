@@ -94,7 +94,9 @@ impl Gateway {
                 Action::Unexpect { .. }
                 | Action::MarkOpaque { .. }
                 | Action::Verdict { .. }
-                | Action::Inject { .. } => {}
+                | Action::Inject { .. }
+                | Action::Remember { .. }
+                | Action::Forget { .. } => {}
             }
         }
     }
