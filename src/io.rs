@@ -1,1 +1,8 @@
-//! (in work)
+//! Thin adapters to the kernel and to capture files.
+//!
+//! Each adapter turns one kernel interface into values of the pure core and back, and decides
+//! nothing. Unsafe code is confined to the few files that say so in their first lines.
+
+pub mod ctnetlink;
+pub mod netlink;
+pub mod nftables;

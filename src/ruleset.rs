@@ -19,6 +19,7 @@ mod table;
 use std::ops::RangeInclusive;
 
 pub use iptables::{to_iptables, to_iptables_removal};
+pub(crate) use nft::SHARE_SEED;
 pub use nft::REMOVAL as NFT_REMOVAL;
 pub use table::{
     Chain, ChainType, ControlPort, Family, FlagTest, Hook, Rule, Ruleset, Set, SetKind, State,
