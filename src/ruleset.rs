@@ -19,8 +19,8 @@ mod table;
 use std::ops::RangeInclusive;
 
 pub use iptables::{to_iptables, to_iptables_removal};
-pub(crate) use nft::SHARE_SEED;
 pub use nft::REMOVAL as NFT_REMOVAL;
+pub(crate) use nft::SHARE_SEED;
 pub use table::{
     Chain, ChainType, ControlPort, Family, FlagTest, Hook, Rule, Ruleset, Set, SetKind, State,
     Statement, TcpFlags,

@@ -59,7 +59,10 @@ impl Conntrack {
     /// # Errors
     /// When no netlink socket can be had.
     pub fn open() -> Result<Self, NetlinkError> {
-        Ok(Self { socket: Socket::open()?, buffer: MessageBuffer::default() })
+        Ok(Self {
+            socket: Socket::open()?,
+            buffer: MessageBuffer::default(),
+        })
     }
 
     /// The entry of the connection that a packet with this tuple belongs to.
@@ -87,7 +90,11 @@ impl Conntrack {
     ///
     /// # Errors
     /// When the kernel refuses; ENOENT where the connection is gone.
-    pub fn relax_window(&mut self, tuples: &ConntrackTuples, bits: u32) -> Result<(), NetlinkError> {
+    pub fn relax_window(
+        &mut self,
+        tuples: &ConntrackTuples,
+        bits: u32,
+    ) -> Result<(), NetlinkError> {
         let sequence = self.begin_change(tuples);
         let liberal = [IP_CT_TCP_FLAG_BE_LIBERAL, IP_CT_TCP_FLAG_BE_LIBERAL];
         self.buffer.nest(CTA_PROTOINFO, |buffer| {
@@ -97,7 +104,8 @@ impl Conntrack {
             });
         });
         self.put_mark(bits, bits);
-        self.socket.acknowledged(self.buffer.as_bytes(), sequence, sequence)
+        self.socket
+            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
     }
 
     /// Gives the bits of `mask` in the connection's mark the values they have in `value`.
@@ -112,13 +120,18 @@ impl Conntrack {
     ) -> Result<(), NetlinkError> {
         let sequence = self.begin_change(tuples);
         self.put_mark(value & mask, mask);
-        self.socket.acknowledged(self.buffer.as_bytes(), sequence, sequence)
+        self.socket
+            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
     }
 
     /// Asks for a connection that cannot exist, to see whether conntrack answers at all.
     pub(super) fn greet(&mut self) -> Result<(), NetlinkError> {
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
-        self.resolve(&Tuple { source: nowhere, destination: nowhere }).map(drop)
+        self.resolve(&Tuple {
+            source: nowhere,
+            destination: nowhere,
+        })
+        .map(drop)
     }
 
     fn begin_change(&mut self, tuples: &ConntrackTuples) -> u32 {
@@ -127,7 +140,10 @@ impl Conntrack {
     }
 
     fn begin(&mut self, request: u8, flags: u16, tuple: &Tuple) -> u32 {
-        let kind = MessageType { subsystem: libc::NFNL_SUBSYS_CTNETLINK as u8, request };
+        let kind = MessageType {
+            subsystem: libc::NFNL_SUBSYS_CTNETLINK as u8,
+            request,
+        };
         let sequence = self.socket.next_sequence();
         let flags = flags | libc::NLM_F_REQUEST as u16;
         let family = match tuple.source {
@@ -150,7 +166,11 @@ fn put_tuple(buffer: &mut MessageBuffer, tuple: &Tuple) {
     buffer.nest(CTA_TUPLE_ORIG, |buffer| {
         buffer.nest(CTA_TUPLE_IP, |buffer| {
             put_address(buffer, tuple.source.ip(), [CTA_IP_V4_SRC, CTA_IP_V6_SRC]);
-            put_address(buffer, tuple.destination.ip(), [CTA_IP_V4_DST, CTA_IP_V6_DST]);
+            put_address(
+                buffer,
+                tuple.destination.ip(),
+                [CTA_IP_V4_DST, CTA_IP_V6_DST],
+            );
         });
         buffer.nest(CTA_TUPLE_PROTO, |buffer| {
             buffer.put(CTA_PROTO_NUM, &[libc::IPPROTO_TCP as u8]);

@@ -13,7 +13,8 @@ use super::{
     ChainType, ControlPort, Family, FlagTest, Hook, Marks, Params, QueueStatement, Rule, Ruleset,
     Set, SetKind, State,
     Statement::{self, *},
-    TcpFlags, WhenAbsent, table::Chain,
+    TcpFlags, WhenAbsent,
+    table::Chain,
 };
 
 /// After conntrack (-200), before destination NAT (-100): a packet still has its own tuple.
@@ -96,20 +97,38 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
         rule(
             "the beginning and the end of a connection",
             [
-                Flags(FlagTest::Exactly { set: handshake, of: handshake }),
+                Flags(FlagTest::Exactly {
+                    set: handshake,
+                    of: handshake,
+                }),
                 Goto("deliver"),
             ],
         ),
         rule(
             "",
-            [Flags(FlagTest::Any(TcpFlags::FIN.or(TcpFlags::RST))), Goto("deliver")],
+            [
+                Flags(FlagTest::Any(TcpFlags::FIN.or(TcpFlags::RST))),
+                Goto("deliver"),
+            ],
         ),
         rule("segments with payload", [HasPayload, Goto("deliver")]),
     ];
     [
-        chain("to the workers; without a daemon as `when_absent` says", "deliver", deliver(params, bypass)),
-        chain("to the workers; without a daemon the packet is dropped", "deliver_always", deliver(params, false)),
-        chain("which packets of a control connection the daemon must see", "inspect", inspect),
+        chain(
+            "to the workers; without a daemon as `when_absent` says",
+            "deliver",
+            deliver(params, bypass),
+        ),
+        chain(
+            "to the workers; without a daemon the packet is dropped",
+            "deliver_always",
+            deliver(params, false),
+        ),
+        chain(
+            "which packets of a control connection the daemon must see",
+            "inspect",
+            inspect,
+        ),
     ]
 }
 
@@ -117,7 +136,11 @@ fn deliver(params: &Params, bypass: bool) -> Vec<Rule> {
     let through_xt = params.queue_statement == QueueStatement::XtTarget;
     let queues = params.queues.clone();
     let of = u16::try_from(queues.clone().count()).unwrap_or(u16::MAX);
-    let to = |number| Queue { number, bypass, through_xt };
+    let to = |number| Queue {
+        number,
+        bypass,
+        through_xt,
+    };
     if of == 1 {
         return queues.map(|number| rule("", [to(number)])).collect();
     }
@@ -129,13 +152,26 @@ fn deliver(params: &Params, bypass: bool) -> Vec<Rule> {
 
 /// Recognises an expected connection by its first packet.
 fn admission(marks: &Marks) -> Chain {
-    let mut rules = vec![
-        rule("a repeated first packet: already admitted", [is_marked(marks.data), Return]),
-    ];
+    let mut rules = vec![rule(
+        "a repeated first packet: already admitted",
+        [is_marked(marks.data), Return],
+    )];
     rules.extend(Family::BOTH.map(|family| {
-        rule("", [Flags(OPENING), Expected(family), Consume(family), SetConnectionMark(marks.data)])
+        rule(
+            "",
+            [
+                Flags(OPENING),
+                Expected(family),
+                Consume(family),
+                SetConnectionMark(marks.data),
+            ],
+        )
     }));
-    chain("an expected connection is admitted once, and known by its mark from then on", "admit", rules)
+    chain(
+        "an expected connection is admitted once, and known by its mark from then on",
+        "admit",
+        rules,
+    )
 }
 
 /// Where packets enter the table.
@@ -143,51 +179,101 @@ fn entries(queues_itself: bool) -> [Chain; 2] {
     let mut dispatch = vec![rule("", [Tcp, State(State::New), Jump("admit")])];
     if queues_itself {
         dispatch.extend([ControlPort::Dialled, ControlPort::Listening].map(|port| {
-            rule("", [Tcp, State(State::Established), ControlPort(port), Goto("inspect")])
+            rule(
+                "",
+                [
+                    Tcp,
+                    State(State::Established),
+                    ControlPort(port),
+                    Goto("inspect"),
+                ],
+            )
         }));
     }
     let mut prerouting = vec![rule("the output chain has seen it", [FromLoopback, Return])];
     prerouting.extend(dispatch.iter().cloned());
     [
-        base("", "prerouting", (ChainType::Filter, "prerouting", INSPECTION), prerouting),
-        base("", "output", (ChainType::Filter, "output", INSPECTION), dispatch),
+        base(
+            "",
+            "prerouting",
+            (ChainType::Filter, "prerouting", INSPECTION),
+            prerouting,
+        ),
+        base(
+            "",
+            "output",
+            (ChainType::Filter, "output", INSPECTION),
+            dispatch,
+        ),
     ]
 }
 
 fn translation_chains(marks: &Marks) -> [Chain; 6] {
     let nat = |why, name, hook, priority, target| {
-        base(why, name, (ChainType::Nat, hook, priority), vec![rule("", [is_marked(marks.data), Goto(target)])])
+        base(
+            why,
+            name,
+            (ChainType::Nat, hook, priority),
+            vec![rule("", [is_marked(marks.data), Goto(target)])],
+        )
     };
     [
-        chain("as the map says, else to where it goes already; no NAT rule of yours is asked", "to_announcer", vec![
-            rule("", [TranslateDestination(Family::Ipv4)]),
-            rule("", [TranslateDestination(Family::Ipv6)]),
-            rule("", [KeepDestination(Family::Ipv4)]),
-            rule("", [KeepDestination(Family::Ipv6)]),
-        ]),
-        chain("as the map says, else from where it comes already", "from_connector", vec![
-            rule("", [Tcp, TranslateSource(Family::Ipv4)]),
-            rule("", [Tcp, TranslateSource(Family::Ipv6)]),
-            rule("", [KeepSource(Family::Ipv4)]),
-            rule("", [KeepSource(Family::Ipv6)]),
-        ]),
-        nat("", "nat_prerouting", "prerouting", DESTINATION_NAT, "to_announcer"),
+        chain(
+            "as the map says, else to where it goes already; no NAT rule of yours is asked",
+            "to_announcer",
+            vec![
+                rule("", [TranslateDestination(Family::Ipv4)]),
+                rule("", [TranslateDestination(Family::Ipv6)]),
+                rule("", [KeepDestination(Family::Ipv4)]),
+                rule("", [KeepDestination(Family::Ipv6)]),
+            ],
+        ),
+        chain(
+            "as the map says, else from where it comes already",
+            "from_connector",
+            vec![
+                rule("", [Tcp, TranslateSource(Family::Ipv4)]),
+                rule("", [Tcp, TranslateSource(Family::Ipv6)]),
+                rule("", [KeepSource(Family::Ipv4)]),
+                rule("", [KeepSource(Family::Ipv6)]),
+            ],
+        ),
+        nat(
+            "",
+            "nat_prerouting",
+            "prerouting",
+            DESTINATION_NAT,
+            "to_announcer",
+        ),
         nat("", "nat_output", "output", DESTINATION_NAT, "to_announcer"),
         nat("", "nat_input", "input", SOURCE_NAT, "from_connector"),
-        nat("", "nat_postrouting", "postrouting", SOURCE_NAT, "from_connector"),
+        nat(
+            "",
+            "nat_postrouting",
+            "postrouting",
+            SOURCE_NAT,
+            "from_connector",
+        ),
     ]
 }
 
 fn sweep_chains(marks: &Marks) -> [Chain; 3] {
     let entry = |name, hook| {
-        let rules = vec![rule("", [Tcp, State(State::New), is_marked(marks.data), Goto("sweep")])];
+        let rules = vec![rule(
+            "",
+            [Tcp, State(State::New), is_marked(marks.data), Goto("sweep")],
+        )];
         base("", name, (ChainType::Filter, hook, SWEEP), rules)
     };
     [
-        chain("the connection has its NAT: its map elements are done", "sweep", vec![
-            rule("", [Tcp, ForgetDestination]),
-            rule("", [Tcp, ForgetSource]),
-        ]),
+        chain(
+            "the connection has its NAT: its map elements are done",
+            "sweep",
+            vec![
+                rule("", [Tcp, ForgetDestination]),
+                rule("", [Tcp, ForgetSource]),
+            ],
+        ),
         entry("sweep_input", "input"),
         entry("sweep_postrouting", "postrouting"),
     ]
@@ -198,11 +284,19 @@ const fn is_marked(bits: u32) -> Statement {
 }
 
 fn rule<const N: usize>(why: &'static str, statements: [Statement; N]) -> Rule {
-    Rule { why, statements: statements.into() }
+    Rule {
+        why,
+        statements: statements.into(),
+    }
 }
 
 const fn chain(why: &'static str, name: &'static str, rules: Vec<Rule>) -> Chain {
-    Chain { why, name, hook: None, rules }
+    Chain {
+        why,
+        name,
+        hook: None,
+        rules,
+    }
 }
 
 const fn base(
@@ -211,6 +305,15 @@ const fn base(
     (chain_type, hook, priority): (ChainType, &'static str, i32),
     rules: Vec<Rule>,
 ) -> Chain {
-    let hook = Some(Hook { chain_type, name: hook, priority });
-    Chain { why, name, hook, rules }
+    let hook = Some(Hook {
+        chain_type,
+        name: hook,
+        priority,
+    });
+    Chain {
+        why,
+        name,
+        hook,
+        rules,
+    }
 }

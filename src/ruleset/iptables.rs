@@ -1,2 +1,2 @@
-pub fn to_iptables(){}
-pub fn to_iptables_removal(){}
+pub fn to_iptables() {}
+pub fn to_iptables_removal() {}

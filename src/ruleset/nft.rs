@@ -56,7 +56,11 @@ impl fmt::Display for Set {
             }
             SetKind::Permission(family) => expiring(f, *family, "")?,
             SetKind::Destination(family) => {
-                expiring(f, *family, &format!(" : {} . inet_service", address_type(*family)))?;
+                expiring(
+                    f,
+                    *family,
+                    &format!(" : {} . inet_service", address_type(*family)),
+                )?;
             }
             SetKind::Source(family) => {
                 expiring(f, *family, &format!(" : {}", address_type(*family)))?;
@@ -83,7 +87,10 @@ impl fmt::Display for Chain {
                 ChainType::Nat => "nat",
             };
             let (hook, priority) = (hook.name, hook.priority);
-            writeln!(f, "\t\ttype {chain_type} hook {hook} priority {priority}; policy accept;")?;
+            writeln!(
+                f,
+                "\t\ttype {chain_type} hook {hook} priority {priority}; policy accept;"
+            )?;
         }
         for rule in &self.rules {
             rule.fmt(f)?;
@@ -116,7 +123,11 @@ impl fmt::Display for Statement {
             Self::State(State::New) => f.write_str("ct state new"),
             Self::State(State::Established) => f.write_str("ct state established"),
             Self::ConnectionMark { bits, set } => {
-                write!(f, "ct mark & {bits:#010x} {} 0", if *set { "!=" } else { "==" })
+                write!(
+                    f,
+                    "ct mark & {bits:#010x} {} 0",
+                    if *set { "!=" } else { "==" }
+                )
             }
             Self::Flags(FlagTest::Any(flags)) => write!(f, "tcp flags {flags}"),
             Self::Flags(FlagTest::Exactly { set, of }) => write!(f, "tcp flags {set} / {of}"),
@@ -124,11 +135,19 @@ impl fmt::Display for Statement {
             Self::HasPayload => f.write_str("@ih,0,8 0-255"),
             Self::ControlPort(port) => write!(f, "{port} @control_ports"),
             Self::Share { index, of } => {
-                write!(f, "jhash ct original proto-src mod {of} seed {SHARE_SEED:#x} {index}")
+                write!(
+                    f,
+                    "jhash ct original proto-src mod {of} seed {SHARE_SEED:#x} {index}"
+                )
             }
             Self::Expected(family) => write!(f, "{} @{}", packet_key(*family), permission(*family)),
             Self::Consume(family) => {
-                write!(f, "delete @{} {{ {} }}", permission(*family), packet_key(*family))
+                write!(
+                    f,
+                    "delete @{} {{ {} }}",
+                    permission(*family),
+                    packet_key(*family)
+                )
             }
             Self::SetConnectionMark(bits) => write!(f, "ct mark set ct mark | {bits:#010x}"),
             // A map's element is named by its key alone; nft wants some data beside it.
@@ -136,7 +155,11 @@ impl fmt::Display for Statement {
             Self::ForgetSource => write!(f, "delete @snat4 {{ {CONNECTION4} : 0.0.0.0 }}"),
             Self::Notrack => f.write_str("notrack"),
             Self::Queue { number, bypass, .. } => {
-                write!(f, "queue {}to {number}", if *bypass { "flags bypass " } else { "" })
+                write!(
+                    f,
+                    "queue {}to {number}",
+                    if *bypass { "flags bypass " } else { "" }
+                )
             }
             Self::Return => f.write_str("return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
@@ -162,7 +185,9 @@ impl Statement {
                 write!(f, "dnat ip6 to {} map @dnat6", packet_key(Family::Ipv6))
             }
             Self::TranslateSource(Family::Ipv4) => write!(f, "snat ip to {CONNECTION4} map @snat4"),
-            Self::TranslateSource(Family::Ipv6) => write!(f, "snat ip6 to {CONNECTION6} map @snat6"),
+            Self::TranslateSource(Family::Ipv6) => {
+                write!(f, "snat ip6 to {CONNECTION6} map @snat6")
+            }
             Self::KeepDestination(family) => write!(f, "dnat {0} to {0} daddr", protocol(*family)),
             Self::KeepSource(family) => write!(f, "snat {0} to {0} saddr", protocol(*family)),
             _ => Ok(()),
@@ -181,7 +206,12 @@ impl fmt::Display for ControlPort {
 
 impl fmt::Display for TcpFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [(Self::FIN, "fin"), (Self::SYN, "syn"), (Self::RST, "rst"), (Self::ACK, "ack")];
+        let names = [
+            (Self::FIN, "fin"),
+            (Self::SYN, "syn"),
+            (Self::RST, "rst"),
+            (Self::ACK, "ack"),
+        ];
         let set = names.iter().filter(|(flag, _)| self.0 & flag.0 != 0);
         for (position, (_, name)) in set.enumerate() {
             if position > 0 {

@@ -36,7 +36,9 @@ impl ConntrackEntry {
     /// Reads an `IPCTNL_MSG_CT_NEW`. None where it is not TCP or not complete.
     pub(super) fn parse(attributes: &Attributes<'_>) -> Option<Self> {
         let tuple = |attribute| parse_tuple(&attributes.within(attribute)?);
-        let tcp = attributes.within(CTA_PROTOINFO).and_then(|info| info.within(CTA_PROTOINFO_TCP));
+        let tcp = attributes
+            .within(CTA_PROTOINFO)
+            .and_then(|info| info.within(CTA_PROTOINFO_TCP));
         let state = tcp.and_then(|tcp| tcp.find(CTA_PROTOINFO_TCP_STATE)?.first().copied());
         Some(Self {
             tuples: ConntrackTuples::new(tuple(CTA_TUPLE_ORIG)?, tuple(CTA_TUPLE_REPLY)?),

@@ -77,7 +77,8 @@ impl<'a> Attributes<'a> {
     /// The value of the first attribute of this type.
     #[must_use]
     pub fn find(&self, attribute: u16) -> Option<&'a [u8]> {
-        self.clone().find_map(|(found, value)| (found == attribute).then_some(value))
+        self.clone()
+            .find_map(|(found, value)| (found == attribute).then_some(value))
     }
 
     /// The attributes inside the first attribute of this type.
@@ -89,13 +90,17 @@ impl<'a> Attributes<'a> {
     /// A number in network order.
     #[must_use]
     pub fn u32(&self, attribute: u16) -> Option<u32> {
-        self.find(attribute)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+        self.find(attribute)?
+            .first_chunk()
+            .map(|bytes| u32::from_be_bytes(*bytes))
     }
 
     /// A short number in network order.
     #[must_use]
     pub fn u16(&self, attribute: u16) -> Option<u16> {
-        self.find(attribute)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
+        self.find(attribute)?
+            .first_chunk()
+            .map(|bytes| u16::from_be_bytes(*bytes))
     }
 
     /// A string, without its terminating zero.

@@ -13,9 +13,15 @@ pub struct MessageType {
 
 impl MessageType {
     /// The begin of a batch that is applied whole or not at all (`NFNL_MSG_BATCH_BEGIN`).
-    pub const BATCH_BEGIN: Self = Self { subsystem: 0, request: 0x10 };
+    pub const BATCH_BEGIN: Self = Self {
+        subsystem: 0,
+        request: 0x10,
+    };
     /// The end of a batch (`NFNL_MSG_BATCH_END`).
-    pub const BATCH_END: Self = Self { subsystem: 0, request: 0x11 };
+    pub const BATCH_END: Self = Self {
+        subsystem: 0,
+        request: 0x11,
+    };
 
     const fn to_wire(self) -> u16 {
         u16::from_be_bytes([self.subsystem, self.request])
@@ -45,7 +51,14 @@ impl MessageBuffer {
     /// Begins a message; attributes written from now on belong to it.
     ///
     /// `family` and `resource` are those of `struct nfgenmsg`, whose meaning is the subsystem's.
-    pub fn begin(&mut self, kind: MessageType, flags: u16, sequence: u32, family: u8, resource: u16) {
+    pub fn begin(
+        &mut self,
+        kind: MessageType,
+        flags: u16,
+        sequence: u32,
+        family: u8,
+        resource: u16,
+    ) {
         self.message = self.bytes.len();
         self.bytes.extend_from_slice(&0u32.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_wire().to_ne_bytes());
@@ -120,7 +133,16 @@ mod tests {
     fn what_is_written_can_be_read_back() {
         let mut buffer = MessageBuffer::default();
         for sequence in [7, 8] {
-            buffer.begin(MessageType { subsystem: 10, request: 3 }, 1, sequence, 2, 0);
+            buffer.begin(
+                MessageType {
+                    subsystem: 10,
+                    request: 3,
+                },
+                1,
+                sequence,
+                2,
+                0,
+            );
             buffer.put_name(1, "abcd");
             buffer.nest(2, |inner| inner.put_u32(5, 0x0102_0304));
         }

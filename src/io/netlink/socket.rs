@@ -1,5 +1,8 @@
 //! A netlink socket for one thread: request, answer, list.
-#![expect(unsafe_code, reason = "libmnl's socket is a raw pointer, and its descriptor is borrowed")]
+#![expect(
+    unsafe_code,
+    reason = "libmnl's socket is a raw pointer, and its descriptor is borrowed"
+)]
 
 use std::{
     io,
@@ -9,10 +12,7 @@ use std::{
 
 use rustix::net::sockopt::{self, Timeout};
 
-use super::{
-    MessageBuffer, MessageType, Messages, NetlinkError,
-    attributes::Message,
-};
+use super::{MessageBuffer, MessageType, Messages, NetlinkError, attributes::Message};
 
 /// How long an answer may take. The kernel answers within the call that sends the request, so
 /// this only bounds what a bug of ours could cost.
@@ -37,7 +37,9 @@ unsafe impl Send for Socket {}
 
 impl std::fmt::Debug for Socket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Socket").field("sequence", &self.sequence).finish_non_exhaustive()
+        f.debug_struct("Socket")
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,7 +77,12 @@ impl Socket {
     ///
     /// # Errors
     /// The first error the kernel reports for any message from `first` on.
-    pub fn acknowledged(&mut self, bytes: &[u8], first: u32, last: u32) -> Result<(), NetlinkError> {
+    pub fn acknowledged(
+        &mut self,
+        bytes: &[u8],
+        first: u32,
+        last: u32,
+    ) -> Result<(), NetlinkError> {
         self.send(bytes)?;
         let mut refused = None;
         loop {
@@ -128,7 +135,10 @@ impl Socket {
     ) -> Result<(), NetlinkError> {
         self.send(bytes)?;
         loop {
-            for message in self.receive()?.filter(|message| message.sequence == sequence) {
+            for message in self
+                .receive()?
+                .filter(|message| message.sequence == sequence)
+            {
                 match message.error() {
                     Some(errno) => return Err(NetlinkError::Refused(errno)),
                     None if message.is_done() => return Ok(()),
@@ -171,6 +181,8 @@ impl Socket {
                 other => break other?,
             }
         };
-        Ok(Messages::new(self.answer.0.get(..received).unwrap_or_default()))
+        Ok(Messages::new(
+            self.answer.0.get(..received).unwrap_or_default(),
+        ))
     }
 }

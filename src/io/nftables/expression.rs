@@ -2,7 +2,10 @@
 //!
 //! The `nftnl` crate has types for some expressions but not for `dynset`, `hash`, `queue`,
 //! `target` and map look-ups; this generic form covers all that we need.
-#![expect(unsafe_code, reason = "libnftnl's expressions are reached through its C functions")]
+#![expect(
+    unsafe_code,
+    reason = "libnftnl's expressions are reached through its C functions"
+)]
 
 use std::{
     ffi::{CStr, CString, c_void},
@@ -33,7 +36,10 @@ pub(super) enum Value {
 
 impl Expression {
     pub(super) fn new<const N: usize>(name: &'static CStr, attributes: [(u32, Value); N]) -> Self {
-        Self { name, attributes: attributes.into() }
+        Self {
+            name,
+            attributes: attributes.into(),
+        }
     }
 }
 

@@ -86,8 +86,16 @@ impl Lowering {
             Statement::KeepDestination(family) => self.keep(libc::NFT_NAT_DNAT, family),
             Statement::KeepSource(family) => self.keep(libc::NFT_NAT_SNAT, family),
             Statement::Notrack => self.push(Expression::new(c"notrack", [])),
-            Statement::Queue { number, bypass, through_xt: false } => self.queue(number, bypass),
-            Statement::Queue { number, bypass, through_xt: true } => {
+            Statement::Queue {
+                number,
+                bypass,
+                through_xt: false,
+            } => self.queue(number, bypass),
+            Statement::Queue {
+                number,
+                bypass,
+                through_xt: true,
+            } => {
                 self.queue_through_xt(number, bypass);
             }
             Statement::Return => self.verdict(libc::NFT_RETURN, None),
@@ -103,7 +111,10 @@ impl Lowering {
     fn meta(&mut self, key: i32) {
         self.push(Expression::new(
             c"meta",
-            [(NFTNL_EXPR_META_KEY, U32(key as u32)), (NFTNL_EXPR_META_DREG, U32(REG))],
+            [
+                (NFTNL_EXPR_META_KEY, U32(key as u32)),
+                (NFTNL_EXPR_META_DREG, U32(REG)),
+            ],
         ));
     }
 
@@ -146,10 +157,15 @@ impl Lowering {
     fn connection(&mut self, key: i32, register: u32, direction: Option<u8>) {
         let mut expression = Expression::new(
             c"ct",
-            [(NFTNL_EXPR_CT_KEY, U32(key as u32)), (NFTNL_EXPR_CT_DREG, U32(register))],
+            [
+                (NFTNL_EXPR_CT_KEY, U32(key as u32)),
+                (NFTNL_EXPR_CT_DREG, U32(register)),
+            ],
         );
         if let Some(direction) = direction {
-            expression.attributes.push((NFTNL_EXPR_CT_DIR, U8(direction)));
+            expression
+                .attributes
+                .push((NFTNL_EXPR_CT_DIR, U8(direction)));
         }
         self.push(expression);
     }
@@ -157,10 +173,15 @@ impl Lowering {
     fn look_up(&mut self, set: &'static str, into: Option<u32>) {
         let mut expression = Expression::new(
             c"lookup",
-            [(NFTNL_EXPR_LOOKUP_SREG, U32(REG)), (NFTNL_EXPR_LOOKUP_SET, Name(set))],
+            [
+                (NFTNL_EXPR_LOOKUP_SREG, U32(REG)),
+                (NFTNL_EXPR_LOOKUP_SET, Name(set)),
+            ],
         );
         if let Some(register) = into {
-            expression.attributes.push((NFTNL_EXPR_LOOKUP_DREG, U32(register)));
+            expression
+                .attributes
+                .push((NFTNL_EXPR_LOOKUP_DREG, U32(register)));
         }
         self.push(expression);
     }
@@ -175,7 +196,9 @@ impl Lowering {
             ],
         );
         if let Some(register) = data {
-            expression.attributes.push((NFTNL_EXPR_DYNSET_SREG_DATA, U32(register)));
+            expression
+                .attributes
+                .push((NFTNL_EXPR_DYNSET_SREG_DATA, U32(register)));
         }
         self.push(expression);
     }
@@ -189,7 +212,9 @@ impl Lowering {
             ],
         );
         if let Some(chain) = chain {
-            expression.attributes.push((NFTNL_EXPR_IMM_CHAIN, Name(chain)));
+            expression
+                .attributes
+                .push((NFTNL_EXPR_IMM_CHAIN, Name(chain)));
         }
         self.push(expression);
     }
@@ -227,7 +252,14 @@ impl Lowering {
     fn connection_mark(&mut self, bits: u32, set: bool) {
         self.connection(libc::NFT_CT_MARK, REG, None);
         self.mask(&bits.to_ne_bytes(), &[0; 4]);
-        self.compare(if set { libc::NFT_CMP_NEQ } else { libc::NFT_CMP_EQ }, &[0; 4]);
+        self.compare(
+            if set {
+                libc::NFT_CMP_NEQ
+            } else {
+                libc::NFT_CMP_EQ
+            },
+            &[0; 4],
+        );
     }
 
     fn flags(&mut self, test: FlagTest) {
@@ -278,7 +310,12 @@ impl Lowering {
         let network = libc::NFT_PAYLOAD_NETWORK_HEADER as u32;
         self.payload(network, source, length, REG);
         self.payload(network, source + length, length, addresses[0]);
-        self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, 2, 2, addresses[1]);
+        self.payload(
+            libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32,
+            2,
+            2,
+            addresses[1],
+        );
     }
 
     /// The same of the connection's first packet, whatever NAT has done to this one.
@@ -301,7 +338,10 @@ impl Lowering {
         self.mask(&(!bits).to_ne_bytes(), &bits.to_ne_bytes());
         self.push(Expression::new(
             c"ct",
-            [(NFTNL_EXPR_CT_KEY, U32(libc::NFT_CT_MARK as u32)), (NFTNL_EXPR_CT_SREG, U32(REG))],
+            [
+                (NFTNL_EXPR_CT_KEY, U32(libc::NFT_CT_MARK as u32)),
+                (NFTNL_EXPR_CT_SREG, U32(REG)),
+            ],
         ));
     }
 
@@ -319,7 +359,10 @@ impl Lowering {
     fn immediate(&mut self, register: u32, data: &[u8]) {
         self.push(Expression::new(
             c"immediate",
-            [(NFTNL_EXPR_IMM_DREG, U32(register)), (NFTNL_EXPR_IMM_DATA, Data(data.to_vec()))],
+            [
+                (NFTNL_EXPR_IMM_DREG, U32(register)),
+                (NFTNL_EXPR_IMM_DATA, Data(data.to_vec())),
+            ],
         ));
     }
 
@@ -343,7 +386,11 @@ impl Lowering {
         self.family(family);
         let length = address_length(family);
         let source = if family == Family::Ipv4 { 12 } else { 8 };
-        let offset = if kind == libc::NFT_NAT_SNAT { source } else { source + length };
+        let offset = if kind == libc::NFT_NAT_SNAT {
+            source
+        } else {
+            source + length
+        };
         self.payload(libc::NFT_PAYLOAD_NETWORK_HEADER as u32, offset, length, REG);
         self.nat(kind, family, None);
     }
@@ -358,13 +405,19 @@ impl Lowering {
             ],
         );
         if let Some(port) = port {
-            expression.attributes.push((NFTNL_EXPR_NAT_REG_PROTO_MIN, U32(port)));
+            expression
+                .attributes
+                .push((NFTNL_EXPR_NAT_REG_PROTO_MIN, U32(port)));
         }
         self.push(expression);
     }
 
     fn queue(&mut self, number: u16, bypass: bool) {
-        let flags = if bypass { libc::NFT_QUEUE_FLAG_BYPASS as u16 } else { 0 };
+        let flags = if bypass {
+            libc::NFT_QUEUE_FLAG_BYPASS as u16
+        } else {
+            0
+        };
         self.push(Expression::new(
             c"queue",
             [

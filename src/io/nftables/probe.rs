@@ -51,7 +51,10 @@ impl fmt::Display for Availability {
         match self {
             Self::Available => f.write_str("available"),
             Self::Missing { option } => {
-                write!(f, "missing: the kernel needs {option} (built in, or as a module)")
+                write!(
+                    f,
+                    "missing: the kernel needs {option} (built in, or as a module)"
+                )
             }
             Self::NotPermitted => f.write_str(
                 "not permitted: needs CAP_NET_ADMIN in this network namespace; run as root or \
@@ -85,7 +88,9 @@ impl Probe {
         if self.queue_statement.is_available() {
             Some(QueueStatement::Native)
         } else {
-            self.queue_target.is_available().then_some(QueueStatement::XtTarget)
+            self.queue_target
+                .is_available()
+                .then_some(QueueStatement::XtTarget)
         }
     }
 
@@ -114,7 +119,11 @@ impl Probe {
 /// When not even a netlink socket can be had.
 pub fn probe() -> Result<Probe, NetlinkError> {
     let mut socket = Socket::open()?;
-    let queue = |through_xt| Statement::Queue { number: 0, bypass: true, through_xt };
+    let queue = |through_xt| Statement::Queue {
+        number: 0,
+        bypass: true,
+        through_xt,
+    };
     Ok(Probe {
         nf_tables: Availability::of(&attempt(None), "CONFIG_NF_TABLES_INET"),
         nat: Availability::of(
@@ -127,7 +136,10 @@ pub fn probe() -> Result<Probe, NetlinkError> {
             "CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE",
         ),
         queues: Availability::of(&greet_queues(&mut socket), "CONFIG_NETFILTER_NETLINK_QUEUE"),
-        ctnetlink: Availability::of(&Conntrack::open().and_then(|mut conntrack| conntrack.greet()), "CONFIG_NF_CT_NETLINK"),
+        ctnetlink: Availability::of(
+            &Conntrack::open().and_then(|mut conntrack| conntrack.greet()),
+            "CONFIG_NF_CT_NETLINK",
+        ),
     })
 }
 
@@ -146,7 +158,10 @@ fn attempt(statement: Option<Statement>) -> Result<(), NetlinkError> {
     batch.add(&chain, MsgType::Add);
     if let Some(statement) = statement {
         let mut rule = Rule::new(&chain);
-        for expression in lower(&ruleset::Rule { why: "", statements: vec![statement] }) {
+        for expression in lower(&ruleset::Rule {
+            why: "",
+            statements: vec![statement],
+        }) {
             rule.add_expr(&expression);
         }
         batch.add(&rule, MsgType::Add);

@@ -4,8 +4,7 @@
 use std::ffi::CString;
 
 use nftnl::{
-    ProtoFamily, Table,
-    nftnl_sys as sys,
+    ProtoFamily, Table, nftnl_sys as sys,
     set::{Set, SetKey},
 };
 
@@ -37,7 +36,11 @@ pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'
         SetKind::Permission(family) => expiring(&object, *family, None),
         SetKind::Destination(family) => {
             let (address, length) = address(*family);
-            expiring(&object, *family, Some((concatenated(&[address, PORT]), length + 4)));
+            expiring(
+                &object,
+                *family,
+                Some((concatenated(&[address, PORT]), length + 4)),
+            );
         }
         SetKind::Source(family) => expiring(&object, *family, Some(address(*family))),
     }
@@ -50,7 +53,10 @@ fn expiring(object: &Set<'_, Port>, family: Family, data: Option<(u32, u32)>) {
     let (address, length) = address(family);
     let mut flags = libc::NFT_SET_EVAL | libc::NFT_SET_TIMEOUT;
     let mut attributes = vec![
-        (sys::NFTNL_SET_KEY_TYPE, concatenated(&[address, address, PORT])),
+        (
+            sys::NFTNL_SET_KEY_TYPE,
+            concatenated(&[address, address, PORT]),
+        ),
         (sys::NFTNL_SET_KEY_LEN, 2 * length + 4),
         (sys::NFTNL_SET_DESC_SIZE, ELEMENTS_MAX),
     ];

@@ -41,7 +41,10 @@ impl ExpectationStore {
     /// # Errors
     /// When no netlink socket can be had.
     pub fn open() -> Result<Self, NetlinkError> {
-        Ok(Self { socket: Socket::open()?, buffer: MessageBuffer::default() })
+        Ok(Self {
+            socket: Socket::open()?,
+            buffer: MessageBuffer::default(),
+        })
     }
 
     /// Installs an expectation; it is in force when this returns.
@@ -55,7 +58,10 @@ impl ExpectationStore {
         expectation: &Expectation,
     ) -> Result<(), ExpectError> {
         let elements = elements(expectation).ok_or(ExpectError::Other)?;
-        let add = elements.iter().flatten().map(|element| (Change::Add, *element));
+        let add = elements
+            .iter()
+            .flatten()
+            .map(|element| (Change::Add, *element));
         match self.commit(add) {
             Ok(()) => Ok(()),
             Err(error) if error.is(libc::EEXIST) || error.is(libc::EBUSY) => {
@@ -75,7 +81,9 @@ impl ExpectationStore {
         expectation: &Expectation,
     ) -> Result<bool, ExpectError> {
         let elements = elements(expectation).ok_or(ExpectError::Other)?;
-        let [Some(permission), maps @ ..] = elements else { return Ok(false) };
+        let [Some(permission), maps @ ..] = elements else {
+            return Ok(false);
+        };
         let unused = self.has(&permission).map_err(|error| refusal(id, &error))?;
         // Rules take used IPv4 elements out of the maps; those of IPv6 are left to us.
         if !unused && family_of(expectation) == Some(Family::Ipv4) {
@@ -83,9 +91,14 @@ impl ExpectationStore {
         }
         let mut present = [unused.then_some(permission), None, None];
         for (slot, element) in present.iter_mut().skip(1).zip(maps) {
-            *slot = self.if_present(element).map_err(|error| refusal(id, &error))?;
+            *slot = self
+                .if_present(element)
+                .map_err(|error| refusal(id, &error))?;
         }
-        let delete = present.iter().flatten().map(|element| (Change::Delete, *element));
+        let delete = present
+            .iter()
+            .flatten()
+            .map(|element| (Change::Delete, *element));
         match self.commit(delete) {
             Ok(()) => Ok(unused),
             // Its connection came, or its time was up, since we asked.
@@ -104,21 +117,32 @@ impl ExpectationStore {
     ) -> Result<(), ExpectError> {
         let mut present = [None; 3];
         for (slot, element) in present.iter_mut().zip(elements) {
-            *slot = self.if_present(*element).map_err(|error| refusal(id, &error))?;
+            *slot = self
+                .if_present(*element)
+                .map_err(|error| refusal(id, &error))?;
         }
         if present[0].is_some() {
             return Err(ExpectError::Clash);
         }
-        let delete = present.iter().flatten().map(|element| (Change::Delete, *element));
-        let add = elements.iter().flatten().map(|element| (Change::Add, *element));
-        self.commit(delete.chain(add)).map_err(|error| refusal(id, &error))
+        let delete = present
+            .iter()
+            .flatten()
+            .map(|element| (Change::Delete, *element));
+        let add = elements
+            .iter()
+            .flatten()
+            .map(|element| (Change::Add, *element));
+        self.commit(delete.chain(add))
+            .map_err(|error| refusal(id, &error))
     }
 
     fn if_present<'a>(
         &mut self,
         element: Option<Element<'a>>,
     ) -> Result<Option<Element<'a>>, NetlinkError> {
-        let Some(element) = element else { return Ok(None) };
+        let Some(element) = element else {
+            return Ok(None);
+        };
         Ok(self.has(&element)?.then_some(element))
     }
 
@@ -126,9 +150,18 @@ impl ExpectationStore {
     fn has(&mut self, element: &Element<'_>) -> Result<bool, NetlinkError> {
         let sequence = self.socket.next_sequence();
         self.buffer.clear();
-        self.buffer.begin(message(libc::NFT_MSG_GETSETELEM), REQUEST, sequence, INET, 0);
+        self.buffer.begin(
+            message(libc::NFT_MSG_GETSETELEM),
+            REQUEST,
+            sequence,
+            INET,
+            0,
+        );
         element.put_key(&mut self.buffer);
-        match self.socket.ask(self.buffer.as_bytes(), sequence, |_| Some(())) {
+        match self
+            .socket
+            .ask(self.buffer.as_bytes(), sequence, |_| Some(()))
+        {
             Ok(()) => Ok(true),
             Err(error) if error.is(libc::ENOENT) => Ok(false),
             Err(error) => Err(error),
@@ -143,7 +176,8 @@ impl ExpectationStore {
         let first = self.socket.next_sequence();
         let resource = libc::NFNL_SUBSYS_NFTABLES as u16;
         self.buffer.clear();
-        self.buffer.begin(MessageType::BATCH_BEGIN, REQUEST, first, 0, resource);
+        self.buffer
+            .begin(MessageType::BATCH_BEGIN, REQUEST, first, 0, resource);
         let mut last = first;
         let mut changes = changes.peekable();
         while let Some((change, element)) = changes.next() {
@@ -155,19 +189,33 @@ impl ExpectationStore {
         if last == first {
             return Ok(());
         }
-        self.buffer.begin(MessageType::BATCH_END, REQUEST, last, 0, resource);
-        self.socket.acknowledged(self.buffer.as_bytes(), first, last)
+        self.buffer
+            .begin(MessageType::BATCH_END, REQUEST, last, 0, resource);
+        self.socket
+            .acknowledged(self.buffer.as_bytes(), first, last)
     }
 
     fn put(&mut self, change: Change, element: &Element<'_>, sequence: u32, ack: u16) {
         let buffer = &mut self.buffer;
         match change {
             Change::Add => {
-                buffer.begin(message(libc::NFT_MSG_NEWSETELEM), ADD | ack, sequence, INET, 0);
+                buffer.begin(
+                    message(libc::NFT_MSG_NEWSETELEM),
+                    ADD | ack,
+                    sequence,
+                    INET,
+                    0,
+                );
                 element.put_whole(buffer);
             }
             Change::Delete => {
-                buffer.begin(message(libc::NFT_MSG_DELSETELEM), REQUEST | ack, sequence, INET, 0);
+                buffer.begin(
+                    message(libc::NFT_MSG_DELSETELEM),
+                    REQUEST | ack,
+                    sequence,
+                    INET,
+                    0,
+                );
                 element.put_key(buffer);
             }
         }

@@ -68,7 +68,11 @@ impl Table {
     pub fn apply(ruleset: &Ruleset) -> Result<Self, ApplyError> {
         let mut socket = Socket::open()?;
         send(&mut socket, &transaction(ruleset))?;
-        let rules = ruleset.chains.iter().map(|chain| (chain.name, chain.rules.len())).collect();
+        let rules = ruleset
+            .chains
+            .iter()
+            .map(|chain| (chain.name, chain.rules.len()))
+            .collect();
         Ok(Self { socket, rules })
     }
 
@@ -81,12 +85,20 @@ impl Table {
         for (&chain, &expected) in &self.rules {
             let found = found.remove(chain).unwrap_or(0);
             if found != expected {
-                return Err(ApplyError::Changed { chain: chain.to_owned(), expected, found });
+                return Err(ApplyError::Changed {
+                    chain: chain.to_owned(),
+                    expected,
+                    found,
+                });
             }
         }
         match found.pop_first() {
             None => Ok(()),
-            Some((chain, found)) => Err(ApplyError::Changed { chain, expected: 0, found }),
+            Some((chain, found)) => Err(ApplyError::Changed {
+                chain,
+                expected: 0,
+                found,
+            }),
         }
     }
 
@@ -119,7 +131,11 @@ fn transaction(ruleset: &Ruleset) -> FinalizedBatch {
         batch.add(&set, MsgType::Add);
         batch.add_iter(set.elems_iter(), MsgType::Add);
     }
-    let chains: Vec<_> = ruleset.chains.iter().map(|value| chain(value, &table)).collect();
+    let chains: Vec<_> = ruleset
+        .chains
+        .iter()
+        .map(|value| chain(value, &table))
+        .collect();
     for chain in &chains {
         batch.add(chain, MsgType::Add);
     }
