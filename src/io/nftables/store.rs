@@ -85,15 +85,14 @@ impl ExpectationStore {
             return Ok(false);
         };
         let unused = self.has(&permission).map_err(|error| refusal(id, &error))?;
-        // Rules take used IPv4 elements out of the maps; those of IPv6 are left to us.
-        if !unused && family_of(expectation) == Some(Family::Ipv4) {
-            return Ok(false);
-        }
-        let mut present = [unused.then_some(permission), None, None];
-        for (slot, element) in present.iter_mut().skip(1).zip(maps) {
-            *slot = self
-                .if_present(element)
-                .map_err(|error| refusal(id, &error))?;
+        let mut present = elements;
+        if !unused {
+            // Rules take used IPv4 elements out of the maps; those of IPv6 are left to us.
+            if family_of(expectation) == Some(Family::Ipv4) {
+                return Ok(false);
+            }
+            present = [None, maps[0], maps[1]];
+            present = self.those_present(present).map_err(|error| refusal(id, &error))?;
         }
         let delete = present
             .iter()
@@ -115,12 +114,7 @@ impl ExpectationStore {
         id: ExpectationId,
         elements: &[Option<Element<'_>>; 3],
     ) -> Result<(), ExpectError> {
-        let mut present = [None; 3];
-        for (slot, element) in present.iter_mut().zip(elements) {
-            *slot = self
-                .if_present(*element)
-                .map_err(|error| refusal(id, &error))?;
-        }
+        let present = self.those_present(*elements).map_err(|error| refusal(id, &error))?;
         if present[0].is_some() {
             return Err(ExpectError::Clash);
         }
@@ -136,14 +130,18 @@ impl ExpectationStore {
             .map_err(|error| refusal(id, &error))
     }
 
-    fn if_present<'a>(
+    fn those_present<'a>(
         &mut self,
-        element: Option<Element<'a>>,
-    ) -> Result<Option<Element<'a>>, NetlinkError> {
-        let Some(element) = element else {
-            return Ok(None);
-        };
-        Ok(self.has(&element)?.then_some(element))
+        mut elements: [Option<Element<'a>>; 3],
+    ) -> Result<[Option<Element<'a>>; 3], NetlinkError> {
+        for slot in &mut elements {
+            if let Some(element) = slot
+                && !self.has(element)?
+            {
+                *slot = None;
+            }
+        }
+        Ok(elements)
     }
 
     /// Whether the kernel has the element. No transaction, and no lock.
