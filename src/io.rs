@@ -1,4 +1,10 @@
-//! Thin adapters to what lies outside the process. They decide nothing.
+//! Thin adapters to the kernel and to capture files.
+//!
+//! Each adapter turns one outside interface into values of the pure core and back, and decides
+//! nothing. Unsafe code is confined to the few files that say so in their first lines.
 
 pub mod clock;
+pub mod ctnetlink;
+pub mod netlink;
+pub mod nftables;
 pub mod pcap;

@@ -40,6 +40,8 @@ pub struct Config {
     pub log: Log,
     /// Where the running daemon answers questions.
     pub control: Control,
+    /// What a restart finds.
+    pub restart: Restart,
     /// Where metrics are served, if anywhere.
     pub metrics: Option<Metrics>,
 }
@@ -117,6 +119,13 @@ pub struct Control {
     pub socket: PathBuf,
 }
 
+/// What a restart finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// The folder, best on a tmpfs, in which connections with a sequence offset are remembered.
+    pub folder: PathBuf,
+}
+
 /// Where metrics are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
@@ -163,6 +172,7 @@ impl Default for Config {
             mark: Mark::default(),
             log: Log::default(),
             control: Control::default(),
+            restart: Restart::default(),
             metrics: None,
         }
     }
@@ -199,6 +209,14 @@ impl Default for Control {
     fn default() -> Self {
         Self {
             socket: PathBuf::from("/run/ftp-alg/control.sock"),
+        }
+    }
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::from("/run/ftp-alg/flows"),
         }
     }
 }

@@ -37,7 +37,10 @@ impl Memories {
     pub fn open(root: &Path) -> io::Result<Self> {
         let namespace = fs::metadata("/proc/self/ns/net")?.ino();
         let folder = root.join(namespace.to_string());
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
         Ok(Self { folder })
     }
 
@@ -61,12 +64,20 @@ impl Memories {
         }
     }
 
+    /// What is remembered of a connection.
+    #[must_use]
+    pub fn recall(&self, tuples: &ConntrackTuples) -> Option<Memory> {
+        read(&self.path_of(tuples)).filter(|memory| memory.tuples() == *tuples)
+    }
+
     /// Everything that is remembered. What cannot be read is removed.
     ///
     /// # Errors
     /// The folder cannot be read.
     pub fn read_all(&self) -> io::Result<Vec<Memory>> {
-        let paths = fs::read_dir(&self.folder)?.take(FILES_MAX).filter_map(|entry| Some(entry.ok()?.path()));
+        let paths = fs::read_dir(&self.folder)?
+            .take(FILES_MAX)
+            .filter_map(|entry| Some(entry.ok()?.path()));
         Ok(paths.filter_map(|path| read(&path)).collect())
     }
 
@@ -78,15 +89,22 @@ impl Memories {
 }
 
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
     let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
     io::Write::write_all(&mut file, text)?;
     fs::rename(&new, path)
 }
 
 fn read(path: &Path) -> Option<Memory> {
-    let memory = fs::read(path).ok().and_then(|text| Memory::parse(&text).ok());
+    let text = fs::read(path).ok()?;
+    let memory = Memory::parse(&text).ok();
     if memory.is_none() {
         warn!(path = %path.display(), "not a remembered connection: removed");
         fs::remove_file(path).ok();

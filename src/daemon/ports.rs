@@ -15,11 +15,17 @@ pub struct SharedLeases(Arc<Mutex<HashSet<SocketAddr>>>);
 
 impl PortLeases for SharedLeases {
     fn lease(&self, outside: SocketAddr) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(outside)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(outside)
     }
 
     fn release(&self, outside: SocketAddr) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&outside);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&outside);
     }
 }
 

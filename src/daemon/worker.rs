@@ -14,11 +14,11 @@ use std::{
 
 use tracing::{error, warn};
 
-use super::{ports::SharedLeases, report};
+use super::{memories::Memories, ports::SharedLeases, report};
 use crate::{
     io::{
         clock,
-        ctnetlink::Conntrack,
+        ctnetlink::{Conntrack, ConntrackEntry},
         inject::Injector,
         nfqueue::{Queue, QueuedPacket},
         nftables::ExpectationStore,
@@ -36,12 +36,14 @@ use crate::{
 const STOP_POLL: Duration = Duration::from_millis(200);
 
 /// What all workers share.
-#[derive(Debug, Default)]
-pub struct Shared {
+#[derive(Debug)]
+pub(super) struct Shared {
     /// Set once; the workers end.
     pub stop: AtomicBool,
     /// Outside ports given away.
     pub leases: SharedLeases,
+    /// What a restart finds.
+    pub(super) memories: Memories,
     settings: RwLock<Settings>,
     generation: AtomicU64,
 }
@@ -49,18 +51,30 @@ pub struct Shared {
 impl Shared {
     /// What workers start with.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        Self { settings: RwLock::new(settings), ..Self::default() }
+    pub(super) fn new(settings: Settings, memories: Memories) -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            leases: SharedLeases::default(),
+            memories,
+            settings: RwLock::new(settings),
+            generation: AtomicU64::new(0),
+        }
     }
 
     /// Gives all workers new settings, for what is announced from now on.
     pub fn replace_settings(&self, settings: Settings) {
-        *self.settings.write().unwrap_or_else(std::sync::PoisonError::into_inner) = settings;
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = settings;
         self.generation.fetch_add(1, Ordering::Release);
     }
 
     fn settings(&self) -> Settings {
-        self.settings.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.settings
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -91,7 +105,12 @@ impl Worker {
     #[must_use]
     pub fn new(kernel: Kernel, shared: Arc<Shared>, (index, count): (u64, u64)) -> Self {
         let alg = Alg::of_worker(shared.settings(), shared.leases.clone(), (index, count));
-        Self { kernel, alg, shared, generation: 0 }
+        Self {
+            kernel,
+            alg,
+            shared,
+            generation: 0,
+        }
     }
 
     /// Works until told to stop.
@@ -106,7 +125,11 @@ impl Worker {
             self.carry_out(None);
             // 2. The next packet, or the next deadline.
             if let Some(packet) = self.kernel.queue.recv(self.patience())? {
-                self.alg.handle_packet(PacketId(packet.id().into()), packet.payload(), clock::now());
+                self.alg.handle_packet(
+                    PacketId(packet.id().into()),
+                    packet.payload(),
+                    clock::now(),
+                );
                 self.carry_out(Some(packet));
             }
         }
@@ -114,7 +137,10 @@ impl Worker {
     }
 
     fn patience(&self) -> Duration {
-        let due = self.alg.poll_timeout().map(|due| due.saturating_duration_since(clock::now()));
+        let due = self
+            .alg
+            .poll_timeout()
+            .map(|due| due.saturating_duration_since(clock::now()));
         due.unwrap_or(STOP_POLL).min(STOP_POLL)
     }
 
@@ -129,21 +155,23 @@ impl Worker {
     fn carry_out(&mut self, mut packet: Option<QueuedPacket>) {
         while let Some(action) = self.alg.poll_action() {
             match action {
-                Action::Resolve { tuple } => {
-                    let tuples = self.kernel.resolve(tuple);
-                    self.alg.handle_resolved(tuples, clock::now());
-                }
+                Action::Resolve { tuple } => self.resolve(tuple),
                 Action::RelaxWindow { tuples } => {
                     let is_relaxed = self.kernel.relax_window(&tuples);
                     self.alg.handle_relaxed(is_relaxed, clock::now());
                 }
-                Action::Expect { id, expectation, .. } => {
+                Action::Expect {
+                    id, expectation, ..
+                } => {
                     let result = self.kernel.store.expect(id, &expectation);
                     self.alg.handle_expected(id, result, clock::now());
                 }
                 Action::Unexpect { id, expectation } => {
                     if let Err(error) = self.kernel.store.unexpect(id, &expectation) {
-                        warn!(error = error.as_str(), "an expectation could not be withdrawn; it expires by itself");
+                        warn!(
+                            error = error.as_str(),
+                            "an expectation could not be withdrawn; it expires by itself"
+                        );
                     }
                 }
                 Action::MarkOpaque { tuples } => self.kernel.mark_opaque(&tuples),
@@ -161,10 +189,26 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// Finds a connection. One that is marked `adjust` is of an earlier process: it goes on as it
+    /// was remembered.
+    fn resolve(&mut self, tuple: Tuple) {
+        let entry = self.kernel.resolve(tuple);
+        let now = clock::now();
+        let adjusted = entry.filter(|entry| entry.mark & self.kernel.marks.adjust != 0);
+        match adjusted.and_then(|entry| self.shared.memories.recall(&entry.tuples)) {
+            Some(memory) => self.alg.handle_recalled(&memory, now),
+            None => self
+                .alg
+                .handle_resolved(entry.map(|entry| entry.tuples), now),
+        }
+    }
+}
+
 impl Kernel {
-    fn resolve(&mut self, tuple: Tuple) -> Option<ConntrackTuples> {
+    fn resolve(&mut self, tuple: Tuple) -> Option<ConntrackEntry> {
         match self.conntrack.resolve(&tuple) {
-            Ok(entry) => entry.map(|entry| entry.tuples),
+            Ok(entry) => entry,
             Err(error) => {
                 warn!(%tuple, %error, "conntrack could not be asked: the connection passes unread");
                 None

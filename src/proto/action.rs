@@ -33,7 +33,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Look the conntrack entry up by the tuple of one of its directions and answer with
-    /// [`Alg::handle_resolved`](super::alg::Alg::handle_resolved) before anything else.
+    /// [`Alg::handle_resolved`](super::alg::Alg::handle_resolved), or
+    /// [`Alg::handle_recalled`](super::alg::Alg::handle_recalled), before anything else.
     Resolve {
         /// The tuple as the packet showed it.
         tuple: Tuple,
@@ -81,7 +82,7 @@ pub enum Action {
     },
     /// Keep this outside the process, before the next action is carried out; it replaces what was
     /// kept of the same connection. A new process hands it to
-    /// [`Alg::handle_restored`](super::alg::Alg::handle_restored). No answer.
+    /// [`Alg::handle_recalled`](super::alg::Alg::handle_recalled). No answer.
     Remember(Memory),
     /// Nothing needs to be kept of this connection any more. No answer.
     Forget {

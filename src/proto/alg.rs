@@ -84,13 +84,6 @@ impl<L: PortLeases> Alg<L> {
         self.settings = settings;
     }
 
-    /// Goes on with a connection as another process remembered it. The caller has made sure that
-    /// conntrack still has it, with these tuples and the mark `adjust`.
-    pub fn handle_restored(&mut self, memory: &Memory, now: Instant) {
-        let id = self.next_session();
-        self.admit(Flow::restored(id, memory, now), now);
-    }
-
     /// Takes one packet in. It gets exactly one [`Action::Verdict`].
     ///
     /// A packet that is not a readable TCP segment passes as it is. One that comes while an
@@ -119,24 +112,13 @@ impl<L: PortLeases> Alg<L> {
     /// The answer to [`Action::Resolve`]: both tuples of the connection, or `None` where conntrack
     /// does not know it. Then the packet passes and nothing is remembered.
     pub fn handle_resolved(&mut self, tuples: Option<ConntrackTuples>, now: Instant) {
-        let Some(Pending::Unresolved(stalled)) = self.pending.take() else {
-            return;
-        };
-        let Ok(segment) = Segment::parse(&stalled.bytes) else {
-            return;
-        };
-        let place = tuples.and_then(|tuples| {
-            let direction = tuples.direction_of(segment.tuple)?;
-            let id = self.next_session();
-            Some((self.admit(Flow::new(id, tuples, now), now)?, direction))
-        });
-        if let Some((key, _)) = place {
-            self.with_flow(key, now, |flow, context| flow.start(&segment, context));
-        }
-        match place {
-            Some(place) => self.handle_segment(place, stalled.packet, &segment, now),
-            None => self.conclude(stalled.packet, Verdict::Accept),
-        }
+        self.begin(now, |id| Some(Flow::new(id, tuples?, now)));
+    }
+
+    /// The answer to [`Action::Resolve`] where conntrack knows the connection as one of an earlier
+    /// process, by its mark `adjust` and the tuples in this memory: it goes on as remembered.
+    pub fn handle_recalled(&mut self, memory: &Memory, now: Instant) {
+        self.begin(now, |id| Some(Flow::restored(id, memory, now)));
     }
 
     /// The answer to [`Action::RelaxWindow`]: whether the kernel did it.
@@ -189,6 +171,26 @@ impl<L: PortLeases> Alg<L> {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.flows.memory_bytes()
+    }
+
+    /// Follows the connection of the packet that waits, if `make` makes one that it belongs to.
+    fn begin(&mut self, now: Instant, make: impl FnOnce(SessionId) -> Option<Flow>) {
+        let Some(Pending::Unresolved(stalled)) = self.pending.take() else {
+            return;
+        };
+        let Ok(segment) = Segment::parse(&stalled.bytes) else {
+            return self.conclude(stalled.packet, Verdict::Accept);
+        };
+        let id = self.next_session();
+        let place = make(id).and_then(|flow| {
+            let direction = flow.tuples().direction_of(segment.tuple)?;
+            Some((self.admit(flow, now)?, direction))
+        });
+        let Some(place) = place else {
+            return self.conclude(stalled.packet, Verdict::Accept);
+        };
+        self.with_flow(place.0, now, |flow, context| flow.start(&segment, context));
+        self.handle_segment(place, stalled.packet, &segment, now);
     }
 
     fn handle_segment(

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, WhenAbsent,
+    Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Restart, WhenAbsent,
     value::{self, Problem},
 };
 
@@ -25,6 +25,7 @@ pub(super) struct Document {
     mark: MarkTable,
     log: LogTable,
     control: ControlTable,
+    restart: RestartTable,
     metrics: Option<MetricsTable>,
 }
 
@@ -63,6 +64,12 @@ struct ControlTable {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
+struct RestartTable {
+    folder: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
 struct MetricsTable {
     listen: Text,
 }
@@ -83,6 +90,7 @@ impl Document {
             mark: self.mark.check()?,
             log: self.log.check()?,
             control: self.control.check()?,
+            restart: self.restart.check()?,
             metrics: self.metrics.map(MetricsTable::check).transpose()?,
         })
     }
@@ -132,6 +140,13 @@ impl ControlTable {
     fn check(self) -> Result<Control, Problem> {
         let socket = checked(self.socket, value::socket_path)?;
         Ok(socket.map_or_else(Control::default, |socket| Control { socket }))
+    }
+}
+
+impl RestartTable {
+    fn check(self) -> Result<Restart, Problem> {
+        let folder = checked(self.folder, value::folder)?;
+        Ok(folder.map_or_else(Restart::default, |folder| Restart { folder }))
     }
 }
 

@@ -139,6 +139,18 @@ pub(super) fn socket_path(written: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
+/// `"/run/ftp-alg/flows"`
+pub(super) fn folder(written: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(written);
+    if !path.is_absolute() || written.contains('\0') {
+        return Err(format!(
+            "`{}` is not an absolute path",
+            written.escape_debug()
+        ));
+    }
+    Ok(path)
+}
+
 /// `"127.0.0.1:9121"` or `"[::1]:9121"`
 pub(super) fn listen(written: &str) -> Result<SocketAddr, String> {
     match written.parse::<SocketAddr>() {

@@ -1,0 +1,2 @@
+pub fn to_iptables() {}
+pub fn to_iptables_removal() {}

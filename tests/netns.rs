@@ -1,0 +1,10 @@
+//! The real kernel: our table, expectations, conntrack, queues, in network namespaces.
+//!
+//! These tests need root and are ignored unless asked for: `cargo test --test netns -- --ignored`.
+
+#[path = "netns/expectations.rs"]
+mod expectations;
+#[path = "netns/lab.rs"]
+mod lab;
+#[path = "netns/table.rs"]
+mod table;
