@@ -33,6 +33,8 @@ mod prefix;
 mod reply;
 mod rewrite;
 mod telnet;
+#[cfg(test)]
+mod tests;
 
 pub use announcement::{Announcement, AnnouncementKind, Role};
 pub use command::{Command, EpsvArgument};

@@ -66,7 +66,7 @@ impl Command {
     #[must_use]
     pub fn parse(line: &[u8]) -> Self {
         let text = telnet::skip_sequences(line).trim_ascii_start();
-        let length = text.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+        let length = text.iter().take_while(|b| is_of_verb(**b)).count();
         let (verb, rest) = text.split_at_checked(length).unwrap_or_default();
         if let Some(kind) = announcing_verb(verb) {
             let parsed = parse_announcing_command(kind, line).map_err(Malformed::from);
@@ -90,7 +90,7 @@ impl Command {
 }
 
 /// The verbs that matter to a session and whose argument does not.
-const VERBS: [(&[u8], Command); 17] = [
+const VERBS: [(&[u8], Command); 18] = [
     (b"RETR", Command::Transfer),
     (b"STOR", Command::Transfer),
     (b"PASV", Command::Pasv),
@@ -108,6 +108,8 @@ const VERBS: [(&[u8], Command); 17] = [
     (b"REIN", Command::Rein),
     (b"HOST", Command::Host),
     (b"LPSV", Command::Lpsv),
+    // What some home routers made of PASV; Pure-FTPd and others answer it with a 227.
+    (b"P@SW", Command::Pasv),
 ];
 
 impl EpsvArgument {
@@ -153,6 +155,10 @@ pub(super) fn parse_announcing_command(
     cursor.skip_spaces();
     cursor.expect_end(Malformed::TrailingGarbage)?;
     Ok(announcement)
+}
+
+const fn is_of_verb(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'@'
 }
 
 fn announcing_verb(verb: &[u8]) -> Option<AnnouncementKind> {

@@ -87,7 +87,7 @@ pub(super) fn parse_reply_fields(cursor: &mut Cursor<'_>) -> Result<Endpoint, Fa
 
 /// Any of ASCII 33–126 (RFC 2428 §2) except a digit, behind which readers disagree where the
 /// number begins.
-pub(super) const fn is_delimiter(byte: u8) -> bool {
+const fn is_delimiter(byte: u8) -> bool {
     byte.is_ascii_graphic() && !byte.is_ascii_digit()
 }
 

@@ -133,7 +133,7 @@ fn find_numbers(line: &[u8], least: usize) -> Result<usize, Fault> {
         position = position.saturating_add(length.max(1));
     }
     let start = found.ok_or(Fault::Short(Malformed::NoEndpoint))?;
-    if continues_a_list(line.get(..start).unwrap_or_default()) {
+    if ends_list(line.get(..start).unwrap_or_default()) {
         return Err(Fault::Wrong(Malformed::Ambiguous));
     }
     Ok(start)
@@ -143,15 +143,15 @@ const fn is_of_numbers(byte: u8) -> bool {
     byte.is_ascii_digit() || byte == b','
 }
 
-/// Whether `sscanf("%u,%u…")`, which skips blanks and signs before a number, would read on from a
-/// list that began earlier: in `9, 10,0,0,1,4,5` it finds other six numbers than a search for
-/// six adjoining ones.
-fn continues_a_list(before: &[u8]) -> bool {
-    let mut before = before;
-    while let [rest @ .., b' ' | b'+' | b'-'] = before {
-        before = rest;
+/// Whether numbers behind this text would continue a list that began in it. `sscanf("%u,%u…")`
+/// skips blanks and signs before a number, so in `9, 10,0,0,1,4,5` it finds other six numbers than
+/// a search for six adjoining ones.
+pub(super) fn ends_list(text: &[u8]) -> bool {
+    let mut text = text;
+    while let [rest @ .., b' ' | b'+' | b'-'] = text {
+        text = rest;
     }
-    before.last() == Some(&b',')
+    text.last() == Some(&b',')
 }
 
 /// Where the only delimited endpoint of the text begins, behind its parenthesis.
@@ -171,11 +171,12 @@ fn find_fields(line: &[u8]) -> Result<usize, Fault> {
     found.ok_or(Fault::Short(Malformed::NoEndpoint))
 }
 
+/// Whether clients might read fields here: a delimiter three times and a digit, as curl, wget,
+/// tnftp and lftp look for (blanks are delimiters to some of them), or a family between two.
+/// Whether they may stand there is decided when they are parsed.
 fn begins_fields(text: &[u8]) -> bool {
     match *text {
-        [a, b, c, digit, ..] if a == b && b == c => {
-            endpoint::is_delimiter(a) && digit.is_ascii_digit()
-        }
+        [a, b, c, digit, ..] if a == b && b == c && digit.is_ascii_digit() => !a.is_ascii_digit(),
         [a, family, b, ..] if a == b => a.is_ascii_punctuation() && family.is_ascii_digit(),
         _ => false,
     }

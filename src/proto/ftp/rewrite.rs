@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     announcement::{Announcement, AnnouncementKind, Role},
-    reply::TEXT_START,
+    reply::{TEXT_START, ends_list},
 };
 
 /// A line with another endpoint in it.
@@ -135,11 +135,15 @@ impl Text<'_> {
     /// [`room`](Self::room), in the old length.
     ///
     /// What goes first is least missed: padding, then what follows the endpoint, then the words
-    /// before it, from the right and whole. What is left over becomes spaces before the opening
-    /// parenthesis, because that is where nobody looks: curl, ftplib, lftp and FileZilla search
-    /// for the numbers; wget, tnftp and ncftp skip to the first digit behind the code; for 229
-    /// all of them skip to the parenthesis. Behind the endpoint it would be less safe: Cisco's
-    /// strict inspection closes a connection with more than eight bytes there.
+    /// before it, from the right and whole.
+    ///
+    /// What is left over becomes spaces before the opening parenthesis, because nobody minds them
+    /// there: curl, lftp and ftplib search for the numbers, wget, tnftp and ncftp skip to the
+    /// first digit, FileZilla wants a space or a parenthesis on either side; for a 229 all of
+    /// them go to the parenthesis; and a client that knows one server only, with
+    /// `sscanf("227 Entering Passive Mode (%d,…")`, takes any number of spaces for one. Behind the
+    /// endpoint they would be less safe: Cisco's strict inspection closes a connection with more
+    /// than eight bytes there.
     fn fitted(&self, token: &[u8], growth: isize) -> Vec<u8> {
         let wanted = usize::try_from(growth).unwrap_or(0);
         let head = without_padding(self.head, wanted);
@@ -170,20 +174,27 @@ fn without_padding(text: &[u8], wanted: usize) -> &[u8] {
     text.get(..text.len().saturating_sub(cut)).unwrap_or(text)
 }
 
-/// `text` without as many words at its end as have at least `wanted` bytes.
+/// `text` without as many words at its end as have at least `wanted` bytes. It does not end in a
+/// comma that the numbers behind it would continue.
 fn without_words(text: &[u8], wanted: usize) -> &[u8] {
+    if wanted == 0 {
+        return text;
+    }
     let mut kept = text;
-    while text.len().saturating_sub(kept.len()) < wanted && !kept.is_empty() {
-        while let [rest @ .., b' '] = kept {
-            kept = rest;
-        }
-        while let [rest @ .., last] = kept
-            && *last != b' '
-        {
-            kept = rest;
-        }
+    while !kept.is_empty() && (kept.len() > text.len().saturating_sub(wanted) || ends_list(kept)) {
+        kept = without_last_word(kept);
     }
     kept
+}
+
+fn without_last_word(text: &[u8]) -> &[u8] {
+    let spaces = text.iter().rev().take_while(|b| **b == b' ').count();
+    let words = text.get(..text.len().saturating_sub(spaces));
+    let words = words.unwrap_or_default();
+    let word = words.iter().rev().take_while(|b| **b != b' ').count();
+    words
+        .get(..words.len().saturating_sub(word))
+        .unwrap_or_default()
 }
 
 /// `10,0,0,1,19,137`

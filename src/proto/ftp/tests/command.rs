@@ -1,0 +1,131 @@
+//! Lines of the client.
+
+use super::*;
+
+#[test]
+fn every_accepted_spelling_announces_its_endpoint() {
+    for (line, kind, endpoint) in ACCEPTED {
+        let announcement = announcement(line);
+        assert_eq!(announcement.kind, kind, "{line}");
+        assert_eq!(endpoint_of(&announcement).to_string(), endpoint, "{line}");
+        let has_no_address = kind == AnnouncementKind::Epsv && endpoint.starts_with("0.0.0.0");
+        assert_eq!(announcement.address.is_none(), has_no_address, "{line}");
+    }
+}
+
+#[test]
+fn every_refused_spelling_is_refused_for_its_reason() {
+    for (line, reason) in REFUSED {
+        assert_eq!(announced(line.as_bytes()), Some(Err(reason)), "{line}");
+        assert_eq!(reason.as_str(), "malformed");
+    }
+}
+
+#[test]
+fn a_control_byte_or_telnet_sequence_anywhere_spoils_an_announcement() {
+    for (line, _, _) in ACCEPTED {
+        for position in 0..=line.len() {
+            for (bytes, reason) in [
+                (&b"\0"[..], Malformed::ControlByte),
+                (b"\r", Malformed::ControlByte),
+                (b"\t", Malformed::ControlByte),
+                (b"\x7f", Malformed::ControlByte),
+                (b"\xff\xf1", Malformed::TelnetSequence),
+                (b"\xff\xf4\xff\xf2", Malformed::TelnetSequence),
+            ] {
+                let (before, after) = line.as_bytes().split_at(position);
+                let spoiled = [before, bytes, after].concat();
+                let announced = announced(&spoiled);
+                assert!(!matches!(announced, Some(Ok(_))), "{spoiled:?}");
+                if position > 4 {
+                    assert_eq!(announced, Some(Err(reason)), "{spoiled:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn verbs_are_recognised_in_any_case_with_and_without_argument() {
+    for (line, command) in [
+        ("PASV", Command::Pasv),
+        ("pasv", Command::Pasv),
+        ("PaSv", Command::Pasv),
+        ("PASV ", Command::Pasv),
+        ("P@SW", Command::Pasv),
+        ("LPSV", Command::Lpsv),
+        ("AUTH TLS", Command::Auth),
+        ("auth ssl", Command::Auth),
+        ("CCC", Command::Ccc),
+        ("USER anonymous", Command::User),
+        ("REIN", Command::Rein),
+        ("QUIT", Command::Quit),
+        ("ABOR", Command::Abor),
+        ("HOST ftp.example.org", Command::Host),
+        ("RETR a b", Command::Transfer),
+        ("STOR a", Command::Transfer),
+        ("STOU", Command::Transfer),
+        ("APPE a", Command::Transfer),
+        ("LIST -la", Command::Transfer),
+        ("nlst", Command::Transfer),
+        ("MLSD /", Command::Transfer),
+        ("NOOP", Command::Noop),
+        ("  NOOP", Command::Noop),
+        ("PASS PORT 10,0,0,1,19,137", Command::Other),
+        ("MLST a", Command::Other),
+        ("PASVX", Command::Other),
+        ("PASV1", Command::Other),
+        ("PORTS 10,0,0,1,19,137", Command::Other),
+        ("XPORT 10,0,0,1,19,137", Command::Other),
+        ("POR T 10,0,0,1,19,137", Command::Other),
+        ("GET / HTTP/1.1", Command::Other),
+        ("RETR\tfile", Command::Other),
+        ("", Command::Other),
+        (" ", Command::Other),
+    ] {
+        assert_eq!(Command::parse(line.as_bytes()), command, "{line}");
+    }
+}
+
+#[test]
+fn a_telnet_synch_before_a_verb_hides_nothing() {
+    for (line, command) in [
+        (&b"\xff\xf4\xff\xf2ABOR"[..], Command::Abor),
+        (b"\xff\xf4\xff\xf2abor", Command::Abor),
+        (b"\xff\xf6\xff\xfd\x06PASV", Command::Pasv),
+        (b"\xff\xff NOOP", Command::Noop),
+        (b"\xff\xfb", Command::Other),
+        (b"\xff", Command::Other),
+    ] {
+        assert_eq!(Command::parse(line), command, "{line:?}");
+    }
+    assert_eq!(
+        Command::parse(b"\xff\xf4\xff\xf2PORT 10,0,0,1,19,137"),
+        Command::Announce(AnnouncementKind::Port, Err(Malformed::TelnetSequence))
+    );
+}
+
+#[test]
+fn epsv_takes_nothing_a_family_or_all() {
+    for (line, argument) in [
+        ("EPSV", EpsvArgument::Any),
+        ("epsv ", EpsvArgument::Any),
+        ("EPSV 1", EpsvArgument::Family(1)),
+        ("EPSV 2", EpsvArgument::Family(2)),
+        ("EPSV  2 ", EpsvArgument::Family(2)),
+        ("EPSV 3", EpsvArgument::Family(3)),
+        ("EPSV ALL", EpsvArgument::All),
+        ("epsv all", EpsvArgument::All),
+        ("EPSV 256", EpsvArgument::Unknown),
+        ("EPSV 1 2", EpsvArgument::Unknown),
+        ("EPSV 01", EpsvArgument::Unknown),
+        ("EPSV ALLES", EpsvArgument::Unknown),
+        ("EPSV x", EpsvArgument::Unknown),
+    ] {
+        assert_eq!(
+            Command::parse(line.as_bytes()),
+            Command::Epsv(argument),
+            "{line}"
+        );
+    }
+}

@@ -1,0 +1,215 @@
+//! What holds for every line and every endpoint.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn any_ipv4() -> impl Strategy<Value = IpAddr> {
+    any::<[u8; 4]>().prop_map(|octets| Ipv4Addr::from(octets).into())
+}
+
+/// Addresses with runs of zeros, because that is what their text is about.
+fn any_ipv6() -> impl Strategy<Value = IpAddr> {
+    let group = prop_oneof![Just(0), any::<u16>()];
+    proptest::array::uniform8(group).prop_map(|groups| Ipv6Addr::from(groups).into())
+}
+
+fn any_delimiter() -> impl Strategy<Value = char> {
+    proptest::char::range('!', '~').prop_filter("not of an address", |c| {
+        !c.is_ascii_hexdigit() && !matches!(c, '.' | ':')
+    })
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    proptest::collection::vec("[A-Za-z.:=é]{1,9}|[0-9]{1,3},?", 0..4).prop_map(|w| w.join(" "))
+}
+
+fn host_port(address: IpAddr, port: u16) -> String {
+    let [high, low] = port.to_be_bytes();
+    format!("{},{high},{low}", address.to_string().replace('.', ","))
+}
+
+fn long_host_port(address: IpAddr, port: u16) -> String {
+    let (family, octets) = match address {
+        IpAddr::V4(address) => (4, address.octets().to_vec()),
+        IpAddr::V6(address) => (6, address.octets().to_vec()),
+    };
+    let [high, low] = port.to_be_bytes();
+    let octets: Vec<_> = octets.iter().map(ToString::to_string).collect();
+    format!(
+        "{family},{},{},2,{high},{low}",
+        octets.len(),
+        octets.join(",")
+    )
+}
+
+fn fields(d: char, address: IpAddr, port: u16) -> String {
+    let family = if address.is_ipv4() { 1 } else { 2 };
+    format!("{d}{family}{d}{address}{d}{port}{d}")
+}
+
+/// A line that announces, spelled here and not by the code under test, and what it announces.
+fn any_announcement() -> impl Strategy<Value = (String, Option<IpAddr>, u16)> {
+    let address = prop_oneof![any_ipv4(), any_ipv6()];
+    let delimiters = (any_delimiter(), any_delimiter());
+    let parts = (
+        0..8,
+        any_ipv4(),
+        address,
+        1..=u16::MAX,
+        delimiters,
+        any_text(),
+        any_text(),
+    );
+    parts.prop_map(|(form, v4, any, port, (d, e), head, tail)| match form {
+        0 => (format!("PORT {}", host_port(v4, port)), Some(v4), port),
+        1 => (format!("EPRT {}", fields(d, any, port)), Some(any), port),
+        2 => (
+            format!("LPRT {}", long_host_port(any, port)),
+            Some(any),
+            port,
+        ),
+        3 => (
+            format!("227 {head} ({}){tail}", host_port(v4, port)),
+            Some(v4),
+            port,
+        ),
+        4 => (
+            format!("228 {head} ({}){tail}", long_host_port(any, port)),
+            Some(any),
+            port,
+        ),
+        5 => {
+            // Letters are not looked for between words and an address.
+            let e = if e.is_ascii_alphabetic() { '|' } else { e };
+            (
+                format!("229 {head} ({}){tail}", fields(e, any, port)),
+                Some(any),
+                port,
+            )
+        }
+        6 => (
+            format!("227 {head}. {} {tail}", host_port(v4, port)),
+            Some(v4),
+            port,
+        ),
+        _ => (format!("229 {head} ({d}{d}{d}{port}{d}){tail}"), None, port),
+    })
+}
+
+fn any_endpoint() -> impl Strategy<Value = SocketAddr> {
+    let address = prop_oneof![any_ipv4(), any_ipv6()];
+    (address, 1..=u16::MAX).prop_map(SocketAddr::from)
+}
+
+/// Bytes that look like lines: the grammar's own characters, and then some.
+fn any_line() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        "PORT |EPRT |LPRT |227 |228 |229 |EPSV |port ".prop_map(String::into_bytes),
+        "[0-9]{1,4},?|\\|[12]?\\|?|\\(|\\)|4,4,|6,16,| ".prop_map(String::into_bytes),
+        "10,0,0,1,4,1|\\(\\|\\|\\|5001\\|\\)|10\\.0\\.0\\.1|::1".prop_map(String::into_bytes),
+        proptest::collection::vec(any::<u8>(), 1..3),
+    ];
+    proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn what_is_spelled_is_what_is_read((line, address, port) in any_announcement()) {
+        let announcement = announcement(&line);
+        prop_assert_eq!(announcement.address, address);
+        prop_assert_eq!(announcement.port.get(), port);
+    }
+
+    #[test]
+    fn spelling_a_canonical_line_with_its_own_endpoint_changes_nothing(
+        (line, _, _) in any_announcement(),
+    ) {
+        let announcement = announcement(&line);
+        let endpoint = endpoint_of(&announcement);
+        let rewritten = announcement.rewrite(line.as_bytes(), endpoint).unwrap();
+        prop_assert_eq!(rewritten.line, line.as_bytes());
+        prop_assert_eq!(rewritten.delta, 0);
+    }
+
+    #[test]
+    fn a_rewritten_line_announces_the_new_endpoint(
+        (line, address, _) in any_announcement(),
+        endpoint in any_endpoint(),
+    ) {
+        let original = announcement(&line);
+        let Some(rewritten) = original.rewrite(line.as_bytes(), endpoint) else {
+            prop_assert!(matches!(original.kind, AnnouncementKind::Port | AnnouncementKind::Pasv));
+            prop_assert!(endpoint.is_ipv6());
+            return Ok(());
+        };
+        let again = announced(&rewritten.line).unwrap().unwrap();
+        prop_assert_eq!(again.kind, original.kind);
+        prop_assert_eq!(again.port.get(), endpoint.port());
+        let named = address.map(|_| endpoint.ip());
+        // PORT and 227 name a mapped address by the IPv4 address it wraps.
+        prop_assert_eq!(again.address.map(|a| a.to_canonical()), named.map(|a| a.to_canonical()));
+        let growth = rewritten.line.len() as i64 - line.len() as i64;
+        prop_assert_eq!(i64::from(rewritten.delta), growth);
+        prop_assert_eq!(original.delta_for(line.as_bytes(), endpoint), Some(rewritten.delta));
+    }
+
+    #[test]
+    fn a_reply_never_becomes_shorter(
+        (line, _, _) in any_announcement(),
+        endpoint in any_endpoint(),
+    ) {
+        let original = announcement(&line);
+        let delta = original.delta_for(line.as_bytes(), endpoint).unwrap_or(0);
+        prop_assert!(original.kind.announcer() == Role::Client || delta >= 0);
+    }
+
+    #[test]
+    fn every_prefix_of_what_announces_could(
+        (line, _, _) in any_announcement(),
+    ) {
+        let role = announcement(&line).kind.announcer();
+        for length in 0..=line.len() {
+            prop_assert!(could_announce(role, &line.as_bytes()[..length]));
+        }
+    }
+
+    #[test]
+    fn whatever_a_line_holds_its_prefixes_agree_with_it(line in any_line()) {
+        if let Some(Ok(announcement)) = announced(&line) {
+            let role = announcement.kind.announcer();
+            for length in 0..=line.len() {
+                prop_assert!(could_announce(role, &line[..length]), "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn once_a_line_cannot_announce_it_never_can(line in any_line()) {
+        for role in [Role::Client, Role::Server] {
+            let could = (0..=line.len()).map(|length| could_announce(role, &line[..length]));
+            let could: Vec<_> = could.collect();
+            prop_assert!(could.is_sorted_by(|before, after| before >= after), "{could:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_panics_and_a_rewrite_of_anything_can_be_read_again(
+        line in any_line(),
+        other in any_line(),
+        endpoint in any_endpoint(),
+    ) {
+        let _ = ReplyLine::parse(&line);
+        if let Some(Ok(announcement)) = announced(&line) {
+            if let Some(rewritten) = announcement.rewrite(&line, endpoint) {
+                let again = announced(&rewritten.line).unwrap();
+                prop_assert_eq!(again.unwrap().port.get(), endpoint.port());
+            }
+            // A line it was not parsed from is our caller's mistake, and still no panic.
+            let _ = announcement.rewrite(&other, endpoint);
+            let _ = announcement.delta_for(&other, endpoint);
+        }
+    }
+}
