@@ -5,4 +5,5 @@
 
 pub mod ctnetlink;
 pub mod netlink;
+pub mod nfqueue;
 pub mod nftables;
