@@ -6,5 +6,6 @@
 pub mod clock;
 pub mod ctnetlink;
 pub mod netlink;
+pub mod nfqueue;
 pub mod nftables;
 pub mod pcap;

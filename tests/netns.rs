@@ -8,3 +8,7 @@ mod expectations;
 mod lab;
 #[path = "netns/table.rs"]
 mod table;
+#[path = "netns/conntrack.rs"]
+mod conntrack;
+#[path = "netns/queues.rs"]
+mod queues;
