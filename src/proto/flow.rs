@@ -182,7 +182,10 @@ impl Flow {
         }
         let stream = &mut self.streams[direction];
         if !stream.is_synchronised() && !segment.payload.is_empty() {
-            stream.pick_up(segment.seq, reads_as_line(role_of(direction), segment.payload));
+            stream.pick_up(
+                segment.seq,
+                reads_as_line(role_of(direction), segment.payload),
+            );
         }
         match stream.ingest(segment.seq, segment.payload) {
             Arrival::Ahead => Some(Verdict::Drop),
