@@ -15,6 +15,8 @@ from shell import run
 
 MODES = ("PORT", "EPRT", "PASV", "EPSV")
 ACTIVE_MODES = ("PORT", "EPRT")
+# How long a client waits for anything before it gives up; the lab ends it soon after in any case.
+CLIENT_SECONDS = 9
 SENT = re.compile(r"(?:^> |---> |==> |--> |Cmd: +|\*cmd\* ')(PORT|EPRT|LPRT|PASV|EPSV|LPSV)\b", re.MULTILINE)
 
 
@@ -82,7 +84,7 @@ class Curl(Client):
     def commands(self, job):
         modes = {"PORT": ["--ftp-port", "-", "--disable-eprt"], "EPRT": ["--ftp-port", "-"],
                  "PASV": ["--disable-epsv"], "EPSV": []}
-        base = ["curl", "-sSv", "--no-ftp-skip-pasv-ip", *modes[job.mode]]
+        base = ["curl", "-sSv", "--max-time", str(2 * CLIENT_SECONDS), "--no-ftp-skip-pasv-ip", *modes[job.mode]]
         fetch = [part for name in job.fetch for part in ("-o", name, job.target.url(f"pub/{name}"))]
         yield [*base, *fetch], ""
         yield [*base, "-T", job.store, job.target.url(f"upload/{job.stored_as}")], ""
@@ -96,7 +98,7 @@ class Lftp(Client):
         passive = job.mode not in ACTIVE_MODES
         settings = {"ftp:passive-mode": passive, "ftp:prefer-epsv": job.mode == "EPSV",
                     "ftp:fix-pasv-address": False, "ftp:ssl-allow": False, "ftp:use-feat": True,
-                    "net:max-retries": 1, "net:timeout": 20, "cmd:fail-exit": True}
+                    "net:max-retries": 1, "net:timeout": CLIENT_SECONDS, "cmd:fail-exit": True}
         lines = [f"set {key} {str(value).lower()}" for key, value in settings.items()]
         lines += [f"open -u {job.target.user},{job.target.password} -p {job.target.port} {job.target.address}"]
         lines += [f"get pub/{name}" for name in job.fetch]
@@ -112,7 +114,7 @@ class Wget(Client):
 
     def commands(self, job):
         mode = ["--no-passive-ftp"] if job.mode in ACTIVE_MODES else []
-        yield ["wget", "-v", "--tries=1", "--timeout=20", "--progress=dot:giga", *mode,
+        yield ["wget", "-v", "--tries=1", f"--timeout={CLIENT_SECONDS}", "--progress=dot:giga", *mode,
                *(job.target.url(f"pub/{name}") for name in job.fetch)], ""
 
 
@@ -136,7 +138,7 @@ class Ncftp(Client):
 
     def commands(self, job):
         target = job.target
-        common = ["-V", "-t", "20", "-r", "1", "-d", "trace.log", "-E" if job.mode == "PORT" else "-F",
+        common = ["-V", "-t", str(CLIENT_SECONDS), "-r", "1", "-d", "trace.log", "-E" if job.mode == "PORT" else "-F",
                   "-P", str(target.port), "-u", target.user, "-p", target.password]
         yield ["ncftpget", *common, target.address, ".", *(f"pub/{name}" for name in job.fetch)], ""
         # It uploads under the local name only: ncftpput -C names the remote file.
