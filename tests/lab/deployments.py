@@ -32,8 +32,6 @@ class Deployment:
     without_nat: bool = False
     # Control ports whose outside number differs from the server's: (outside, server).
     forwarded_port: tuple = ()
-    # Addresses the client is known by where the announcement arrives; empty: the client's own.
-    seen_as: tuple = ()
 
     @property
     def version(self):
@@ -107,13 +105,13 @@ def dnat4(outside_port, server_port):
 
 DNAT_SAME_PORTS4 = "\n            ".join(dnat4(port, port) for port in CONTROL_PORTS)
 DNAT6 = f"ip6 daddr {GATEWAY_WAN6} tcp dport {PORTS} dnat ip6 to {INSIDE2.private6}"
-MASQUERADE4 = f"oifname wan ip saddr {INSIDE1.private4} masquerade"
+MASQUERADE4 = f"oifname wan ip saddr {topology.PRIVATE_LAN4} masquerade"
 # Only the control connection: the data connection's source must follow its master.
 MASQUERADE_TO_SERVER4 = f"oifname lan ip daddr {INSIDE2.private4} tcp dport {PORTS} masquerade"
 
 DEPLOYMENTS = {d.name: d for d in (
     Deployment("inside-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public4,
-               postrouting=MASQUERADE4, forward=ALLOW_OUT, seen_as=(GATEWAY_WAN4,)),
+               postrouting=MASQUERADE4, forward=ALLOW_OUT),
     Deployment("inside-server", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
                prerouting=DNAT_SAME_PORTS4, forward=ALLOW_DNAT),
     Deployment("routed-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public4, forward=ALLOW_OUT, without_nat=True),
@@ -121,22 +119,19 @@ DEPLOYMENTS = {d.name: d for d in (
     Deployment("routed6-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public6, forward=ALLOW_OUT, without_nat=True),
     Deployment("routed6-server", OUTSIDE1.name, INSIDE2.name, INSIDE2.public6, forward=ALLOW_IN, without_nat=True),
     Deployment("double-nat", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
-               prerouting=DNAT_SAME_PORTS4, postrouting=MASQUERADE_TO_SERVER4, forward=ALLOW_DNAT,
-               seen_as=(topology.GATEWAY_LAN[0],)),
+               prerouting=DNAT_SAME_PORTS4, postrouting=MASQUERADE_TO_SERVER4, forward=ALLOW_DNAT),
     Deployment("hairpin", INSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
-               prerouting=DNAT_SAME_PORTS4, postrouting=MASQUERADE_TO_SERVER4, forward=ALLOW_DNAT,
-               seen_as=(topology.GATEWAY_LAN[0],)),
+               prerouting=DNAT_SAME_PORTS4, postrouting=MASQUERADE_TO_SERVER4, forward=ALLOW_DNAT),
     Deployment("port-forward", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
                prerouting=dnat4(2121, 21), forward=ALLOW_DNAT, forwarded_port=(2121, 21)),
     Deployment("snat-pool", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public4,
-               postrouting=f"oifname wan ip saddr {INSIDE1.private4} snat ip to {POOL4[0]}-{POOL4[-1]}",
-               forward=ALLOW_OUT, seen_as=POOL4),
+               postrouting=f"oifname wan ip saddr {topology.PRIVATE_LAN4} snat ip to {POOL4[0]}-{POOL4[-1]}",
+               forward=ALLOW_OUT),
     Deployment("gateway-client", GATEWAY, OUTSIDE1.name, OUTSIDE1.public4,
                output=f"oifname wan tcp dport {PORTS} ct state new accept"),
     Deployment("gateway-server", OUTSIDE1.name, GATEWAY, GATEWAY_WAN4,
                input=f"iifname wan tcp dport {PORTS} ct state new accept"),
     Deployment("nat66-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public6,
-               postrouting=f"oifname wan ip6 saddr {INSIDE1.private6} masquerade", forward=ALLOW_OUT,
-               seen_as=(GATEWAY_WAN6,)),
+               postrouting=f"oifname wan ip6 saddr {INSIDE1.private6} masquerade", forward=ALLOW_OUT),
     Deployment("nat66-server", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN6, prerouting=DNAT6, forward=ALLOW_DNAT),
 )}

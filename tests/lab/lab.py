@@ -24,6 +24,10 @@ class CaseFailure(Exception):
         self.detail = detail
 
 
+class NotApplicable(Exception):
+    """The engine under test cannot be asked this; the message says why."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One named check. `run` gets what the batch's set-up made, and raises CaseFailure."""

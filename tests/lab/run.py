@@ -7,6 +7,7 @@ One line a case, and at the end `N passed, M failed`. Exit status 1 when a case 
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import queue
@@ -16,10 +17,11 @@ import sys
 import threading
 import time
 
+import guarantees
 import transfers
 from deployments import DEPLOYMENTS
 from engines import ENGINES
-from lab import CaseFailure, Lab
+from lab import CaseFailure, Lab, NotApplicable
 from shell import LabError
 from topology import require_root
 
@@ -62,7 +64,8 @@ class Report:
 
 
 def all_batches(with_extra):
-    return [batch for batch in transfers.batches() if with_extra or not batch.extra]
+    everything = itertools.chain(transfers.batches(), guarantees.batches())
+    return [batch for batch in everything if with_extra or not batch.extra]
 
 
 def select(batches, pattern):
@@ -101,6 +104,8 @@ def run_case(lab, case, stage):
     begin = time.monotonic()
     try:
         case.run(stage)
+    except NotApplicable as reason:
+        return Result(case.name, "not applicable", reason=f"{lab.engine.name}: {reason}")
     except CaseFailure as failure:
         detail = excerpt(failure.detail) + "\n-- the helper's log\n" + excerpt(lab.engine.log())
         return Result(case.name, "FAIL", time.monotonic() - begin, str(failure), detail)
