@@ -8,6 +8,8 @@ mod completions;
 mod failure;
 mod man;
 mod replay;
+mod rules;
+mod run;
 
 use std::{
     io::{self, Write},
@@ -48,6 +50,8 @@ enum Command {
     Completions(completions::Completions),
     Man(man::Man),
     Replay(replay::Replay),
+    Rules(rules::Rules),
+    Run(run::Run),
 }
 
 impl Command {
@@ -57,6 +61,8 @@ impl Command {
             Self::Completions(completions) => completions.run(out),
             Self::Man(man) => man.run(),
             Self::Replay(replay) => replay.run(out),
+            Self::Rules(rules) => rules.run(out),
+            Self::Run(run) => run.run(),
         }
     }
 }

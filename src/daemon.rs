@@ -9,7 +9,7 @@ pub mod logging;
 mod memories;
 mod ports;
 mod report;
-mod setup;
+pub(crate) mod setup;
 mod worker;
 
 use std::{path::Path, sync::atomic::Ordering};

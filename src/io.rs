@@ -5,6 +5,8 @@
 
 pub mod clock;
 pub mod ctnetlink;
+pub mod inject;
 pub mod netlink;
+pub mod nfqueue;
 pub mod nftables;
 pub mod pcap;

@@ -2,9 +2,13 @@
 //!
 //! These tests need root and are ignored unless asked for: `cargo test --test netns -- --ignored`.
 
+#[path = "netns/conntrack.rs"]
+mod conntrack;
 #[path = "netns/expectations.rs"]
 mod expectations;
 #[path = "netns/lab.rs"]
 mod lab;
+#[path = "netns/queues.rs"]
+mod queues;
 #[path = "netns/table.rs"]
 mod table;

@@ -25,7 +25,7 @@ const FILES_MAX: usize = 131_072;
 
 /// The folder of remembered connections.
 #[derive(Clone, Debug)]
-pub struct Memories {
+pub(super) struct Memories {
     folder: PathBuf,
 }
 
@@ -34,7 +34,7 @@ impl Memories {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn open(root: &Path) -> io::Result<Self> {
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
         let namespace = fs::metadata("/proc/self/ns/net")?.ino();
         let folder = root.join(namespace.to_string());
         fs::DirBuilder::new()
@@ -46,7 +46,7 @@ impl Memories {
 
     /// Keeps what a connection needs. A failure is logged: the connection works as long as this
     /// process does.
-    pub fn keep(&self, memory: &Memory) {
+    pub(super) fn keep(&self, memory: &Memory) {
         let path = self.path_of(&memory.tuples());
         if let Err(error) = replace(&path, &memory.encode()) {
             warn!(path = %path.display(), %error, "a connection would not survive a restart");
@@ -54,7 +54,7 @@ impl Memories {
     }
 
     /// Forgets a connection.
-    pub fn forget(&self, tuples: &ConntrackTuples) {
+    pub(super) fn forget(&self, tuples: &ConntrackTuples) {
         let path = self.path_of(tuples);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -66,7 +66,7 @@ impl Memories {
 
     /// What is remembered of a connection.
     #[must_use]
-    pub fn recall(&self, tuples: &ConntrackTuples) -> Option<Memory> {
+    pub(super) fn recall(&self, tuples: &ConntrackTuples) -> Option<Memory> {
         read(&self.path_of(tuples)).filter(|memory| memory.tuples() == *tuples)
     }
 
@@ -74,7 +74,7 @@ impl Memories {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn read_all(&self) -> io::Result<Vec<Memory>> {
+    pub(super) fn read_all(&self) -> io::Result<Vec<Memory>> {
         let paths = fs::read_dir(&self.folder)?
             .take(FILES_MAX)
             .filter_map(|entry| Some(entry.ok()?.path()));

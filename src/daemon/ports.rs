@@ -11,7 +11,7 @@ use crate::proto::nat::PortLeases;
 /// Leases behind a lock. It is taken once for each announcement of an end behind NAT, for the
 /// time of one look-up.
 #[derive(Clone, Debug, Default)]
-pub struct SharedLeases(Arc<Mutex<HashSet<SocketAddr>>>);
+pub(super) struct SharedLeases(Arc<Mutex<HashSet<SocketAddr>>>);
 
 impl PortLeases for SharedLeases {
     fn lease(&self, outside: SocketAddr) -> bool {

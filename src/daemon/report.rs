@@ -12,7 +12,7 @@ use crate::proto::{
 };
 
 /// Logs an event.
-pub fn log(event: &Event) {
+pub(super) fn log(event: &Event) {
     let _span = session_span(event.session.0).entered();
     let (client, server) = (event.client, event.server);
     match &event.kind {

@@ -104,7 +104,7 @@ pub(super) fn settings_of(config: &Config) -> Settings {
 
 /// What the table depends on.
 #[must_use]
-pub fn params_of(config: &Config, queue_statement: QueueStatement) -> Params {
+pub(crate) fn params_of(config: &Config, queue_statement: QueueStatement) -> Params {
     Params {
         control_ports: config.control_ports.clone(),
         queues: config.queues.clone(),

@@ -20,7 +20,7 @@ use crate::{
         clock,
         ctnetlink::{Conntrack, ConntrackEntry},
         inject::Injector,
-        nfqueue::{Queue, QueuedPacket},
+        nfqueue::{self, Event, Queue},
         nftables::ExpectationStore,
     },
     proto::{
@@ -39,9 +39,9 @@ const STOP_POLL: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Shared {
     /// Set once; the workers end.
-    pub stop: AtomicBool,
+    pub(super) stop: AtomicBool,
     /// Outside ports given away.
-    pub leases: SharedLeases,
+    pub(super) leases: SharedLeases,
     /// What a restart finds.
     pub(super) memories: Memories,
     settings: RwLock<Settings>,
@@ -62,7 +62,7 @@ impl Shared {
     }
 
     /// Gives all workers new settings, for what is announced from now on.
-    pub fn replace_settings(&self, settings: Settings) {
+    pub(super) fn replace_settings(&self, settings: Settings) {
         *self
             .settings
             .write()
@@ -79,37 +79,40 @@ impl Shared {
 }
 
 /// What one worker has of the kernel.
-pub struct Kernel {
+pub(super) struct Kernel {
     /// Its queue.
-    pub queue: Queue,
+    pub(super) queue: Queue,
     /// Conntrack entries.
-    pub conntrack: Conntrack,
+    pub(super) conntrack: Conntrack,
     /// Expectations.
-    pub store: ExpectationStore,
+    pub(super) store: ExpectationStore,
     /// Packets of our own.
-    pub injector: Injector,
+    pub(super) injector: Injector,
     /// The ct mark bits that are ours.
-    pub marks: Marks,
+    pub(super) marks: Marks,
 }
 
 /// One worker.
-pub struct Worker {
+pub(super) struct Worker {
     kernel: Kernel,
     alg: Alg<SharedLeases>,
     shared: Arc<Shared>,
     generation: u64,
+    /// How many packets came so far.
+    received: u64,
 }
 
 impl Worker {
     /// Worker `index` of `count`.
     #[must_use]
-    pub fn new(kernel: Kernel, shared: Arc<Shared>, (index, count): (u64, u64)) -> Self {
+    pub(super) fn new(kernel: Kernel, shared: Arc<Shared>, (index, count): (u64, u64)) -> Self {
         let alg = Alg::of_worker(shared.settings(), shared.leases.clone(), (index, count));
         Self {
             kernel,
             alg,
             shared,
             generation: 0,
+            received: 0,
         }
     }
 
@@ -117,20 +120,20 @@ impl Worker {
     ///
     /// # Errors
     /// The queue failed in a way that does not pass.
-    pub fn run(&mut self) -> anyhow::Result<()> {
+    pub(super) fn run(&mut self) -> anyhow::Result<()> {
         while !self.shared.stop.load(Ordering::Acquire) {
             self.refresh_settings();
             // 1. What is due.
             self.alg.handle_timeout(clock::now());
             self.carry_out(None);
             // 2. The next packet, or the next deadline.
-            if let Some(packet) = self.kernel.queue.recv(self.patience())? {
-                self.alg.handle_packet(
-                    PacketId(packet.id().into()),
-                    packet.payload(),
-                    clock::now(),
-                );
-                self.carry_out(Some(packet));
+            let patience = self.patience();
+            if let Event::Packet(packet) = self.kernel.queue.recv(Some(patience))? {
+                let id = packet.id;
+                self.received += 1;
+                self.alg
+                    .handle_packet(PacketId(self.received), packet.bytes, clock::now());
+                self.carry_out(Some(id));
             }
         }
         Ok(())
@@ -152,7 +155,7 @@ impl Worker {
         }
     }
 
-    fn carry_out(&mut self, mut packet: Option<QueuedPacket>) {
+    fn carry_out(&mut self, mut packet: Option<nfqueue::PacketId>) {
         while let Some(action) = self.alg.poll_action() {
             match action {
                 Action::Resolve { tuple } => self.resolve(tuple),
@@ -177,7 +180,7 @@ impl Worker {
                 Action::MarkOpaque { tuples } => self.kernel.mark_opaque(&tuples),
                 Action::Verdict { verdict, .. } => {
                     if let Some(packet) = packet.take() {
-                        self.kernel.give(packet, verdict);
+                        self.kernel.give(packet, &verdict);
                     }
                 }
                 Action::Inject { packet } => self.kernel.inject(&packet),
@@ -231,7 +234,12 @@ impl Kernel {
         }
     }
 
-    fn give(&mut self, packet: QueuedPacket, verdict: Verdict) {
+    fn give(&mut self, packet: nfqueue::PacketId, verdict: &Verdict) {
+        let verdict = match verdict {
+            Verdict::Accept => nfqueue::Verdict::Accept,
+            Verdict::Drop => nfqueue::Verdict::Drop,
+            Verdict::Replace(bytes) => nfqueue::Verdict::Replace(bytes),
+        };
         if let Err(error) = self.queue.verdict(packet, verdict) {
             error!(%error, "a packet did not get its verdict");
         }

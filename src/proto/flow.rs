@@ -27,7 +27,7 @@ use self::{held::Held, lines::Plan, withheld::Withheld};
 use super::{
     action::{Action, Event, EventKind, SessionId, Verdict},
     expect::ExpectationId,
-    ftp::Role,
+    ftp::{Role, reads_as_line},
     nat::PortLeases,
     net::{ConntrackTuples, Direction, PerDirection, SeqNumber},
     packet::Segment,
@@ -180,7 +180,14 @@ impl Flow {
         if let Some(ack) = segment.ack {
             self.handle_ack(direction, ack, context);
         }
-        match self.streams[direction].ingest(segment.seq, segment.payload) {
+        let stream = &mut self.streams[direction];
+        if !stream.is_synchronised() && !segment.payload.is_empty() {
+            stream.pick_up(
+                segment.seq,
+                reads_as_line(role_of(direction), segment.payload),
+            );
+        }
+        match stream.ingest(segment.seq, segment.payload) {
             Arrival::Ahead => Some(Verdict::Drop),
             Arrival::New | Arrival::Old => None,
         }

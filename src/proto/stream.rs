@@ -114,6 +114,15 @@ impl Stream {
         self.scanner = LineScanner::at_line_start();
     }
 
+    /// Starts in the middle of a connection, at a segment that begins a line or not, for all we
+    /// can tell.
+    pub fn pick_up(&mut self, seq: SeqNumber, begins_line: bool) {
+        self.place(seq);
+        if begins_line && !self.scanner.is_stopped() {
+            self.scanner = LineScanner::at_line_start();
+        }
+    }
+
     /// A stream as another process knew it.
     #[must_use]
     pub fn restored(map: SequenceMap, vouched: Option<Vouched>) -> Self {
@@ -152,7 +161,7 @@ impl Stream {
             return Arrival::Old;
         }
         if !self.synchronised {
-            self.place(seq);
+            self.pick_up(seq, false);
         }
         let known = self.next().offset_from(seq);
         if known < 0 || self.has_backlog() {

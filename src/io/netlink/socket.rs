@@ -21,14 +21,35 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the kernel may put into one datagram of answers (`NLMSG_GOODSIZE` and more).
 const ANSWER_SIZE: usize = 32 * 1024;
 
-/// Netlink answers are read at `struct nlmsghdr`'s alignment.
-#[repr(align(16))]
-struct Answer([u8; ANSWER_SIZE]);
+/// A receive buffer that begins at `struct nlmsghdr`'s alignment, as libmnl wants it.
+struct Answer {
+    bytes: Vec<u8>,
+    begin: usize,
+}
+
+impl Answer {
+    const ALIGNMENT: usize = 16;
+
+    fn new(size: usize) -> Self {
+        let bytes = vec![0; size + Self::ALIGNMENT];
+        let begin = bytes.as_ptr().align_offset(Self::ALIGNMENT);
+        Self { bytes, begin }
+    }
+
+    fn whole(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.begin..]
+    }
+
+    fn first(&self, length: usize) -> &[u8] {
+        let end = self.begin + length;
+        self.bytes.get(self.begin..end).unwrap_or_default()
+    }
+}
 
 /// A socket to the kernel's netfilter subsystems.
 pub struct Socket {
     socket: mnl::Socket,
-    answer: Box<Answer>,
+    answer: Answer,
     sequence: u32,
 }
 
@@ -57,9 +78,14 @@ impl Socket {
     /// # Errors
     /// When the kernel has no netfilter netlink, or no descriptor is left.
     pub fn open() -> Result<Self, NetlinkError> {
+        Self::with_answers_of(ANSWER_SIZE)
+    }
+
+    /// Opens a socket that can receive datagrams of this size.
+    pub(crate) fn with_answers_of(size: usize) -> Result<Self, NetlinkError> {
         let socket = Self {
             socket: mnl::Socket::new(mnl::Bus::Netfilter)?,
-            answer: Box::new(Answer([0; ANSWER_SIZE])),
+            answer: Answer::new(size),
             sequence: 0,
         };
         sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIMEOUT))
@@ -166,23 +192,34 @@ impl Socket {
         self.acknowledged(buffer.as_bytes(), sequence, sequence)
     }
 
-    fn send(&self, bytes: &[u8]) -> Result<(), NetlinkError> {
+    /// Sends without waiting for an answer.
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<(), NetlinkError> {
         self.socket.send(bytes)?;
         Ok(())
     }
 
     fn receive(&mut self) -> Result<Messages<'_>, NetlinkError> {
-        let received = loop {
-            match self.socket.recv_raw(&mut self.answer.0) {
+        let received = self
+            .receive_datagram()
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => NetlinkError::NoAnswer,
+                _ => NetlinkError::Socket(error),
+            })?;
+        Ok(self.received(received))
+    }
+
+    /// Waits for a datagram; returns its length.
+    pub(crate) fn receive_datagram(&mut self) -> io::Result<usize> {
+        loop {
+            match self.socket.recv_raw(self.answer.whole()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(NetlinkError::NoAnswer);
-                }
-                other => break other?,
+                other => return other,
             }
-        };
-        Ok(Messages::new(
-            self.answer.0.get(..received).unwrap_or_default(),
-        ))
+        }
+    }
+
+    /// The messages of the datagram received last, which has this length.
+    pub(crate) fn received(&self, length: usize) -> Messages<'_> {
+        Messages::new(self.answer.first(length))
     }
 }

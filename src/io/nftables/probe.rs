@@ -8,7 +8,8 @@ use super::lower::lower;
 use crate::{
     io::{
         ctnetlink::Conntrack,
-        netlink::{MessageType, NetlinkError, Socket},
+        netlink::{NetlinkError, Socket},
+        nfqueue,
     },
     ruleset::{self, QueueStatement, Statement},
 };
@@ -118,7 +119,7 @@ impl Probe {
 /// # Errors
 /// When not even a netlink socket can be had.
 pub fn probe() -> Result<Probe, NetlinkError> {
-    let mut socket = Socket::open()?;
+    Socket::open()?;
     let queue = |through_xt| Statement::Queue {
         number: 0,
         bypass: true,
@@ -135,7 +136,7 @@ pub fn probe() -> Result<Probe, NetlinkError> {
             &attempt(Some(queue(true))),
             "CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE",
         ),
-        queues: Availability::of(&greet_queues(&mut socket), "CONFIG_NETFILTER_NETLINK_QUEUE"),
+        queues: Availability::of(&nfqueue::greet(), "CONFIG_NETFILTER_NETLINK_QUEUE"),
         ctnetlink: Availability::of(
             &Conntrack::open().and_then(|mut conntrack| conntrack.greet()),
             "CONFIG_NF_CT_NETLINK",
@@ -171,16 +172,4 @@ fn attempt(statement: Option<Statement>) -> Result<(), NetlinkError> {
     let bytes = batch.iter().collect::<Vec<_>>().concat();
     let numbers = batch.sequence_numbers();
     socket.acknowledged(&bytes, numbers.start, numbers.end - 1)
-}
-
-/// Asks the queue subsystem something that changes nothing.
-fn greet_queues(socket: &mut Socket) -> Result<(), NetlinkError> {
-    const NFQNL_CFG_CMD_PF_BIND: u8 = 3;
-    let kind = MessageType {
-        subsystem: libc::NFNL_SUBSYS_QUEUE as u8,
-        request: libc::NFQNL_MSG_CONFIG as u8,
-    };
-    socket.request(kind, 0, |buffer| {
-        buffer.put(libc::NFQA_CFG_CMD as u16, &[NFQNL_CFG_CMD_PF_BIND, 0, 0, 0]);
-    })
 }
