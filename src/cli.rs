@@ -38,7 +38,7 @@ use after_help;
 #[derive(Parser)]
 #[command(name = "ftp-alg", version, subcommand_required = true)]
 #[command(arg_required_else_help = true)]
-#[command(after_help = after_help!("ftp-alg replay capture.pcap"))]
+#[command(after_help = after_help!("ftp-alg run --config /etc/ftp-alg.toml"))]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -46,23 +46,23 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Run),
     Check(check::Check),
+    Rules(rules::Rules),
+    Replay(replay::Replay),
     Completions(completions::Completions),
     Man(man::Man),
-    Replay(replay::Replay),
-    Rules(rules::Rules),
-    Run(run::Run),
 }
 
 impl Command {
     fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         match self {
+            Self::Run(run) => run.run(),
             Self::Check(check) => check.run(out),
+            Self::Rules(rules) => rules.run(out),
+            Self::Replay(replay) => replay.run(out),
             Self::Completions(completions) => completions.run(out),
             Self::Man(man) => man.run(),
-            Self::Replay(replay) => replay.run(out),
-            Self::Rules(rules) => rules.run(out),
-            Self::Run(run) => run.run(),
         }
     }
 }

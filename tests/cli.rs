@@ -40,6 +40,7 @@ fn subcommands() -> Vec<String> {
         .expect("help lists commands");
     list.lines()
         .take_while(|line| !line.is_empty())
+        .filter(|line| !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")
         .map(str::to_owned)
@@ -91,6 +92,42 @@ fn a_missing_configuration_is_refused_with_its_name() {
         message.starts_with("no/such/file.toml: cannot be read: "),
         "{message}"
     );
+}
+
+#[test]
+fn the_daemon_does_not_start_on_a_wrong_configuration() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("wrong.toml");
+    let path = path.to_str().expect("the path is UTF-8");
+    fs::write(path, "when_absent = \"maybe\"\n").expect("the file is written");
+    for subcommand in ["run", "rules"] {
+        let message = refused(&[subcommand, "--config", path], 2);
+        assert!(
+            message.starts_with(&format!("{path}:1:15: `maybe` ")),
+            "{message}"
+        );
+    }
+    let message = refused(&["replay", "--config", path, "x.pcap"], 2);
+    assert!(
+        message.starts_with(&format!("{path}:1:15: `maybe` ")),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_printed_rules_are_those_of_the_configuration() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("c.toml");
+    let path = path.to_str().expect("the path is UTF-8");
+    let config = "control_ports = [5021]\nqueue = \"7\"\nmark.data = 0x40\n";
+    fs::write(path, config).expect("the file is written");
+    let output = ftp_alg(&["rules", "--config", path]);
+    let rules = text(&output.stdout);
+    for part in ["table inet ftp_alg", "5021", "0x40", "queue"] {
+        assert!(rules.contains(part), "{part}: {rules}");
+    }
+    let output = ftp_alg(&["rules", "--config", path, "--remove"]);
+    assert!(text(&output.stdout).contains("delete table inet ftp_alg"));
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl Gateway {
 }
 
 /// What the core needs to know of the configuration.
-pub(super) fn settings_of(config: &Config) -> Settings {
+pub(crate) fn settings_of(config: &Config) -> Settings {
     Settings {
         expectation_timeout: config.expectation.timeout,
         max_per_session: config.expectation.max_per_session.into(),

@@ -9,12 +9,11 @@ use std::{
 
 use super::nat::Mappings;
 use crate::{
-    daemon::config::Config,
+    daemon::{config::Config, setup::settings_of},
     io::clock,
     proto::{
         action::{Action, Event, PacketId},
         alg::Alg,
-        flow::Settings,
         nat::LocalLeases,
         net::{ConntrackTuples, Tuple},
         packet::{Flags, Segment},
@@ -39,13 +38,8 @@ struct Times {
 
 impl Gateway {
     pub(super) fn new(config: &Config, nat: Mappings) -> Self {
-        let settings = Settings {
-            expectation_timeout: config.expectation.timeout,
-            max_per_session: config.expectation.max_per_session.into(),
-            ports: config.nat.ports.clone(),
-        };
         Self {
-            alg: Alg::new(settings, LocalLeases::default()),
+            alg: Alg::new(settings_of(config), LocalLeases::default()),
             control_ports: config.control_ports.clone(),
             nat,
             events: VecDeque::new(),
