@@ -49,6 +49,8 @@ fn every_key_is_read() {
         socket = "/tmp/control.sock"
         [metrics]
         listen = "[::1]:9200"
+        [restart]
+        folder = "/var/lib/ftp-alg"
     "#;
     let expected = Config {
         control_ports: vec![21, 2121, 8021],
@@ -77,6 +79,9 @@ fn every_key_is_read() {
         metrics: Some(Metrics {
             listen: "[::1]:9200".parse().unwrap(),
         }),
+        restart: Restart {
+            folder: "/var/lib/ftp-alg".into(),
+        },
     };
     assert_eq!(Config::parse(text, "x"), Ok(expected));
 }
@@ -161,6 +166,7 @@ fn a_value_that_makes_no_sense_is_refused_with_its_reason() {
         ),
         ("log.format = \"xml\"", "\"text\", \"json\""),
         ("control.socket = \"run/x\"", "is not an absolute path"),
+        ("restart.folder = \"run\"", "is not an absolute path"),
         (
             "metrics.listen = \"localhost:1\"",
             "is not an address and port",
@@ -240,6 +246,7 @@ fn the_example_file_has_every_key() {
         "opaque",
         "format",
         "socket",
+        "folder",
         "#listen",
     ];
     for key in keys {
