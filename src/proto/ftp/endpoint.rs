@@ -126,7 +126,8 @@ fn parse_port_field(cursor: &mut Cursor<'_>, delimiter: u8) -> Result<NonZeroU16
     NonZeroU16::new(port).ok_or(Fault::Wrong(Malformed::PortZero))
 }
 
-const fn is_of_address(byte: u8) -> bool {
+/// Whether a byte may stand in the text of an address.
+pub(super) const fn is_of_address(byte: u8) -> bool {
     byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':')
 }
 

@@ -177,6 +177,8 @@ fn find_fields(line: &[u8]) -> Result<usize, Fault> {
 fn begins_fields(text: &[u8]) -> bool {
     match *text {
         [a, b, c, digit, ..] if a == b && b == c && digit.is_ascii_digit() => !a.is_ascii_digit(),
+        // In `((((1()` the delimiter of the first form would be found again as that of this one.
+        [b'(', _, b'(', ..] => false,
         [a, family, b, ..] if a == b => a.is_ascii_punctuation() && family.is_ascii_digit(),
         _ => false,
     }

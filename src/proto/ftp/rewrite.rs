@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     announcement::{Announcement, AnnouncementKind, Role},
+    endpoint::is_of_address,
     reply::{TEXT_START, ends_list},
 };
 
@@ -60,7 +61,7 @@ impl Announcement {
     /// Spells the endpoint the way this announcement spells its own.
     fn write_token(&self, out: &mut impl Write, endpoint: SocketAddr) -> Option<()> {
         let (address, port) = (endpoint.ip(), endpoint.port());
-        let delimiter = char::from(self.delimiter);
+        let delimiter = self.delimiter_around_address();
         match self.kind {
             AnnouncementKind::Port | AnnouncementKind::Pasv => {
                 write_host_port(out, ipv4(address)?, port)
@@ -77,10 +78,21 @@ impl Announcement {
                 )
             }
             AnnouncementKind::Eprt | AnnouncementKind::Epsv => {
+                let delimiter = char::from(self.delimiter);
                 write!(out, "{delimiter}{delimiter}{delimiter}{port}{delimiter}")
             }
         }
         .ok()
+    }
+
+    /// The delimiter of the line, unless it is one that another address could hold: then `|`,
+    /// which RFC 2428 recommends.
+    fn delimiter_around_address(&self) -> char {
+        if is_of_address(self.delimiter) {
+            '|'
+        } else {
+            char::from(self.delimiter)
+        }
     }
 
     fn replaced(&self, line: &[u8], token: &[u8]) -> Vec<u8> {

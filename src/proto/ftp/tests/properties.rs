@@ -83,7 +83,11 @@ fn any_announcement() -> impl Strategy<Value = (String, Option<IpAddr>, u16)> {
         ),
         5 => {
             // Letters are not looked for between words and an address.
-            let e = if e.is_ascii_alphabetic() { '|' } else { e };
+            let e = if e.is_ascii_alphabetic() || e == '(' {
+                '|'
+            } else {
+                e
+            };
             (
                 format!("229 {head} ({}){tail}", fields(e, any, port)),
                 Some(any),

@@ -51,6 +51,12 @@ fn a_command_is_spelled_with_the_new_endpoint_and_its_own_delimiter() {
             "203.0.113.1:5001",
             "EPRT !1!203.0.113.1!5001!",
         ),
+        // A delimiter that the new address holds cannot stay.
+        (
+            "EPRT b2b::1b5001b",
+            "[2001:db8::1]:5001",
+            "EPRT |2|2001:db8::1|5001|",
+        ),
         (
             "EPRT |2|FD00:0::2|5001|",
             "[2001:db8::1]:5001",
@@ -246,9 +252,10 @@ fn every_accepted_line_survives_being_spelled_with_its_own_endpoint() {
             (announcement.address, announcement.port),
             "{line}"
         );
-        let is_canonical = !line
-            .chars()
-            .any(|c| c.is_ascii_uppercase() && line.contains("::"));
+        let is_canonical = !line.starts_with("EPRT b")
+            && !line
+                .chars()
+                .any(|c| c.is_ascii_uppercase() && line.contains("::"));
         if is_canonical {
             assert_eq!(rewritten.line, line.as_bytes(), "{line}");
         }
