@@ -20,7 +20,7 @@ cache=${FTP_ALG_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-lab}
 root=$cache/root
 
 build=(gcc libc6-dev pkg-config libmnl-dev libnftnl-dev)
-gateway=(nftables iptables iproute2 conntrack tcpdump procps)
+gateway=(nftables iptables iproute2 conntrack tcpdump ethtool procps)
 clients=(curl lftp wget tnftp ncftp openssl python3)
 servers=(vsftpd proftpd-core pure-ftpd pure-ftpd-common python3-pyftpdlib)
 

@@ -18,6 +18,7 @@ import threading
 import time
 
 import guarantees
+import stress
 import transfers
 from deployments import DEPLOYMENTS
 from engines import ENGINES
@@ -64,7 +65,7 @@ class Report:
 
 
 def all_batches(with_extra):
-    everything = itertools.chain(transfers.batches(), guarantees.batches())
+    everything = itertools.chain(transfers.batches(), guarantees.batches(), stress.batches())
     return [batch for batch in everything if with_extra or not batch.extra]
 
 

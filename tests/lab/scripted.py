@@ -59,11 +59,12 @@ class Peer:
 
 @dataclasses.dataclass
 class Offer:
-    """An announced endpoint: who listens, and where the connector heard it does."""
+    """An announced endpoint: who listens, from where the connector connects, and to where it heard it should."""
 
     session: "Session"
     listener: socket.socket
     connector: str
+    source: str
     address: str
     port: int
 
@@ -76,6 +77,8 @@ class Offer:
         with connection:
             connection.settimeout(timeout)
             try:
+                if host is None:
+                    connection.bind((self.source, 0))
                 connection.connect((self.address, self.port))
                 self.listener.settimeout(timeout)
                 accepted, _ = self.listener.accept()
@@ -184,10 +187,10 @@ class Session:
         send(announcer, line.encode() + b"\r\n")
         heard = (self.server if active else self.client).line(timeout)
         connector = self.stage.deployment.server if active else self.client_host
-        default = self.server.peer_address if active else self.client.peer_address
+        connecting = self.server if active else self.client
         if active:
             self.reply("200 noted", timeout)
-        return Offer(self, listener, connector, *decode(heard, default))
+        return Offer(self, listener, connector, connecting.address, *decode(heard, connecting.peer_address))
 
     def close(self):
         self.client.sock.close()

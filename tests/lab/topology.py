@@ -99,12 +99,14 @@ class Topology:
         with open("/etc/passwd") as machine, open(f"/etc/netns/{namespace}/passwd", "w") as accounts:
             accounts.write(machine.read() + f"{FTP_ACCOUNT}:x:65534:65534::/:/usr/sbin/nologin\n")
         run(["ip", "netns", "add", namespace])
+        # Link-local addresses too must be usable at once: neighbour discovery speaks from them.
+        run(["sysctl", "-qw", "net.ipv6.conf.default.dad_transmits=0"], namespace=namespace)
         ip_batch(namespace, ["link set lo up"])
 
     def build_gateway(self):
         lines = []
         for link, addresses in GATEWAY_ADDRESSES.items():
-            lines.append(f"link add {link} mtu {MTU} type bridge forward_delay 0")
+            lines.append(f"link add {link} mtu {MTU} type bridge forward_delay 0 mcast_snooping 0")
             lines += [address_line(a, link) for a in addresses]
             lines.append(f"link set {link} up")
         ip_batch(self.gateway, lines)
