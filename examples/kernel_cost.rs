@@ -19,9 +19,15 @@ fn main() -> Result<()> {
     };
     let table = Table::apply(&Ruleset::build(&params))?;
     let mut store = ExpectationStore::open()?;
-    report("1 element", &mut store, &|port| expectation(port, false, false));
-    report("2 elements", &mut store, &|port| expectation(port, true, false));
-    report("3 elements", &mut store, &|port| expectation(port, true, true));
+    report("1 element", &mut store, &|port| {
+        expectation(port, false, false)
+    });
+    report("2 elements", &mut store, &|port| {
+        expectation(port, true, false)
+    });
+    report("3 elements", &mut store, &|port| {
+        expectation(port, true, true)
+    });
     table.remove()?;
     Ok(())
 }
@@ -32,7 +38,11 @@ fn expectation(port: u16, destination: bool, source: bool) -> Expectation {
     Expectation {
         source: from,
         destination: to,
-        translated_destination: if destination { ([10, 0, 0, 2], port).into() } else { to },
+        translated_destination: if destination {
+            ([10, 0, 0, 2], port).into()
+        } else {
+            to
+        },
         translated_source: if source { [10, 0, 0, 1].into() } else { from },
         timeout: Duration::from_secs(60),
     }
@@ -45,9 +55,14 @@ fn report(what: &str, store: &mut ExpectationStore, make: &dyn Fn(u16) -> Expect
             work(ExpectationId(port.into()), &make(20_000 + port));
         }
         let each = (now() - begun) / u32::from(ROUNDS);
-        eprintln!("{what:<11} {label:<22} {:>6.2} µs", each.as_secs_f64() * 1e6);
+        eprintln!(
+            "{what:<11} {label:<22} {:>6.2} µs",
+            each.as_secs_f64() * 1e6
+        );
     };
-    time("expect", &mut |id, one| store.expect(id, one).expect("a free element"));
+    time("expect", &mut |id, one| {
+        store.expect(id, one).expect("a free element")
+    });
     time("unexpect, existing", &mut |id, one| {
         assert_eq!(store.unexpect(id, one), Ok(true));
     });

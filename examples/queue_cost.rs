@@ -38,7 +38,10 @@ fn main() -> Result<()> {
         for (name, port) in [("io::nfqueue", 1001), ("nfq", 1002)] {
             for window in [1, 64] {
                 let each = exchange(port, window)?;
-                eprintln!("{name:<12} {window:>2} at once {:>6.2} µs", each.as_secs_f64() * 1e6);
+                eprintln!(
+                    "{name:<12} {window:>2} at once {:>6.2} µs",
+                    each.as_secs_f64() * 1e6
+                );
             }
         }
     }
@@ -63,7 +66,10 @@ fn exchange(port: u16, window: u32) -> Result<Duration> {
 fn run(line: &str) -> Result<()> {
     let mut words = line.split(' ');
     let program = words.next().unwrap_or_default();
-    ensure!(Command::new(program).args(words).status()?.success(), "{line}");
+    ensure!(
+        Command::new(program).args(words).status()?.success(),
+        "{line}"
+    );
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 //! nothing. Unsafe code is confined to the few files that say so in their first lines.
 
 pub mod ctnetlink;
+pub mod inject;
+pub mod interfaces;
 pub mod netlink;
 pub mod nfqueue;
 pub mod nftables;

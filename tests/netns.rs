@@ -2,13 +2,15 @@
 //!
 //! These tests need root and are ignored unless asked for: `cargo test --test netns -- --ignored`.
 
-#[path = "netns/expectations.rs"]
-mod expectations;
-#[path = "netns/lab.rs"]
-mod lab;
-#[path = "netns/table.rs"]
-mod table;
 #[path = "netns/conntrack.rs"]
 mod conntrack;
+#[path = "netns/expectations.rs"]
+mod expectations;
+#[path = "netns/injection.rs"]
+mod injection;
+#[path = "netns/lab.rs"]
+mod lab;
 #[path = "netns/queues.rs"]
 mod queues;
+#[path = "netns/table.rs"]
+mod table;

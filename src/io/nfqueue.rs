@@ -150,8 +150,13 @@ impl Queue {
                 timeout = Some(Timespec::default());
             }
         };
-        let packet = self.socket.received(length).find_map(|one| parse(&one.attributes()));
-        packet.map(Event::Packet).ok_or(QueueError::Netlink(NetlinkError::Malformed))
+        let packet = self
+            .socket
+            .received(length)
+            .find_map(|one| parse(&one.attributes()));
+        packet
+            .map(Event::Packet)
+            .ok_or(QueueError::Netlink(NetlinkError::Malformed))
     }
 
     /// Gives a packet its verdict.
@@ -172,7 +177,8 @@ impl Queue {
         self.verdict.clear();
         self.verdict.begin(kind, REQUEST, 0, 0, self.number);
         let header = [&code.to_be_bytes()[..], &id.0.to_be_bytes()];
-        self.verdict.put_parts(libc::NFQA_VERDICT_HDR as u16, &header);
+        self.verdict
+            .put_parts(libc::NFQA_VERDICT_HDR as u16, &header);
         if let Some(bytes) = payload {
             self.verdict.put(libc::NFQA_PAYLOAD as u16, bytes);
         }
@@ -192,7 +198,13 @@ impl Queue {
         let sequence = self.socket.next_sequence();
         let flags = REQUEST | libc::NLM_F_ACK as u16;
         let mut buffer = MessageBuffer::default();
-        buffer.begin(message(libc::NFQNL_MSG_CONFIG), flags, sequence, 0, self.number);
+        buffer.begin(
+            message(libc::NFQNL_MSG_CONFIG),
+            flags,
+            sequence,
+            0,
+            self.number,
+        );
         buffer.put(libc::NFQA_CFG_CMD as u16, &[NFQNL_CFG_CMD_BIND, 0, 0, 0]);
         let mode = [&COPY_RANGE.to_be_bytes()[..], &[NFQNL_COPY_PACKET]];
         buffer.put_parts(libc::NFQA_CFG_PARAMS as u16, &mode);
@@ -202,7 +214,8 @@ impl Queue {
         buffer.put_u32(libc::NFQA_CFG_FLAGS as u16, 0);
         buffer.put_u32(libc::NFQA_CFG_MASK as u16, unset as u32);
         self.socket.send(buffer.as_bytes())?;
-        self.await_bound(sequence).map_err(|error| QueueError::of_bind(self.number, error))
+        self.await_bound(sequence)
+            .map_err(|error| QueueError::of_bind(self.number, error))
     }
 
     /// Waits for the answer to `bind`. A packet that was queued before it is dropped; its sender
@@ -243,7 +256,11 @@ impl Queue {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if self.socket.received(length).all(|one| one.error().is_none()) {
+            if self
+                .socket
+                .received(length)
+                .all(|one| one.error().is_none())
+            {
                 return Ok(Some(length));
             }
             self.losses.refused_verdicts += 1;
@@ -270,7 +287,10 @@ impl Queue {
 }
 
 /// Longer than any process runs.
-const FOREVER: Timespec = Timespec { tv_sec: i32::MAX as i64, tv_nsec: 0 };
+const FOREVER: Timespec = Timespec {
+    tv_sec: i32::MAX as i64,
+    tv_nsec: 0,
+};
 
 /// Asks the queue subsystem something that changes nothing, to see whether it answers.
 pub(super) fn greet() -> Result<(), NetlinkError> {
@@ -280,7 +300,10 @@ pub(super) fn greet() -> Result<(), NetlinkError> {
 }
 
 const fn message(request: i32) -> MessageType {
-    MessageType { subsystem: libc::NFNL_SUBSYS_QUEUE as u8, request: request as u8 }
+    MessageType {
+        subsystem: libc::NFNL_SUBSYS_QUEUE as u8,
+        request: request as u8,
+    }
 }
 
 fn parse<'a>(attributes: &Attributes<'a>) -> Option<Packet<'a>> {

@@ -158,10 +158,19 @@ mod tests {
     #[test]
     fn every_source_port_belongs_to_exactly_one_queue() {
         for queues in [0..=1, 3..=5, 0..=63] {
-            let params = Params { queues: queues.clone(), ..Params::default() };
+            let params = Params {
+                queues: queues.clone(),
+                ..Params::default()
+            };
             let mut next = 0;
             for (queue, share) in shares(&params) {
-                let (from, to) = share.trim().rsplit(' ').next().unwrap().split_once(':').unwrap();
+                let (from, to) = share
+                    .trim()
+                    .rsplit(' ')
+                    .next()
+                    .unwrap()
+                    .split_once(':')
+                    .unwrap();
                 assert_eq!(from.parse::<u32>().unwrap(), next);
                 next = to.parse::<u32>().unwrap() + 1;
                 assert!(queues.contains(&queue));
@@ -172,7 +181,10 @@ mod tests {
 
     #[test]
     fn one_queue_needs_no_shares() {
-        let params = Params { queues: 4..=4, ..Params::default() };
+        let params = Params {
+            queues: 4..=4,
+            ..Params::default()
+        };
         let script = to_iptables(&params);
         assert!(script.contains("rule FTP_ALG_QUEUE -j NFQUEUE --queue-num 4 --queue-bypass\n"));
         assert!(script.contains("rule FTP_ALG_ALWAYS -j NFQUEUE --queue-num 4\n"));
@@ -180,7 +192,10 @@ mod tests {
 
     #[test]
     fn a_queue_without_daemon_drops_where_the_operator_wants_it() {
-        let params = Params { when_absent: WhenAbsent::Drop, ..Params::default() };
+        let params = Params {
+            when_absent: WhenAbsent::Drop,
+            ..Params::default()
+        };
         assert!(!to_iptables(&params).contains("--queue-bypass"));
     }
 

@@ -36,9 +36,12 @@ pub(crate) fn with_payload(packet: &[u8], payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn checksum(mut bytes: Vec<u8>) -> u16 {
+pub(crate) fn checksum(mut bytes: Vec<u8>) -> u16 {
     bytes.resize(bytes.len().next_multiple_of(2), 0);
-    let sum: u32 = bytes.chunks(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]]))).sum();
+    let sum: u32 = bytes
+        .chunks(2)
+        .map(|two| u32::from(u16::from_be_bytes([two[0], two[1]])))
+        .sum();
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum & 0xffff) + (sum >> 16)) as u16
 }
@@ -90,7 +93,10 @@ fn an_entry_is_found_by_either_directions_tuple_and_shows_the_nat() {
         assert_ne!(peer.ip(), client.local_addr().unwrap().ip(), "masqueraded");
         let tuples = ends(&client, &server);
         for direction in [Direction::Original, Direction::Reply] {
-            let found = conntrack.resolve(&tuples.of(direction)).unwrap().expect(dialled);
+            let found = conntrack
+                .resolve(&tuples.of(direction))
+                .unwrap()
+                .expect(dialled);
             assert_eq!(found.tuples, tuples, "{dialled} {direction:?}");
             assert_eq!(found.tcp_state, Some(TcpState::ESTABLISHED));
             assert_eq!(found.mark, 0);
@@ -109,13 +115,20 @@ fn marks_change_only_under_their_mask() {
     let tuples = ends(&client, &server);
     let mut mark_after = |value, mask| {
         conntrack.set_mark(&tuples, value, mask).unwrap();
-        conntrack.resolve(&tuples.of(Direction::Original)).unwrap().unwrap().mark
+        conntrack
+            .resolve(&tuples.of(Direction::Original))
+            .unwrap()
+            .unwrap()
+            .mark
     };
     assert_eq!(mark_after(0x0000_0005, u32::MAX), 0x0000_0005);
     assert_eq!(mark_after(0x4000_0000, 0x4000_0000), 0x4000_0005);
     assert_eq!(mark_after(0, 0x0000_0001), 0x4000_0004);
     conntrack.relax_window(&tuples, 0x2000_0000).unwrap();
-    let entry = conntrack.resolve(&tuples.of(Direction::Reply)).unwrap().unwrap();
+    let entry = conntrack
+        .resolve(&tuples.of(Direction::Reply))
+        .unwrap()
+        .unwrap();
     assert_eq!(entry.mark, 0x6000_0004);
     assert_eq!(entry.tcp_state, Some(TcpState::ESTABLISHED));
 }
@@ -125,8 +138,13 @@ fn marks_change_only_under_their_mask() {
 fn an_unknown_connection_is_none_and_cannot_be_changed() {
     let lab = Lab::new();
     let mut conntrack = conntrack(&lab);
-    let nobody = Tuple { source: endpoint("10.9.9.9:1"), destination: endpoint("10.9.9.8:2") };
+    let nobody = Tuple {
+        source: endpoint("10.9.9.9:1"),
+        destination: endpoint("10.9.9.8:2"),
+    };
     assert_eq!(conntrack.resolve(&nobody).unwrap(), None);
-    let error = conntrack.relax_window(&ConntrackTuples::untranslated(nobody), 1).unwrap_err();
+    let error = conntrack
+        .relax_window(&ConntrackTuples::untranslated(nobody), 1)
+        .unwrap_err();
     assert!(error.is(libc::ENOENT), "{error}");
 }

@@ -43,11 +43,17 @@ impl Worker {
             while let Event::Packet(packet) = queue.recv(None).unwrap() {
                 log.lock().unwrap().push(packet.bytes.to_vec());
                 let (id, replacement) = (packet.id, decide(packet));
-                let verdict = replacement.as_deref().map_or(Verdict::Accept, Verdict::Replace);
+                let verdict = replacement
+                    .as_deref()
+                    .map_or(Verdict::Accept, Verdict::Replace);
                 queue.verdict(id, verdict).unwrap();
             }
         });
-        Self { waker, seen, thread: Some(thread) }
+        Self {
+            waker,
+            seen,
+            thread: Some(thread),
+        }
     }
 
     fn payloads(&self) -> Vec<String> {
@@ -67,7 +73,11 @@ impl Drop for Worker {
 }
 
 fn payload_at(packet: &[u8]) -> usize {
-    let header = if packet[0] >> 4 == 4 { usize::from(packet[0] & 15) * 4 } else { 40 };
+    let header = if packet[0] >> 4 == 4 {
+        usize::from(packet[0] & 15) * 4
+    } else {
+        40
+    };
     header + usize::from(packet[header + 12] >> 4) * 4
 }
 
@@ -96,30 +106,49 @@ fn both_directions_of_a_translated_connection_reach_the_same_worker() {
              oifname out masquerade
          }",
     );
-    let _table = apply(&lab.gateway, |params| Params { queues: 0..=1, ..params });
+    let _table = apply(&lab.gateway, |params| Params {
+        queues: 0..=1,
+        ..params
+    });
     let workers = [0, 1].map(|number| Worker::start(&lab.gateway, number, |_| None));
     let listener = lab.outside.listen("203.0.113.2:21");
     for round in 0..16 {
-        let (mine, yours) = (format!("USER {round:02}\r\n"), format!("331 {round:02}\r\n"));
+        let (mine, yours) = (
+            format!("USER {round:02}\r\n"),
+            format!("331 {round:02}\r\n"),
+        );
         let client = lab.inside.connect("203.0.113.2:21").unwrap();
         converse(&client, &accept(&listener).0, &mine, &yours);
         let seen = workers.iter().filter(|worker| {
             let payloads = worker.payloads();
-            assert_eq!(payloads.contains(&mine), payloads.contains(&yours), "round {round}");
+            assert_eq!(
+                payloads.contains(&mine),
+                payloads.contains(&yours),
+                "round {round}"
+            );
             payloads.contains(&mine)
         });
         assert_eq!(seen.count(), 1, "round {round}");
     }
-    assert!(workers.iter().all(|worker| !worker.payloads().is_empty()), "both have work");
+    assert!(
+        workers.iter().all(|worker| !worker.payloads().is_empty()),
+        "both have work"
+    );
 }
 
 #[test]
 #[ignore = "needs root"]
 fn only_payload_and_the_ends_of_a_connection_are_queued() {
     let lab = Lab::new();
-    let _table = apply(&lab.gateway, |params| Params { queues: 0..=0, ..params });
+    let _table = apply(&lab.gateway, |params| Params {
+        queues: 0..=0,
+        ..params
+    });
     let worker = Worker::start(&lab.gateway, 0, |_| None);
-    for (address, wildcard) in [("203.0.113.2:21", "0.0.0.0:21"), ("[2001:db8::2]:21", "[::]:21")] {
+    for (address, wildcard) in [
+        ("203.0.113.2:21", "0.0.0.0:21"),
+        ("[2001:db8::2]:21", "[::]:21"),
+    ] {
         let listener = lab.outside.listen(wildcard);
         let client = lab.inside.connect(address).unwrap();
         let server = accept(&listener).0;
@@ -132,7 +161,10 @@ fn only_payload_and_the_ends_of_a_connection_are_queued() {
             .collect();
         // SYN/ACK, two lines, FIN both ways (or FIN and RST): no SYN, no bare ACK.
         assert_eq!(flags[..3], [0x12, 0x10, 0x10], "{address}: {flags:x?}");
-        assert!(flags[3..].iter().all(|flags| flags & 0x05 != 0), "{address}: {flags:x?}");
+        assert!(
+            flags[3..].iter().all(|flags| flags & 0x05 != 0),
+            "{address}: {flags:x?}"
+        );
     }
 }
 
@@ -140,7 +172,10 @@ fn only_payload_and_the_ends_of_a_connection_are_queued() {
 #[ignore = "needs root"]
 fn a_packet_can_be_replaced_by_a_longer_one_once_the_window_is_relaxed() {
     let lab = Lab::new();
-    let _table = apply(&lab.gateway, |params| Params { queues: 0..=0, ..params });
+    let _table = apply(&lab.gateway, |params| Params {
+        queues: 0..=0,
+        ..params
+    });
     let mut conntrack = lab.gateway.inside(|| Conntrack::open().unwrap());
     let worker = Worker::start(&lab.gateway, 0, move |packet| {
         let text = &packet.bytes[payload_at(packet.bytes)..];
@@ -165,7 +200,10 @@ fn conntrack_entry(
     conntrack: &mut Conntrack,
     tuple: &ftp_alg::proto::net::Tuple,
 ) -> ftp_alg::proto::net::ConntrackTuples {
-    let entry = conntrack.resolve(tuple).unwrap().expect("the connection is known");
+    let entry = conntrack
+        .resolve(tuple)
+        .unwrap()
+        .expect("the connection is known");
     assert_eq!(entry.tuples.direction_of(*tuple), Some(Direction::Original));
     entry.tuples
 }
@@ -176,7 +214,10 @@ fn without_a_daemon_packets_pass_or_not_as_configured() {
     let lab = Lab::new();
     let listener = lab.outside.listen("203.0.113.2:21");
     for (when_absent, passes) in [(WhenAbsent::Bypass, true), (WhenAbsent::Drop, false)] {
-        let _table = apply(&lab.gateway, |params| Params { when_absent, ..params });
+        let _table = apply(&lab.gateway, |params| Params {
+            when_absent,
+            ..params
+        });
         let connected = lab.inside.connect_within("203.0.113.2:21", REFUSAL);
         assert_eq!(connected.is_ok(), passes, "{when_absent:?}");
         if passes {
@@ -203,8 +244,14 @@ fn a_queue_number_in_use_is_named() {
 fn a_wait_ends_by_time_or_by_a_waker() {
     let namespace = Namespace::new("a");
     let mut queue = namespace.inside(|| Queue::open(7).unwrap());
-    assert!(matches!(queue.recv(Some(Duration::ZERO)).unwrap(), Event::TimedOut));
-    assert!(matches!(queue.recv(Some(Duration::from_millis(20))).unwrap(), Event::TimedOut));
+    assert!(matches!(
+        queue.recv(Some(Duration::ZERO)).unwrap(),
+        Event::TimedOut
+    ));
+    assert!(matches!(
+        queue.recv(Some(Duration::from_millis(20))).unwrap(),
+        Event::TimedOut
+    ));
     let waker = queue.waker();
     for _ in 0..3 {
         thread::scope(|scope| {
@@ -216,6 +263,12 @@ fn a_wait_ends_by_time_or_by_a_waker() {
         });
     }
     waker.wake();
-    assert!(matches!(queue.recv(None).unwrap(), Event::Woken), "wakes a later wait as well");
-    assert!(matches!(queue.recv(Some(Duration::from_millis(20))).unwrap(), Event::TimedOut));
+    assert!(
+        matches!(queue.recv(None).unwrap(), Event::Woken),
+        "wakes a later wait as well"
+    );
+    assert!(matches!(
+        queue.recv(Some(Duration::from_millis(20))).unwrap(),
+        Event::TimedOut
+    ));
 }

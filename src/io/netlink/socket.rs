@@ -199,10 +199,12 @@ impl Socket {
     }
 
     fn receive(&mut self) -> Result<Messages<'_>, NetlinkError> {
-        let received = self.receive_datagram().map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => NetlinkError::NoAnswer,
-            _ => NetlinkError::Socket(error),
-        })?;
+        let received = self
+            .receive_datagram()
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => NetlinkError::NoAnswer,
+                _ => NetlinkError::Socket(error),
+            })?;
         Ok(self.received(received))
     }
 

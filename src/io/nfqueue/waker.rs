@@ -25,7 +25,10 @@ struct Shared {
 impl Waker {
     pub(super) fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self(Arc::new(Shared { event, woken: AtomicBool::new(false) })))
+        Ok(Self(Arc::new(Shared {
+            event,
+            woken: AtomicBool::new(false),
+        })))
     }
 
     /// Makes the current or the next [`recv`](super::Queue::recv) return

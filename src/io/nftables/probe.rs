@@ -8,8 +8,8 @@ use super::lower::lower;
 use crate::{
     io::{
         ctnetlink::Conntrack,
-        nfqueue,
         netlink::{NetlinkError, Socket},
+        nfqueue,
     },
     ruleset::{self, QueueStatement, Statement},
 };

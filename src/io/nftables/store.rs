@@ -92,7 +92,9 @@ impl ExpectationStore {
                 return Ok(false);
             }
             present = [None, maps[0], maps[1]];
-            present = self.those_present(present).map_err(|error| refusal(id, &error))?;
+            present = self
+                .those_present(present)
+                .map_err(|error| refusal(id, &error))?;
         }
         let delete = present
             .iter()
@@ -114,7 +116,9 @@ impl ExpectationStore {
         id: ExpectationId,
         elements: &[Option<Element<'_>>; 3],
     ) -> Result<(), ExpectError> {
-        let present = self.those_present(*elements).map_err(|error| refusal(id, &error))?;
+        let present = self
+            .those_present(*elements)
+            .map_err(|error| refusal(id, &error))?;
         if present[0].is_some() {
             return Err(ExpectError::Clash);
         }
