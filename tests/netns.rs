@@ -6,6 +6,8 @@
 mod conntrack;
 #[path = "netns/expectations.rs"]
 mod expectations;
+#[path = "netns/injection.rs"]
+mod injection;
 #[path = "netns/lab.rs"]
 mod lab;
 #[path = "netns/queues.rs"]

@@ -36,7 +36,7 @@ pub(crate) fn with_payload(packet: &[u8], payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn checksum(mut bytes: Vec<u8>) -> u16 {
+pub(crate) fn checksum(mut bytes: Vec<u8>) -> u16 {
     bytes.resize(bytes.len().next_multiple_of(2), 0);
     let sum: u32 = bytes
         .chunks(2)
