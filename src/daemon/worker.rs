@@ -246,7 +246,7 @@ impl Kernel {
     }
 
     fn inject(&mut self, packet: &[u8]) {
-        if let Err(error) = self.injector.send(packet) {
+        if let Err(error) = self.injector.inject(packet) {
             warn!(%error, "a packet could not be injected");
         }
     }
