@@ -1,1 +1,43 @@
-//! (in work)
+//! The daemon: one worker thread a queue, and a control plane that starts, reloads and stops it.
+//!
+//! A queue is read by a blocking thread of its own, since the crate `nfq` waits in `recv`; the
+//! control plane is asynchronous (signals, the end of a worker).
+
+pub mod config;
+mod control;
+pub mod logging;
+mod memories;
+mod ports;
+mod report;
+pub(crate) mod setup;
+mod worker;
+
+use std::{path::Path, sync::atomic::Ordering};
+
+use anyhow::Context;
+use tracing::{info, warn};
+
+use self::{config::Config, control::Control, setup::Gateway};
+
+/// Runs the daemon in the foreground until SIGTERM or SIGINT; SIGHUP reads `path` again.
+///
+/// # Errors
+/// The kernel lacks something, something that is needed is in use, or a worker failed.
+pub fn run(config: &Config, path: &Path) -> anyhow::Result<()> {
+    let control = Control::start()?;
+    let gateway = Gateway::start(config)?;
+    info!(
+        control_ports = ?config.control_ports,
+        queues = ?config.queues,
+        backend = "nftables",
+        "ready"
+    );
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        warn!(%error, "systemd could not be notified");
+    }
+    let outcome = control.run(&gateway, path);
+    info!("stopping");
+    gateway.shared().stop.store(true, Ordering::Release);
+    let stopped = gateway.stop().context("while stopping");
+    outcome.and(stopped)
+}

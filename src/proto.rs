@@ -2,10 +2,17 @@
 //!
 //! Nothing below this module opens a socket or a file, reads a clock, starts a thread or keeps a
 //! global. A capture replayed through it takes exactly the decisions that the daemon takes.
-//! Imports run one way: `net` → `packet`, `stream`, `ftp` → `session`, `expect`, `nat` → `flow` →
-//! `alg`.
+//! Imports run one way: `net` → `packet`, `stream`, `ftp` → `session`, `expect`, `memory`, `nat` → `action`
+//! → `flow` → `alg`.
 
+pub mod action;
+pub mod alg;
 pub mod expect;
+pub mod flow;
 pub mod ftp;
+pub mod memory;
+pub mod nat;
 pub mod net;
 pub mod packet;
+pub mod session;
+pub mod stream;

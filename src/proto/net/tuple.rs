@@ -2,11 +2,13 @@
 
 use std::{fmt, net::SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Direction, PerDirection};
 
 /// The addresses and ports that identify a TCP connection in one direction
 /// (`nf_conntrack_tuple`; the protocol is always TCP here).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tuple {
     /// Where packets of this direction come from.
     pub source: SocketAddr,

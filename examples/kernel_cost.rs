@@ -1,0 +1,77 @@
+//! What the kernel's work for one announcement costs: `cargo run --release --example kernel_cost`
+//! as root. It uses a network namespace of its own (`unshare -n`), or the one it is started in.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use ftp_alg::{
+    io::nftables::{ExpectationStore, Table},
+    proto::expect::{Expectation, ExpectationId},
+    ruleset::{Params, QueueStatement, Ruleset},
+};
+
+const ROUNDS: u16 = 20_000;
+
+fn main() -> Result<()> {
+    let params = Params {
+        queue_statement: QueueStatement::Elsewhere,
+        ..Params::default()
+    };
+    let table = Table::apply(&Ruleset::build(&params))?;
+    let mut store = ExpectationStore::open()?;
+    report("1 element", &mut store, &|port| {
+        expectation(port, false, false)
+    });
+    report("2 elements", &mut store, &|port| {
+        expectation(port, true, false)
+    });
+    report("3 elements", &mut store, &|port| {
+        expectation(port, true, true)
+    });
+    table.remove()?;
+    Ok(())
+}
+
+fn expectation(port: u16, destination: bool, source: bool) -> Expectation {
+    let to = ([203, 0, 113, 1], port).into();
+    let from = [198, 51, 100, 7].into();
+    Expectation {
+        source: from,
+        destination: to,
+        translated_destination: if destination {
+            ([10, 0, 0, 2], port).into()
+        } else {
+            to
+        },
+        translated_source: if source { [10, 0, 0, 1].into() } else { from },
+        timeout: Duration::from_secs(60),
+    }
+}
+
+fn report(what: &str, store: &mut ExpectationStore, make: &dyn Fn(u16) -> Expectation) {
+    let mut time = |label: &str, work: &mut dyn FnMut(ExpectationId, &Expectation)| {
+        let begun = now();
+        for port in 0..ROUNDS {
+            work(ExpectationId(port.into()), &make(20_000 + port));
+        }
+        let each = (now() - begun) / u32::from(ROUNDS);
+        eprintln!(
+            "{what:<11} {label:<22} {:>6.2} µs",
+            each.as_secs_f64() * 1e6
+        );
+    };
+    time("expect", &mut |id, one| {
+        store.expect(id, one).expect("a free element")
+    });
+    time("unexpect, existing", &mut |id, one| {
+        assert_eq!(store.unexpect(id, one), Ok(true));
+    });
+    time("unexpect, consumed", &mut |id, one| {
+        assert_eq!(store.unexpect(id, one), Ok(false));
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,0 +1,234 @@
+#!/bin/sh
+# An intranet's gateway in iptables: clients go out by source NAT, an FTP server is reached by
+# destination NAT, everything else is dropped.
+#
+#     10.0.0.0/24, server 10.0.0.2  lan0  gateway  wan0  203.0.113.1
+#
+# ftp-alg.toml:
+#     control_ports = [21, 2121]
+#     install_rules = false
+set -e
+
+lan=lan0
+wan=wan0
+server=10.0.0.2
+
+# Until now:
+#   modprobe ip_conntrack_ftp ports=21,2121
+#   modprobe ip_nat_ftp
+# The daemon takes their place. Unload them, or at least let them have none of its ports:
+#   rmmod nf_nat_ftp nf_conntrack_ftp
+
+iptables -w -P FORWARD DROP
+iptables -w -F FORWARD
+iptables -w -t nat -F PREROUTING
+iptables -w -t nat -F POSTROUTING
+
+iptables -w -A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+# Data connections that ftp-alg expects. The kernel's module made them RELATED; the daemon marks them.
+iptables -w -A FORWARD -m connmark --mark 0x10000000/0x10000000 -j ACCEPT
+# Control connections: of the clients to any server, and from outside to ours.
+iptables -w -A FORWARD -i $lan -o $wan -p tcp -m multiport --dports 21,2121 -j ACCEPT
+iptables -w -A FORWARD -i $wan -d $server -p tcp --dport 21 -j ACCEPT
+
+iptables -w -t nat -A POSTROUTING -o $wan -s 10.0.0.0/24 -j MASQUERADE
+# 2121 outside is 21 inside: either port makes it a control connection.
+iptables -w -t nat -A PREROUTING -i $wan -p tcp --dport 2121 -j DNAT --to-destination $server:21
+
+# ---- From here on: what `ftp-alg rules` prints. ----
+#!/bin/sh
+# Queues FTP control connections to ftp-alg with iptables and ip6tables (table mangle).
+#
+# Expected data connections are recognised and translated by the nf_tables table
+# inet ftp_alg, which iptables cannot express; it runs beside your iptables rules.
+# Your own rules then need, where they accept ESTABLISHED, one line more:
+#   iptables -A FORWARD -m connmark --mark 0x10000000/0x10000000 -j ACCEPT
+set -e
+
+nft -f - <<'END'
+add table inet ftp_alg
+delete table inet ftp_alg
+table inet ftp_alg {
+	# connections that were announced and may come, once, from any source port
+	set expect4 {
+		type ipv4_addr . ipv4_addr . inet_service
+		size 65536
+		flags dynamic,timeout
+	}
+	# where they go, if their control connection's announcer is behind NAT
+	map dnat4 {
+		type ipv4_addr . ipv4_addr . inet_service : ipv4_addr . inet_service
+		size 65536
+		flags dynamic,timeout
+	}
+	# who they come from, if the connecting side is behind NAT
+	map snat4 {
+		type ipv4_addr . ipv4_addr . inet_service : ipv4_addr
+		size 65536
+		flags dynamic,timeout
+	}
+	# connections that were announced and may come, once, from any source port
+	set expect6 {
+		type ipv6_addr . ipv6_addr . inet_service
+		size 65536
+		flags dynamic,timeout
+	}
+	# where they go, if their control connection's announcer is behind NAT
+	map dnat6 {
+		type ipv6_addr . ipv6_addr . inet_service : ipv6_addr . inet_service
+		size 65536
+		flags dynamic,timeout
+	}
+	# who they come from, if the connecting side is behind NAT
+	map snat6 {
+		type ipv6_addr . ipv6_addr . inet_service : ipv6_addr
+		size 65536
+		flags dynamic,timeout
+	}
+
+	# what the daemon injects is no connection of this machine
+	chain raw_output {
+		type filter hook output priority -300; policy accept;
+		meta mark 0x46545041 notrack
+	}
+
+	# an expected connection is admitted once, and known by its mark from then on
+	chain admit {
+		# a repeated first packet: already admitted
+		ct mark & 0x10000000 != 0 return
+		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport @expect4 delete @expect4 { ip saddr . ip daddr . tcp dport } ct mark set ct mark | 0x10000000
+		tcp flags syn / fin,syn,rst,ack ip6 saddr . ip6 daddr . tcp dport @expect6 delete @expect6 { ip6 saddr . ip6 daddr . tcp dport } ct mark set ct mark | 0x10000000
+	}
+
+	chain prerouting {
+		type filter hook prerouting priority -150; policy accept;
+		# the output chain has seen it
+		iif lo return
+		meta l4proto tcp ct state new jump admit
+	}
+
+	chain output {
+		type filter hook output priority -150; policy accept;
+		meta l4proto tcp ct state new jump admit
+	}
+
+	# as the map says, else to where it goes already; no NAT rule of yours is asked
+	chain to_announcer {
+		dnat ip to ip saddr . ip daddr . tcp dport map @dnat4
+		dnat ip6 to ip6 saddr . ip6 daddr . tcp dport map @dnat6
+		dnat ip to ip daddr
+		dnat ip6 to ip6 daddr
+	}
+
+	# as the map says, else from where it comes already
+	chain from_connector {
+		meta l4proto tcp snat ip to ct original ip saddr . ct original ip daddr . ct original proto-dst map @snat4
+		meta l4proto tcp snat ip6 to ct original ip6 saddr . ct original ip6 daddr . ct original proto-dst map @snat6
+		snat ip to ip saddr
+		snat ip6 to ip6 saddr
+	}
+
+	chain nat_prerouting {
+		type nat hook prerouting priority -110; policy accept;
+		ct mark & 0x10000000 != 0 goto to_announcer
+	}
+
+	chain nat_output {
+		type nat hook output priority -110; policy accept;
+		ct mark & 0x10000000 != 0 goto to_announcer
+	}
+
+	chain nat_input {
+		type nat hook input priority 90; policy accept;
+		ct mark & 0x10000000 != 0 goto from_connector
+	}
+
+	chain nat_postrouting {
+		type nat hook postrouting priority 90; policy accept;
+		ct mark & 0x10000000 != 0 goto from_connector
+	}
+
+	# the connection has its NAT: its map elements are done
+	chain sweep {
+		meta l4proto tcp delete @dnat4 { ct original ip saddr . ct original ip daddr . ct original proto-dst : 0.0.0.0 . 0 }
+		meta l4proto tcp delete @snat4 { ct original ip saddr . ct original ip daddr . ct original proto-dst : 0.0.0.0 }
+	}
+
+	chain sweep_input {
+		type filter hook input priority 110; policy accept;
+		meta l4proto tcp ct state new ct mark & 0x10000000 != 0 goto sweep
+	}
+
+	chain sweep_postrouting {
+		type filter hook postrouting priority 110; policy accept;
+		meta l4proto tcp ct state new ct mark & 0x10000000 != 0 goto sweep
+	}
+}
+END
+
+for chain in FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS; do
+	for ipt in iptables ip6tables; do
+		$ipt -w -t mangle -N $chain 2>/dev/null || $ipt -w -t mangle -F $chain
+	done
+done
+
+rule() {
+	iptables -w -t mangle -A "$@"
+	ip6tables -w -t mangle -A "$@"
+}
+
+# Which packets of a control connection the daemon must see: none of an encrypted one,
+# all of one whose sequence numbers are adjusted, else its ends and what has payload.
+rule FTP_ALG -m connmark --mark 0x40000000/0x40000000 -j RETURN
+rule FTP_ALG -m connmark --mark 0x20000000/0x20000000 -g FTP_ALG_ALWAYS
+rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -g FTP_ALG_QUEUE
+rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE
+rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE
+iptables -w -t mangle -A FTP_ALG -m bpf --bytecode '10,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 0,128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0' -g FTP_ALG_QUEUE
+ip6tables -w -t mangle -A FTP_ALG -m bpf --bytecode '12,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,116 0 0 2,4 0 0 40,7 0 0 0,128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0' -g FTP_ALG_QUEUE
+
+# To the workers.
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 0:4095 -j NFQUEUE --queue-num 0 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 4096:8191 -j NFQUEUE --queue-num 1 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 8192:12287 -j NFQUEUE --queue-num 0 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 12288:16383 -j NFQUEUE --queue-num 1 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 16384:20479 -j NFQUEUE --queue-num 0 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 20480:24575 -j NFQUEUE --queue-num 1 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 24576:28671 -j NFQUEUE --queue-num 0 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 28672:32767 -j NFQUEUE --queue-num 1 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 32768:36863 -j NFQUEUE --queue-num 0 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 36864:40959 -j NFQUEUE --queue-num 1 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 40960:45055 -j NFQUEUE --queue-num 0 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 45056:49151 -j NFQUEUE --queue-num 1 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 49152:53247 -j NFQUEUE --queue-num 0 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 53248:57343 -j NFQUEUE --queue-num 1 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 57344:61439 -j NFQUEUE --queue-num 0 --queue-bypass
+rule FTP_ALG_QUEUE -m conntrack --ctorigsrcport 61440:65535 -j NFQUEUE --queue-num 1 --queue-bypass
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 0:4095 -j NFQUEUE --queue-num 0
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 4096:8191 -j NFQUEUE --queue-num 1
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 8192:12287 -j NFQUEUE --queue-num 0
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 12288:16383 -j NFQUEUE --queue-num 1
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 16384:20479 -j NFQUEUE --queue-num 0
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 20480:24575 -j NFQUEUE --queue-num 1
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 24576:28671 -j NFQUEUE --queue-num 0
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 28672:32767 -j NFQUEUE --queue-num 1
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 32768:36863 -j NFQUEUE --queue-num 0
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 36864:40959 -j NFQUEUE --queue-num 1
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 40960:45055 -j NFQUEUE --queue-num 0
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 45056:49151 -j NFQUEUE --queue-num 1
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 49152:53247 -j NFQUEUE --queue-num 0
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 53248:57343 -j NFQUEUE --queue-num 1
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 57344:61439 -j NFQUEUE --queue-num 0
+rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 61440:65535 -j NFQUEUE --queue-num 1
+
+# Before other rules of the table, as those may end a packet's way through it.
+for ipt in iptables ip6tables; do
+	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 21 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 21 -j FTP_ALG
+	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 21 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 21 -j FTP_ALG
+	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 2121 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 2121 -j FTP_ALG
+	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 2121 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 2121 -j FTP_ALG
+	$ipt -w -t mangle -C OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 21 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 21 -j FTP_ALG
+	$ipt -w -t mangle -C OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 21 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 21 -j FTP_ALG
+	$ipt -w -t mangle -C OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 2121 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 2121 -j FTP_ALG
+	$ipt -w -t mangle -C OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 2121 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 2121 -j FTP_ALG
+done

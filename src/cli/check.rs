@@ -1,0 +1,27 @@
+//! `ftp-alg check`: validates a configuration.
+
+use std::{io::Write, path::PathBuf};
+
+use clap::Args;
+
+use super::{Failure, after_help};
+use crate::daemon::config::Config;
+
+/// Validate a configuration.
+///
+/// Prints `FILE: valid`, or one line with file, line, column and the reason.
+#[derive(Args)]
+#[command(after_help = after_help!("ftp-alg check --config /etc/ftp-alg.toml"))]
+pub(super) struct Check {
+    /// The configuration to validate.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Check {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        Config::load(&self.config)?;
+        writeln!(out, "{}: valid", self.config.display())?;
+        Ok(())
+    }
+}

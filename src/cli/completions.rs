@@ -1,0 +1,31 @@
+//! `ftp-alg completions`: what a shell needs to complete our command line.
+
+use std::io::Write;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::{Arguments, Failure, after_help};
+
+/// Print a completion script for a shell.
+#[derive(Args)]
+#[command(after_help = after_help!(
+    "ftp-alg completions bash > /etc/bash_completion.d/ftp-alg"
+))]
+pub(super) struct Completions {
+    /// The shell that will read the script.
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(
+            self.shell,
+            &mut Arguments::command(),
+            "ftp-alg",
+            &mut script,
+        );
+        Ok(out.write_all(&script)?)
+    }
+}

@@ -1,0 +1,153 @@
+//! A gateway on paper: it hands the core what a queue would, and answers like a kernel that can do
+//! everything.
+
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use super::nat::Mappings;
+use crate::{
+    daemon::{config::Config, setup::settings_of},
+    io::clock,
+    proto::{
+        action::{Action, Event, PacketId},
+        alg::Alg,
+        nat::LocalLeases,
+        net::{ConntrackTuples, Tuple},
+        packet::{Flags, Segment},
+    },
+};
+
+/// The gateway of one capture.
+pub(super) struct Gateway {
+    alg: Alg<LocalLeases>,
+    control_ports: Vec<u16>,
+    nat: Mappings,
+    events: VecDeque<Event>,
+    times: Times,
+}
+
+/// Capture times as the core counts them: never backwards, whatever the capture says.
+struct Times {
+    begin: Instant,
+    first: Option<Duration>,
+    latest: Instant,
+}
+
+impl Gateway {
+    pub(super) fn new(config: &Config, nat: Mappings) -> Self {
+        Self {
+            alg: Alg::new(settings_of(config), LocalLeases::default()),
+            control_ports: config.control_ports.clone(),
+            nat,
+            events: VecDeque::new(),
+            times: Times::beginning_at(clock::now()),
+        }
+    }
+
+    /// Takes one IP packet of the capture, whichever side of the gateway it was captured on.
+    /// Only those of control connections concern the core.
+    pub(super) fn handle_packet(&mut self, frame: u64, packet: &[u8], timestamp: Duration) {
+        let now = self.times.at(timestamp);
+        self.handle_timeout(now);
+        let Ok(segment) = Segment::parse(packet) else {
+            return;
+        };
+        let arriving = self.nat.arriving(segment.tuple);
+        let Some(original) = self.original_of(arriving, segment.flags) else {
+            return;
+        };
+        let packet = readdressed(packet, arriving);
+        self.alg.handle_packet(PacketId(frame), &packet, now);
+        self.carry_out(Some(self.nat.entry_of(original)), now);
+    }
+
+    /// What the core has to tell, in order.
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.alg.poll_timeout().is_some_and(|due| due <= now) {
+            self.alg.handle_timeout(now);
+            self.carry_out(None, now);
+        }
+    }
+
+    /// Carries out what the core wants, and succeeds. `entry` is the connection of the packet at
+    /// hand, the only one the core can ask for.
+    fn carry_out(&mut self, entry: Option<ConntrackTuples>, now: Instant) {
+        while let Some(action) = self.alg.poll_action() {
+            match action {
+                Action::Resolve { .. } => self.alg.handle_resolved(entry, now),
+                Action::RelaxWindow { .. } => self.alg.handle_relaxed(true, now),
+                Action::Expect { id, .. } => self.alg.handle_expected(id, Ok(()), now),
+                Action::Report(event) => self.events.push_back(event),
+                Action::Unexpect { .. }
+                | Action::MarkOpaque { .. }
+                | Action::Verdict { .. }
+                | Action::Inject { .. }
+                | Action::Remember { .. }
+                | Action::Forget { .. } => {}
+            }
+        }
+    }
+
+    /// The tuple of the client's packets, if this is a control connection. A SYN tells who the
+    /// client is; without one the control port does.
+    fn original_of(&self, arriving: Tuple, flags: Flags) -> Option<Tuple> {
+        let is_control = |port| self.control_ports.contains(&port);
+        let to_server = is_control(arriving.destination.port());
+        let from_server = is_control(arriving.source.port());
+        let is_original = match (to_server, from_server) {
+            (false, false) => return None,
+            (true, true) if flags.has(Flags::SYN) => !flags.has(Flags::ACK),
+            (to_server, _) => to_server,
+        };
+        Some(if is_original {
+            arriving
+        } else {
+            self.nat.opposite(arriving)
+        })
+    }
+}
+
+impl Times {
+    fn beginning_at(begin: Instant) -> Self {
+        Self {
+            begin,
+            first: None,
+            latest: begin,
+        }
+    }
+
+    fn at(&mut self, timestamp: Duration) -> Instant {
+        let first = *self.first.get_or_insert(timestamp);
+        let elapsed = timestamp.saturating_sub(first);
+        let now = self.begin.checked_add(elapsed).unwrap_or(self.latest);
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+}
+
+/// The packet with the addresses of `arriving`. Checksums stay what they were: the core does not
+/// ask for them, because captures taken on the sending machine have none yet.
+fn readdressed(packet: &[u8], arriving: Tuple) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    let (source, destination) = (arriving.source.ip(), arriving.destination.ip());
+    match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            packet[12..16].copy_from_slice(&source.octets());
+            packet[16..20].copy_from_slice(&destination.octets());
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            packet[8..24].copy_from_slice(&source.octets());
+            packet[24..40].copy_from_slice(&destination.octets());
+        }
+        // A mapping never changes the family, and a packet has one.
+        _ => {}
+    }
+    packet
+}

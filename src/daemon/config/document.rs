@@ -1,0 +1,195 @@
+//! The configuration as it is written: every key optional, every value with its place in the file.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Restart, WhenAbsent,
+    value::{self, Problem},
+};
+
+/// A value and where it stands.
+type Text = Option<Spanned<String>>;
+type Number = Option<Spanned<i64>>;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Document {
+    control_ports: Option<Spanned<Vec<Spanned<i64>>>>,
+    queue: Text,
+    backend: Text,
+    install_rules: Option<bool>,
+    when_absent: Text,
+    expectation: ExpectationTable,
+    nat: NatTable,
+    mark: MarkTable,
+    log: LogTable,
+    control: ControlTable,
+    restart: RestartTable,
+    metrics: Option<MetricsTable>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ExpectationTable {
+    timeout: Text,
+    max_per_session: Number,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct NatTable {
+    ports: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct MarkTable {
+    data: Number,
+    adjust: Number,
+    opaque: Number,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct LogTable {
+    format: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ControlTable {
+    socket: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RestartTable {
+    folder: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct MetricsTable {
+    listen: Text,
+}
+
+impl Document {
+    /// Checks every value and fills in what is absent.
+    pub(super) fn check(self) -> Result<Config, Problem> {
+        let default = Config::default();
+        Ok(Config {
+            control_ports: checked(self.control_ports, value::control_ports)?
+                .unwrap_or(default.control_ports),
+            queues: checked(self.queue, value::queues)?.unwrap_or(default.queues),
+            backend: checked(self.backend, backend)?.unwrap_or(default.backend),
+            install_rules: self.install_rules.unwrap_or(default.install_rules),
+            when_absent: checked(self.when_absent, when_absent)?.unwrap_or(default.when_absent),
+            expectation: self.expectation.check()?,
+            nat: self.nat.check()?,
+            mark: self.mark.check()?,
+            log: self.log.check()?,
+            control: self.control.check()?,
+            restart: self.restart.check()?,
+            metrics: self.metrics.map(MetricsTable::check).transpose()?,
+        })
+    }
+}
+
+impl ExpectationTable {
+    fn check(self) -> Result<Expectation, Problem> {
+        let default = Expectation::default();
+        Ok(Expectation {
+            timeout: checked(self.timeout, value::timeout)?.unwrap_or(default.timeout),
+            max_per_session: checked(self.max_per_session, value::max_per_session)?
+                .unwrap_or(default.max_per_session),
+        })
+    }
+}
+
+impl NatTable {
+    fn check(self) -> Result<Nat, Problem> {
+        let ports = checked(self.ports, value::ports)?;
+        Ok(ports.map_or_else(Nat::default, |ports| Nat { ports }))
+    }
+}
+
+impl MarkTable {
+    fn check(self) -> Result<Mark, Problem> {
+        let default = Mark::default();
+        let written = [&self.data, &self.adjust, &self.opaque]
+            .map(|mark| mark.as_ref().map_or(0..0, Spanned::span));
+        let mark = Mark {
+            data: checked(self.data, value::mark)?.unwrap_or(default.data),
+            adjust: checked(self.adjust, value::mark)?.unwrap_or(default.adjust),
+            opaque: checked(self.opaque, value::mark)?.unwrap_or(default.opaque),
+        };
+        value::disjoint(&mark, &written)?;
+        Ok(mark)
+    }
+}
+
+impl LogTable {
+    fn check(self) -> Result<Log, Problem> {
+        let format = checked(self.format, log_format)?.unwrap_or_default();
+        Ok(Log { format })
+    }
+}
+
+impl ControlTable {
+    fn check(self) -> Result<Control, Problem> {
+        let socket = checked(self.socket, value::socket_path)?;
+        Ok(socket.map_or_else(Control::default, |socket| Control { socket }))
+    }
+}
+
+impl RestartTable {
+    fn check(self) -> Result<Restart, Problem> {
+        let folder = checked(self.folder, value::folder)?;
+        Ok(folder.map_or_else(Restart::default, |folder| Restart { folder }))
+    }
+}
+
+impl MetricsTable {
+    fn check(self) -> Result<Metrics, Problem> {
+        let listen = checked(self.listen, value::listen)?;
+        Ok(listen.map_or_else(Metrics::default, |listen| Metrics { listen }))
+    }
+}
+
+fn backend(written: &str) -> Result<Backend, String> {
+    const NAMES: [(&str, Backend); 3] = [
+        ("auto", Backend::Auto),
+        ("conntrack", Backend::Conntrack),
+        ("nftables", Backend::Nftables),
+    ];
+    value::one_of(written, &NAMES)
+}
+
+fn when_absent(written: &str) -> Result<WhenAbsent, String> {
+    const NAMES: [(&str, WhenAbsent); 2] =
+        [("bypass", WhenAbsent::Bypass), ("drop", WhenAbsent::Drop)];
+    value::one_of(written, &NAMES)
+}
+
+fn log_format(written: &str) -> Result<LogFormat, String> {
+    const NAMES: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    value::one_of(written, &NAMES)
+}
+
+/// Applies `check` to a value that was written, and blames the place where it stands.
+fn checked<W, T, V>(
+    written: Option<Spanned<W>>,
+    check: impl FnOnce(&V) -> Result<T, String>,
+) -> Result<Option<T>, Problem>
+where
+    W: std::borrow::Borrow<V>,
+    V: ?Sized,
+{
+    let Some(written) = written else {
+        return Ok(None);
+    };
+    check(written.get_ref().borrow())
+        .map(Some)
+        .map_err(|reason| Problem::new(written.span(), reason))
+}

@@ -1,0 +1,258 @@
+//! Configurations as operators write them, right and wrong.
+
+use super::*;
+
+fn refused(text: &str) -> String {
+    Config::parse(text, "ftp-alg.toml")
+        .expect_err(text)
+        .to_string()
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    assert_eq!(Config::parse("", "x"), Ok(Config::default()));
+}
+
+#[test]
+fn an_empty_table_means_its_defaults() {
+    let text = "[expectation]\n[nat]\n[mark]\n[log]\n[control]\n";
+    assert_eq!(Config::parse(text, "x"), Ok(Config::default()));
+}
+
+#[test]
+fn metrics_are_served_only_where_the_table_is_written() {
+    assert_eq!(Config::default().metrics, None);
+    let config = Config::parse("[metrics]", "x").unwrap();
+    assert_eq!(config.metrics, Some(Metrics::default()));
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+        control_ports = [2121, 21, 8021, 21]
+        queue = "4-7"
+        backend = "conntrack"
+        install_rules = false
+        when_absent = "drop"
+        [expectation]
+        timeout = "2m"
+        max_per_session = 3
+        [nat]
+        ports = "30000-31000"
+        [mark]
+        data = 0x1
+        adjust = 2
+        opaque = 0x80000000
+        [log]
+        format = "json"
+        [control]
+        socket = "/tmp/control.sock"
+        [metrics]
+        listen = "[::1]:9200"
+        [restart]
+        folder = "/var/lib/ftp-alg"
+    "#;
+    let expected = Config {
+        control_ports: vec![21, 2121, 8021],
+        queues: 4..=7,
+        backend: Backend::Conntrack,
+        install_rules: false,
+        when_absent: WhenAbsent::Drop,
+        expectation: Expectation {
+            timeout: Duration::from_secs(120),
+            max_per_session: 3,
+        },
+        nat: Nat {
+            ports: 30000..=31000,
+        },
+        mark: Mark {
+            data: 1,
+            adjust: 2,
+            opaque: 0x8000_0000,
+        },
+        log: Log {
+            format: LogFormat::Json,
+        },
+        control: Control {
+            socket: "/tmp/control.sock".into(),
+        },
+        metrics: Some(Metrics {
+            listen: "[::1]:9200".parse().unwrap(),
+        }),
+        restart: Restart {
+            folder: "/var/lib/ftp-alg".into(),
+        },
+    };
+    assert_eq!(Config::parse(text, "x"), Ok(expected));
+}
+
+#[test]
+fn an_error_says_file_line_column_and_reason_on_one_line() {
+    let cases = [
+        (
+            "quque = \"0\"",
+            "ftp-alg.toml:1:1: unknown field `quque`, expected one of ",
+        ),
+        (
+            "\n[nat]\nprots = \"1-2\"",
+            "ftp-alg.toml:3:1: unknown field `prots`, expected `ports`",
+        ),
+        (
+            "[nat]\nports = \"9-1\"",
+            "ftp-alg.toml:2:9: `9-1` runs backwards",
+        ),
+        (
+            "install_rules = \"yes\"",
+            "ftp-alg.toml:1:17: invalid type: string \"yes\", expected a boolean",
+        ),
+        ("queue = 0-1", "ftp-alg.toml:1:9: "),
+        (
+            "queue = \"0\"\nqueue = \"1\"",
+            "ftp-alg.toml:2:1: duplicate key",
+        ),
+    ];
+    for (text, expected) in cases {
+        let message = refused(text);
+        assert!(message.starts_with(expected), "{text:?} gave {message:?}");
+        assert_eq!(message.lines().count(), 1, "{message:?}");
+    }
+}
+
+#[test]
+fn columns_count_characters_not_bytes() {
+    let text = "log = { format = \"text\" } # é\ncontrol = { socket = \"é\" }";
+    assert!(refused(text).starts_with("ftp-alg.toml:2:22: `é` is not an absolute path"));
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_refused_with_its_reason() {
+    let cases = [
+        ("control_ports = []", "no control port"),
+        ("control_ports = [0]", "0 is not a control port"),
+        ("control_ports = [65536]", "65536 is not a control port"),
+        ("queue = \"0-64\"", "65 queues"),
+        ("queue = \"0-65535\"", "65536 queues"),
+        ("queue = \"\"", "`` is not queue numbers"),
+        ("queue = \"+1\"", "`+1` is not queue numbers"),
+        ("queue = \"1-2-3\"", "`1-2-3` is not queue numbers"),
+        ("queue = \"65536\"", "`65536` is not queue numbers"),
+        (
+            "backend = \"ipfw\"",
+            "\"auto\", \"conntrack\", \"nftables\"",
+        ),
+        ("when_absent = \"Drop\"", "\"bypass\", \"drop\""),
+        ("expectation.timeout = \"60\"", "`60` is not a time"),
+        ("expectation.timeout = \"1d\"", "`1d` is not a time"),
+        (
+            "expectation.timeout = \"99ms\"",
+            "is not between 100ms and 60 minutes",
+        ),
+        ("expectation.timeout = \"61m\"", "is not between"),
+        (
+            "expectation.timeout = \"18446744073709551615h\"",
+            "is not a time",
+        ),
+        ("expectation.max_per_session = 0", "from 1 to 16"),
+        ("expectation.max_per_session = 300", "from 1 to 16"),
+        ("nat.ports = \"0-100\"", "port 0"),
+        ("nat.ports = \"0-0\"", "port 0"),
+        ("nat.ports = \"1-65536\"", "is not ports"),
+        ("mark.data = 0", "0 is not a ct mark"),
+        ("mark.data = -1", "-1 is not a ct mark"),
+        ("mark.data = 0x100000000", "is not a ct mark"),
+        (
+            "mark.data = 0x60000000",
+            "mark.data and mark.adjust share the bits 0x20000000",
+        ),
+        ("log.format = \"xml\"", "\"text\", \"json\""),
+        ("control.socket = \"run/x\"", "is not an absolute path"),
+        ("restart.folder = \"run\"", "is not an absolute path"),
+        (
+            "metrics.listen = \"localhost:1\"",
+            "is not an address and port",
+        ),
+        ("metrics.listen = \"127.0.0.1:0\"", "port 0"),
+    ];
+    for (text, reason) in cases {
+        let message = refused(text);
+        assert!(message.contains(reason), "{text:?} gave {message:?}");
+    }
+}
+
+#[test]
+fn overlapping_marks_are_blamed_on_the_one_that_was_written() {
+    let message = refused("[mark]\nopaque = 0x10000000");
+    assert!(message.starts_with("ftp-alg.toml:2:10: "), "{message}");
+    let message = refused("[mark]\ndata = 1\nadjust = 3\n");
+    assert!(message.starts_with("ftp-alg.toml:3:10: "), "{message}");
+}
+
+#[test]
+fn a_time_may_be_written_in_four_units() {
+    for (written, milliseconds) in [
+        ("500ms", 500),
+        ("60s", 60_000),
+        ("2m", 120_000),
+        ("1h", 3_600_000),
+    ] {
+        let config = Config::parse(&format!("expectation.timeout = \"{written}\""), "x").unwrap();
+        assert_eq!(
+            config.expectation.timeout,
+            Duration::from_millis(milliseconds)
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_text_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.toml");
+    let message = Config::load(&path).unwrap_err().to_string();
+    assert!(message.contains("x.toml: cannot be read: No such file or directory"));
+    fs::write(&path, b"queue = \"0\"\nbackend = \"\xff\"").unwrap();
+    let message = Config::load(&path).unwrap_err().to_string();
+    assert!(
+        message.ends_with("x.toml:2:12: not UTF-8, which TOML must be"),
+        "{message}"
+    );
+}
+
+/// The commented file that operators start from.
+const EXAMPLE: &str = include_str!("../../../packaging/ftp-alg.toml");
+
+#[test]
+fn the_example_file_says_the_defaults() {
+    assert_eq!(Config::parse(EXAMPLE, "x"), Ok(Config::default()));
+    let with_metrics = EXAMPLE
+        .replace("#[metrics]", "[metrics]")
+        .replace("#listen", "listen");
+    let config = Config::parse(&with_metrics, "x").unwrap();
+    assert_eq!(config.metrics, Some(Metrics::default()));
+}
+
+#[test]
+fn the_example_file_has_every_key() {
+    let keys = [
+        "control_ports",
+        "queue",
+        "backend",
+        "install_rules",
+        "when_absent",
+        "timeout",
+        "max_per_session",
+        "ports",
+        "data",
+        "adjust",
+        "opaque",
+        "format",
+        "socket",
+        "folder",
+        "#listen",
+    ];
+    for key in keys {
+        let is_there = EXAMPLE
+            .lines()
+            .any(|line| line.starts_with(&format!("{key} = ")));
+        assert!(is_there, "{key}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Waits for what ends or changes the daemon: signals, and workers that fail.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tracing::{info, warn};
+
+use super::{
+    config::Config,
+    setup::{Gateway, settings_of},
+};
+
+/// The control plane. It exists before anything else, so that a signal during the start is not
+/// lost.
+pub(super) struct Control {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+enum Wakeup {
+    Stop(&'static str),
+    Reload,
+    WorkerEnded(Option<anyhow::Error>),
+}
+
+impl Control {
+    pub(super) fn start() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the control plane")?;
+        let _guard = runtime.enter();
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        let terminate = listen(SignalKind::terminate())?;
+        let interrupt = listen(SignalKind::interrupt())?;
+        let hangup = listen(SignalKind::hangup())?;
+        drop(_guard);
+        Ok(Self {
+            runtime,
+            terminate,
+            interrupt,
+            hangup,
+        })
+    }
+
+    /// Serves until told to stop.
+    pub(super) fn run(mut self, gateway: &Gateway, path: &Path) -> anyhow::Result<()> {
+        loop {
+            match self.wait(gateway) {
+                Wakeup::Stop(signal) => {
+                    info!(signal, "told to stop");
+                    return Ok(());
+                }
+                Wakeup::Reload => reload(gateway, path),
+                Wakeup::WorkerEnded(Some(error)) => return Err(error.context("a worker failed")),
+                Wakeup::WorkerEnded(None) => bail!("a worker ended on its own"),
+            }
+        }
+    }
+
+    fn wait(&mut self, gateway: &Gateway) -> Wakeup {
+        let Self {
+            runtime,
+            terminate,
+            interrupt,
+            hangup,
+        } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => Wakeup::Stop("SIGTERM"),
+                _ = interrupt.recv() => Wakeup::Stop("SIGINT"),
+                _ = hangup.recv() => Wakeup::Reload,
+                ended = gateway.worker_ended() => Wakeup::WorkerEnded(ended),
+            }
+        })
+    }
+}
+
+/// Takes what can change while connections go on; a faulty file changes nothing.
+fn reload(gateway: &Gateway, path: &Path) {
+    match Config::load(path) {
+        Ok(config) => {
+            gateway.shared().replace_settings(settings_of(&config));
+            if gateway.needs_restart_for(&config) {
+                warn!(
+                    "only [expectation] and [nat] were reloaded: the other changes need a restart"
+                );
+            } else {
+                info!("configuration reloaded");
+            }
+        }
+        Err(error) => warn!(%error, "the configuration was not reloaded"),
+    }
+}

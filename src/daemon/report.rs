@@ -1,0 +1,91 @@
+//! Turns the core's events into log lines.
+//!
+//! A line has the session's id and values as fields. Nothing here has seen a password: the core
+//! keeps no argument but announced endpoints.
+
+use tracing::{debug, info, warn};
+
+use super::logging::session_span;
+use crate::proto::{
+    action::{AnnouncementReport, Decision, Event, EventKind, RewriteReport},
+    expect::Expectation,
+};
+
+/// Logs an event.
+pub(super) fn log(event: &Event) {
+    let _span = session_span(event.session.0).entered();
+    let (client, server) = (event.client, event.server);
+    match &event.kind {
+        EventKind::Started { is_from_start } => {
+            debug!(%client, %server, from_start = is_from_start, "session");
+        }
+        EventKind::Announcement(report) => log_announcement(event, report),
+        EventKind::Withdrawn {
+            expectation,
+            reason,
+        } => {
+            debug!(expect = %Shown(expectation), reason = reason.as_str(), "withdrawn");
+        }
+        EventKind::Opaque => info!(%client, %server, "encrypted from here on: left alone"),
+        EventKind::WithholdExpired => {
+            warn!(%client, %server, "a line was begun and not ended in time: passed unread");
+        }
+        EventKind::LostPlace => {
+            info!(%client, %server, "packets passed unseen: reading again from the next line");
+        }
+        EventKind::Ended => debug!(%client, %server, "session ended"),
+    }
+}
+
+fn log_announcement(event: &Event, report: &AnnouncementReport) {
+    let (client, server) = (event.client, event.server);
+    let kind = report.kind.as_str();
+    let announced = report.endpoint.map_or_else(
+        || "unreadable".to_owned(),
+        |(address, port)| std::net::SocketAddr::new(address, port).to_string(),
+    );
+    match &report.decision {
+        Decision::Expect {
+            expectation,
+            rewritten,
+        } => {
+            let expect = Shown(expectation);
+            let rewritten = rewritten.as_ref().map(ShownRewrite);
+            let rewritten = rewritten.as_ref().map(tracing::field::display);
+            info!(%client, %server, kind, announced, %expect, rewritten, "announcement");
+        }
+        Decision::Refuse(reason) => {
+            let reason = reason.as_str();
+            warn!(%client, %server, kind, announced, reason, "announcement refused");
+        }
+    }
+}
+
+struct Shown<'a>(&'a Expectation);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let expectation = self.0;
+        write!(f, "{} -> {}", expectation.source, expectation.destination)?;
+        if expectation.has_translated_destination() {
+            write!(f, " (to {})", expectation.translated_destination)?;
+        }
+        if expectation.has_translated_source() {
+            write!(f, " (from {})", expectation.translated_source)?;
+        }
+        Ok(())
+    }
+}
+
+struct ShownRewrite<'a>(&'a RewriteReport);
+
+impl std::fmt::Display for ShownRewrite<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} ({:+} bytes)",
+            self.0.line.escape_debug(),
+            self.0.delta
+        )
+    }
+}

@@ -1,0 +1,220 @@
+//! Puts the daemon in place on this gateway, and takes it away again.
+
+use std::{sync::Arc, thread::JoinHandle};
+
+use anyhow::{Context, bail};
+use tokio::sync::{Mutex, mpsc};
+use tracing::{info, warn};
+
+use super::{
+    config::{Backend, Config, WhenAbsent},
+    memories::Memories,
+    worker::{Kernel, Shared, Worker},
+};
+use crate::{
+    io::{
+        ctnetlink::Conntrack,
+        inject::Injector,
+        nfqueue::Queue,
+        nftables::{ExpectationStore, Table, probe},
+    },
+    proto::{flow::Settings, memory::Memory, net::Direction},
+    ruleset::{self, Marks, Params, QueueStatement, Ruleset},
+};
+
+/// A running gateway: its table and its workers.
+pub(super) struct Gateway {
+    config: Config,
+    shared: Arc<Shared>,
+    table: Option<Table>,
+    threads: Vec<JoinHandle<()>>,
+    ended: Mutex<mpsc::UnboundedReceiver<Option<anyhow::Error>>>,
+}
+
+impl Gateway {
+    /// Opens the queues, loads the table, starts the workers, in this order: a packet that is
+    /// queued finds its reader.
+    pub(super) fn start(config: &Config) -> anyhow::Result<Self> {
+        let statement = choose_queue_statement(config)?;
+        let memories = Memories::open(&config.restart.folder)
+            .with_context(|| format!("cannot make {}", config.restart.folder.display()))?;
+        forget_dead(config, &memories)?;
+        let shared = Arc::new(Shared::new(settings_of(config), memories));
+        let kernels = open_kernels(config)?;
+        let table = config
+            .install_rules
+            .then(|| install(config, statement))
+            .transpose()?;
+        let (report, ended) = mpsc::unbounded_channel();
+        let threads = make_workers(kernels, &shared)
+            .into_iter()
+            .map(|worker| start_worker(worker, report.clone()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            config: config.clone(),
+            shared,
+            table,
+            threads,
+            ended: Mutex::new(ended),
+        })
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Waits until a worker ends, which it should not.
+    pub(super) async fn worker_ended(&self) -> Option<anyhow::Error> {
+        self.ended.lock().await.recv().await.flatten()
+    }
+
+    /// Whether a new configuration differs in more than what can be reloaded.
+    pub(super) fn needs_restart_for(&self, config: &Config) -> bool {
+        let reloaded = Config {
+            expectation: self.config.expectation.clone(),
+            nat: self.config.nat.clone(),
+            ..config.clone()
+        };
+        reloaded != self.config
+    }
+
+    /// Ends the workers, then removes the table: no packet is queued to nobody in between but
+    /// what `when_absent` says.
+    pub(super) fn stop(self) -> anyhow::Result<()> {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                warn!("a worker had panicked");
+            }
+        }
+        match self.table {
+            Some(table) => table.remove().context("cannot remove our table"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the core needs to know of the configuration.
+pub(crate) fn settings_of(config: &Config) -> Settings {
+    Settings {
+        expectation_timeout: config.expectation.timeout,
+        max_per_session: config.expectation.max_per_session.into(),
+        ports: config.nat.ports.clone(),
+    }
+}
+
+/// What the table depends on.
+#[must_use]
+pub(crate) fn params_of(config: &Config, queue_statement: QueueStatement) -> Params {
+    Params {
+        control_ports: config.control_ports.clone(),
+        queues: config.queues.clone(),
+        when_absent: match config.when_absent {
+            WhenAbsent::Bypass => ruleset::WhenAbsent::Bypass,
+            WhenAbsent::Drop => ruleset::WhenAbsent::Drop,
+        },
+        marks: marks_of(config),
+        queue_statement,
+    }
+}
+
+fn marks_of(config: &Config) -> Marks {
+    Marks {
+        data: config.mark.data,
+        adjust: config.mark.adjust,
+        opaque: config.mark.opaque,
+    }
+}
+
+fn choose_queue_statement(config: &Config) -> anyhow::Result<QueueStatement> {
+    if config.backend == Backend::Conntrack {
+        bail!("backend \"conntrack\" is not built yet: use \"nftables\" or \"auto\"");
+    }
+    let found = probe().context("cannot ask the kernel what it has")?;
+    if let Some((name, availability)) = found.obstacle() {
+        bail!("{name}: {availability}");
+    }
+    let Some(statement) = found.choice() else {
+        bail!("the kernel has no way into a queue")
+    };
+    info!(queue = ?statement, "backend nftables: the only one that is built");
+    Ok(statement)
+}
+
+fn open_kernels(config: &Config) -> anyhow::Result<Vec<Kernel>> {
+    config
+        .queues
+        .clone()
+        .map(|number| open_kernel(number, marks_of(config)))
+        .collect()
+}
+
+fn open_kernel(number: u16, marks: Marks) -> anyhow::Result<Kernel> {
+    Ok(Kernel {
+        queue: Queue::open(number).with_context(|| format!("queue {number}"))?,
+        conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
+        store: ExpectationStore::open().context("cannot open a socket to nf_tables")?,
+        injector: Injector::open().context("cannot open a raw socket")?,
+        marks,
+    })
+}
+
+fn install(config: &Config, statement: QueueStatement) -> anyhow::Result<Table> {
+    let ruleset = Ruleset::build(&params_of(config, statement));
+    let mut table = Table::apply(&ruleset).context("cannot load our table")?;
+    table
+        .verify()
+        .context("our table is not as it was loaded")?;
+    Ok(table)
+}
+
+fn make_workers(kernels: Vec<Kernel>, shared: &Arc<Shared>) -> Vec<Worker> {
+    let count = kernels.len() as u64;
+    (0..)
+        .zip(kernels)
+        .map(|(index, kernel)| Worker::new(kernel, Arc::clone(shared), (index, count)))
+        .collect()
+}
+
+/// Forgets connections of an earlier process that conntrack does not know any more as ours. The
+/// others go on when their next packet comes, in the worker that gets it.
+fn forget_dead(config: &Config, memories: &Memories) -> anyhow::Result<()> {
+    let mut conntrack = Conntrack::open().context("cannot open a socket to conntrack")?;
+    let remembered = memories
+        .read_all()
+        .context("cannot read remembered connections")?;
+    let (alive, dead): (Vec<_>, Vec<_>) = remembered
+        .iter()
+        .partition(|memory| is_alive(&mut conntrack, memory, config.mark.adjust));
+    dead.iter()
+        .for_each(|memory| memories.forget(&memory.tuples()));
+    if !remembered.is_empty() {
+        info!(
+            alive = alive.len(),
+            dead = dead.len(),
+            "connections remembered from before"
+        );
+    }
+    Ok(())
+}
+
+fn is_alive(conntrack: &mut Conntrack, memory: &Memory, adjust: u32) -> bool {
+    let tuples = memory.tuples();
+    let entry = conntrack
+        .resolve(&tuples.of(Direction::Original))
+        .ok()
+        .flatten();
+    entry.is_some_and(|entry| entry.tuples == tuples && entry.mark & adjust != 0)
+}
+
+fn start_worker(
+    mut worker: Worker,
+    report: mpsc::UnboundedSender<Option<anyhow::Error>>,
+) -> anyhow::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("worker".to_owned())
+        .spawn(move || {
+            // Nobody is left to hear it only when the daemon is stopping anyway.
+            report.send(worker.run().err()).ok();
+        })
+        .context("cannot start a worker")
+}

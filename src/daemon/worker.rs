@@ -1,0 +1,253 @@
+//! One worker: a queue, the core that reads it, and the kernel's answers.
+//!
+//! The loop blocks in one place only, waiting for the queue, and never longer than until the
+//! core's next deadline or [`STOP_POLL`]. Everything the core asks for is carried out in order,
+//! and answered before the next packet is taken.
+
+use std::{
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tracing::{error, warn};
+
+use super::{memories::Memories, ports::SharedLeases, report};
+use crate::{
+    io::{
+        clock,
+        ctnetlink::{Conntrack, ConntrackEntry},
+        inject::Injector,
+        nfqueue::{self, Event, Queue},
+        nftables::ExpectationStore,
+    },
+    proto::{
+        action::{Action, PacketId, Verdict},
+        alg::Alg,
+        flow::Settings,
+        net::{ConntrackTuples, Tuple},
+    },
+    ruleset::Marks,
+};
+
+/// How long a worker may take to notice that it is to stop or that the settings changed.
+const STOP_POLL: Duration = Duration::from_millis(200);
+
+/// What all workers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Set once; the workers end.
+    pub(super) stop: AtomicBool,
+    /// Outside ports given away.
+    pub(super) leases: SharedLeases,
+    /// What a restart finds.
+    pub(super) memories: Memories,
+    settings: RwLock<Settings>,
+    generation: AtomicU64,
+}
+
+impl Shared {
+    /// What workers start with.
+    #[must_use]
+    pub(super) fn new(settings: Settings, memories: Memories) -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            leases: SharedLeases::default(),
+            memories,
+            settings: RwLock::new(settings),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// Gives all workers new settings, for what is announced from now on.
+    pub(super) fn replace_settings(&self, settings: Settings) {
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = settings;
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn settings(&self) -> Settings {
+        self.settings
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// What one worker has of the kernel.
+pub(super) struct Kernel {
+    /// Its queue.
+    pub(super) queue: Queue,
+    /// Conntrack entries.
+    pub(super) conntrack: Conntrack,
+    /// Expectations.
+    pub(super) store: ExpectationStore,
+    /// Packets of our own.
+    pub(super) injector: Injector,
+    /// The ct mark bits that are ours.
+    pub(super) marks: Marks,
+}
+
+/// One worker.
+pub(super) struct Worker {
+    kernel: Kernel,
+    alg: Alg<SharedLeases>,
+    shared: Arc<Shared>,
+    generation: u64,
+    /// How many packets came so far.
+    received: u64,
+}
+
+impl Worker {
+    /// Worker `index` of `count`.
+    #[must_use]
+    pub(super) fn new(kernel: Kernel, shared: Arc<Shared>, (index, count): (u64, u64)) -> Self {
+        let alg = Alg::of_worker(shared.settings(), shared.leases.clone(), (index, count));
+        Self {
+            kernel,
+            alg,
+            shared,
+            generation: 0,
+            received: 0,
+        }
+    }
+
+    /// Works until told to stop.
+    ///
+    /// # Errors
+    /// The queue failed in a way that does not pass.
+    pub(super) fn run(&mut self) -> anyhow::Result<()> {
+        while !self.shared.stop.load(Ordering::Acquire) {
+            self.refresh_settings();
+            // 1. What is due.
+            self.alg.handle_timeout(clock::now());
+            self.carry_out(None);
+            // 2. The next packet, or the next deadline.
+            let patience = self.patience();
+            if let Event::Packet(packet) = self.kernel.queue.recv(Some(patience))? {
+                let id = packet.id;
+                self.received += 1;
+                self.alg
+                    .handle_packet(PacketId(self.received), packet.bytes, clock::now());
+                self.carry_out(Some(id));
+            }
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        let due = self
+            .alg
+            .poll_timeout()
+            .map(|due| due.saturating_duration_since(clock::now()));
+        due.unwrap_or(STOP_POLL).min(STOP_POLL)
+    }
+
+    fn refresh_settings(&mut self) {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        if generation != self.generation {
+            self.generation = generation;
+            self.alg.handle_settings(self.shared.settings());
+        }
+    }
+
+    fn carry_out(&mut self, mut packet: Option<nfqueue::PacketId>) {
+        while let Some(action) = self.alg.poll_action() {
+            match action {
+                Action::Resolve { tuple } => self.resolve(tuple),
+                Action::RelaxWindow { tuples } => {
+                    let is_relaxed = self.kernel.relax_window(&tuples);
+                    self.alg.handle_relaxed(is_relaxed, clock::now());
+                }
+                Action::Expect {
+                    id, expectation, ..
+                } => {
+                    let result = self.kernel.store.expect(id, &expectation);
+                    self.alg.handle_expected(id, result, clock::now());
+                }
+                Action::Unexpect { id, expectation } => {
+                    if let Err(error) = self.kernel.store.unexpect(id, &expectation) {
+                        warn!(
+                            error = error.as_str(),
+                            "an expectation could not be withdrawn; it expires by itself"
+                        );
+                    }
+                }
+                Action::MarkOpaque { tuples } => self.kernel.mark_opaque(&tuples),
+                Action::Verdict { verdict, .. } => {
+                    if let Some(packet) = packet.take() {
+                        self.kernel.give(packet, &verdict);
+                    }
+                }
+                Action::Inject { packet } => self.kernel.inject(&packet),
+                Action::Remember(memory) => self.shared.memories.keep(&memory),
+                Action::Forget { tuples } => self.shared.memories.forget(&tuples),
+                Action::Report(event) => report::log(&event),
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// Finds a connection. One that is marked `adjust` is of an earlier process: it goes on as it
+    /// was remembered.
+    fn resolve(&mut self, tuple: Tuple) {
+        let entry = self.kernel.resolve(tuple);
+        let now = clock::now();
+        let adjusted = entry.filter(|entry| entry.mark & self.kernel.marks.adjust != 0);
+        match adjusted.and_then(|entry| self.shared.memories.recall(&entry.tuples)) {
+            Some(memory) => self.alg.handle_recalled(&memory, now),
+            None => self
+                .alg
+                .handle_resolved(entry.map(|entry| entry.tuples), now),
+        }
+    }
+}
+
+impl Kernel {
+    fn resolve(&mut self, tuple: Tuple) -> Option<ConntrackEntry> {
+        match self.conntrack.resolve(&tuple) {
+            Ok(entry) => entry,
+            Err(error) => {
+                warn!(%tuple, %error, "conntrack could not be asked: the connection passes unread");
+                None
+            }
+        }
+    }
+
+    fn relax_window(&mut self, tuples: &ConntrackTuples) -> bool {
+        let result = self.conntrack.relax_window(tuples, self.marks.adjust);
+        if let Err(error) = &result {
+            warn!(%error, "conntrack's window check could not be relaxed: the line is not rewritten");
+        }
+        result.is_ok()
+    }
+
+    fn mark_opaque(&mut self, tuples: &ConntrackTuples) {
+        let opaque = self.marks.opaque;
+        if let Err(error) = self.conntrack.set_mark(tuples, opaque, opaque) {
+            warn!(%error, "an encrypted connection could not be marked: it stays in the queue");
+        }
+    }
+
+    fn give(&mut self, packet: nfqueue::PacketId, verdict: &Verdict) {
+        let verdict = match verdict {
+            Verdict::Accept => nfqueue::Verdict::Accept,
+            Verdict::Drop => nfqueue::Verdict::Drop,
+            Verdict::Replace(bytes) => nfqueue::Verdict::Replace(bytes),
+        };
+        if let Err(error) = self.queue.verdict(packet, verdict) {
+            error!(%error, "a packet did not get its verdict");
+        }
+    }
+
+    fn inject(&mut self, packet: &[u8]) {
+        if let Err(error) = self.injector.inject(packet) {
+            warn!(%error, "a packet could not be injected");
+        }
+    }
+}

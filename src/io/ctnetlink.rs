@@ -1,0 +1,188 @@
+//! Conntrack entries over netlink: finding the entry of a packet, and telling the kernel about
+//! control connections whose sequence numbers we change.
+//!
+//! A packet that was queued at prerouting or output priority -150 carries the tuple of its own
+//! direction, before NAT, so its entry is found by it in either direction; the entry's two tuples
+//! then show the NAT. An entry can be found from its second packet on (before that it is not
+//! confirmed).
+
+mod entry;
+
+use std::net::IpAddr;
+
+pub use entry::{ConntrackEntry, TcpState};
+
+use crate::{
+    io::netlink::{MessageBuffer, MessageType, NetlinkError, Socket},
+    proto::net::{ConntrackTuples, Direction, Tuple},
+};
+
+/// `nfnetlink_conntrack.h`
+mod wire {
+    pub(super) const IPCTNL_MSG_CT_NEW: u8 = 0;
+    pub(super) const IPCTNL_MSG_CT_GET: u8 = 1;
+    pub(super) const CTA_TUPLE_ORIG: u16 = 1;
+    pub(super) const CTA_TUPLE_REPLY: u16 = 2;
+    pub(super) const CTA_STATUS: u16 = 3;
+    pub(super) const CTA_PROTOINFO: u16 = 4;
+    pub(super) const CTA_MARK: u16 = 8;
+    pub(super) const CTA_ID: u16 = 12;
+    pub(super) const CTA_MARK_MASK: u16 = 21;
+    pub(super) const CTA_TUPLE_IP: u16 = 1;
+    pub(super) const CTA_TUPLE_PROTO: u16 = 2;
+    pub(super) const CTA_IP_V4_SRC: u16 = 1;
+    pub(super) const CTA_IP_V4_DST: u16 = 2;
+    pub(super) const CTA_IP_V6_SRC: u16 = 3;
+    pub(super) const CTA_IP_V6_DST: u16 = 4;
+    pub(super) const CTA_PROTO_NUM: u16 = 1;
+    pub(super) const CTA_PROTO_SRC_PORT: u16 = 2;
+    pub(super) const CTA_PROTO_DST_PORT: u16 = 3;
+    pub(super) const CTA_PROTOINFO_TCP: u16 = 1;
+    pub(super) const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+    pub(super) const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
+    pub(super) const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
+    /// `nf_conntrack_tcp.h`: accept whatever lies outside the window.
+    pub(super) const IP_CT_TCP_FLAG_BE_LIBERAL: u8 = 0x08;
+}
+use wire::*;
+
+/// A worker's connection to conntrack.
+#[derive(Debug)]
+pub struct Conntrack {
+    socket: Socket,
+    buffer: MessageBuffer,
+}
+
+impl Conntrack {
+    /// Opens the connection.
+    ///
+    /// # Errors
+    /// When no netlink socket can be had.
+    pub fn open() -> Result<Self, NetlinkError> {
+        Ok(Self {
+            socket: Socket::open()?,
+            buffer: MessageBuffer::default(),
+        })
+    }
+
+    /// The entry of the connection that a packet with this tuple belongs to.
+    ///
+    /// # Errors
+    /// When conntrack cannot be asked, or its answer not be read; an unknown connection is none.
+    pub fn resolve(&mut self, tuple: &Tuple) -> Result<Option<ConntrackEntry>, NetlinkError> {
+        let sequence = self.begin(IPCTNL_MSG_CT_GET, 0, tuple);
+        let answer = self.socket.ask(self.buffer.as_bytes(), sequence, |answer| {
+            ConntrackEntry::parse(&answer.attributes())
+        });
+        match answer {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) if error.is(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes conntrack accept, on this one connection, sequence numbers outside the window it has
+    /// seen, and sets `bits` in the connection's mark, both at once.
+    ///
+    /// To be called before the first packet leaves whose length differs from what conntrack saw:
+    /// the receiver acknowledges octets that conntrack does not know of, and packets it calls
+    /// invalid escape NAT.
+    ///
+    /// # Errors
+    /// When the kernel refuses; ENOENT where the connection is gone.
+    pub fn relax_window(
+        &mut self,
+        tuples: &ConntrackTuples,
+        bits: u32,
+    ) -> Result<(), NetlinkError> {
+        let sequence = self.begin_change(tuples);
+        let liberal = [IP_CT_TCP_FLAG_BE_LIBERAL, IP_CT_TCP_FLAG_BE_LIBERAL];
+        self.buffer.nest(CTA_PROTOINFO, |buffer| {
+            buffer.nest(CTA_PROTOINFO_TCP, |buffer| {
+                buffer.put(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &liberal);
+                buffer.put(CTA_PROTOINFO_TCP_FLAGS_REPLY, &liberal);
+            });
+        });
+        self.put_mark(bits, bits);
+        self.socket
+            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
+    }
+
+    /// Gives the bits of `mask` in the connection's mark the values they have in `value`.
+    ///
+    /// # Errors
+    /// When the kernel refuses; ENOENT where the connection is gone.
+    pub fn set_mark(
+        &mut self,
+        tuples: &ConntrackTuples,
+        value: u32,
+        mask: u32,
+    ) -> Result<(), NetlinkError> {
+        let sequence = self.begin_change(tuples);
+        self.put_mark(value & mask, mask);
+        self.socket
+            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
+    }
+
+    /// Asks for a connection that cannot exist, to see whether conntrack answers at all.
+    pub(super) fn greet(&mut self) -> Result<(), NetlinkError> {
+        let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        self.resolve(&Tuple {
+            source: nowhere,
+            destination: nowhere,
+        })
+        .map(drop)
+    }
+
+    fn begin_change(&mut self, tuples: &ConntrackTuples) -> u32 {
+        let ack = libc::NLM_F_ACK as u16;
+        self.begin(IPCTNL_MSG_CT_NEW, ack, &tuples.of(Direction::Original))
+    }
+
+    fn begin(&mut self, request: u8, flags: u16, tuple: &Tuple) -> u32 {
+        let kind = MessageType {
+            subsystem: libc::NFNL_SUBSYS_CTNETLINK as u8,
+            request,
+        };
+        let sequence = self.socket.next_sequence();
+        let flags = flags | libc::NLM_F_REQUEST as u16;
+        let family = match tuple.source {
+            std::net::SocketAddr::V4(_) => libc::AF_INET,
+            std::net::SocketAddr::V6(_) => libc::AF_INET6,
+        };
+        self.buffer.clear();
+        self.buffer.begin(kind, flags, sequence, family as u8, 0);
+        put_tuple(&mut self.buffer, tuple);
+        sequence
+    }
+
+    fn put_mark(&mut self, value: u32, mask: u32) {
+        self.buffer.put_u32(CTA_MARK, value);
+        self.buffer.put_u32(CTA_MARK_MASK, mask);
+    }
+}
+
+fn put_tuple(buffer: &mut MessageBuffer, tuple: &Tuple) {
+    buffer.nest(CTA_TUPLE_ORIG, |buffer| {
+        buffer.nest(CTA_TUPLE_IP, |buffer| {
+            put_address(buffer, tuple.source.ip(), [CTA_IP_V4_SRC, CTA_IP_V6_SRC]);
+            put_address(
+                buffer,
+                tuple.destination.ip(),
+                [CTA_IP_V4_DST, CTA_IP_V6_DST],
+            );
+        });
+        buffer.nest(CTA_TUPLE_PROTO, |buffer| {
+            buffer.put(CTA_PROTO_NUM, &[libc::IPPROTO_TCP as u8]);
+            buffer.put(CTA_PROTO_SRC_PORT, &tuple.source.port().to_be_bytes());
+            buffer.put(CTA_PROTO_DST_PORT, &tuple.destination.port().to_be_bytes());
+        });
+    });
+}
+
+fn put_address(buffer: &mut MessageBuffer, address: IpAddr, [v4, v6]: [u16; 2]) {
+    match address {
+        IpAddr::V4(address) => buffer.put(v4, &address.octets()),
+        IpAddr::V6(address) => buffer.put(v6, &address.octets()),
+    }
+}

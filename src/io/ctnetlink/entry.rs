@@ -1,0 +1,73 @@
+//! A conntrack entry as the kernel reports it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::wire::*;
+use crate::{
+    io::netlink::Attributes,
+    proto::net::{ConntrackTuples, Tuple},
+};
+
+/// What conntrack knows of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConntrackEntry {
+    /// Its tuples; what differs between them is the NAT.
+    pub tuples: ConntrackTuples,
+    /// Its mark.
+    pub mark: u32,
+    /// Tells this connection from a later one with the same tuples.
+    pub id: u32,
+    /// `IPS_*` bits.
+    pub status: u32,
+    /// How far it is.
+    pub tcp_state: Option<TcpState>,
+}
+
+/// Conntrack's state of a TCP connection (`enum tcp_conntrack`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpState(pub u8);
+
+impl TcpState {
+    /// Both SYNs are acknowledged, and neither end has closed.
+    pub const ESTABLISHED: Self = Self(3);
+}
+
+impl ConntrackEntry {
+    /// Reads an `IPCTNL_MSG_CT_NEW`. None where it is not TCP or not complete.
+    pub(super) fn parse(attributes: &Attributes<'_>) -> Option<Self> {
+        let tuple = |attribute| parse_tuple(&attributes.within(attribute)?);
+        let tcp = attributes
+            .within(CTA_PROTOINFO)
+            .and_then(|info| info.within(CTA_PROTOINFO_TCP));
+        let state = tcp.and_then(|tcp| tcp.find(CTA_PROTOINFO_TCP_STATE)?.first().copied());
+        Some(Self {
+            tuples: ConntrackTuples::new(tuple(CTA_TUPLE_ORIG)?, tuple(CTA_TUPLE_REPLY)?),
+            // A kernel without conntrack marks reports none.
+            mark: attributes.u32(CTA_MARK).unwrap_or(0),
+            id: attributes.u32(CTA_ID).unwrap_or(0),
+            status: attributes.u32(CTA_STATUS)?,
+            tcp_state: state.map(TcpState),
+        })
+    }
+}
+
+fn parse_tuple(attributes: &Attributes<'_>) -> Option<Tuple> {
+    let addresses = attributes.within(CTA_TUPLE_IP)?;
+    let ports = attributes.within(CTA_TUPLE_PROTO)?;
+    if ports.find(CTA_PROTO_NUM)? != [libc::IPPROTO_TCP as u8] {
+        return None;
+    }
+    let source = parse_address(&addresses, [CTA_IP_V4_SRC, CTA_IP_V6_SRC])?;
+    let destination = parse_address(&addresses, [CTA_IP_V4_DST, CTA_IP_V6_DST])?;
+    Some(Tuple {
+        source: SocketAddr::new(source, ports.u16(CTA_PROTO_SRC_PORT)?),
+        destination: SocketAddr::new(destination, ports.u16(CTA_PROTO_DST_PORT)?),
+    })
+}
+
+fn parse_address(attributes: &Attributes<'_>, [v4, v6]: [u16; 2]) -> Option<IpAddr> {
+    if let Some(bytes) = attributes.find(v4) {
+        return Some(IpAddr::from(*bytes.first_chunk::<4>()?));
+    }
+    Some(IpAddr::from(*attributes.find(v6)?.first_chunk::<16>()?))
+}

@@ -1,0 +1,31 @@
+//! Dialogs with the kernel's netfilter subsystems over netlink.
+//!
+//! [`Socket`] sends requests and waits for their answers, [`MessageBuffer`] writes them and
+//! [`Attributes`] reads them. One socket serves one thread and is kept open: opening one costs
+//! more than a hundred requests.
+//!
+//! Attributes are written and read here in safe Rust, not through libmnl's pointer functions: the
+//! format is a length, a type and padding, and a mistake in it is then an error instead of
+//! undefined behaviour. libmnl carries the bytes.
+
+mod attributes;
+mod error;
+mod message;
+mod socket;
+
+pub use attributes::{Attributes, Messages};
+pub use error::NetlinkError;
+pub use message::{MessageBuffer, MessageType};
+pub use socket::Socket;
+
+/// The flag of an attribute that contains attributes (`NLA_F_NESTED`).
+pub(crate) const NESTED: u16 = 0x8000;
+
+/// Octets of `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// Octets of `struct nfgenmsg`, which follows the header in every netfilter message.
+const NETFILTER_HEADER: usize = 4;
+
+const fn aligned(length: usize) -> usize {
+    (length + 3) & !3
+}

@@ -1,0 +1,225 @@
+//! A netlink socket for one thread: request, answer, list.
+#![expect(
+    unsafe_code,
+    reason = "libmnl's socket is a raw pointer, and its descriptor is borrowed"
+)]
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    time::Duration,
+};
+
+use rustix::net::sockopt::{self, Timeout};
+
+use super::{MessageBuffer, MessageType, Messages, NetlinkError, attributes::Message};
+
+/// How long an answer may take. The kernel answers within the call that sends the request, so
+/// this only bounds what a bug of ours could cost.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the kernel may put into one datagram of answers (`NLMSG_GOODSIZE` and more).
+const ANSWER_SIZE: usize = 32 * 1024;
+
+/// A receive buffer that begins at `struct nlmsghdr`'s alignment, as libmnl wants it.
+struct Answer {
+    bytes: Vec<u8>,
+    begin: usize,
+}
+
+impl Answer {
+    const ALIGNMENT: usize = 16;
+
+    fn new(size: usize) -> Self {
+        let bytes = vec![0; size + Self::ALIGNMENT];
+        let begin = bytes.as_ptr().align_offset(Self::ALIGNMENT);
+        Self { bytes, begin }
+    }
+
+    fn whole(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.begin..]
+    }
+
+    fn first(&self, length: usize) -> &[u8] {
+        let end = self.begin + length;
+        self.bytes.get(self.begin..end).unwrap_or_default()
+    }
+}
+
+/// A socket to the kernel's netfilter subsystems.
+pub struct Socket {
+    socket: mnl::Socket,
+    answer: Answer,
+    sequence: u32,
+}
+
+// SAFETY: the wrapped pointer is owned by this value alone, and libmnl keeps no state of a thread.
+unsafe impl Send for Socket {}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Socket")
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open for as long as `self.socket` lives, which the returned
+        // borrow does not outlive.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+    }
+}
+
+impl Socket {
+    /// Opens a socket.
+    ///
+    /// # Errors
+    /// When the kernel has no netfilter netlink, or no descriptor is left.
+    pub fn open() -> Result<Self, NetlinkError> {
+        Self::with_answers_of(ANSWER_SIZE)
+    }
+
+    /// Opens a socket that can receive datagrams of this size.
+    pub(crate) fn with_answers_of(size: usize) -> Result<Self, NetlinkError> {
+        let socket = Self {
+            socket: mnl::Socket::new(mnl::Bus::Netfilter)?,
+            answer: Answer::new(size),
+            sequence: 0,
+        };
+        sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIMEOUT))
+            .map_err(io::Error::from)?;
+        Ok(socket)
+    }
+
+    /// The sequence number for the next message.
+    pub fn next_sequence(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    /// Sends what `bytes` hold and waits for the acknowledgement of the message numbered `last`.
+    ///
+    /// # Errors
+    /// The first error the kernel reports for any message from `first` on.
+    pub fn acknowledged(
+        &mut self,
+        bytes: &[u8],
+        first: u32,
+        last: u32,
+    ) -> Result<(), NetlinkError> {
+        self.send(bytes)?;
+        let mut refused = None;
+        loop {
+            for message in self.receive()? {
+                if message.sequence < first || message.sequence > last {
+                    continue;
+                }
+                match message.error() {
+                    Some(0) | None => {}
+                    Some(errno) => refused = refused.or(Some(errno)),
+                }
+                // An error of the first message (the batch itself) has no successors.
+                if message.sequence == last || (refused.is_some() && message.sequence == first) {
+                    return refused.map_or(Ok(()), |errno| Err(NetlinkError::Refused(errno)));
+                }
+            }
+        }
+    }
+
+    /// Sends one request and hands its one answer to `read`.
+    ///
+    /// # Errors
+    /// What the kernel answers instead, and [`NetlinkError::Malformed`] where `read` gives `None`.
+    pub fn ask<T>(
+        &mut self,
+        bytes: &[u8],
+        sequence: u32,
+        read: impl FnOnce(Message<'_>) -> Option<T>,
+    ) -> Result<T, NetlinkError> {
+        self.send(bytes)?;
+        loop {
+            let answer = self.receive()?.find(|message| message.sequence == sequence);
+            let Some(answer) = answer else { continue };
+            return match answer.error() {
+                Some(errno) => Err(NetlinkError::Refused(errno)),
+                None => read(answer).ok_or(NetlinkError::Malformed),
+            };
+        }
+    }
+
+    /// Sends a request for a list and hands each of its entries to `read`.
+    ///
+    /// # Errors
+    /// What the kernel answers instead.
+    pub fn list(
+        &mut self,
+        bytes: &[u8],
+        sequence: u32,
+        mut read: impl FnMut(Message<'_>),
+    ) -> Result<(), NetlinkError> {
+        self.send(bytes)?;
+        loop {
+            for message in self
+                .receive()?
+                .filter(|message| message.sequence == sequence)
+            {
+                match message.error() {
+                    Some(errno) => return Err(NetlinkError::Refused(errno)),
+                    None if message.is_done() => return Ok(()),
+                    None => read(message),
+                }
+            }
+        }
+    }
+
+    /// Sends one request without attributes beyond those `write` adds, acknowledged.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn request(
+        &mut self,
+        kind: MessageType,
+        family: u8,
+        write: impl FnOnce(&mut MessageBuffer),
+    ) -> Result<(), NetlinkError> {
+        let mut buffer = MessageBuffer::default();
+        let sequence = self.next_sequence();
+        let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+        buffer.begin(kind, flags as u16, sequence, family, 0);
+        write(&mut buffer);
+        self.acknowledged(buffer.as_bytes(), sequence, sequence)
+    }
+
+    /// Sends without waiting for an answer.
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<(), NetlinkError> {
+        self.socket.send(bytes)?;
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<Messages<'_>, NetlinkError> {
+        let received = self
+            .receive_datagram()
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => NetlinkError::NoAnswer,
+                _ => NetlinkError::Socket(error),
+            })?;
+        Ok(self.received(received))
+    }
+
+    /// Waits for a datagram; returns its length.
+    pub(crate) fn receive_datagram(&mut self) -> io::Result<usize> {
+        loop {
+            match self.socket.recv_raw(self.answer.whole()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// The messages of the datagram received last, which has this length.
+    pub(crate) fn received(&self, length: usize) -> Messages<'_> {
+        Messages::new(self.answer.first(length))
+    }
+}

@@ -1,0 +1,318 @@
+//! One NFQUEUE: packets in, verdicts out.
+//!
+//! The kernel's side is spoken here over libmnl instead of through the crate `nfq` (0.2.5), which
+//! cannot do what a worker needs: it keeps its descriptor private, so nobody can wait for a packet
+//! *and* for a timer or a shutdown, nor enlarge the receive buffer; and it configures a queue in
+//! several requests and throws away packets that arrive between them, which then sit in the
+//! kernel without a verdict.
+
+mod error;
+mod waker;
+
+use std::{io, os::fd::AsFd, time::Duration};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::sockopt,
+};
+
+pub use error::QueueError;
+pub use waker::Waker;
+
+use crate::io::netlink::{Attributes, MessageBuffer, MessageType, NetlinkError, Socket};
+
+/// How many packets the kernel keeps for us before it drops further ones. At the rates a worker
+/// reaches this is less than a tenth of a second.
+const QUEUE_LENGTH_MAX: u32 = 4096;
+
+/// Room in the socket for them: as many of a full Ethernet frame, with the kernel's overhead.
+const RECEIVE_BUFFER: usize = 16 << 20;
+
+/// Packets arrive whole: no IP packet is longer, and the kernel segments what it has coalesced.
+const COPY_RANGE: u32 = 0xffff;
+
+/// A packet and the attributes around it.
+const DATAGRAM_MAX: usize = COPY_RANGE as usize + 4096;
+
+/// The longest packet that fits into a netlink attribute.
+const REPLACEMENT_MAX: usize = u16::MAX as usize - 4;
+
+const NFQNL_CFG_CMD_BIND: u8 = 1;
+const NFQNL_CFG_CMD_PF_BIND: u8 = 3;
+const NFQNL_COPY_PACKET: u8 = 2;
+const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
+
+/// Names a queued packet until its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PacketId(u32);
+
+/// A queued packet. It waits in the kernel for exactly one verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// Its name.
+    pub id: PacketId,
+    /// The packet from its IP header on.
+    pub bytes: &'a [u8],
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// It goes on as it is.
+    Accept,
+    /// It ends here.
+    Drop,
+    /// These bytes go on in its place, from the IP header on, checksums included.
+    Replace(&'a [u8]),
+}
+
+/// What a worker was woken by.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A packet.
+    Packet(Packet<'a>),
+    /// [`Waker::wake`].
+    Woken,
+    /// The time was up.
+    TimedOut,
+}
+
+/// What a queue has lost, since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueLosses {
+    /// How often packets were dropped because the worker did not keep up.
+    pub overruns: u64,
+    /// Verdicts that the kernel refused, mostly because the packet was gone already.
+    pub refused_verdicts: u64,
+}
+
+/// A queue, bound for as long as this value lives.
+#[derive(Debug)]
+pub struct Queue {
+    socket: Socket,
+    number: u16,
+    verdict: MessageBuffer,
+    waker: Waker,
+    losses: QueueLosses,
+}
+
+impl Queue {
+    /// Binds a queue number. Packets that no longer have a place in it are dropped, not accepted.
+    ///
+    /// # Errors
+    /// When another process has that number, or the privilege or the kernel's support is missing.
+    pub fn open(number: u16) -> Result<Self, QueueError> {
+        let mut queue = Self {
+            socket: Socket::with_answers_of(DATAGRAM_MAX)?,
+            number,
+            verdict: MessageBuffer::default(),
+            waker: Waker::new().map_err(NetlinkError::Socket)?,
+            losses: QueueLosses::default(),
+        };
+        queue.enlarge_buffer()?;
+        queue.bind()?;
+        rustix::io::ioctl_fionbio(&queue.socket, true).map_err(socket_error)?;
+        Ok(queue)
+    }
+
+    /// Something that ends a [`recv`](Self::recv) from another thread.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// What was lost so far.
+    #[must_use]
+    pub fn losses(&self) -> QueueLosses {
+        self.losses
+    }
+
+    /// Waits for the next packet, at most this long, or for ever.
+    ///
+    /// # Errors
+    /// When the socket fails for good; an overrun is counted and survived.
+    pub fn recv(&mut self, timeout: Option<Duration>) -> Result<Event<'_>, QueueError> {
+        let mut timeout = timeout.map(|time| Timespec::try_from(time).unwrap_or(FOREVER));
+        let length = loop {
+            if self.waker.was_woken() {
+                return Ok(Event::Woken);
+            }
+            match self.receive_packet() {
+                Ok(Some(length)) => break length,
+                Ok(None) => {}
+                Err(error) => return Err(QueueError::Netlink(error)),
+            }
+            if timeout == Some(Timespec::default()) {
+                return Ok(Event::TimedOut);
+            }
+            if !self.wait(timeout.as_ref()).map_err(socket_error)? {
+                // Looks once more: a packet may have come as the time ran out.
+                timeout = Some(Timespec::default());
+            }
+        };
+        let packet = self
+            .socket
+            .received(length)
+            .find_map(|one| parse(&one.attributes()));
+        packet
+            .map(Event::Packet)
+            .ok_or(QueueError::Netlink(NetlinkError::Malformed))
+    }
+
+    /// Gives a packet its verdict.
+    ///
+    /// # Errors
+    /// When it cannot be sent. A packet that is too long to be sent is dropped first.
+    pub fn verdict(&mut self, id: PacketId, verdict: Verdict<'_>) -> Result<(), QueueError> {
+        let (code, payload) = match verdict {
+            Verdict::Accept => (libc::NF_ACCEPT, None),
+            Verdict::Drop => (libc::NF_DROP, None),
+            Verdict::Replace(bytes) if bytes.len() > REPLACEMENT_MAX => {
+                self.verdict(id, Verdict::Drop)?;
+                return Err(QueueError::TooLong(bytes.len()));
+            }
+            Verdict::Replace(bytes) => (libc::NF_ACCEPT, Some(bytes)),
+        };
+        let kind = message(libc::NFQNL_MSG_VERDICT);
+        self.verdict.clear();
+        self.verdict.begin(kind, REQUEST, 0, 0, self.number);
+        let header = [&code.to_be_bytes()[..], &id.0.to_be_bytes()];
+        self.verdict
+            .put_parts(libc::NFQA_VERDICT_HDR as u16, &header);
+        if let Some(bytes) = payload {
+            self.verdict.put(libc::NFQA_PAYLOAD as u16, bytes);
+        }
+        self.socket.send(self.verdict.as_bytes())?;
+        Ok(())
+    }
+
+    fn enlarge_buffer(&self) -> Result<(), QueueError> {
+        // Beyond the system's limit only where the privilege reaches; within it always.
+        sockopt::set_socket_recv_buffer_size_force(&self.socket, RECEIVE_BUFFER)
+            .or_else(|_| sockopt::set_socket_recv_buffer_size(&self.socket, RECEIVE_BUFFER))
+            .map_err(|error| socket_error(error).into())
+    }
+
+    /// Binds and configures in one request, so that no packet is queued half-configured.
+    fn bind(&mut self) -> Result<(), QueueError> {
+        let sequence = self.socket.next_sequence();
+        let flags = REQUEST | libc::NLM_F_ACK as u16;
+        let mut buffer = MessageBuffer::default();
+        buffer.begin(
+            message(libc::NFQNL_MSG_CONFIG),
+            flags,
+            sequence,
+            0,
+            self.number,
+        );
+        buffer.put(libc::NFQA_CFG_CMD as u16, &[NFQNL_CFG_CMD_BIND, 0, 0, 0]);
+        let mode = [&COPY_RANGE.to_be_bytes()[..], &[NFQNL_COPY_PACKET]];
+        buffer.put_parts(libc::NFQA_CFG_PARAMS as u16, &mode);
+        buffer.put_u32(libc::NFQA_CFG_QUEUE_MAXLEN as u16, QUEUE_LENGTH_MAX);
+        // Segments, not super-segments; drop when full.
+        let unset = libc::NFQA_CFG_F_GSO | libc::NFQA_CFG_F_FAIL_OPEN;
+        buffer.put_u32(libc::NFQA_CFG_FLAGS as u16, 0);
+        buffer.put_u32(libc::NFQA_CFG_MASK as u16, unset as u32);
+        self.socket.send(buffer.as_bytes())?;
+        self.await_bound(sequence)
+            .map_err(|error| QueueError::of_bind(self.number, error))
+    }
+
+    /// Waits for the answer to `bind`. A packet that was queued before it is dropped; its sender
+    /// sends it again.
+    fn await_bound(&mut self, sequence: u32) -> Result<(), NetlinkError> {
+        loop {
+            let length = self.socket.receive_datagram()?;
+            let mut early = Vec::new();
+            let mut answer = None;
+            for one in self.socket.received(length) {
+                match one.error() {
+                    Some(errno) if one.sequence == sequence => answer = Some(errno),
+                    Some(_) => {}
+                    None => early.extend(parse(&one.attributes()).map(|packet| packet.id)),
+                }
+            }
+            for id in early {
+                // Bound already, so that only the socket could fail, which its next use shows.
+                let _ = self.verdict(id, Verdict::Drop);
+            }
+            match answer {
+                Some(0) => return Ok(()),
+                Some(errno) => return Err(NetlinkError::Refused(errno)),
+                None => {}
+            }
+        }
+    }
+
+    /// The length of the next datagram that holds a packet, if one is there.
+    fn receive_packet(&mut self) -> Result<Option<usize>, NetlinkError> {
+        loop {
+            let length = match self.socket.receive_datagram() {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.losses.overruns += 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if self
+                .socket
+                .received(length)
+                .all(|one| one.error().is_none())
+            {
+                return Ok(Some(length));
+            }
+            self.losses.refused_verdicts += 1;
+        }
+    }
+
+    /// Whether something came before the time was up.
+    fn wait(&self, timeout: Option<&Timespec>) -> Result<bool, rustix::io::Errno> {
+        let mut sources = [
+            PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.waker.as_fd(), PollFlags::IN),
+        ];
+        let ready = poll(&mut sources, timeout);
+        if !sources[1].revents().is_empty() {
+            self.waker.drain();
+        }
+        match ready {
+            Ok(ready) => Ok(ready > 0),
+            // A signal: the caller looks, and comes back.
+            Err(rustix::io::Errno::INTR) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Longer than any process runs.
+const FOREVER: Timespec = Timespec {
+    tv_sec: i32::MAX as i64,
+    tv_nsec: 0,
+};
+
+/// Asks the queue subsystem something that changes nothing, to see whether it answers.
+pub(super) fn greet() -> Result<(), NetlinkError> {
+    Socket::open()?.request(message(libc::NFQNL_MSG_CONFIG), 0, |buffer| {
+        buffer.put(libc::NFQA_CFG_CMD as u16, &[NFQNL_CFG_CMD_PF_BIND, 0, 0, 0]);
+    })
+}
+
+const fn message(request: i32) -> MessageType {
+    MessageType {
+        subsystem: libc::NFNL_SUBSYS_QUEUE as u8,
+        request: request as u8,
+    }
+}
+
+fn parse<'a>(attributes: &Attributes<'a>) -> Option<Packet<'a>> {
+    Some(Packet {
+        id: PacketId(attributes.u32(libc::NFQA_PACKET_HDR as u16)?),
+        bytes: attributes.find(libc::NFQA_PAYLOAD as u16)?,
+    })
+}
+
+fn socket_error(error: rustix::io::Errno) -> NetlinkError {
+    NetlinkError::Socket(error.into())
+}

@@ -1,0 +1,44 @@
+//! Why a queue cannot be used, and what to do about it.
+
+use super::greet;
+use crate::io::netlink::NetlinkError;
+
+/// Why a queue cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Another process reads this queue.
+    #[error(
+        "queue {0} is read by another process (/proc/net/netfilter/nfnetlink_queue lists them): \
+         stop it, or choose other numbers with `queue`"
+    )]
+    InUse(u16),
+    /// This process may not read queues.
+    #[error(
+        "reading queue {0} needs CAP_NET_ADMIN: run as root, or grant it with \
+         `setcap cap_net_admin,cap_net_raw+ep`"
+    )]
+    NotPermitted(u16),
+    /// The kernel has no queues.
+    #[error("the kernel has no queues: it needs CONFIG_NETFILTER_NETLINK_QUEUE (nfnetlink_queue)")]
+    Unsupported,
+    /// A packet that was to go on is too long to be handed to the kernel; it was dropped.
+    #[error("a packet of {0} octets is too long to be handed to the kernel")]
+    TooLong(usize),
+    /// Any other trouble.
+    #[error("queue: {0}")]
+    Netlink(#[from] NetlinkError),
+}
+
+impl QueueError {
+    /// The kernel refuses a foreign queue and a missing privilege with the same number, so the
+    /// latter is asked for by itself.
+    pub(super) fn of_bind(number: u16, error: NetlinkError) -> Self {
+        match error.errno() {
+            Some(libc::EBUSY) => Self::InUse(number),
+            Some(libc::EPERM) if greet().is_ok() => Self::InUse(number),
+            Some(libc::EPERM) => Self::NotPermitted(number),
+            Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT) => Self::Unsupported,
+            Some(_) | None => Self::Netlink(error),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The set and map elements that make one expectation, as the kernel stores them.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use crate::{
+    io::netlink::MessageBuffer,
+    proto::expect::Expectation,
+    ruleset::{Family, SetKind, TABLE},
+};
+
+const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
+const NFTA_SET_ELEM_LIST_SET: u16 = 2;
+const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+const NFTA_LIST_ELEM: u16 = 1;
+const NFTA_SET_ELEM_KEY: u16 = 1;
+const NFTA_SET_ELEM_DATA: u16 = 2;
+const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
+const NFTA_DATA_VALUE: u16 = 1;
+
+/// How much longer a map element lives than its permission, so that no connection is admitted
+/// and then finds its translation expired.
+const MAP_GRACE: Duration = Duration::from_secs(1);
+
+/// One element: which set, which key, which data.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Element<'a> {
+    set: &'static str,
+    expectation: &'a Expectation,
+    data: Data,
+    timeout: Duration,
+}
+
+/// What a key maps to.
+#[derive(Clone, Copy, Debug)]
+enum Data {
+    None,
+    Address(IpAddr),
+    Endpoint(SocketAddr),
+}
+
+/// The elements of an expectation: the permission first, then what NAT needs. None where the
+/// addresses are not all of one family.
+pub(super) fn elements(expectation: &Expectation) -> Option<[Option<Element<'_>>; 3]> {
+    let family = family_of(expectation)?;
+    let element = |kind: SetKind, data, timeout| Element {
+        set: kind.name(),
+        expectation,
+        data,
+        timeout,
+    };
+    let timeout = expectation.timeout;
+    let destination = expectation.has_translated_destination().then(|| {
+        let data = Data::Endpoint(expectation.translated_destination);
+        element(SetKind::Destination(family), data, timeout + MAP_GRACE)
+    });
+    let source = expectation.has_translated_source().then(|| {
+        let data = Data::Address(expectation.translated_source);
+        element(SetKind::Source(family), data, timeout + MAP_GRACE)
+    });
+    let permission = element(SetKind::Permission(family), Data::None, timeout);
+    Some([Some(permission), destination, source])
+}
+
+/// The family of all four addresses.
+pub(super) fn family_of(expectation: &Expectation) -> Option<Family> {
+    let addresses = [
+        expectation.destination.ip(),
+        expectation.translated_source,
+        expectation.translated_destination.ip(),
+    ];
+    let v4 = expectation.source.is_ipv4();
+    let uniform = addresses.iter().all(|address| address.is_ipv4() == v4);
+    uniform.then_some(if v4 { Family::Ipv4 } else { Family::Ipv6 })
+}
+
+impl Element<'_> {
+    /// The element as something to add: key, data, timeout.
+    pub(super) fn put_whole(&self, buffer: &mut MessageBuffer) {
+        self.put(buffer, |buffer| {
+            match self.data {
+                Data::None => {}
+                Data::Address(address) => buffer.nest(NFTA_SET_ELEM_DATA, |buffer| {
+                    put_address(buffer, address);
+                }),
+                Data::Endpoint(endpoint) => buffer.nest(NFTA_SET_ELEM_DATA, |buffer| {
+                    put_endpoint(buffer, endpoint);
+                }),
+            }
+            let milliseconds = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+            buffer.put(NFTA_SET_ELEM_TIMEOUT, &milliseconds.to_be_bytes());
+        });
+    }
+
+    /// The element as something to find or delete: its key.
+    pub(super) fn put_key(&self, buffer: &mut MessageBuffer) {
+        self.put(buffer, |_| {});
+    }
+
+    fn put(&self, buffer: &mut MessageBuffer, rest: impl FnOnce(&mut MessageBuffer)) {
+        buffer.put_name(NFTA_SET_ELEM_LIST_TABLE, TABLE);
+        buffer.put_name(NFTA_SET_ELEM_LIST_SET, self.set);
+        buffer.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |buffer| {
+            buffer.nest(NFTA_LIST_ELEM, |buffer| {
+                buffer.nest(NFTA_SET_ELEM_KEY, |buffer| self.put_key_value(buffer));
+                rest(buffer);
+            });
+        });
+    }
+
+    fn put_key_value(&self, buffer: &mut MessageBuffer) {
+        let port = padded(self.expectation.destination.port());
+        match (self.expectation.source, self.expectation.destination.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => buffer.put_parts(
+                NFTA_DATA_VALUE,
+                &[&source.octets(), &destination.octets(), &port],
+            ),
+            (IpAddr::V6(source), IpAddr::V6(destination)) => buffer.put_parts(
+                NFTA_DATA_VALUE,
+                &[&source.octets(), &destination.octets(), &port],
+            ),
+            // `elements` admits one family only.
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
+        }
+    }
+}
+
+fn put_address(buffer: &mut MessageBuffer, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => buffer.put(NFTA_DATA_VALUE, &address.octets()),
+        IpAddr::V6(address) => buffer.put(NFTA_DATA_VALUE, &address.octets()),
+    }
+}
+
+fn put_endpoint(buffer: &mut MessageBuffer, endpoint: SocketAddr) {
+    let port = padded(endpoint.port());
+    match endpoint.ip() {
+        IpAddr::V4(address) => buffer.put_parts(NFTA_DATA_VALUE, &[&address.octets(), &port]),
+        IpAddr::V6(address) => buffer.put_parts(NFTA_DATA_VALUE, &[&address.octets(), &port]),
+    }
+}
+
+/// A port takes a whole 4-octet register in a concatenation.
+const fn padded(port: u16) -> [u8; 4] {
+    let [high, low] = port.to_be_bytes();
+    [high, low, 0, 0]
+}

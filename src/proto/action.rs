@@ -1,0 +1,175 @@
+//! Everything the core can cause: the complete list of its effects.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{
+    expect::{Expectation, ExpectationId},
+    ftp::{AnnouncementKind, Role},
+    memory::Memory,
+    net::{ConntrackTuples, Tuple},
+    session::{Withdrawal, policy::Refusal},
+};
+
+/// Names one packet handed in, as its caller likes: a queue's packet id, a capture's frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PacketId(pub u64);
+
+/// Names one control connection for as long as the process lives; it is on each of its log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// What becomes of a packet. Each packet handed in gets exactly one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes as it is.
+    Accept,
+    /// It does not pass; its sender will repeat what matters.
+    Drop,
+    /// This packet passes in its place, checksums valid.
+    Replace(Vec<u8>),
+}
+
+/// An effect. The caller carries actions out in the order in which they are polled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Look the conntrack entry up by the tuple of one of its directions and answer with
+    /// [`Alg::handle_resolved`](super::alg::Alg::handle_resolved), or
+    /// [`Alg::handle_recalled`](super::alg::Alg::handle_recalled), before anything else.
+    Resolve {
+        /// The tuple as the packet showed it.
+        tuple: Tuple,
+    },
+    /// Make conntrack accept sequence numbers it did not see on this connection, in both
+    /// directions, and mark the connection `adjust`, so that all its packets are queued. Answer
+    /// with [`Alg::handle_relaxed`](super::alg::Alg::handle_relaxed) once the kernel acknowledged.
+    RelaxWindow {
+        /// The control connection.
+        tuples: ConntrackTuples,
+    },
+    /// Let the data connection in. Answer with
+    /// [`Alg::handle_expected`](super::alg::Alg::handle_expected) once the kernel acknowledged.
+    Expect {
+        /// Its name from now on.
+        id: ExpectationId,
+        /// What to let in, and how to translate it.
+        expectation: Expectation,
+        /// The control connection it belongs to.
+        master: ConntrackTuples,
+    },
+    /// Withdraw an expectation if it is still unused. No answer.
+    Unexpect {
+        /// The name it was given.
+        id: ExpectationId,
+        /// What it was.
+        expectation: Expectation,
+    },
+    /// Mark the connection `opaque`, so that nothing of it is queued any more. No answer.
+    MarkOpaque {
+        /// The control connection.
+        tuples: ConntrackTuples,
+    },
+    /// Give a packet its verdict.
+    Verdict {
+        /// Which packet.
+        packet: PacketId,
+        /// What becomes of it.
+        verdict: Verdict,
+    },
+    /// Send a complete IP packet past conntrack and NAT. No answer.
+    Inject {
+        /// The packet, addressed as its receiver expects it, checksums valid.
+        packet: Vec<u8>,
+    },
+    /// Keep this outside the process, before the next action is carried out; it replaces what was
+    /// kept of the same connection. A new process hands it to
+    /// [`Alg::handle_recalled`](super::alg::Alg::handle_recalled). No answer.
+    Remember(Memory),
+    /// Nothing needs to be kept of this connection any more. No answer.
+    Forget {
+        /// The control connection.
+        tuples: ConntrackTuples,
+    },
+    /// Tell whoever listens: logs, metrics, `replay`. No answer.
+    Report(Event),
+}
+
+/// Something worth telling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which session it belongs to.
+    pub session: SessionId,
+    /// The client, as its packets show it at the gateway.
+    pub client: SocketAddr,
+    /// The server, as the client knows it.
+    pub server: SocketAddr,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A control connection is followed from now on.
+    Started {
+        /// Seen from its first packet, and not picked up in its middle.
+        is_from_start: bool,
+    },
+    /// A line announced a data endpoint, or tried to.
+    Announcement(AnnouncementReport),
+    /// An expectation was withdrawn before anything used it, as far as the core knows.
+    Withdrawn {
+        /// Which one.
+        expectation: Expectation,
+        /// Why.
+        reason: Withdrawal,
+    },
+    /// The connection is encrypted from now on and left alone.
+    Opaque,
+    /// Bytes were withheld longer than the bound and passed on unread.
+    WithholdExpired,
+    /// Packets of the connection passed unseen; it is read again from the next line on.
+    LostPlace,
+    /// The connection is over or forgotten.
+    Ended,
+}
+
+/// What was decided on one announcement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnnouncementReport {
+    /// The packet that completed the line.
+    pub packet: PacketId,
+    /// Who announced.
+    pub from: Role,
+    /// By which line.
+    pub kind: AnnouncementKind,
+    /// The announced address (for EPSV without one, the announcer's) and port; `None` where the
+    /// line cannot be read.
+    pub endpoint: Option<(IpAddr, u16)>,
+    /// What was decided.
+    pub decision: Decision,
+}
+
+/// The decision on one announcement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The data connection may come.
+    Expect {
+        /// What was let in.
+        expectation: Expectation,
+        /// The line that went out instead, if it was changed.
+        rewritten: Option<RewriteReport>,
+    },
+    /// It may not.
+    Refuse(Refusal),
+}
+
+/// A rewritten line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RewriteReport {
+    /// The endpoint it names now.
+    pub endpoint: SocketAddr,
+    /// The whole line without its end.
+    pub line: String,
+    /// How many bytes longer it became.
+    pub delta: i32,
+}

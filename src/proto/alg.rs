@@ -1,0 +1,347 @@
+//! The contract of the core: packets, answers and times in; actions out.
+//!
+//! Methods come in three families:
+//!
+//! * inputs: [`handle_packet`](Alg::handle_packet), [`handle_timeout`](Alg::handle_timeout), and
+//!   the answers to actions, `handle_resolved`, `handle_relaxed` and `handle_expected`;
+//! * outputs: [`poll_action`](Alg::poll_action), [`poll_timeout`](Alg::poll_timeout);
+//! * getters.
+//!
+//! After each input, call `poll_action` until it gives `None`, carrying the actions out in
+//! order. An action that wants an answer gets it before the next input. `now` never goes back.
+//! Nothing here panics, whatever the packets hold.
+
+mod table;
+
+pub use table::FLOWS_MAX;
+
+use std::{collections::VecDeque, time::Instant};
+
+use self::table::{FlowKey, FlowTable};
+use super::{
+    action::{Action, PacketId, SessionId, Verdict},
+    expect::{ExpectError, ExpectationId},
+    flow::{Context, Flow, Request, Settings},
+    memory::Memory,
+    nat::PortLeases,
+    net::{ConntrackTuples, Direction},
+    packet::Segment,
+};
+
+/// The FTP helper of one queue: every packet of a control connection goes through the same one.
+pub struct Alg<L> {
+    settings: Settings,
+    leases: L,
+    flows: FlowTable,
+    actions: VecDeque<Action>,
+    pending: Option<Pending>,
+    last_expectation: u64,
+    last_session: u64,
+    /// Sessions of different cores are told apart by their remainder.
+    session_step: u64,
+}
+
+/// What goes on once the caller has answered.
+enum Pending {
+    /// A packet of a connection that is not known yet.
+    Unresolved(Stalled),
+    /// A packet whose lines are being looked at.
+    Lines(FlowKey, Direction, Stalled),
+    /// A connection that wanted something done in time.
+    Timeout(FlowKey),
+}
+
+/// A packet that waits for an answer.
+struct Stalled {
+    packet: PacketId,
+    bytes: Vec<u8>,
+}
+
+impl<L: PortLeases> Alg<L> {
+    /// A helper without connections.
+    #[must_use]
+    pub fn new(settings: Settings, leases: L) -> Self {
+        Self::of_worker(settings, leases, (0, 1))
+    }
+
+    /// One of several helpers that work side by side, whose session ids differ: `(index, count)`.
+    #[must_use]
+    pub fn of_worker(settings: Settings, leases: L, (index, count): (u64, u64)) -> Self {
+        Self {
+            settings,
+            leases,
+            flows: FlowTable::default(),
+            actions: VecDeque::new(),
+            pending: None,
+            last_expectation: 0,
+            last_session: index,
+            session_step: count.max(1),
+        }
+    }
+
+    /// Takes the settings that hold from now on; what is pending keeps its own.
+    pub fn handle_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Takes one packet in. It gets exactly one [`Action::Verdict`].
+    ///
+    /// A packet that is not a readable TCP segment passes as it is. One that comes while an
+    /// answer is due is dropped: its sender repeats it.
+    pub fn handle_packet(&mut self, packet: PacketId, bytes: &[u8], now: Instant) {
+        if self.pending.is_some() {
+            return self.conclude(packet, Verdict::Drop);
+        }
+        let Ok(segment) = Segment::parse(bytes) else {
+            return self.conclude(packet, Verdict::Accept);
+        };
+        match self.flows.find(segment.tuple) {
+            Some((key, direction)) => self.handle_segment((key, direction), packet, &segment, now),
+            None => {
+                self.actions.push_back(Action::Resolve {
+                    tuple: segment.tuple,
+                });
+                self.pending = Some(Pending::Unresolved(Stalled {
+                    packet,
+                    bytes: bytes.to_vec(),
+                }));
+            }
+        }
+    }
+
+    /// The answer to [`Action::Resolve`]: both tuples of the connection, or `None` where conntrack
+    /// does not know it. Then the packet passes and nothing is remembered.
+    pub fn handle_resolved(&mut self, tuples: Option<ConntrackTuples>, now: Instant) {
+        self.begin(now, |id| Some(Flow::new(id, tuples?, now)));
+    }
+
+    /// The answer to [`Action::Resolve`] where conntrack knows the connection as one of an earlier
+    /// process, by its mark `adjust` and the tuples in this memory: it goes on as remembered.
+    pub fn handle_recalled(&mut self, memory: &Memory, now: Instant) {
+        self.begin(now, |id| Some(Flow::restored(id, memory, now)));
+    }
+
+    /// The answer to [`Action::RelaxWindow`]: whether the kernel did it.
+    pub fn handle_relaxed(&mut self, is_relaxed: bool, now: Instant) {
+        self.resume(now, |flow, context| {
+            flow.handle_relaxed(is_relaxed, context)
+        });
+    }
+
+    /// The answer to [`Action::Expect`].
+    pub fn handle_expected(
+        &mut self,
+        id: ExpectationId,
+        result: Result<(), ExpectError>,
+        now: Instant,
+    ) {
+        self.resume(now, |flow, context| {
+            flow.handle_expected(id, result, context)
+        });
+    }
+
+    /// Does what is due by `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while self.pending.is_none() {
+            let Some(key) = self.flows.first_due_by(now) else {
+                return;
+            };
+            self.advance_timeout(key, now);
+        }
+    }
+
+    /// The next action, in order; `None` where there is none until the next input.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is wanted next. It may be early, never late.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.flows.next_due()
+    }
+
+    /// How many connections are followed.
+    #[must_use]
+    pub fn flow_count(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Bytes of memory that the connections take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.flows.memory_bytes()
+    }
+
+    /// Follows the connection of the packet that waits, if `make` makes one that it belongs to.
+    fn begin(&mut self, now: Instant, make: impl FnOnce(SessionId) -> Option<Flow>) {
+        let Some(Pending::Unresolved(stalled)) = self.pending.take() else {
+            return;
+        };
+        let Ok(segment) = Segment::parse(&stalled.bytes) else {
+            return self.conclude(stalled.packet, Verdict::Accept);
+        };
+        let id = self.next_session();
+        let place = make(id).and_then(|flow| {
+            let direction = flow.tuples().direction_of(segment.tuple)?;
+            Some((self.admit(flow, now)?, direction))
+        });
+        let Some(place) = place else {
+            return self.conclude(stalled.packet, Verdict::Accept);
+        };
+        self.with_flow(place.0, now, |flow, context| flow.start(&segment, context));
+        self.handle_segment(place, stalled.packet, &segment, now);
+    }
+
+    fn handle_segment(
+        &mut self,
+        (key, direction): (FlowKey, Direction),
+        packet: PacketId,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) {
+        let verdict = self.with_flow(key, now, |flow, context| {
+            flow.handle_segment(direction, segment, context)
+        });
+        match verdict {
+            Some(Some(verdict)) => self.finish(key, packet, verdict),
+            Some(None) => self.advance((key, direction), packet, segment, now),
+            None => self.conclude(packet, Verdict::Accept),
+        }
+    }
+
+    /// Looks at the next lines of a packet, and concludes it once all were looked at.
+    fn advance(
+        &mut self,
+        (key, direction): (FlowKey, Direction),
+        packet: PacketId,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) {
+        let request = self
+            .with_flow(key, now, |flow, context| {
+                flow.poll_request(direction, packet, context)
+            })
+            .flatten();
+        if let Some(request) = request {
+            self.ask(request);
+            let stalled = Stalled {
+                packet,
+                bytes: segment.packet().to_vec(),
+            };
+            self.pending = Some(Pending::Lines(key, direction, stalled));
+            return;
+        }
+        let verdict = self.with_flow(key, now, |flow, context| {
+            flow.finish_segment(direction, segment, context)
+        });
+        self.finish(key, packet, verdict.unwrap_or(Verdict::Accept));
+    }
+
+    /// Goes on where an answer was due.
+    fn resume(
+        &mut self,
+        now: Instant,
+        answer: impl FnOnce(&mut Flow, &mut Context<'_>) -> Option<Request>,
+    ) {
+        let Some(pending) = self.pending.take() else {
+            return;
+        };
+        let key = match &pending {
+            Pending::Unresolved(_) => {
+                self.pending = Some(pending);
+                return;
+            }
+            Pending::Lines(key, ..) | Pending::Timeout(key) => *key,
+        };
+        if let Some(request) = self.with_flow(key, now, answer).flatten() {
+            self.ask(request);
+            self.pending = Some(pending);
+            return;
+        }
+        match pending {
+            Pending::Lines(key, direction, stalled) => {
+                if let Ok(segment) = Segment::parse(&stalled.bytes) {
+                    self.advance((key, direction), stalled.packet, &segment, now);
+                }
+            }
+            Pending::Unresolved(_) | Pending::Timeout(_) => self.advance_timeout(key, now),
+        }
+    }
+
+    fn advance_timeout(&mut self, key: FlowKey, now: Instant) {
+        if let Some(request) = self.with_flow(key, now, Flow::handle_timeout).flatten() {
+            self.ask(request);
+            self.pending = Some(Pending::Timeout(key));
+        } else if self.flows.flow(key).is_some_and(|flow| flow.is_over(now)) {
+            self.remove(key, now);
+        } else {
+            self.flows.reschedule(key);
+        }
+    }
+
+    fn next_session(&mut self) -> SessionId {
+        self.last_session = self.last_session.wrapping_add(self.session_step);
+        SessionId(self.last_session)
+    }
+
+    /// Follows a connection from now on; whatever had one of its tuples before is over.
+    fn admit(&mut self, flow: Flow, now: Instant) -> Option<FlowKey> {
+        for direction in [Direction::Original, Direction::Reply] {
+            if let Some((stale, _)) = self.flows.find(flow.tuples().of(direction)) {
+                self.remove(stale, now);
+            }
+        }
+        if self.flows.is_full() {
+            let expendable = self.flows.first_expendable()?;
+            self.remove(expendable, now);
+        }
+        Some(self.flows.insert(flow))
+    }
+
+    fn remove(&mut self, key: FlowKey, now: Instant) {
+        self.with_flow(key, now, Flow::end);
+        self.flows.remove(key);
+    }
+
+    fn ask(&mut self, request: Request) {
+        self.actions.push_back(match request {
+            Request::RelaxWindow { tuples } => Action::RelaxWindow { tuples },
+            Request::Expect {
+                id,
+                expectation,
+                master,
+            } => Action::Expect {
+                id,
+                expectation,
+                master,
+            },
+        });
+    }
+
+    fn finish(&mut self, key: FlowKey, packet: PacketId, verdict: Verdict) {
+        self.flows.schedule(key);
+        self.conclude(packet, verdict);
+    }
+
+    fn conclude(&mut self, packet: PacketId, verdict: Verdict) {
+        self.actions.push_back(Action::Verdict { packet, verdict });
+    }
+
+    fn with_flow<T>(
+        &mut self,
+        key: FlowKey,
+        now: Instant,
+        run: impl FnOnce(&mut Flow, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let flow = self.flows.flow_mut(key)?;
+        let mut context = Context {
+            settings: &self.settings,
+            leases: &self.leases,
+            actions: &mut self.actions,
+            last_expectation: &mut self.last_expectation,
+            now,
+        };
+        Some(run(flow, &mut context))
+    }
+}

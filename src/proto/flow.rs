@@ -1,0 +1,369 @@
+//! One control connection: its two streams, its session, its expectations.
+//!
+//! A segment goes through in three steps, so that the kernel can be asked in between:
+//!
+//! 1. [`Flow::handle_segment`] takes the segment in;
+//! 2. [`Flow::poll_request`] looks at the lines it completed, one after the other, and stops
+//!    where the kernel has to do something first (the answer comes to
+//!    [`handle_relaxed`](Flow::handle_relaxed) or [`handle_expected`](Flow::handle_expected));
+//! 3. [`Flow::finish_segment`] gives the segment's verdict.
+
+mod held;
+mod lines;
+mod memory;
+mod output;
+mod withheld;
+
+pub use lines::Request;
+pub use withheld::{VOUCH_DELAY, WITHHOLD_MAX};
+
+use std::{
+    collections::VecDeque,
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
+
+use self::{held::Held, lines::Plan, withheld::Withheld};
+use super::{
+    action::{Action, Event, EventKind, SessionId, Verdict},
+    expect::ExpectationId,
+    ftp::{Role, reads_as_line},
+    nat::PortLeases,
+    net::{ConntrackTuples, Direction, PerDirection, SeqNumber},
+    packet::Segment,
+    session::{Session, Withdrawal},
+    stream::{Arrival, Stream},
+};
+
+/// A connection without an offset that was silent for this long is forgotten; if it goes on, it
+/// is picked up again. Longer than any server's idle timeout.
+pub const IDLE_MAX: Duration = Duration::from_secs(3 * 3600);
+
+/// A connection with an offset is kept for as long as conntrack keeps it
+/// (`nf_conntrack_tcp_timeout_established`: 5 days).
+pub const IDLE_ADJUSTED_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
+
+/// How long a closed connection is kept for retransmissions of its last segments
+/// (`nf_conntrack_tcp_timeout_time_wait`: 120 s).
+pub const CLOSED_MAX: Duration = Duration::from_secs(120);
+
+/// What the operator decides, as far as the core needs it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long an expectation waits for its connection.
+    pub expectation_timeout: Duration,
+    /// How many expectations of a session may be pending; a newer one replaces the oldest.
+    pub max_per_session: usize,
+    /// Outside ports that an announcer behind NAT may be given.
+    pub ports: RangeInclusive<u16>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            expectation_timeout: Duration::from_secs(60),
+            max_per_session: 1,
+            ports: 1024..=65535,
+        }
+    }
+}
+
+/// What a flow may use while it handles something: the operator's settings, the leases it shares
+/// with all flows, and where its actions go.
+pub struct Context<'a> {
+    /// The operator's settings.
+    pub settings: &'a Settings,
+    /// Outside ports given away.
+    pub leases: &'a dyn PortLeases,
+    /// Where actions go, in order.
+    pub actions: &'a mut VecDeque<Action>,
+    /// The last expectation id given.
+    pub last_expectation: &'a mut u64,
+    /// The time of what is being handled.
+    pub now: Instant,
+}
+
+impl Context<'_> {
+    fn next_expectation_id(&mut self) -> ExpectationId {
+        *self.last_expectation = self.last_expectation.wrapping_add(1);
+        ExpectationId(*self.last_expectation)
+    }
+}
+
+/// One control connection.
+pub struct Flow {
+    id: SessionId,
+    tuples: ConntrackTuples,
+    streams: PerDirection<Stream>,
+    /// The window that each side announced last, as its packets have it.
+    windows: PerDirection<u16>,
+    /// The size of the largest packet of each side, in bytes.
+    largest: PerDirection<u16>,
+    session: Session,
+    held: Vec<Held>,
+    withheld: PerDirection<Option<Box<Withheld>>>,
+    /// What waits for the kernel's answer.
+    plan: Option<Box<Plan>>,
+    /// Whose withheld bytes are to be acknowledged once the kernel has answered.
+    vouching: Option<Direction>,
+    is_adjusted: bool,
+    is_opaque: bool,
+    is_reset: bool,
+    /// What is remembered of it outside the process is out of date.
+    has_news: bool,
+    /// Something is remembered of it outside the process.
+    is_remembered: bool,
+    last_seen: Instant,
+}
+
+impl Flow {
+    /// A connection of which nothing was seen yet.
+    #[must_use]
+    pub fn new(id: SessionId, tuples: ConntrackTuples, now: Instant) -> Self {
+        Self {
+            id,
+            tuples,
+            streams: PerDirection::default(),
+            windows: PerDirection::default(),
+            largest: PerDirection::default(),
+            session: Session::default(),
+            held: Vec::new(),
+            withheld: PerDirection::default(),
+            plan: None,
+            vouching: None,
+            is_adjusted: false,
+            is_opaque: false,
+            is_reset: false,
+            has_news: false,
+            is_remembered: false,
+            last_seen: now,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Its conntrack tuples.
+    #[must_use]
+    pub fn tuples(&self) -> ConntrackTuples {
+        self.tuples
+    }
+
+    /// Begins to follow the connection at `segment`.
+    pub fn start(&mut self, segment: &Segment<'_>, context: &mut Context<'_>) {
+        if !segment.flags.is_syn() {
+            self.report(
+                EventKind::Started {
+                    is_from_start: false,
+                },
+                context,
+            );
+        }
+    }
+
+    /// Step 1: takes a segment in. Gives the verdict at once where no line has to be looked at.
+    pub fn handle_segment(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) -> Option<Verdict> {
+        self.last_seen = context.now;
+        self.windows[direction] = segment.window;
+        if segment.flags.is_syn() {
+            self.handle_syn(direction, segment, context);
+            return Some(Verdict::Accept);
+        }
+        if let Some(ack) = segment.ack {
+            self.handle_ack(direction, ack, context);
+        }
+        let stream = &mut self.streams[direction];
+        if !stream.is_synchronised() && !segment.payload.is_empty() {
+            stream.pick_up(
+                segment.seq,
+                reads_as_line(role_of(direction), segment.payload),
+            );
+        }
+        match stream.ingest(segment.seq, segment.payload) {
+            Arrival::Ahead => Some(Verdict::Drop),
+            Arrival::New | Arrival::Old => None,
+        }
+    }
+
+    /// Step 3: gives the verdict of a segment whose lines were looked at.
+    pub fn finish_segment(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) -> Verdict {
+        self.handle_closing(direction, segment, context);
+        self.decide_withholding(direction, segment, context.now);
+        self.remember(context);
+        self.encode_verdict(direction, segment, context)
+    }
+
+    /// Ends the session: withdraws what is pending and gives back what is leased.
+    pub fn end(&mut self, context: &mut Context<'_>) {
+        self.withdraw_all(Withdrawal::Closed, context);
+        self.forget(context);
+        self.report(EventKind::Ended, context);
+    }
+
+    /// When this flow wants [`handle_timeout`](Self::handle_timeout), and for what.
+    #[must_use]
+    pub fn poll_timeout(&self) -> (Instant, &'static str) {
+        let idle = (self.forgotten_at(), "idle connection");
+        let expiry = self.next_expiry().map(|at| (at, "expectation"));
+        let withheld = [Direction::Original, Direction::Reply]
+            .into_iter()
+            .filter_map(|direction| self.withheld[direction].as_ref())
+            .map(|withheld| withheld.poll_timeout());
+        withheld.chain(expiry).fold(idle, Ord::min)
+    }
+
+    /// Does what is due; asks for the kernel's help where it is needed first.
+    pub fn handle_timeout(&mut self, context: &mut Context<'_>) -> Option<Request> {
+        self.expire_held(context);
+        [Direction::Original, Direction::Reply]
+            .into_iter()
+            .find_map(|direction| self.handle_withheld_timeout(direction, context))
+    }
+
+    /// Whether the connection was silent for so long that it is to be forgotten.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.forgotten_at() <= now
+    }
+
+    /// Bytes of memory behind this flow, itself included.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let streams = self
+            .streams
+            .original
+            .heap_bytes()
+            .saturating_add(self.streams.reply.heap_bytes());
+        let held = self.held.capacity().saturating_mul(size_of::<Held>());
+        size_of::<Self>()
+            .saturating_add(streams)
+            .saturating_add(held)
+            .saturating_add(self.session.heap_bytes())
+    }
+
+    /// Whether the flow may be forgotten to make room: nothing is lost but its place.
+    #[must_use]
+    pub fn is_expendable(&self) -> bool {
+        !self.is_adjusted
+    }
+
+    /// A connection's first packets. A new connection under the tuples of an old one replaces it;
+    /// a repeated SYN or SYN/ACK changes nothing.
+    fn handle_syn(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let first = segment.seq.plus(1);
+        if self.streams[direction].started_at() == Some(first) {
+            return;
+        }
+        let answers_syn =
+            segment.ack.is_some() && self.streams[!direction].started_at() == segment.ack;
+        if !answers_syn {
+            self.restart(context);
+        }
+        self.streams[direction].start_at(first);
+        if let (Some(ack), false) = (segment.ack, answers_syn) {
+            self.streams[!direction].start_at(ack);
+        }
+    }
+
+    fn restart(&mut self, context: &mut Context<'_>) {
+        self.withdraw_all(Withdrawal::Closed, context);
+        self.forget(context);
+        *self = Self {
+            windows: self.windows,
+            session: Session::greeted(),
+            ..Self::new(self.id, self.tuples, context.now)
+        };
+        self.report(
+            EventKind::Started {
+                is_from_start: true,
+            },
+            context,
+        );
+    }
+
+    fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, context: &mut Context<'_>) {
+        let stream = &mut self.streams[!direction];
+        let had_orphans = stream.has_orphans();
+        let result = stream.handle_ack(ack);
+        self.has_news |= had_orphans && !stream.has_orphans();
+        if result.is_err() {
+            self.streams[!direction].lose_place();
+            self.withheld[!direction] = None;
+            self.session.handle_gap();
+            self.report(EventKind::LostPlace, context);
+        }
+    }
+
+    /// FIN and RST: nothing more is announced, what is pending is withdrawn, and a line that was
+    /// begun will not be completed.
+    fn handle_closing(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let end = segment.seq.plus(segment.payload.len() as u32);
+        let stream = &mut self.streams[direction];
+        let is_in_order = !stream.is_synchronised() || end == stream.next();
+        if !is_in_order || !(segment.flags.is_fin() || segment.flags.is_rst()) {
+            return;
+        }
+        stream.release_all();
+        stream.finish();
+        self.is_reset |= segment.flags.is_rst();
+        self.withdraw_all(Withdrawal::Closed, context);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.is_reset || self.streams.original.is_finished() || self.streams.reply.is_finished()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_reset || (self.streams.original.is_finished() && self.streams.reply.is_finished())
+    }
+
+    fn forgotten_at(&self) -> Instant {
+        let quiet = match (self.is_closed(), self.is_adjusted) {
+            (true, _) => CLOSED_MAX,
+            (false, true) => IDLE_ADJUSTED_MAX,
+            (false, false) => IDLE_MAX,
+        };
+        self.last_seen + quiet
+    }
+
+    fn report(&self, kind: EventKind, context: &mut Context<'_>) {
+        let original = self.tuples.of(Direction::Original);
+        context.actions.push_back(Action::Report(Event {
+            session: self.id,
+            client: original.source,
+            server: original.destination,
+            kind,
+        }));
+    }
+}
+
+/// On a control connection the client speaks in the original direction.
+const fn role_of(direction: Direction) -> Role {
+    match direction {
+        Direction::Original => Role::Client,
+        Direction::Reply => Role::Server,
+    }
+}

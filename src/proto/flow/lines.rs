@@ -1,0 +1,339 @@
+//! Looks at the lines that a segment completed, and acts on what they announce.
+
+use super::{Context, Flow, held::Held, role_of};
+use crate::proto::{
+    action::{Action, AnnouncementReport, Decision, EventKind, PacketId, RewriteReport},
+    expect::{ExpectError, Expectation, ExpectationId},
+    ftp::{Announcement, AnnouncementKind, Rewritten, Role},
+    nat::{Translation, addresses_of},
+    net::{ConntrackTuples, Direction},
+    session::{
+        Finding, Found, Withdrawal,
+        policy::{Refusal, admit},
+    },
+    stream::Line,
+};
+
+/// What the kernel must do before the next line is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Relax conntrack's window check and mark the connection `adjust`.
+    RelaxWindow {
+        /// The control connection.
+        tuples: ConntrackTuples,
+    },
+    /// Take an expectation.
+    Expect {
+        /// Its name.
+        id: ExpectationId,
+        /// What it lets in.
+        expectation: Expectation,
+        /// The control connection.
+        master: ConntrackTuples,
+    },
+}
+
+/// An admitted announcement on its way through the kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    direction: Direction,
+    packet: PacketId,
+    line: Line,
+    announcement: Announcement,
+    translation: Translation,
+    rewritten: Option<Rewritten>,
+    expectation: Expectation,
+    /// The same was refused once as a clash, and asked for again.
+    is_retry: bool,
+}
+
+impl Flow {
+    /// Step 2: looks at the completed lines of a direction, up to one that needs the kernel.
+    pub fn poll_request(
+        &mut self,
+        direction: Direction,
+        packet: PacketId,
+        context: &mut Context<'_>,
+    ) -> Option<Request> {
+        while let Some(line) = self.streams[direction].poll_line() {
+            let request = match self.handle_line(direction, &line) {
+                Finding::Nothing => None,
+                Finding::Announcement(found) => {
+                    self.handle_found(direction, packet, (line, found), context)
+                }
+                Finding::Withdraw(reason) => {
+                    self.withdraw_all(reason, context);
+                    None
+                }
+                Finding::TransferDone => {
+                    self.withdraw_all(Withdrawal::Finished, context);
+                    None
+                }
+                Finding::Opaque => {
+                    self.turn_opaque(context);
+                    None
+                }
+            };
+            if request.is_some() {
+                return request;
+            }
+        }
+        None
+    }
+
+    /// The kernel has relaxed its window check, or not.
+    pub fn handle_relaxed(
+        &mut self,
+        is_relaxed: bool,
+        context: &mut Context<'_>,
+    ) -> Option<Request> {
+        if let Some(direction) = self.vouching.take() {
+            self.handle_vouching(direction, is_relaxed, context);
+            return None;
+        }
+        let plan = self.plan.take()?;
+        if is_relaxed {
+            self.is_adjusted = true;
+            return Some(self.request_expectation(plan, context));
+        }
+        self.abandon(*plan, Refusal::WindowNotRelaxed, context);
+        None
+    }
+
+    /// The kernel has taken an expectation, or not.
+    pub fn handle_expected(
+        &mut self,
+        id: ExpectationId,
+        result: Result<(), ExpectError>,
+        context: &mut Context<'_>,
+    ) -> Option<Request> {
+        let mut plan = self.plan.take()?;
+        match result {
+            Ok(()) => self.fulfil(id, *plan, context),
+            // The same endpoint may still be expected for a session that its client has given up.
+            Err(ExpectError::Clash) if !plan.is_retry => {
+                plan.is_retry = true;
+                let expectation = plan.expectation;
+                context
+                    .actions
+                    .push_back(Action::Unexpect { id, expectation });
+                return Some(self.request_expectation(plan, context));
+            }
+            Err(error) => self.abandon(*plan, Refusal::Kernel(error), context),
+        }
+        None
+    }
+
+    fn handle_line(&mut self, direction: Direction, line: &Line) -> Finding {
+        let bytes = self.streams[direction].line_bytes(line);
+        match role_of(direction) {
+            Role::Client => self.session.handle_command(bytes, line.is_complete),
+            Role::Server => self.session.handle_reply(bytes, line.is_complete),
+        }
+    }
+
+    /// Decides on an announcement; asks for the kernel's help where it is admitted.
+    fn handle_found(
+        &mut self,
+        direction: Direction,
+        packet: PacketId,
+        (line, found): (Line, Found),
+        context: &mut Context<'_>,
+    ) -> Option<Request> {
+        let kind = found.kind;
+        let endpoint = found.announcement.ok();
+        match self.plan(direction, packet, (line, found), context) {
+            Ok(plan) => Some(self.begin(Box::new(plan), context)),
+            Err(refusal) => {
+                self.report_refused((direction, packet, kind), endpoint, refusal, context);
+                None
+            }
+        }
+    }
+
+    fn plan(
+        &self,
+        direction: Direction,
+        packet: PacketId,
+        (line, found): (Line, Found),
+        context: &Context<'_>,
+    ) -> Result<Plan, Refusal> {
+        let announcement = self.admit(direction, &line, found)?;
+        let bytes = self.streams[direction].line_bytes(&line);
+        let settings = context.settings;
+        let translation = Translation::choose(
+            bytes,
+            &announcement,
+            (&self.tuples, direction),
+            &settings.ports,
+            context.leases,
+        )?;
+        let rewritten = translation
+            .needs_rewrite(&announcement)
+            .then(|| {
+                announcement
+                    .rewrite(bytes, translation.outside)
+                    .ok_or(Refusal::ThirdPartyAddress)
+            })
+            .transpose()?;
+        let expectation =
+            translation.expectation(&self.tuples, direction, settings.expectation_timeout);
+        Ok(Plan {
+            direction,
+            packet,
+            line,
+            announcement,
+            translation,
+            rewritten,
+            expectation,
+            is_retry: false,
+        })
+    }
+
+    fn admit(
+        &self,
+        direction: Direction,
+        line: &Line,
+        found: Found,
+    ) -> Result<Announcement, Refusal> {
+        if let Some(refusal) = found.refusal {
+            return Err(refusal);
+        }
+        let announcement = found.announcement.map_err(|_| Refusal::Malformed)?;
+        if self.is_closing() {
+            return Err(Refusal::Closing);
+        }
+        let stream = &self.streams[direction];
+        if !stream.is_unsent(line) {
+            return Err(Refusal::AlreadyForwarded);
+        }
+        if stream.map().is_full() {
+            return Err(Refusal::TooManyEdits);
+        }
+        let (own, seen) = addresses_of(&self.tuples, direction);
+        admit(&announcement, own, seen)?;
+        Ok(announcement)
+    }
+
+    fn begin(&mut self, plan: Box<Plan>, context: &mut Context<'_>) -> Request {
+        let changes_length = plan
+            .rewritten
+            .as_ref()
+            .is_some_and(|rewritten| rewritten.delta != 0);
+        if changes_length && !self.is_adjusted {
+            self.plan = Some(plan);
+            return Request::RelaxWindow {
+                tuples: self.tuples,
+            };
+        }
+        self.request_expectation(plan, context)
+    }
+
+    fn request_expectation(&mut self, plan: Box<Plan>, context: &mut Context<'_>) -> Request {
+        if !plan.is_retry {
+            self.supersede_held(context);
+        }
+        let (id, expectation) = (context.next_expectation_id(), plan.expectation);
+        self.plan = Some(plan);
+        Request::Expect {
+            id,
+            expectation,
+            master: self.tuples,
+        }
+    }
+
+    /// The data connection may come: the line goes out, rewritten where that is needed.
+    fn fulfil(&mut self, id: ExpectationId, plan: Plan, context: &mut Context<'_>) {
+        self.held.push(Held {
+            id,
+            expectation: plan.expectation,
+            lease: plan
+                .translation
+                .is_leased
+                .then_some(plan.translation.outside),
+            expires: context.now + plan.expectation.timeout,
+            is_expired: false,
+        });
+        let rewritten = plan.rewritten.map(|rewritten| {
+            let report = RewriteReport {
+                endpoint: plan.translation.outside,
+                line: String::from_utf8_lossy(&rewritten.line).into_owned(),
+                delta: rewritten.delta,
+            };
+            self.streams[plan.direction].record_edit(&plan.line, rewritten.line);
+            self.has_news |= self.is_adjusted;
+            report
+        });
+        let decision = Decision::Expect {
+            expectation: plan.expectation,
+            rewritten,
+        };
+        let kind = plan.announcement.kind;
+        self.report_decision(
+            (plan.direction, plan.packet, kind),
+            Some(plan.announcement),
+            decision,
+            context,
+        );
+    }
+
+    /// The data connection may not come: the line goes out as it is.
+    fn abandon(&mut self, plan: Plan, refusal: Refusal, context: &mut Context<'_>) {
+        if plan.translation.is_leased {
+            context.leases.release(plan.translation.outside);
+        }
+        let kind = plan.announcement.kind;
+        self.report_refused(
+            (plan.direction, plan.packet, kind),
+            Some(plan.announcement),
+            refusal,
+            context,
+        );
+    }
+
+    fn report_refused(
+        &self,
+        what: (Direction, PacketId, AnnouncementKind),
+        announcement: Option<Announcement>,
+        refusal: Refusal,
+        context: &mut Context<'_>,
+    ) {
+        self.report_decision(what, announcement, Decision::Refuse(refusal), context);
+    }
+
+    fn report_decision(
+        &self,
+        (direction, packet, kind): (Direction, PacketId, AnnouncementKind),
+        announcement: Option<Announcement>,
+        decision: Decision,
+        context: &mut Context<'_>,
+    ) {
+        let own = self.tuples.sender(direction).ip();
+        let endpoint = announcement.map(|found| (found.address.unwrap_or(own), found.port.get()));
+        let from = role_of(direction);
+        let report = AnnouncementReport {
+            packet,
+            from,
+            kind,
+            endpoint,
+            decision,
+        };
+        self.report(EventKind::Announcement(report), context);
+    }
+
+    /// From now on the connection is left alone. One with an offset cannot leave the queue.
+    fn turn_opaque(&mut self, context: &mut Context<'_>) {
+        self.withdraw_all(Withdrawal::Opaque, context);
+        for direction in [Direction::Original, Direction::Reply] {
+            self.streams[direction].stop_scanning();
+            self.withheld[direction] = None;
+        }
+        self.is_opaque = true;
+        if !self.is_adjusted {
+            context.actions.push_back(Action::MarkOpaque {
+                tuples: self.tuples,
+            });
+        }
+        self.report(EventKind::Opaque, context);
+    }
+}

@@ -1,0 +1,108 @@
+//! What of a connection must outlive the process.
+//!
+//! A connection without a sequence offset needs nothing: it is picked up again. One with an
+//! offset would stall without it, and withheld bytes that were acknowledged on the receiver's
+//! behalf exist nowhere else. [`Memory`] holds just that, as text that an engineer can read.
+
+use serde::{Deserialize, Serialize};
+
+use super::net::{ConntrackTuples, Direction, Tuple};
+
+/// The layout of [`Memory`]; another version is not believed.
+const VERSION: u32 = 1;
+
+/// What is kept of one connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    version: u32,
+    original: Tuple,
+    reply: Tuple,
+    /// The original direction's stream, then the reply direction's.
+    pub streams: [StreamMemory; 2],
+}
+
+/// What is kept of one direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamMemory {
+    /// The offset that forgotten edits left.
+    pub base_offset: i32,
+    /// The end of the last forgotten edit.
+    pub floor: Option<u32>,
+    /// The edits, oldest first.
+    pub edits: Vec<EditMemory>,
+    /// Bytes that the sender will not repeat.
+    pub vouched: Option<VouchedMemory>,
+    /// The packet that gives what is injected its shape.
+    pub template: Option<Vec<u8>>,
+}
+
+/// One edit that may not be acknowledged yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EditMemory {
+    /// The first replaced byte.
+    pub start: u32,
+    /// How many bytes are replaced.
+    pub old_len: u32,
+    /// By what.
+    pub new: Vec<u8>,
+}
+
+/// Bytes that the sender will not repeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VouchedMemory {
+    /// The first of them.
+    pub start: u32,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Where the line starts that has begun and not ended.
+    pub line_start: Option<u32>,
+}
+
+/// Why kept text is not believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// It is not what this version writes.
+    #[error("not a connection's memory: {0}")]
+    Unreadable(String),
+    /// It was written by another version of this program.
+    #[error("written by another version (layout {0})")]
+    OtherVersion(u32),
+}
+
+impl Memory {
+    /// What is to be kept of a connection.
+    #[must_use]
+    pub fn new(tuples: &ConntrackTuples, streams: [StreamMemory; 2]) -> Self {
+        Self {
+            version: VERSION,
+            original: tuples.of(Direction::Original),
+            reply: tuples.of(Direction::Reply),
+            streams,
+        }
+    }
+
+    /// The connection that it belongs to.
+    #[must_use]
+    pub fn tuples(&self) -> ConntrackTuples {
+        ConntrackTuples::new(self.original, self.reply)
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// [`MemoryError`] where it is something else.
+    pub fn parse(text: &[u8]) -> Result<Self, MemoryError> {
+        let memory: Self = serde_json::from_slice(text)
+            .map_err(|error| MemoryError::Unreadable(error.to_string()))?;
+        if memory.version != VERSION {
+            return Err(MemoryError::OtherVersion(memory.version));
+        }
+        Ok(memory)
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}

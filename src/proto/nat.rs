@@ -1,0 +1,97 @@
+//! What an announcement becomes on the other side of the gateway.
+
+mod ports;
+
+pub use ports::{LocalLeases, PortLeases, choose_port};
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    time::Duration,
+};
+
+use super::{
+    expect::Expectation,
+    ftp::Announcement,
+    net::{ConntrackTuples, Direction},
+    session::policy::Refusal,
+};
+
+/// An announcement translated through its control connection's NAT (RFC 2663's ALG).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// Where the announcer listens.
+    pub inside: SocketAddr,
+    /// Where the connector must connect to reach it.
+    pub outside: SocketAddr,
+    /// Whether `outside` was leased and must be released.
+    pub is_leased: bool,
+}
+
+impl Translation {
+    /// Translates an announcement that came in `direction`.
+    ///
+    /// An announcer without NAT keeps its port. Behind NAT it is given one of `ports`.
+    ///
+    /// # Errors
+    /// [`Refusal::NoFreePort`] where all of `ports` are leased.
+    pub fn choose(
+        line: &[u8],
+        announcement: &Announcement,
+        (tuples, direction): (&ConntrackTuples, Direction),
+        ports: &RangeInclusive<u16>,
+        leases: &dyn PortLeases,
+    ) -> Result<Self, Refusal> {
+        let (own, seen) = addresses_of(tuples, direction);
+        let inside = SocketAddr::new(own, announcement.port.get());
+        if own == seen {
+            return Ok(Self {
+                inside,
+                outside: inside,
+                is_leased: false,
+            });
+        }
+        let outside =
+            choose_port(line, announcement, seen, ports, leases).ok_or(Refusal::NoFreePort)?;
+        Ok(Self {
+            inside,
+            outside,
+            is_leased: true,
+        })
+    }
+
+    /// The line must be rewritten unless it names exactly the outside endpoint.
+    #[must_use]
+    pub fn needs_rewrite(&self, announcement: &Announcement) -> bool {
+        announcement.port.get() != self.outside.port()
+            || announcement
+                .address
+                .is_some_and(|address| address != self.outside.ip())
+    }
+
+    /// The expectation of the data connection: from the connector, translated like its master.
+    #[must_use]
+    pub fn expectation(
+        &self,
+        tuples: &ConntrackTuples,
+        announcer: Direction,
+        timeout: Duration,
+    ) -> Expectation {
+        Expectation {
+            source: tuples.sender(!announcer).ip(),
+            destination: self.outside,
+            translated_destination: self.inside,
+            translated_source: tuples.sender_seen_by_peer(!announcer).ip(),
+            timeout,
+        }
+    }
+}
+
+/// The real address of the end that sends in `direction`, and the one its peer knows it by.
+#[must_use]
+pub fn addresses_of(tuples: &ConntrackTuples, direction: Direction) -> (IpAddr, IpAddr) {
+    (
+        tuples.sender(direction).ip(),
+        tuples.sender_seen_by_peer(direction).ip(),
+    )
+}

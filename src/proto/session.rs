@@ -1,0 +1,275 @@
+//! What one control connection is about: which answers are owed, what may still be announced.
+//!
+//! The server answers commands in order, each with any number of 1yz replies and one final reply
+//! (RFC 959 §4.2, §5.4), so a queue of owed answers tells which command a reply belongs to. Only
+//! the final line of a reply to PASV, LPSV or EPSV announces; the same text inside a multi-line
+//! reply, or in answer to anything else, opens nothing (VU#328867).
+
+pub mod policy;
+
+use std::collections::VecDeque;
+
+use self::policy::Refusal;
+use super::ftp::{
+    Announcement, AnnouncementKind, Command, EpsvArgument, Malformed, ReplyLine,
+    parse_announcing_reply,
+};
+
+/// How many answers are tracked one by one. A client that pipelines more keeps working, but what
+/// it announces beyond that is refused until the server has caught up.
+pub const AWAITED_MAX: usize = 32;
+
+/// What a line was found to mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Nothing that concerns data connections.
+    Nothing,
+    /// A line announced a data endpoint, or tried to.
+    Announcement(Found),
+    /// What was announced is not needed any more.
+    Withdraw(Withdrawal),
+    /// A transfer came to its end; its data connection is over.
+    TransferDone,
+    /// From here on the connection is encrypted.
+    Opaque,
+}
+
+/// An announcement as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Which kind of line it was.
+    pub kind: AnnouncementKind,
+    /// The endpoint, or why the line has none.
+    pub announcement: Result<Announcement, Malformed>,
+    /// Why it must not be honoured, whatever it says.
+    pub refusal: Option<Refusal>,
+}
+
+/// Why an expectation that was not used yet is withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// The server rejected the announcement or the transfer (4yz, 5yz).
+    Rejected,
+    /// The client sent ABOR, REIN or QUIT.
+    Abandoned,
+    /// A newer announcement took its place.
+    Superseded,
+    /// The control connection is closing or gone.
+    Closed,
+    /// Its time was up.
+    Expired,
+    /// Its transfer is over.
+    Finished,
+    /// The connection turned opaque.
+    Opaque,
+}
+
+impl Withdrawal {
+    /// The stable lower-case identifier for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Abandoned => "abandoned",
+            Self::Superseded => "superseded",
+            Self::Closed => "closed",
+            Self::Expired => "expired",
+            Self::Finished => "finished",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
+/// An answer that the server owes, by what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    Greeting,
+    /// PORT, EPRT or LPRT.
+    Active,
+    /// PASV, LPSV or EPSV.
+    Passive(AnnouncementKind),
+    EpsvAll,
+    Auth,
+    Transfer,
+    Other,
+}
+
+/// The state of one control connection. It sees every complete line of both sides, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
+    awaited: VecDeque<Awaited>,
+    /// Commands beyond [`AWAITED_MAX`] whose answers are only counted.
+    uncounted: u32,
+    /// The code of the multi-line reply that has begun and not ended.
+    multi_line: Option<u16>,
+    is_epsv_only: bool,
+}
+
+impl Session {
+    /// The session of a connection seen from its first packet: the server owes a greeting.
+    #[must_use]
+    pub fn greeted() -> Self {
+        Self {
+            awaited: VecDeque::from([Awaited::Greeting]),
+            ..Self::default()
+        }
+    }
+
+    /// Takes one line of the client. `is_complete` is false where the line was cut.
+    pub fn handle_command(&mut self, line: &[u8], is_complete: bool) -> Finding {
+        let command = Command::parse(line);
+        self.record_owed(&command);
+        match command {
+            Command::Announce(kind, announcement) => {
+                let refusal = if is_complete {
+                    self.refusal_of_active()
+                } else {
+                    Some(Refusal::Malformed)
+                };
+                Finding::Announcement(Found {
+                    kind,
+                    announcement,
+                    refusal,
+                })
+            }
+            Command::Abor | Command::Rein | Command::Quit => {
+                Finding::Withdraw(Withdrawal::Abandoned)
+            }
+            Command::Pasv
+            | Command::Lpsv
+            | Command::Epsv(_)
+            | Command::Auth
+            | Command::Ccc
+            | Command::User
+            | Command::Host
+            | Command::Transfer
+            | Command::Noop
+            | Command::Other => Finding::Nothing,
+        }
+    }
+
+    /// Takes one line of the server. `is_complete` is false where the line was cut.
+    pub fn handle_reply(&mut self, line: &[u8], is_complete: bool) -> Finding {
+        let Some(reply) = ReplyLine::parse(line) else {
+            return Finding::Nothing;
+        };
+        if !self.is_final_line(reply) || reply.code / 100 == 1 {
+            return Finding::Nothing;
+        }
+        let answered = self.poll_owed();
+        match announcing_kind(reply.code) {
+            Some(kind) => Finding::Announcement(Found {
+                kind,
+                announcement: parse_announcing_reply(reply.code, line),
+                refusal: self.refusal_of_passive(kind, answered, is_complete),
+            }),
+            None => self.handle_answer(answered, reply.code),
+        }
+    }
+
+    /// Bytes of memory behind this value, not counting the value itself.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.awaited.capacity().saturating_mul(size_of::<Awaited>())
+    }
+
+    /// Forgets which answers are owed: lines of this connection passed unseen.
+    pub fn handle_gap(&mut self) {
+        self.awaited.clear();
+        self.uncounted = 0;
+        self.multi_line = None;
+    }
+
+    fn handle_answer(&mut self, answered: Option<Awaited>, code: u16) -> Finding {
+        let is_accepted = code / 100 == 2;
+        let is_rejected = code >= 400;
+        match answered {
+            Some(Awaited::Auth) if code == 234 || code == 235 => Finding::Opaque,
+            Some(Awaited::EpsvAll) => {
+                self.is_epsv_only |= is_accepted;
+                Finding::Nothing
+            }
+            Some(Awaited::Active | Awaited::Passive(_) | Awaited::Transfer) if is_rejected => {
+                Finding::Withdraw(Withdrawal::Rejected)
+            }
+            Some(Awaited::Transfer) => Finding::TransferDone,
+            Some(_) | None => Finding::Nothing,
+        }
+    }
+
+    fn refusal_of_active(&self) -> Option<Refusal> {
+        self.is_epsv_only.then_some(Refusal::AfterEpsvAll)
+    }
+
+    fn refusal_of_passive(
+        &self,
+        kind: AnnouncementKind,
+        answered: Option<Awaited>,
+        is_complete: bool,
+    ) -> Option<Refusal> {
+        if answered != Some(Awaited::Passive(kind)) {
+            return Some(Refusal::UnsolicitedReply);
+        }
+        if !is_complete {
+            return Some(Refusal::Malformed);
+        }
+        (self.is_epsv_only && kind != AnnouncementKind::Epsv).then_some(Refusal::AfterEpsvAll)
+    }
+
+    /// Follows multi-line replies: `ddd-` begins one, `ddd ` with the same code ends it, and
+    /// nothing between counts (RFC 959 §4.2).
+    fn is_final_line(&mut self, reply: ReplyLine) -> bool {
+        match self.multi_line {
+            Some(code) if reply.last && reply.code == code => self.multi_line = None,
+            Some(_) => return false,
+            None if !reply.last => self.multi_line = Some(reply.code),
+            None => {}
+        }
+        reply.last
+    }
+
+    fn record_owed(&mut self, command: &Command) {
+        let awaited = match command {
+            Command::Announce(..) => Awaited::Active,
+            Command::Pasv => Awaited::Passive(AnnouncementKind::Pasv),
+            Command::Lpsv => Awaited::Passive(AnnouncementKind::Lpsv),
+            Command::Epsv(EpsvArgument::All) => Awaited::EpsvAll,
+            Command::Epsv(_) => Awaited::Passive(AnnouncementKind::Epsv),
+            Command::Auth => Awaited::Auth,
+            Command::Transfer => Awaited::Transfer,
+            Command::Ccc
+            | Command::User
+            | Command::Rein
+            | Command::Quit
+            | Command::Abor
+            | Command::Host
+            | Command::Noop
+            | Command::Other => Awaited::Other,
+        };
+        if self.awaited.len() < AWAITED_MAX && self.uncounted == 0 {
+            self.awaited.push_back(awaited);
+        } else {
+            self.uncounted = self.uncounted.saturating_add(1);
+        }
+    }
+
+    fn poll_owed(&mut self) -> Option<Awaited> {
+        let answered = self.awaited.pop_front();
+        if answered.is_none() {
+            self.uncounted = self.uncounted.saturating_sub(1);
+        }
+        answered
+    }
+}
+
+fn announcing_kind(code: u16) -> Option<AnnouncementKind> {
+    match code {
+        227 => Some(AnnouncementKind::Pasv),
+        228 => Some(AnnouncementKind::Lpsv),
+        229 => Some(AnnouncementKind::Epsv),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! Which announcements are honoured.
+//!
+//! Safe by default: the announced address is the announcer's own and the port is not privileged
+//! (RFC 2577 §3).
+
+use std::net::IpAddr;
+
+use crate::proto::{expect::ExpectError, ftp::Announcement};
+
+/// The lowest data port that is honoured (RFC 2577 §3: ports below 1024 are refused).
+pub const DATA_PORT_MIN: u16 = 1024;
+
+/// Why an announcement is not honoured. The names are stable: log reasons, `replay --json`, and
+/// metric labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The address is neither the announcer's own nor its public form nor zero.
+    ThirdPartyAddress,
+    /// The port is below [`DATA_PORT_MIN`].
+    PrivilegedPort,
+    /// A 227, 228 or 229 that does not answer the command it would belong to.
+    UnsolicitedReply,
+    /// The line cannot be read, or can be read in two ways.
+    Malformed,
+    /// The client has promised EPSV only (RFC 2428 §4).
+    AfterEpsvAll,
+    /// Part of the line had left before it could be recognised.
+    AlreadyForwarded,
+    /// One side has closed the control connection.
+    Closing,
+    /// No outside port of the configured range is free.
+    NoFreePort,
+    /// Too many rewritten lines wait for their acknowledgement.
+    TooManyEdits,
+    /// The rewritten line is longer, and conntrack's window check could not be relaxed.
+    WindowNotRelaxed,
+    /// The kernel did not take the expectation.
+    Kernel(ExpectError),
+}
+
+impl Refusal {
+    /// The stable lower-case identifier.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ThirdPartyAddress => "third_party_address",
+            Self::PrivilegedPort => "privileged_port",
+            Self::UnsolicitedReply => "unsolicited_reply",
+            Self::Malformed => "malformed",
+            Self::AfterEpsvAll => "after_epsv_all",
+            Self::AlreadyForwarded => "already_forwarded",
+            Self::Closing => "closing",
+            Self::NoFreePort => "no_free_port",
+            Self::TooManyEdits => "too_many_edits",
+            Self::WindowNotRelaxed => "window_not_relaxed",
+            Self::Kernel(error) => error.as_str(),
+        }
+    }
+}
+
+/// Admits an announcement of an endpoint that is the announcer's own.
+///
+/// `own` is the announcer's real address, `seen` the address its peer knows it by. A server that
+/// was configured with its public address announces `seen`; a zero address means "the one you
+/// talk to".
+///
+/// # Errors
+/// The [`Refusal`] where it is not honoured.
+pub fn admit(announcement: &Announcement, own: IpAddr, seen: IpAddr) -> Result<(), Refusal> {
+    let is_own = announcement
+        .address
+        .is_none_or(|address| address == own || address == seen || address.is_unspecified());
+    if !is_own {
+        return Err(Refusal::ThirdPartyAddress);
+    }
+    if announcement.port.get() < DATA_PORT_MIN {
+        return Err(Refusal::PrivilegedPort);
+    }
+    Ok(())
+}

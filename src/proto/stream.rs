@@ -1,0 +1,589 @@
+//! One direction of a control connection as a byte stream that can be edited on its way through.
+//!
+//! The sender's bytes live in the *input* sequence space, what the receiver gets in the *output*
+//! space. [`SequenceMap`] holds the edits between the two; [`Stream`] holds the bytes that may
+//! still have to be sent again, cuts them into lines, and decides which of them may leave.
+//!
+//! Invariants, in input space: `base ≤ sent ≤ released ≤ next`, no edit lies beyond `released`,
+//! and whatever left once leaves again with the same bytes, whatever a retransmission holds.
+
+mod lines;
+mod map;
+
+#[cfg(test)]
+mod tests;
+
+pub use lines::{LINE_MAX, Line};
+pub use map::{EDITS_MAX, Edit, SequenceMap};
+
+use self::lines::LineScanner;
+use super::net::SeqNumber;
+
+/// How many bytes of a direction are kept for retransmissions once they have left. Control
+/// connections rarely have a tenth of it in flight; older bytes that are still unacknowledged
+/// pass as the sender repeats them.
+pub const HISTORY_MAX: usize = 4096;
+
+/// How far behind the receiver may fall with bytes that the sender believes acknowledged
+/// ([`Stream::vouch`]) before further segments are dropped for the sender to repeat.
+pub const VOUCHED_BACKLOG_MAX: usize = 4 * HISTORY_MAX;
+
+/// An idle buffer larger than this gives its memory back.
+const IDLE_CAPACITY: usize = 512;
+
+/// What a segment meant for its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It brought bytes never seen before, in order.
+    New,
+    /// Every byte of it was here before, or it has none.
+    Old,
+    /// It lies beyond the next expected byte, or no more may be taken now: to be dropped, so that
+    /// the sender repeats it in order.
+    Ahead,
+}
+
+/// What of a segment's payload leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Emission {
+    /// Exactly what came, at the same sequence number.
+    Same,
+    /// These bytes at this output sequence number; no bytes where all is withheld.
+    Changed {
+        /// Where the bytes stand in output space.
+        seq: SeqNumber,
+        /// What the receiver gets.
+        payload: Vec<u8>,
+    },
+}
+
+/// One direction's stream. See the module's documentation for its invariants.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    map: SequenceMap,
+    scanner: LineScanner,
+    /// Input bytes from `base` to `next`.
+    bytes: Vec<u8>,
+    base: SeqNumber,
+    /// Up to here bytes have left at least once.
+    sent: SeqNumber,
+    /// Up to here bytes may leave.
+    released: SeqNumber,
+    /// Up to here the receiver has acknowledged, as far as was seen.
+    acked: SeqNumber,
+    /// Up to here bytes were acknowledged on the receiver's behalf.
+    vouched: Option<SeqNumber>,
+    /// The first byte, where the stream is known from its start.
+    first: Option<SeqNumber>,
+    synchronised: bool,
+    finished: bool,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self::with_map(SequenceMap::default())
+    }
+}
+
+impl Stream {
+    /// A stream of which nothing was seen yet: it starts wherever its first segment starts, in
+    /// the middle of a line for all we know.
+    #[must_use]
+    pub fn with_map(map: SequenceMap) -> Self {
+        let start = SeqNumber::default();
+        Self {
+            map,
+            scanner: LineScanner::in_unknown_line(),
+            bytes: Vec::new(),
+            base: start,
+            sent: start,
+            released: start,
+            acked: start,
+            vouched: None,
+            first: None,
+            synchronised: false,
+            finished: false,
+        }
+    }
+
+    /// Starts at `first`, which is known to be the stream's first byte and so a line's start.
+    pub fn start_at(&mut self, first: SeqNumber) {
+        *self = Self::with_map(SequenceMap::default());
+        self.place(first);
+        self.first = Some(first);
+        self.scanner = LineScanner::at_line_start();
+    }
+
+    /// Starts in the middle of a connection, at a segment that begins a line or not, for all we
+    /// can tell.
+    pub fn pick_up(&mut self, seq: SeqNumber, begins_line: bool) {
+        self.place(seq);
+        if begins_line && !self.scanner.is_stopped() {
+            self.scanner = LineScanner::at_line_start();
+        }
+    }
+
+    /// A stream as another process knew it.
+    #[must_use]
+    pub fn restored(map: SequenceMap, vouched: Option<Vouched>) -> Self {
+        let mut stream = Self::with_map(map);
+        if let Some(vouched) = vouched {
+            stream.place(vouched.start);
+            stream.bytes = vouched.bytes;
+            stream.vouched = Some(stream.next());
+            stream.released = vouched.line_start.unwrap_or_else(|| stream.next());
+            stream.sent = stream.released;
+            stream.scanner = LineScanner::at(vouched.line_start.map(|line| stream.index_of(line)));
+        }
+        stream
+    }
+
+    /// The bytes that the sender believes acknowledged and the receiver may lack.
+    #[must_use]
+    pub fn vouched(&self) -> Option<Vouched> {
+        let start = self.orphans()?;
+        let bytes = bytes_between(&self.bytes, self.base, start, self.next()).to_vec();
+        let line_start = self
+            .scanner
+            .line_start()
+            .map(|offset| self.base.plus(offset as u32));
+        (!bytes.is_empty()).then_some(Vouched {
+            start,
+            bytes,
+            line_start,
+        })
+    }
+
+    /// Takes a segment's payload in. Bytes that were here before are never overwritten: the
+    /// first writer wins.
+    pub fn ingest(&mut self, seq: SeqNumber, payload: &[u8]) -> Arrival {
+        if payload.is_empty() {
+            return Arrival::Old;
+        }
+        if !self.synchronised {
+            self.pick_up(seq, false);
+        }
+        let known = self.next().offset_from(seq);
+        if known < 0 || self.has_backlog() {
+            return Arrival::Ahead;
+        }
+        let Some(new) = payload
+            .get(known.unsigned_abs() as usize..)
+            .filter(|new| !new.is_empty())
+        else {
+            return Arrival::Old;
+        };
+        self.prune();
+        self.bytes.extend_from_slice(new);
+        Arrival::New
+    }
+
+    /// The next complete line that was not yet looked at.
+    pub fn poll_line(&mut self) -> Option<Line> {
+        self.scanner
+            .poll(&self.bytes)
+            .map(|found| found.at(self.base))
+    }
+
+    /// The bytes of a line that [`poll_line`](Self::poll_line) gave, without its end.
+    #[must_use]
+    pub fn line_bytes(&self, line: &Line) -> &[u8] {
+        let from = self.index_of(line.start);
+        self.bytes
+            .get(from..from.saturating_add(line.len as usize))
+            .unwrap_or_default()
+    }
+
+    /// The line that has begun but not ended, where its beginning is known and short enough.
+    #[must_use]
+    pub fn partial_line(&self) -> &[u8] {
+        self.scanner.partial(&self.bytes)
+    }
+
+    /// Lets everything out that has come in.
+    pub fn release_all(&mut self) {
+        self.released = self.next();
+    }
+
+    /// Lets everything out but the line that has begun and not ended.
+    pub fn release_lines(&mut self) {
+        let partial = self.partial_line().len() as u32;
+        self.released = self
+            .released
+            .later(SeqNumber(self.next().0.wrapping_sub(partial)));
+    }
+
+    /// Gives the begun line up as a line: its rest passes unread.
+    pub fn abandon_line(&mut self) {
+        self.scanner.skip_line(&self.bytes);
+        self.release_all();
+    }
+
+    /// Stops cutting lines for good: the rest of the stream is not text.
+    pub fn stop_scanning(&mut self) {
+        self.scanner.stop();
+        self.release_all();
+    }
+
+    /// Whether bytes are withheld.
+    #[must_use]
+    pub fn is_withholding(&self) -> bool {
+        self.released != self.next()
+    }
+
+    /// Whether bytes were released that did not fit into the segments so far.
+    #[must_use]
+    pub fn has_rest(&self) -> bool {
+        self.sent != self.released
+    }
+
+    /// Whether `line` can still be edited as a whole: none of it has left yet.
+    #[must_use]
+    pub fn is_unsent(&self, line: &Line) -> bool {
+        !line.start.is_before(self.sent)
+    }
+
+    /// Replaces the bytes of `line` (not its end) from now on, in every transmission. The caller
+    /// has made sure that the map [is not full](SequenceMap::is_full).
+    pub fn record_edit(&mut self, line: &Line, new: Vec<u8>) {
+        self.map.record(Edit::new(line.start, line.len, new));
+    }
+
+    /// What of a segment leaves. Call it once a segment was ingested and its lines were looked
+    /// at; what it gives counts as sent. A segment without payload takes along what was released
+    /// since the last one. No more than `room` bytes leave at once, or one edit; see
+    /// [`emit_rest`](Self::emit_rest).
+    pub fn emit(&mut self, seq: SeqNumber, payload: &[u8], room: usize) -> Emission {
+        let Some((from, to)) = self.span_to_emit(seq, payload) else {
+            return self.emit_nothing(seq);
+        };
+        let (from, to) = self.map.widen(from, from.later(to));
+        let to = self.map.cut(from, to, room);
+        self.sent = self.sent.later(to);
+        if self.is_same(seq, payload, from, to) {
+            return Emission::Same;
+        }
+        Emission::Changed {
+            seq: self.map.to_output(from),
+            payload: self.compose(from, to, Repeated { seq, payload }),
+        }
+    }
+
+    /// What was released and did not fit into the segments so far, up to `room` bytes.
+    pub fn emit_rest(&mut self, room: usize) -> Option<(SeqNumber, Vec<u8>)> {
+        let from = self.sent;
+        if from == self.released {
+            return None;
+        }
+        let to = self.map.cut(from, self.released, room);
+        self.sent = to;
+        Some((
+            self.map.to_output(from),
+            self.compose(
+                from,
+                to,
+                Repeated {
+                    seq: from,
+                    payload: &[],
+                },
+            ),
+        ))
+    }
+
+    /// The bytes that the sender will not repeat since they were acknowledged on the receiver's
+    /// behalf, and that the receiver has not acknowledged, with their output sequence number.
+    /// They count as sent.
+    pub fn emit_vouched(&mut self) -> Option<(SeqNumber, Vec<u8>)> {
+        let from = self.orphans()?;
+        let (from, to) = self.map.widen(from, self.vouched?.earlier(self.released));
+        self.sent = self.sent.later(to);
+        let payload = self.compose(
+            from,
+            to,
+            Repeated {
+                seq: from,
+                payload: &[],
+            },
+        );
+        (!payload.is_empty()).then(|| (self.map.to_output(from), payload))
+    }
+
+    /// Records that everything that came in is now acknowledged to the sender on the receiver's
+    /// behalf, and gives the acknowledgement number to use.
+    pub fn vouch(&mut self) -> SeqNumber {
+        let next = self.next();
+        self.vouched = Some(next);
+        next
+    }
+
+    /// Takes the receiver's acknowledgement number (output space).
+    ///
+    /// # Errors
+    /// [`Unseen`] where the receiver has bytes that never came through here: the stream has lost
+    /// its place; see [`lose_place`](Self::lose_place).
+    pub fn handle_ack(&mut self, ack: SeqNumber) -> Result<(), Unseen> {
+        let input = self.map.to_input(ack);
+        if !self.synchronised {
+            return Ok(());
+        }
+        let end = self.next().plus(u32::from(self.finished));
+        if end.is_before(input) {
+            return Err(Unseen);
+        }
+        self.acked = self.acked.later(input);
+        Ok(())
+    }
+
+    /// The receiver's acknowledgement number (output space) as the sender is to see it.
+    #[must_use]
+    pub fn translate_ack(&self, ack: SeqNumber) -> SeqNumber {
+        let input = self.map.to_input(ack);
+        self.vouched.map_or(input, |vouched| input.later(vouched))
+    }
+
+    /// Translates a SACK block of the receiver (output space) for the sender.
+    #[must_use]
+    pub fn translate_sack(
+        &self,
+        left: SeqNumber,
+        right: SeqNumber,
+    ) -> Option<(SeqNumber, SeqNumber)> {
+        self.map.sack_to_input(left, right)
+    }
+
+    /// Forgets where the stream is: segments passed that were not seen here. The next segment
+    /// starts it anew, in the middle of a line for all we know; offsets stay.
+    pub fn lose_place(&mut self) {
+        let mut map = std::mem::take(&mut self.map);
+        map.fold_all();
+        let was_stopped = self.scanner.is_stopped();
+        *self = Self::with_map(map);
+        if was_stopped {
+            self.scanner.stop();
+        }
+    }
+
+    /// Records that the sender has closed its side.
+    pub fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    /// Whether the sender has closed its side.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether the receiver may lack bytes that the sender believes acknowledged.
+    #[must_use]
+    pub fn has_orphans(&self) -> bool {
+        self.orphans().is_some()
+    }
+
+    /// The next byte expected from the sender.
+    #[must_use]
+    pub fn next(&self) -> SeqNumber {
+        self.base.plus(self.bytes.len() as u32)
+    }
+
+    /// The sequence number that the receiver expects next, as far as was sent.
+    #[must_use]
+    pub fn next_output(&self) -> SeqNumber {
+        self.map.to_output(self.sent)
+    }
+
+    /// The stream's first byte, where it was seen.
+    #[must_use]
+    pub fn started_at(&self) -> Option<SeqNumber> {
+        self.first
+    }
+
+    /// Whether the stream knows its place.
+    #[must_use]
+    pub fn is_synchronised(&self) -> bool {
+        self.synchronised
+    }
+
+    /// Whether sequence numbers differ between the two spaces anywhere, or the sender was told of
+    /// acknowledgements that the receiver did not send.
+    #[must_use]
+    pub fn needs_every_packet(&self) -> bool {
+        self.map.has_offset() || self.vouched.is_some()
+    }
+
+    /// The edits and offsets, for keeping them outside the process.
+    #[must_use]
+    pub fn map(&self) -> &SequenceMap {
+        &self.map
+    }
+
+    /// Bytes of memory behind this value, not counting the value itself.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes.capacity().saturating_add(self.map.heap_bytes())
+    }
+
+    fn place(&mut self, at: SeqNumber) {
+        self.bytes.clear();
+        self.base = at;
+        self.sent = at;
+        self.released = at;
+        self.acked = at;
+        self.vouched = None;
+        self.synchronised = true;
+    }
+
+    fn span_to_emit(&self, seq: SeqNumber, payload: &[u8]) -> Option<(SeqNumber, SeqNumber)> {
+        if payload.is_empty() {
+            let has_news = self.synchronised && seq == self.next() && self.sent != self.released;
+            return has_news.then_some((self.sent, self.released));
+        }
+        let end = seq.plus(payload.len() as u32);
+        let to = if end.is_before(self.next()) {
+            end.earlier(self.released)
+        } else {
+            self.released
+        };
+        Some((self.first_to_emit(seq), to))
+    }
+
+    /// A segment without bytes. Where bytes are withheld it must not seem to come after them.
+    fn emit_nothing(&self, seq: SeqNumber) -> Emission {
+        let at = if self.is_withholding() {
+            seq.earlier(self.sent)
+        } else {
+            seq
+        };
+        match self.map.to_output(at) {
+            same if same == seq => Emission::Same,
+            seq => Emission::Changed {
+                seq,
+                payload: Vec::new(),
+            },
+        }
+    }
+
+    /// Where the receiver's view of vouched bytes still lags: the first such byte.
+    fn orphans(&self) -> Option<SeqNumber> {
+        self.vouched
+            .filter(|&vouched| self.acked.is_before(vouched))
+            .map(|_| self.acked)
+    }
+
+    fn has_backlog(&self) -> bool {
+        self.orphans().is_some() && self.bytes.len() > VOUCHED_BACKLOG_MAX
+    }
+
+    /// A segment takes along what was withheld before it, and what the sender will not repeat.
+    fn first_to_emit(&self, seq: SeqNumber) -> SeqNumber {
+        let from = seq.earlier(self.sent);
+        let from = self.orphans().map_or(from, |orphan| from.earlier(orphan));
+        self.map.clip_forgotten(from)
+    }
+
+    fn is_same(&self, seq: SeqNumber, payload: &[u8], from: SeqNumber, to: SeqNumber) -> bool {
+        from == seq
+            && to == seq.plus(payload.len() as u32)
+            && self.map.is_identity(from, to)
+            && self.holds(seq, payload)
+    }
+
+    /// Whether the kept bytes, as far as they are still kept, equal `payload` at `seq`.
+    fn holds(&self, seq: SeqNumber, payload: &[u8]) -> bool {
+        let forgotten = self.base.offset_from(seq).max(0).unsigned_abs() as usize;
+        let Some(kept) = payload.get(forgotten..) else {
+            return true;
+        };
+        let from = self.index_of(seq.later(self.base));
+        self.bytes.get(from..from.saturating_add(kept.len())) == Some(kept)
+    }
+
+    fn compose(&self, from: SeqNumber, to: SeqNumber, repeated: Repeated<'_>) -> Vec<u8> {
+        let len = to.offset_from(from).max(0).unsigned_abs() as usize;
+        let mut output = Vec::with_capacity(len.saturating_add(16));
+        let mut at = from;
+        for edit in self.map.edits_between(from, to) {
+            self.copy_plain(at, edit.start(), repeated, &mut output);
+            output.extend_from_slice(edit.new_bytes());
+            at = edit.end();
+        }
+        self.copy_plain(at, to, repeated, &mut output);
+        output
+    }
+
+    /// Copies unedited bytes: the kept ones where they are kept, else as the sender repeats them.
+    fn copy_plain(
+        &self,
+        from: SeqNumber,
+        to: SeqNumber,
+        repeated: Repeated<'_>,
+        output: &mut Vec<u8>,
+    ) {
+        let kept_from = from.later(self.base).earlier(to);
+        output.extend_from_slice(bytes_between(
+            repeated.payload,
+            repeated.seq,
+            from,
+            kept_from,
+        ));
+        output.extend_from_slice(bytes_between(&self.bytes, self.base, kept_from, to));
+    }
+
+    fn index_of(&self, at: SeqNumber) -> usize {
+        at.offset_from(self.base).max(0).unsigned_abs() as usize
+    }
+
+    /// Forgets bytes and edits that no retransmission can need. It runs when new bytes come, and
+    /// not when they are acknowledged, so that a repeated last segment meets its bytes even where
+    /// the acknowledgement was lost on its way to the sender.
+    fn prune(&mut self) {
+        let kept_line = self.base.plus(self.scanner.kept_from(&self.bytes) as u32);
+        let mut from = self.acked.earlier(self.sent).earlier(kept_line);
+        self.map.forget_before(self.acked.earlier(self.sent));
+        let oldest = SeqNumber(self.next().0.wrapping_sub(HISTORY_MAX as u32));
+        if self.orphans().is_none() {
+            from = from.later(oldest).earlier(self.sent).earlier(kept_line);
+        }
+        let count = self.index_of(from).min(self.bytes.len());
+        self.bytes.drain(..count);
+        self.base = self.base.plus(count as u32);
+        self.scanner.handle_pruned(count);
+        if self.bytes.is_empty() && self.bytes.capacity() > IDLE_CAPACITY {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+/// Bytes that the sender believes acknowledged and the receiver may lack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// The first of them, in input space.
+    pub start: SeqNumber,
+    /// All that came in from there on.
+    pub bytes: Vec<u8>,
+    /// Where among them the line starts that has begun and not ended, if that is known.
+    pub line_start: Option<SeqNumber>,
+}
+
+/// A segment as the sender repeats it, in input space.
+#[derive(Clone, Copy)]
+struct Repeated<'a> {
+    seq: SeqNumber,
+    payload: &'a [u8],
+}
+
+/// The part of `bytes`, whose first stands at `origin`, between two positions; empty where it does
+/// not reach that far.
+fn bytes_between(bytes: &[u8], origin: SeqNumber, from: SeqNumber, to: SeqNumber) -> &[u8] {
+    let (first, last) = (from.offset_from(origin), to.offset_from(origin));
+    if first < 0 || last <= first {
+        return &[];
+    }
+    bytes
+        .get(first.unsigned_abs() as usize..last.unsigned_abs() as usize)
+        .unwrap_or_default()
+}
+
+/// The receiver acknowledged bytes that never came through here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unseen;

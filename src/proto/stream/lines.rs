@@ -1,0 +1,248 @@
+//! Cuts a stream's bytes into lines.
+//!
+//! A line ends with LF; a CR before it belongs to the end (RFC 959 §5.3.1 asks for CRLF, some
+//! clients send LF alone). A CR elsewhere is part of the line. Lines longer than [`LINE_MAX`] are
+//! reported once, cut, and skipped to their end.
+
+use crate::proto::net::SeqNumber;
+
+/// The longest line, in bytes without its end, that is read as a whole. The longest announcement
+/// is far below it: a 227 of 23 characters of host-port within a human text.
+pub const LINE_MAX: usize = 512;
+
+/// One line of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Where the line starts in input space.
+    pub start: SeqNumber,
+    /// Its length in bytes, without CRLF or LF.
+    pub len: u32,
+    /// False where only the first [`LINE_MAX`] bytes are given, and the rest is skipped.
+    pub is_complete: bool,
+}
+
+/// A line by its place in the kept bytes.
+pub(super) struct Found {
+    start: usize,
+    len: usize,
+    is_complete: bool,
+}
+
+impl Found {
+    pub(super) fn at(self, base: SeqNumber) -> Line {
+        Line {
+            start: base.plus(self.start as u32),
+            len: self.len as u32,
+            is_complete: self.is_complete,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// `start` is a line's first byte.
+    InLine,
+    /// The line's start is unknown or forgotten: skip to the next LF.
+    Skipping,
+    /// No lines any more.
+    Stopped,
+}
+
+/// Where the scanner is; offsets count from the first kept byte.
+#[derive(Clone, Debug)]
+pub(super) struct LineScanner {
+    state: State,
+    start: usize,
+    searched: usize,
+}
+
+impl LineScanner {
+    pub(super) const fn at_line_start() -> Self {
+        Self {
+            state: State::InLine,
+            start: 0,
+            searched: 0,
+        }
+    }
+
+    pub(super) const fn in_unknown_line() -> Self {
+        Self {
+            state: State::Skipping,
+            start: 0,
+            searched: 0,
+        }
+    }
+
+    /// At a line's start that lies `offset` bytes in, or in an unknown line.
+    pub(super) fn at(offset: Option<usize>) -> Self {
+        offset.map_or_else(Self::in_unknown_line, |at| Self {
+            state: State::InLine,
+            start: at,
+            searched: at,
+        })
+    }
+
+    /// Where the begun line starts, if that is known.
+    pub(super) fn line_start(&self) -> Option<usize> {
+        (self.state == State::InLine).then_some(self.start)
+    }
+
+    pub(super) fn poll(&mut self, bytes: &[u8]) -> Option<Found> {
+        loop {
+            let unseen = bytes.get(self.searched..).unwrap_or_default();
+            if self.state == State::Stopped {
+                self.move_to(bytes.len());
+                return None;
+            }
+            let Some(at) = unseen.iter().position(|&byte| byte == b'\n') else {
+                return self.poll_unfinished(bytes);
+            };
+            let (start, end) = (self.start, self.searched.saturating_add(at));
+            let was = self.state;
+            self.move_to(end.saturating_add(1));
+            self.state = State::InLine;
+            if was == State::InLine {
+                return Some(found(bytes, start, end));
+            }
+        }
+    }
+
+    pub(super) fn partial<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        match self.state {
+            State::InLine => bytes.get(self.start..).unwrap_or_default(),
+            State::Skipping | State::Stopped => &[],
+        }
+    }
+
+    pub(super) fn skip_line(&mut self, bytes: &[u8]) {
+        if self.state == State::InLine {
+            self.state = State::Skipping;
+            self.move_to(bytes.len());
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.state = State::Stopped;
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.state == State::Stopped
+    }
+
+    /// The first byte that is still needed to read the begun line.
+    pub(super) fn kept_from(&self, bytes: &[u8]) -> usize {
+        match self.state {
+            State::InLine => self.start,
+            State::Skipping | State::Stopped => bytes.len(),
+        }
+    }
+
+    pub(super) fn handle_pruned(&mut self, count: usize) {
+        self.start = self.start.saturating_sub(count);
+        self.searched = self.searched.saturating_sub(count);
+    }
+
+    fn poll_unfinished(&mut self, bytes: &[u8]) -> Option<Found> {
+        self.searched = bytes.len();
+        let start = self.start;
+        match self.state {
+            State::InLine if bytes.len().saturating_sub(start) > LINE_MAX => {
+                self.state = State::Skipping;
+                self.start = bytes.len();
+                Some(Found {
+                    start,
+                    len: LINE_MAX,
+                    is_complete: false,
+                })
+            }
+            State::InLine => None,
+            State::Skipping | State::Stopped => {
+                self.start = bytes.len();
+                None
+            }
+        }
+    }
+
+    fn move_to(&mut self, at: usize) {
+        self.start = at;
+        self.searched = at;
+    }
+}
+
+/// The line in `bytes[start..end]`, where `end` is its LF.
+fn found(bytes: &[u8], start: usize, end: usize) -> Found {
+    let text = bytes.get(start..end).unwrap_or_default();
+    let len = text.strip_suffix(b"\r").unwrap_or(text).len();
+    Found {
+        start,
+        len: len.min(LINE_MAX),
+        is_complete: len <= LINE_MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(scanner: &mut LineScanner, bytes: &[u8]) -> Vec<(String, bool)> {
+        let mut all = Vec::new();
+        while let Some(found) = scanner.poll(bytes) {
+            let text = &bytes[found.start..found.start + found.len];
+            all.push((
+                String::from_utf8_lossy(text).into_owned(),
+                found.is_complete,
+            ));
+        }
+        all
+    }
+
+    #[test]
+    fn a_line_ends_with_crlf_or_lf_alone_and_a_lone_cr_is_part_of_it() {
+        let mut scanner = LineScanner::at_line_start();
+        let found = lines(&mut scanner, b"NOOP\r\nPASV\na\rb\r\nQU");
+        assert_eq!(
+            found,
+            [
+                ("NOOP".into(), true),
+                ("PASV".into(), true),
+                ("a\rb".into(), true)
+            ]
+        );
+        assert_eq!(scanner.partial(b"NOOP\r\nPASV\na\rb\r\nQU"), b"QU");
+    }
+
+    #[test]
+    fn an_unknown_start_is_skipped_to_the_next_line() {
+        let mut scanner = LineScanner::in_unknown_line();
+        assert_eq!(lines(&mut scanner, b"PORT 1,2,3"), []);
+        assert_eq!(scanner.partial(b"PORT 1,2,3"), b"");
+        assert_eq!(
+            lines(&mut scanner, b"PORT 1,2,3\r\nNOOP\r\n"),
+            [("NOOP".into(), true)]
+        );
+    }
+
+    #[test]
+    fn an_over_long_line_is_reported_once_and_cut() {
+        let mut scanner = LineScanner::at_line_start();
+        let mut bytes = vec![b'x'; LINE_MAX + 1];
+        let cut = "x".repeat(LINE_MAX);
+        assert_eq!(lines(&mut scanner, &bytes), [(cut.clone(), false)]);
+        bytes.extend_from_slice(b"xx\r\nNOOP\r\n");
+        assert_eq!(lines(&mut scanner, &bytes), [("NOOP".into(), true)]);
+        let mut whole = LineScanner::at_line_start();
+        assert_eq!(
+            lines(&mut whole, &bytes),
+            [(cut, false), ("NOOP".into(), true)]
+        );
+    }
+
+    #[test]
+    fn a_stopped_scanner_gives_no_line_and_keeps_nothing() {
+        let mut scanner = LineScanner::at_line_start();
+        scanner.stop();
+        assert_eq!(lines(&mut scanner, b"NOOP\r\nPA"), []);
+        assert_eq!(scanner.kept_from(b"NOOP\r\nPA"), 8);
+        assert!(scanner.is_stopped());
+    }
+}

@@ -1,0 +1,211 @@
+//! The queue rules as iptables commands, for firewalls that are written in iptables.
+//!
+//! Only the queueing is iptables': recognising and translating expected connections takes sets
+//! with timeouts that a rule can delete from, which iptables has not. That part stays our own
+//! nf_tables table, which any kernel of the last years runs beside iptables.
+
+use std::fmt::Write as _;
+
+use super::{Params, QueueStatement, Ruleset, TABLE, WhenAbsent};
+
+/// Ranges of source ports dealt to each worker. The connection's original source port decides,
+/// because it is the same in both directions; clients take theirs from a part of all ports, so
+/// each worker gets several ranges.
+const RANGES_PER_QUEUE: u32 = 8;
+
+/// Matches IPv4 packets in which something follows the TCP header (a program for `-m bpf`, where
+/// `len` is the packet's length):
+///
+/// ```text
+/// ldx 4*([0]&0xf); ldb [x+12]; and #0xf0; rsh #2; add x; tax; ld len; jgt x, 0, 1; ret -1; ret 0
+/// ```
+const PAYLOAD4: &str = "10,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 0,\
+                        128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0";
+
+/// The same for IPv6; a packet with extension headers matches always.
+const PAYLOAD6: &str = "12,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,116 0 0 2,\
+                        4 0 0 40,7 0 0 0,128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0";
+
+/// A shell script that loads everything. It may run again at any time.
+#[must_use]
+pub fn to_iptables(params: &Params) -> String {
+    let table = Ruleset::build(&Params {
+        queue_statement: QueueStatement::Elsewhere,
+        ..params.clone()
+    });
+    let mut script = format!(
+        "#!/bin/sh\n\
+         # Queues FTP control connections to ftp-alg with iptables and ip6tables (table mangle).\n\
+         #\n\
+         # Expected data connections are recognised and translated by the nf_tables table\n\
+         # inet {TABLE}, which iptables cannot express; it runs beside your iptables rules.\n\
+         # Your own rules then need, where they accept ESTABLISHED, one line more:\n\
+         #   iptables -A FORWARD -m connmark --mark {0:#x}/{0:#x} -j ACCEPT\n\
+         set -e\n\n\
+         nft -f - <<'END'\n{1}END\n\n",
+        params.marks.data,
+        table.to_nft(),
+    );
+    script += "for chain in FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS; do\n\
+               \tfor ipt in iptables ip6tables; do\n\
+               \t\t$ipt -w -t mangle -N $chain 2>/dev/null || $ipt -w -t mangle -F $chain\n\
+               \tdone\n\
+               done\n\n\
+               rule() {\n\
+               \tiptables -w -t mangle -A \"$@\"\n\
+               \tip6tables -w -t mangle -A \"$@\"\n\
+               }\n\n";
+    put_inspection(&mut script, params);
+    put_entries(&mut script, params);
+    script
+}
+
+/// A shell script that removes what [`to_iptables`] loads, and nothing else.
+#[must_use]
+pub fn to_iptables_removal(params: &Params) -> String {
+    let mut script = String::from("#!/bin/sh\n# Removes what ftp-alg's iptables script loaded.\n");
+    script += "for ipt in iptables ip6tables; do\n";
+    for entry in entries(params) {
+        let _ = writeln!(script, "\t$ipt -w -t mangle -D {entry} 2>/dev/null");
+    }
+    script += "\tfor chain in FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS; do\n\
+               \t\t$ipt -w -t mangle -F $chain 2>/dev/null\n\
+               \tdone\n\
+               \tfor chain in FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS; do\n\
+               \t\t$ipt -w -t mangle -X $chain 2>/dev/null\n\
+               \tdone\n\
+               done\n";
+    let _ = write!(script, "nft -f - <<'END'\n{}END\n", super::NFT_REMOVAL);
+    script
+}
+
+fn put_inspection(script: &mut String, params: &Params) {
+    let (opaque, adjust) = (params.marks.opaque, params.marks.adjust);
+    let bypass = params.when_absent == WhenAbsent::Bypass;
+    let _ = write!(
+        script,
+        "# Which packets of a control connection the daemon must see: none of an encrypted one,\n\
+         # all of one whose sequence numbers are adjusted, else its ends and what has payload.\n\
+         rule FTP_ALG -m connmark --mark {opaque:#x}/{opaque:#x} -j RETURN\n\
+         rule FTP_ALG -m connmark --mark {adjust:#x}/{adjust:#x} -g FTP_ALG_ALWAYS\n\
+         rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -g FTP_ALG_QUEUE\n\
+         rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE\n\
+         rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE\n\
+         iptables -w -t mangle -A FTP_ALG -m bpf --bytecode '{PAYLOAD4}' -g FTP_ALG_QUEUE\n\
+         ip6tables -w -t mangle -A FTP_ALG -m bpf --bytecode '{PAYLOAD6}' -g FTP_ALG_QUEUE\n\n\
+         # To the workers.\n",
+    );
+    for (chain, bypass) in [("FTP_ALG_QUEUE", bypass), ("FTP_ALG_ALWAYS", false)] {
+        let bypass = if bypass { " --queue-bypass" } else { "" };
+        for (queue, ports) in shares(params) {
+            let _ = writeln!(
+                script,
+                "rule {chain} {ports}-j NFQUEUE --queue-num {queue}{bypass}"
+            );
+        }
+    }
+    script.push('\n');
+}
+
+fn put_entries(script: &mut String, params: &Params) {
+    *script += "# Before other rules of the table, as those may end a packet's way through it.\n\
+                for ipt in iptables ip6tables; do\n";
+    for entry in entries(params) {
+        let _ = writeln!(
+            script,
+            "\t$ipt -w -t mangle -C {entry} 2>/dev/null || $ipt -w -t mangle -I {entry}"
+        );
+    }
+    *script += "done\n";
+}
+
+/// The rules by which packets get into our chains. Never a connection's first packet.
+fn entries(params: &Params) -> Vec<String> {
+    let mut entries = Vec::new();
+    for hook in ["PREROUTING ! -i lo", "OUTPUT"] {
+        for port in &params.control_ports {
+            for end in ["--ctorigdstport", "--ctreplsrcport"] {
+                entries.push(format!(
+                    "{hook} -p tcp -m conntrack --ctstate ESTABLISHED {end} {port} -j FTP_ALG"
+                ));
+            }
+        }
+    }
+    entries
+}
+
+/// Each queue's share of the connections, as a match on the original source port.
+fn shares(params: &Params) -> Vec<(u16, String)> {
+    let queues: Vec<u16> = params.queues.clone().collect();
+    if let [queue] = queues[..] {
+        return vec![(queue, String::new())];
+    }
+    let ranges = RANGES_PER_QUEUE * u32::try_from(queues.len()).unwrap_or(u32::MAX);
+    let edge = |range: u32| range * 65_536 / ranges;
+    (0..ranges)
+        .zip(queues.into_iter().cycle())
+        .map(|(range, queue)| {
+            let (from, to) = (edge(range), edge(range + 1) - 1);
+            (queue, format!("-m conntrack --ctorigsrcport {from}:{to} "))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_port_belongs_to_exactly_one_queue() {
+        for queues in [0..=1, 3..=5, 0..=63] {
+            let params = Params {
+                queues: queues.clone(),
+                ..Params::default()
+            };
+            let mut next = 0;
+            for (queue, share) in shares(&params) {
+                let (from, to) = share
+                    .trim()
+                    .rsplit(' ')
+                    .next()
+                    .unwrap()
+                    .split_once(':')
+                    .unwrap();
+                assert_eq!(from.parse::<u32>().unwrap(), next);
+                next = to.parse::<u32>().unwrap() + 1;
+                assert!(queues.contains(&queue));
+            }
+            assert_eq!(next, 65_536);
+        }
+    }
+
+    #[test]
+    fn one_queue_needs_no_shares() {
+        let params = Params {
+            queues: 4..=4,
+            ..Params::default()
+        };
+        let script = to_iptables(&params);
+        assert!(script.contains("rule FTP_ALG_QUEUE -j NFQUEUE --queue-num 4 --queue-bypass\n"));
+        assert!(script.contains("rule FTP_ALG_ALWAYS -j NFQUEUE --queue-num 4\n"));
+    }
+
+    #[test]
+    fn a_queue_without_daemon_drops_where_the_operator_wants_it() {
+        let params = Params {
+            when_absent: WhenAbsent::Drop,
+            ..Params::default()
+        };
+        assert!(!to_iptables(&params).contains("--queue-bypass"));
+    }
+
+    #[test]
+    fn what_is_loaded_is_removed() {
+        let params = Params::default();
+        let (script, removal) = (to_iptables(&params), to_iptables_removal(&params));
+        for entry in entries(&params) {
+            assert!(script.contains(&format!("-I {entry}\n")));
+            assert!(removal.contains(&format!("-D {entry} 2>")));
+        }
+    }
+}

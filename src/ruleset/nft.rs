@@ -1,0 +1,249 @@
+//! The table as nft text: what `ftp-alg rules` prints and `nft -f` loads.
+//!
+//! Written for nft 1.0.6 and later. Connection-tracking ports are preceded by `meta l4proto tcp`
+//! because nft 1.0.6 knows their type only then.
+
+use std::fmt::{self, Write as _};
+
+use super::{
+    ChainType, ControlPort, ELEMENTS_MAX, Family, FlagTest, Rule, Ruleset, Set, SetKind, State,
+    Statement, TABLE, TcpFlags, table::Chain,
+};
+
+/// Removes the table, whether it exists or not, and nothing else.
+pub const REMOVAL: &str = "add table inet ftp_alg\ndelete table inet ftp_alg\n";
+
+const CONNECTION4: &str = "ct original ip saddr . ct original ip daddr . ct original proto-dst";
+const CONNECTION6: &str = "ct original ip6 saddr . ct original ip6 daddr . ct original proto-dst";
+
+impl Ruleset {
+    /// The table as text that `nft -f` loads in one transaction, replacing an older one.
+    #[must_use]
+    pub fn to_nft(&self) -> String {
+        let mut text = format!("{REMOVAL}{self}");
+        text.shrink_to_fit();
+        text
+    }
+}
+
+impl fmt::Display for Ruleset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "table inet {TABLE} {{")?;
+        for set in &self.sets {
+            set.fmt(f)?;
+        }
+        for chain in &self.chains {
+            writeln!(f)?;
+            chain.fmt(f)?;
+        }
+        writeln!(f, "}}")
+    }
+}
+
+impl fmt::Display for Set {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        comment(f, 1, self.why)?;
+        let keyword = match self.kind {
+            SetKind::ControlPorts(_) | SetKind::Permission(_) => "set",
+            SetKind::Destination(_) | SetKind::Source(_) => "map",
+        };
+        writeln!(f, "\t{keyword} {} {{", self.kind.name())?;
+        match &self.kind {
+            SetKind::ControlPorts(ports) => {
+                let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+                writeln!(f, "\t\ttype inet_service")?;
+                writeln!(f, "\t\telements = {{ {} }}", ports.join(", "))?;
+            }
+            SetKind::Permission(family) => expiring(f, *family, "")?,
+            SetKind::Destination(family) => {
+                expiring(
+                    f,
+                    *family,
+                    &format!(" : {} . inet_service", address_type(*family)),
+                )?;
+            }
+            SetKind::Source(family) => {
+                expiring(f, *family, &format!(" : {}", address_type(*family)))?;
+            }
+        }
+        writeln!(f, "\t}}")
+    }
+}
+
+fn expiring(f: &mut fmt::Formatter<'_>, family: Family, data: &str) -> fmt::Result {
+    let address = address_type(family);
+    writeln!(f, "\t\ttype {address} . {address} . inet_service{data}")?;
+    writeln!(f, "\t\tsize {ELEMENTS_MAX}")?;
+    writeln!(f, "\t\tflags dynamic,timeout")
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        comment(f, 1, self.why)?;
+        writeln!(f, "\tchain {} {{", self.name)?;
+        if let Some(hook) = self.hook {
+            let chain_type = match hook.chain_type {
+                ChainType::Filter => "filter",
+                ChainType::Nat => "nat",
+            };
+            let (hook, priority) = (hook.name, hook.priority);
+            writeln!(
+                f,
+                "\t\ttype {chain_type} hook {hook} priority {priority}; policy accept;"
+            )?;
+        }
+        for rule in &self.rules {
+            rule.fmt(f)?;
+        }
+        writeln!(f, "\t}}")
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        comment(f, 2, self.why)?;
+        let statements: Vec<_> = self.statements.iter().map(ToString::to_string).collect();
+        writeln!(f, "\t\t{}", statements.join(" "))
+    }
+}
+
+fn comment(f: &mut fmt::Formatter<'_>, depth: usize, why: &str) -> fmt::Result {
+    if why.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "{}# {why}", "\t".repeat(depth))
+}
+
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FromLoopback => f.write_str("iif lo"),
+            Self::PacketMark(mark) => write!(f, "meta mark {mark:#010x}"),
+            Self::Tcp => f.write_str("meta l4proto tcp"),
+            Self::State(State::New) => f.write_str("ct state new"),
+            Self::State(State::Established) => f.write_str("ct state established"),
+            Self::ConnectionMark { bits, set } => {
+                write!(
+                    f,
+                    "ct mark & {bits:#010x} {} 0",
+                    if *set { "!=" } else { "==" }
+                )
+            }
+            Self::Flags(FlagTest::Any(flags)) => write!(f, "tcp flags {flags}"),
+            Self::Flags(FlagTest::Exactly { set, of }) => write!(f, "tcp flags {set} / {of}"),
+            // Fails where there is no such octet.
+            Self::HasPayload => f.write_str("@ih,0,8 0-255"),
+            Self::ControlPort(port) => write!(f, "{port} @control_ports"),
+            Self::Share { index, of } => {
+                write!(
+                    f,
+                    "jhash ct original proto-src mod {of} seed {SHARE_SEED:#x} {index}"
+                )
+            }
+            Self::Expected(family) => write!(f, "{} @{}", packet_key(*family), permission(*family)),
+            Self::Consume(family) => {
+                write!(
+                    f,
+                    "delete @{} {{ {} }}",
+                    permission(*family),
+                    packet_key(*family)
+                )
+            }
+            Self::SetConnectionMark(bits) => write!(f, "ct mark set ct mark | {bits:#010x}"),
+            // A map's element is named by its key alone; nft wants some data beside it.
+            Self::ForgetDestination => write!(f, "delete @dnat4 {{ {CONNECTION4} : 0.0.0.0 . 0 }}"),
+            Self::ForgetSource => write!(f, "delete @snat4 {{ {CONNECTION4} : 0.0.0.0 }}"),
+            Self::Notrack => f.write_str("notrack"),
+            Self::Queue { number, bypass, .. } => {
+                write!(
+                    f,
+                    "queue {}to {number}",
+                    if *bypass { "flags bypass " } else { "" }
+                )
+            }
+            Self::Return => f.write_str("return"),
+            Self::Jump(chain) => write!(f, "jump {chain}"),
+            Self::Goto(chain) => write!(f, "goto {chain}"),
+            Self::TranslateDestination(_)
+            | Self::KeepDestination(_)
+            | Self::TranslateSource(_)
+            | Self::KeepSource(_) => self.fmt_nat(f),
+        }
+    }
+}
+
+/// Fixed, so that the rules of one chain, and both directions, agree on every connection's share.
+pub(crate) const SHARE_SEED: u32 = 0x4654_5041;
+
+impl Statement {
+    fn fmt_nat(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TranslateDestination(Family::Ipv4) => {
+                write!(f, "dnat ip to {} map @dnat4", packet_key(Family::Ipv4))
+            }
+            Self::TranslateDestination(Family::Ipv6) => {
+                write!(f, "dnat ip6 to {} map @dnat6", packet_key(Family::Ipv6))
+            }
+            Self::TranslateSource(Family::Ipv4) => write!(f, "snat ip to {CONNECTION4} map @snat4"),
+            Self::TranslateSource(Family::Ipv6) => {
+                write!(f, "snat ip6 to {CONNECTION6} map @snat6")
+            }
+            Self::KeepDestination(family) => write!(f, "dnat {0} to {0} daddr", protocol(*family)),
+            Self::KeepSource(family) => write!(f, "snat {0} to {0} saddr", protocol(*family)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for ControlPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dialled => "ct original proto-dst",
+            Self::Listening => "ct reply proto-src",
+        })
+    }
+}
+
+impl fmt::Display for TcpFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (Self::FIN, "fin"),
+            (Self::SYN, "syn"),
+            (Self::RST, "rst"),
+            (Self::ACK, "ack"),
+        ];
+        let set = names.iter().filter(|(flag, _)| self.0 & flag.0 != 0);
+        for (position, (_, name)) in set.enumerate() {
+            if position > 0 {
+                f.write_char(',')?;
+            }
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
+}
+
+const fn address_type(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ipv4_addr",
+        Family::Ipv6 => "ipv6_addr",
+    }
+}
+
+const fn protocol(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ip",
+        Family::Ipv6 => "ip6",
+    }
+}
+
+const fn permission(family: Family) -> &'static str {
+    SetKind::Permission(family).name()
+}
+
+const fn packet_key(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ip saddr . ip daddr . tcp dport",
+        Family::Ipv6 => "ip6 saddr . ip6 daddr . tcp dport",
+    }
+}

@@ -1,0 +1,230 @@
+//! The words a table is made of: sets, chains, rules, typed statements.
+//!
+//! Only what our own table needs; each [`Statement`] has exactly one nft spelling (`nft.rs`) and
+//! one list of nf_tables expressions (`io::nftables`), and a test compares what the kernel makes
+//! of both.
+
+/// Our whole table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruleset {
+    /// Its sets and maps.
+    pub sets: Vec<Set>,
+    /// Its chains, in an order in which each is declared before it is jumped to.
+    pub chains: Vec<Chain>,
+}
+
+/// An IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Family {
+    /// Both, in the order we write them.
+    pub const BOTH: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+}
+
+/// A named set or map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// What an operator wants to know about it.
+    pub why: &'static str,
+    /// What it holds.
+    pub kind: SetKind,
+}
+
+/// What a set or map holds, and under which name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetKind {
+    /// The control ports, fixed.
+    ControlPorts(Vec<u16>),
+    /// source . destination . port of a connection that may come once.
+    Permission(Family),
+    /// source . destination . port : translated destination . port
+    Destination(Family),
+    /// source . destination . port : translated source
+    Source(Family),
+}
+
+impl SetKind {
+    /// The set's name in the table.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ControlPorts(_) => "control_ports",
+            Self::Permission(Family::Ipv4) => "expect4",
+            Self::Permission(Family::Ipv6) => "expect6",
+            Self::Destination(Family::Ipv4) => "dnat4",
+            Self::Destination(Family::Ipv6) => "dnat6",
+            Self::Source(Family::Ipv4) => "snat4",
+            Self::Source(Family::Ipv6) => "snat6",
+        }
+    }
+}
+
+/// A chain; a base chain where it has a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// What an operator wants to know about it.
+    pub why: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Where the kernel calls it, if it does.
+    pub hook: Option<Hook>,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+}
+
+/// Where in the packet's path a base chain sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The chain's type.
+    pub chain_type: ChainType,
+    /// nft's name of the hook.
+    pub name: &'static str,
+    /// Lower runs earlier; conntrack is at -200, destination NAT at -100, source NAT at 100.
+    pub priority: i32,
+}
+
+/// The type of a base chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainType {
+    /// Sees every packet.
+    Filter,
+    /// Sees the first packet of a connection and decides its NAT.
+    Nat,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Why it is there, for the reader of the printed table; may be empty.
+    pub why: &'static str,
+    /// Matches, then what to do.
+    pub statements: Vec<Statement>,
+}
+
+/// A packet's relation to its conntrack entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It begins a connection.
+    New,
+    /// It belongs to a connection that has seen packets both ways.
+    Established,
+}
+
+/// Which of a connection's ports is compared with the control ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlPort {
+    /// The port the client dialled.
+    Dialled,
+    /// The port the server answers from; another one behind a port-forward.
+    Listening,
+}
+
+/// Bits of TCP's flag octet (RFC 9293 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// FIN.
+    pub const FIN: Self = Self(0x01);
+    /// SYN.
+    pub const SYN: Self = Self(0x02);
+    /// RST.
+    pub const RST: Self = Self(0x04);
+    /// ACK.
+    pub const ACK: Self = Self(0x10);
+
+    /// Both sets of flags.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// How TCP's flags are tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlagTest {
+    /// At least one of these is set.
+    Any(TcpFlags),
+    /// Of `of`, exactly `set` are set.
+    Exactly {
+        /// The flags that must be set.
+        set: TcpFlags,
+        /// The flags looked at.
+        of: TcpFlags,
+    },
+}
+
+/// One step of a rule: a match, which ends the rule where it fails, or an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// The packet arrived over the loopback interface.
+    FromLoopback,
+    /// The packet carries this mark.
+    PacketMark(u32),
+    /// The packet is TCP.
+    Tcp,
+    /// The packet's relation to its connection.
+    State(State),
+    /// Whether any of these bits is set in the connection's mark.
+    ConnectionMark {
+        /// The bits.
+        bits: u32,
+        /// Set, or clear.
+        set: bool,
+    },
+    /// TCP flags.
+    Flags(FlagTest),
+    /// The segment carries at least one octet.
+    HasPayload,
+    /// The connection goes to a control port.
+    ControlPort(ControlPort),
+    /// The connection is dealt to this share of the workers, the same in both directions.
+    Share {
+        /// Which share.
+        index: u16,
+        /// Of how many.
+        of: u16,
+    },
+    /// The packet's source, destination and destination port are an element of the family's
+    /// permission set.
+    Expected(Family),
+    /// Takes that element out again.
+    Consume(Family),
+    /// Sets bits in the connection's mark.
+    SetConnectionMark(u32),
+    /// Takes the connection's element out of its destination map. IPv4 only: see `build.rs`.
+    ForgetDestination,
+    /// Takes the connection's element out of its source map. IPv4 only: see `build.rs`.
+    ForgetSource,
+    /// Destination NAT as the map says; falls through where it has no such element.
+    TranslateDestination(Family),
+    /// Destination NAT to the destination it has: no later NAT rule will be asked.
+    KeepDestination(Family),
+    /// Source NAT as the map says; falls through where it has no such element.
+    TranslateSource(Family),
+    /// Source NAT to the source it has: no later NAT rule will be asked.
+    KeepSource(Family),
+    /// Conntrack shall not see this packet.
+    Notrack,
+    /// To the daemon.
+    Queue {
+        /// The queue's number.
+        number: u16,
+        /// Pass where no daemon listens.
+        bypass: bool,
+        /// Through the xtables target instead of the native statement.
+        through_xt: bool,
+    },
+    /// Leave this chain.
+    Return,
+    /// Continue in that chain, then come back.
+    Jump(&'static str),
+    /// Continue in that chain and return from it to our caller.
+    Goto(&'static str),
+}

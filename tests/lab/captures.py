@@ -1,0 +1,72 @@
+"""Capturing both sides of the gateway, and reading a capture just far enough to compare TCP payloads."""
+
+import os
+import struct
+import time
+
+from shell import Background, LabError
+
+SIDES = {"inside": "lan", "outside": "wan"}
+SETTLE_SECONDS = 0.3
+LINK_HEADER = 14
+
+
+class Capture:
+    """tcpdump on both links of the gateway while the `with` block runs."""
+
+    def __init__(self, lab, name, expression="tcp", folder=None):
+        self.lab, self.expression = lab, expression
+        self.files = {side: os.path.join(folder or lab.workspace, f"{name}.{side}.pcap") for side in SIDES}
+
+    def __enter__(self):
+        self.running = [self.start(side) for side in SIDES]
+        return self
+
+    def start(self, side):
+        process = Background(["tcpdump", "-Z", "root", "-U", "-n", "-s", "0", "--immediate-mode", "-B", "16384",
+                              "-i", SIDES[side], "-w", self.files[side], self.expression],
+                             self.lab.workspace / f"tcpdump.{side}.log", namespace=self.lab.topology.gateway)
+        process.wait_for(lambda: "listening on" in process.output(), 5, "capturing")
+        return process
+
+    def __exit__(self, *exception):
+        # The last packets are still on their way through the capture's buffer.
+        time.sleep(SETTLE_SECONDS)
+        for process in self.running:
+            process.stop()
+
+
+def packets(path):
+    """The captured frames of a pcap file as tcpdump writes it."""
+    with open(path, "rb") as file:
+        if file.read(24)[:4] != b"\xd4\xc3\xb2\xa1":
+            raise LabError(f"{path} is not a capture of tcpdump on this machine")
+        while header := file.read(16):
+            yield file.read(struct.unpack("<8xI4x", header)[0])
+
+
+def tcp_payload(frame):
+    """((source, destination), sequence number, payload) of a TCP frame, else None."""
+    version = frame[LINK_HEADER] >> 4
+    if version == 4:
+        ip_length, total = (frame[LINK_HEADER] & 15) * 4, struct.unpack_from(">H", frame, LINK_HEADER + 2)[0]
+        addresses = frame[LINK_HEADER + 12:LINK_HEADER + 16], frame[LINK_HEADER + 16:LINK_HEADER + 20]
+    else:
+        ip_length, total = 40, 40 + struct.unpack_from(">H", frame, LINK_HEADER + 4)[0]
+        addresses = frame[LINK_HEADER + 8:LINK_HEADER + 24], frame[LINK_HEADER + 24:LINK_HEADER + 40]
+    tcp = frame[LINK_HEADER + ip_length:LINK_HEADER + total]
+    source, destination, sequence = struct.unpack_from(">HHI", tcp)
+    return ((addresses[0], source), (addresses[1], destination)), sequence, tcp[(tcp[12] >> 4) * 4:]
+
+
+def inconsistent_bytes(path):
+    """Descriptions of segments that repeat a sequence number with other bytes than before."""
+    seen, changed = {}, []
+    for frame in packets(path):
+        flow, sequence, payload = tcp_payload(frame)
+        for offset, byte in enumerate(payload):
+            before = seen.setdefault((flow, sequence + offset), byte)
+            if before != byte:
+                changed.append(f"{flow}: {payload!r} at {sequence}")
+                break
+    return changed

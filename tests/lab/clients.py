@@ -1,0 +1,167 @@
+"""Real FTP clients, told which mode to use and to believe the address in a 227.
+
+A client that connects to the control connection's address whatever the 227 says (curl's, lftp's and ftplib's default)
+would hide a missing rewrite. Each client reports the commands it sent, so that one which silently falls back to another
+mode is found out.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+import sys
+
+from shell import run
+
+MODES = ("PORT", "EPRT", "PASV", "EPSV")
+ACTIVE_MODES = ("PORT", "EPRT")
+# How long a client waits for anything before it gives up; the lab ends it soon after in any case.
+CLIENT_SECONDS = 9
+SENT = re.compile(r"(?:^> |---> |==> |--> |Cmd: +|\*cmd\* ')(PORT|EPRT|LPRT|PASV|EPSV|LPSV)\b", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What to connect to and how to log in."""
+
+    address: str
+    port: int
+    user: str
+    password: str
+
+    def host(self):
+        return f"[{self.address}]" if ":" in self.address else self.address
+
+    def url(self, path):
+        user = self.user.replace("@", "%40")
+        return f"ftp://{user}:{self.password.replace('@', '%40')}@{self.host()}:{self.port}/{path}"
+
+
+@dataclasses.dataclass
+class Job:
+    """Files to fetch into `folder` and one to store, in one mode."""
+
+    mode: str
+    target: Target
+    folder: pathlib.Path
+    fetch: tuple
+    store: str
+    stored_as: str
+
+
+class Client:
+    """A client program: subclasses give the command lines of a job and what the client cannot do."""
+
+    name = ""
+    can_store = True
+    # Modes it cannot be told to use, by IP version, with the reason.
+    unsupported = {4: {}, 6: {"PORT": "IPv4 only", "PASV": "IPv4 only"}}
+
+    def commands(self, job):
+        """(argv, stdin) of each program run that the job takes."""
+        raise NotImplementedError
+
+    def perform(self, namespace, job, timeout):
+        """Run the job; returns everything the client said. Success is judged by the files alone."""
+        said = []
+        environment = {"PATH": os.environ["PATH"], "HOME": str(job.folder), "LC_ALL": "C", "TERM": "dumb"}
+        for argv, stdin in self.commands(job):
+            done = run(argv, namespace=namespace, timeout=timeout, check=False, stdin=stdin, env=environment,
+                       cwd=job.folder)
+            said.append(f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}(exit {done.returncode})\n")
+            if done.returncode == 124:
+                break
+        return "".join(said) + self.trace(job)
+
+    def trace(self, job):
+        """What the client wrote about its commands besides its output."""
+        return ""
+
+
+class Curl(Client):
+    name = "curl"
+
+    def commands(self, job):
+        modes = {"PORT": ["--ftp-port", "-", "--disable-eprt"], "EPRT": ["--ftp-port", "-"],
+                 "PASV": ["--disable-epsv"], "EPSV": []}
+        base = ["curl", "-sSv", "--max-time", str(2 * CLIENT_SECONDS), "--no-ftp-skip-pasv-ip", *modes[job.mode]]
+        fetch = [part for name in job.fetch for part in ("-o", name, job.target.url(f"pub/{name}"))]
+        yield [*base, *fetch], ""
+        yield [*base, "-T", job.store, job.target.url(f"upload/{job.stored_as}")], ""
+
+
+class Lftp(Client):
+    name = "lftp"
+    unsupported = {4: {"EPRT": "lftp sends EPRT over IPv6 only"}, 6: Client.unsupported[6]}
+
+    def commands(self, job):
+        passive = job.mode not in ACTIVE_MODES
+        settings = {"ftp:passive-mode": passive, "ftp:prefer-epsv": job.mode == "EPSV",
+                    "ftp:fix-pasv-address": False, "ftp:ssl-allow": False, "ftp:use-feat": True,
+                    "net:max-retries": 1, "net:timeout": CLIENT_SECONDS, "cmd:fail-exit": True}
+        lines = [f"set {key} {str(value).lower()}" for key, value in settings.items()]
+        lines += [f"open -u {job.target.user},{job.target.password} -p {job.target.port} {job.target.address}"]
+        lines += [f"get pub/{name}" for name in job.fetch]
+        lines += [f"put {job.store} -o upload/{job.stored_as}", "bye"]
+        yield ["lftp", "-d", "-f", "/dev/stdin"], "\n".join(lines) + "\n"
+
+
+class Wget(Client):
+    name = "wget"
+    can_store = False
+    unsupported = {4: {"EPRT": "wget sends EPRT over IPv6 only", "EPSV": "wget sends EPSV over IPv6 only"},
+                   6: Client.unsupported[6]}
+
+    def commands(self, job):
+        mode = ["--no-passive-ftp"] if job.mode in ACTIVE_MODES else []
+        yield ["wget", "-v", "--tries=1", f"--timeout={CLIENT_SECONDS}", "--progress=dot:giga", *mode,
+               *(job.target.url(f"pub/{name}") for name in job.fetch)], ""
+
+
+class Tnftp(Client):
+    name = "tnftp"
+
+    def commands(self, job):
+        epsv = "on" if job.mode.startswith("E") else "off"
+        passive = "off" if job.mode in ACTIVE_MODES else "on"
+        lines = [f"epsv4 {epsv}", f"epsv6 {epsv}", f"passive {passive}", "binary",
+                 f"open {job.target.address} {job.target.port}", f"user {job.target.user} {job.target.password}",
+                 *(f"get pub/{name} {name}" for name in job.fetch),
+                 f"put {job.store} upload/{job.stored_as}", "quit"]
+        yield ["tnftp", "-n", "-i", "-v", "-d"], "\n".join(lines) + "\n"
+
+
+class Ncftp(Client):
+    name = "ncftp"
+    unsupported = {4: {"EPRT": "ncftp knows PORT and PASV only", "EPSV": "ncftp knows PORT and PASV only"},
+                   6: {mode: "ncftp knows IPv4 only" for mode in MODES}}
+
+    def commands(self, job):
+        target = job.target
+        common = ["-V", "-t", str(CLIENT_SECONDS), "-r", "1", "-d", "trace.log", "-E" if job.mode == "PORT" else "-F",
+                  "-P", str(target.port), "-u", target.user, "-p", target.password]
+        yield ["ncftpget", *common, target.address, ".", *(f"pub/{name}" for name in job.fetch)], ""
+        # It uploads under the local name only: ncftpput -C names the remote file.
+        yield ["ncftpput", *common, "-C", target.address, job.store, f"upload/{job.stored_as}"], ""
+
+    def trace(self, job):
+        log = job.folder / "trace.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+
+class Ftplib(Client):
+    name = "ftplib"
+
+    def commands(self, job):
+        script = pathlib.Path(__file__).with_name("ftplib_client.py")
+        target = job.target
+        yield [sys.executable, str(script), job.mode, target.address, str(target.port), target.user, target.password,
+               job.store, job.stored_as, *job.fetch], ""
+
+
+CLIENTS = {client.name: client() for client in (Curl, Lftp, Wget, Tnftp, Ncftp, Ftplib)}
+
+
+def modes_sent(said):
+    """The set of announcing commands a client's own words show it sent."""
+    return set(SENT.findall(said))

@@ -1,0 +1,137 @@
+"""The deployments: what an operator's ruleset looks like around the helper, and who talks to whom.
+
+Every ruleset drops by default in forward, input and output, lets control connections in, and has the two lines an operator
+writes for data connections: `established,related` and the ct mark. No rule mentions a data connection or a
+passive port range; NAT rules name control ports only where the rule could otherwise do the helper's work.
+"""
+
+import dataclasses
+
+import topology
+from shell import run
+from topology import GATEWAY, INSIDE1, INSIDE2, OUTSIDE1, GATEWAY_WAN4, GATEWAY_WAN6, POOL4
+
+CONTROL_PORTS = (21, 2121)
+PORTS = "{ " + ", ".join(map(str, CONTROL_PORTS)) + " }"
+DATA_MARK = 0x10000000
+
+
+@dataclasses.dataclass(frozen=True)
+class Deployment:
+    """Names of the talking hosts, the address the client connects to, and the rules that make it so."""
+
+    name: str
+    client: str
+    server: str
+    target: str
+    prerouting: str = ""
+    postrouting: str = ""
+    forward: str = ""
+    input: str = ""
+    output: str = ""
+    without_nat: bool = False
+    # Control ports whose outside number differs from the server's: (outside, server).
+    forwarded_port: tuple = ()
+
+    @property
+    def version(self):
+        return 6 if ":" in self.target else 4
+
+    def outside_port(self, server_port):
+        """The port a client connects to in order to reach `server_port`."""
+        if self.forwarded_port and self.forwarded_port[1] == server_port:
+            return self.forwarded_port[0]
+        return server_port
+
+    def ruleset(self, refusal="drop"):
+        """`refusal`: what ends a chain. "reject" answers at once, so that a test of failure need not wait."""
+        last = "meta l4proto tcp reject with tcp reset" if refusal == "reject" else ""
+        common = f"""
+            ct state established,related accept
+            ct mark & {DATA_MARK:#x} != 0 accept
+            meta l4proto ipv6-icmp accept"""
+        return f"""
+        table inet operator
+        delete table inet operator
+        table inet operator {{
+          chain prerouting {{
+            type nat hook prerouting priority dstnat
+            {self.prerouting}
+          }}
+          chain postrouting {{
+            type nat hook postrouting priority srcnat
+            {self.postrouting}
+          }}
+          chain forward {{
+            type filter hook forward priority filter; policy drop
+            {common}
+            {self.forward}
+            {last}
+          }}
+          chain input {{
+            type filter hook input priority filter; policy drop
+            iifname lo accept
+            {common}
+            {self.input}
+            {last}
+          }}
+          chain output {{
+            type filter hook output priority filter; policy drop
+            oifname lo accept
+            {common}
+            {self.output}
+            {last}
+          }}
+        }}
+        """
+
+    def apply(self, lab_topology, refusal="drop"):
+        """Load the ruleset, set the inside hosts' source addresses, forget all earlier connections."""
+        for host in (INSIDE1, INSIDE2):
+            lab_topology.route(host, use_public=self.without_nat)
+        run(["nft", "-f", "-"], stdin=self.ruleset(refusal), namespace=lab_topology.gateway)
+        run(["conntrack", "-F"], namespace=lab_topology.gateway)
+
+
+ALLOW_OUT = f"iifname lan oifname wan tcp dport {PORTS} ct state new accept"
+ALLOW_IN = f"iifname wan oifname lan tcp dport {PORTS} ct state new accept"
+ALLOW_DNAT = f"oifname lan ct status dnat tcp dport {PORTS} ct state new accept"
+
+
+def dnat4(outside_port, server_port):
+    return (f"ip daddr {GATEWAY_WAN4} tcp dport {outside_port} "
+            f"dnat ip to {INSIDE2.private4}:{server_port}")
+
+
+DNAT_SAME_PORTS4 = "\n            ".join(dnat4(port, port) for port in CONTROL_PORTS)
+DNAT6 = f"ip6 daddr {GATEWAY_WAN6} tcp dport {PORTS} dnat ip6 to {INSIDE2.private6}"
+MASQUERADE4 = f"oifname wan ip saddr {topology.PRIVATE_LAN4} masquerade"
+# Only the control connection: the data connection's source must follow its master.
+MASQUERADE_TO_SERVER4 = f"oifname lan ip daddr {INSIDE2.private4} tcp dport {PORTS} masquerade"
+
+DEPLOYMENTS = {d.name: d for d in (
+    Deployment("inside-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public4,
+               postrouting=MASQUERADE4, forward=ALLOW_OUT),
+    Deployment("inside-server", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
+               prerouting=DNAT_SAME_PORTS4, forward=ALLOW_DNAT),
+    Deployment("routed-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public4, forward=ALLOW_OUT, without_nat=True),
+    Deployment("routed-server", OUTSIDE1.name, INSIDE2.name, INSIDE2.public4, forward=ALLOW_IN, without_nat=True),
+    Deployment("routed6-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public6, forward=ALLOW_OUT, without_nat=True),
+    Deployment("routed6-server", OUTSIDE1.name, INSIDE2.name, INSIDE2.public6, forward=ALLOW_IN, without_nat=True),
+    Deployment("double-nat", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
+               prerouting=DNAT_SAME_PORTS4, postrouting=MASQUERADE_TO_SERVER4, forward=ALLOW_DNAT),
+    Deployment("hairpin", INSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
+               prerouting=DNAT_SAME_PORTS4, postrouting=MASQUERADE_TO_SERVER4, forward=ALLOW_DNAT),
+    Deployment("port-forward", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
+               prerouting=dnat4(2121, 21), forward=ALLOW_DNAT, forwarded_port=(2121, 21)),
+    Deployment("snat-pool", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public4,
+               postrouting=f"oifname wan ip saddr {topology.PRIVATE_LAN4} snat ip to {POOL4[0]}-{POOL4[-1]}",
+               forward=ALLOW_OUT),
+    Deployment("gateway-client", GATEWAY, OUTSIDE1.name, OUTSIDE1.public4,
+               output=f"oifname wan tcp dport {PORTS} ct state new accept"),
+    Deployment("gateway-server", OUTSIDE1.name, GATEWAY, GATEWAY_WAN4,
+               input=f"iifname wan tcp dport {PORTS} ct state new accept"),
+    Deployment("nat66-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public6,
+               postrouting=f"oifname wan ip6 saddr {INSIDE1.private6} masquerade", forward=ALLOW_OUT),
+    Deployment("nat66-server", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN6, prerouting=DNAT6, forward=ALLOW_DNAT),
+)}

@@ -1,0 +1,158 @@
+"""What helps FTP through the gateway: nothing, the kernel's own helper, or ftp-alg."""
+
+import json
+import os
+import pathlib
+import signal
+
+from deployments import CONTROL_PORTS, PORTS
+from shell import Background, LabError, run
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+READY_SECONDS = 20
+
+
+def ftp_alg_binary():
+    """The program under test: $FTP_ALG, or what `cargo build --release` made."""
+    path = pathlib.Path(os.environ.get("FTP_ALG", REPOSITORY / "target/release/ftp-alg"))
+    if not os.access(path, os.X_OK):
+        raise LabError(f"{path} is not there: run 'cargo build --release', or set FTP_ALG")
+    return str(path)
+
+
+class NoHelper:
+    """No helper at all: proves that the transfers of a deployment need one."""
+
+    name = "none"
+
+    def __init__(self, gateway, workspace, settings=None):
+        self.gateway, self.workspace = gateway, workspace
+        self.settings = settings or {}
+
+    def start(self):
+        pass
+
+    def disable(self):
+        """Take the helper's rules away under running connections."""
+
+    def stop(self):
+        """Stop, and return what was wrong about the way it stopped (empty: nothing)."""
+        return []
+
+    def log(self):
+        return ""
+
+    def announcements(self):
+        """What the helper says it read and did, oldest first; see `Ours.announcements`."""
+        return []
+
+
+class KernelHelper(NoHelper):
+    """nf_conntrack_ftp and nf_nat_ftp, attached to the control ports before NAT."""
+
+    name = "kernel"
+    table = "inet kernel_ftp"
+
+    def start(self):
+        # nft's helper object loads nf_conntrack_ftp but not nf_nat_ftp, and then nothing is rewritten. Both may be builtin.
+        run(["modprobe", "-qa", "nf_conntrack_ftp", "nf_nat_ftp"], check=False)
+        attach = f'tcp dport {PORTS} ct helper set "ftp-standard"'
+        run(["nft", "-f", "-"], namespace=self.gateway, stdin=f"""
+            table {self.table} {{
+              ct helper ftp-standard {{
+                type "ftp" protocol tcp
+              }}
+              chain prerouting {{
+                type filter hook prerouting priority -150
+                {attach}
+              }}
+              chain output {{
+                type filter hook output priority -150
+                {attach}
+              }}
+            }}
+            """)
+
+    def disable(self):
+        run(["nft", "delete", "table", *self.table.split()], namespace=self.gateway)
+        # An attached helper stays with its connections.
+        run(["conntrack", "-F"], namespace=self.gateway)
+
+    def stop(self):
+        run(["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False)
+        return []
+
+
+class Ours(NoHelper):
+    """ftp-alg run, with the configuration that CONTRACT.md promises and a log in JSON."""
+
+    name = "ours"
+    process = None
+
+    def config(self):
+        """TOML from the settings a scenario may change; the rest is fixed for the lab."""
+        settings = self.settings
+        lines = [f"control_ports = {list(CONTROL_PORTS)}", f'queue = "{settings.get("queue", "0-1")}"',
+                 f'when_absent = "{settings.get("when_absent", "bypass")}"',
+                 f'backend = "{settings.get("backend", os.environ.get("FTP_ALG_BACKEND", "auto"))}"']
+        if "timeout" in settings:
+            lines += ["[expectation]", f'timeout = "{settings["timeout"]}"']
+        if "ports" in settings:
+            lines += ["[nat]", f'ports = "{settings["ports"]}"']
+        lines += ["[log]", 'format = "json"', "[control]", f'socket = "{self.workspace}/control.sock"']
+        return "\n".join(lines) + "\n"
+
+    def start(self):
+        config = pathlib.Path(self.workspace, "ftp-alg.toml")
+        config.write_text(self.config())
+        self.spawn()
+
+    def spawn(self):
+        """Start the daemon; a second call continues the same log (restart scenarios)."""
+        log = os.path.join(self.workspace, "ftp-alg.log")
+        seen = os.path.getsize(log) if os.path.exists(log) else 0
+        self.process = Background([ftp_alg_binary(), "run", "--config", f"{self.workspace}/ftp-alg.toml"], log,
+                                  namespace=self.gateway)
+        self.process.wait_for(lambda: "ready" in self.process.output()[seen:], READY_SECONDS, "'ready' in its log")
+
+    def kill(self):
+        self.process.stop(signal.SIGKILL)
+
+    def disable(self):
+        run(["nft", "delete", "table", "inet", "ftp_alg"], namespace=self.gateway)
+
+    def stop(self):
+        problems = []
+        if not self.process.is_running():
+            problems.append(f"the daemon had ended by itself: {self.process.process.returncode}")
+        status = self.process.stop(signal.SIGTERM)
+        if not problems and status != 0:
+            problems.append(f"exit status after SIGTERM: {status}")
+        tables = run(["nft", "list", "tables"], namespace=self.gateway).stdout
+        if "ftp_alg" in tables:
+            problems.append(f"left behind after SIGTERM: {tables.strip()}")
+        return problems
+
+    def log(self):
+        return self.process.output() if self.process else ""
+
+    def announcements(self):
+        return [event for event in map(log_event, self.log().splitlines()) if event]
+
+
+def log_event(line):
+    """One line of the JSON log as a flat dict if it is about an announcement, else None.
+
+    The only place that knows how the daemon words its log; lenient about where a field is nested.
+    """
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    fields = {**record, **record.get("span", {}), **record.get("fields", {})}
+    if "announcement" not in str(fields.get("message", "")):
+        return None
+    return {key: fields.get(key) for key in ("kind", "announced", "rewritten", "expect", "message", "session")}
+
+
+ENGINES = {engine.name: engine for engine in (NoHelper, KernelHelper, Ours)}

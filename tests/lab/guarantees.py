@@ -1,0 +1,216 @@
+"""What must stay shut, and what must come through although it is odd: scripted cases, one behaviour each."""
+
+import functools
+import time
+
+import deployments
+from lab import Batch, Case, CaseFailure, NotApplicable
+from scripted import decode, encode, listen, scripted, stranger_to
+from shell import run
+from topology import GATEWAY_WAN4, INSIDE1, INSIDE2, ip_batch
+
+# Where each mode's announcement needs the helper for more than its reading.
+ROUTES = (
+    ("inside-client", "PORT"), ("inside-client", "EPRT"), ("inside-client", "PASV"), ("inside-client", "EPSV"),
+    ("inside-server", "PORT"), ("inside-server", "EPRT"), ("inside-server", "PASV"), ("inside-server", "EPSV"),
+    ("routed-client", "PORT"), ("routed-server", "PASV"), ("double-nat", "PORT"), ("double-nat", "PASV"),
+    ("routed6-client", "EPRT"), ("routed6-client", "EPSV"), ("routed6-server", "EPRT"), ("routed6-server", "EPSV"))
+TEN_PORTS = range(40000, 40010)
+SAME_PORT = 5555
+POOL_CLIENTS = [f"10.0.0.{number}" for number in range(101, 109)]
+
+
+def require(truth, reason):
+    if not truth:
+        raise CaseFailure(reason)
+
+
+def one_shot(mode, stage):
+    """An announcement is good for one data connection."""
+    session = stage.session()
+    offer = session.announce(mode)
+    require(offer.connects(), "the announced data connection did not come through")
+    require(not offer.connects(), "a second data connection to the same port came through")
+    session.exchange("NOOP", "200 well")
+
+
+def stranger_gets_nothing(mode, stage):
+    """An expectation is for the other end of its control connection, and a stranger does not use it up."""
+    offer = stage.session().announce(mode)
+    require(not offer.connects(host=stranger_to(offer.connector)), "a third host's connection came through")
+    require(offer.connects(), "after the stranger's attempt the rightful connection did not come through")
+
+
+def unsolicited_opens_nothing(mode, stage):
+    """A 227 or 229 that answers no PASV or EPSV is not an announcement."""
+    session = stage.session()
+    server = stage.lab.namespace(stage.deployment.server)
+    offer = session.announce(mode)
+    require(offer.connects(), "the announced data connection did not come through")
+    listener = listen(server, session.server.address, 0)
+    offer.listener = listener
+    session.command("NOOP")
+    session.server.send(encode(mode, session.server.address, listener.getsockname()[1]).encode() + b"\r\n")
+    offer.address, offer.port = decode(session.client.line(), offer.address)
+    require(not offer.connects(), "a connection to an unsolicited endpoint came through")
+
+
+def newer_replaces_older(mode, stage):
+    """Of two announcements only the newer is open."""
+    session = stage.session()
+    older, newer = session.announce(mode), session.announce(mode)
+    require(not older.connects(), "the superseded data connection came through")
+    require(newer.connects(), "the newer data connection did not come through")
+
+
+def late_gets_nothing(mode, stage):
+    """After `[expectation] timeout` nothing comes through."""
+    if stage.lab.engine.name != "ours":
+        raise NotApplicable("its timeout of five minutes cannot be set")
+    offer = stage.session().announce(mode)
+    time.sleep(3.5)
+    require(not offer.connects(), "a data connection came through after the timeout")
+
+
+def gone_with_the_session(mode, stage):
+    """When the control connection is closed, what it announced is shut."""
+    session = stage.session()
+    offer = session.announce(mode)
+    session.close()
+    time.sleep(0.5)
+    require(not offer.connects(), "a data connection came through after the control connection had closed")
+
+
+def nothing_without_the_rules(mode, stage):
+    """Take the helper's rules away, and the same transfer fails."""
+    require(stage.session().announce(mode).connects(), "the announced data connection did not come through")
+    stage.lab.engine.disable()
+    require(not stage.session().announce(mode).connects(), "a data connection came through without the helper's rules")
+
+
+DROP_FIRST_SYN = """
+    table inet syn_loss {{
+      set seen {{
+        type ipv4_addr . inet_service . ipv4_addr . inet_service
+        flags dynamic
+        timeout 1m
+        size 4096
+      }}
+      chain lose {{
+        type filter hook {hook} priority -5
+        tcp dport {ports} accept
+        tcp flags & (syn | ack) != syn accept
+        ip saddr . tcp sport . ip daddr . tcp dport @seen accept
+        add @seen {{ ip saddr . tcp sport . ip daddr . tcp dport }} drop
+      }}
+    }}
+    """
+
+
+def lost_syn(where, mode, stage):
+    """The data connection's first SYN is lost; the repeated one comes through."""
+    session = stage.session()
+    offer = session.announce(mode)
+    namespace = {"beyond": stage.lab.namespace(listener_host(stage, mode)), "gateway": stage.lab.topology.gateway}[where]
+    hook = "forward" if where == "gateway" else "input"
+    run(["nft", "-f", "-"], namespace=namespace, stdin=DROP_FIRST_SYN.format(hook=hook, ports=deployments.PORTS))
+    try:
+        require(offer.connects(timeout=5), "the repeated SYN did not come through")
+    finally:
+        run(["nft", "delete", "table", "inet", "syn_loss"], namespace=namespace)
+    session.exchange("NOOP", "200 well")
+
+
+def listener_host(stage, mode):
+    return stage.deployment.client if mode in ("PORT", "EPRT") else stage.deployment.server
+
+
+def announces_address(address, stage):
+    """A server behind DNAT that announces its public address, or none, is as good as one that announces its own."""
+    offer = stage.session().announce("PASV", address=address)
+    require(offer.address == GATEWAY_WAN4, f"the client heard {offer.address}")
+    require(offer.connects(), "the announced data connection did not come through")
+
+
+def ten_ports_are_reused(mode, stage):
+    """Thirty transfers through ten outside ports."""
+    session = stage.session()
+    for _ in range(30):
+        offer = session.announce(mode)
+        if stage.lab.engine.name == "ours":
+            require(offer.port in TEN_PORTS, f"port {offer.port} is outside of [nat] ports")
+        require(offer.connects(), "the announced data connection did not come through")
+        offer.close()
+
+
+def outside_endpoints_differ(stage):
+    """Two inside hosts that announce the same port are given two outside endpoints, each leading to its own host."""
+    offers = [stage.session(client=host.name).announce("PORT", port=SAME_PORT) for host in (INSIDE1, INSIDE2)]
+    endpoints = {(offer.address, offer.port) for offer in offers}
+    require(len(endpoints) == 2, f"both were given {endpoints}")
+    for offer in offers:
+        require(offer.connects(), "the announced data connection did not come through")
+
+
+def pool_address_is_kept(mode, stage):
+    """With several outside addresses, the announcement names the one its control connection has."""
+    ip_batch(stage.lab.namespace(INSIDE1.name), [f"address replace {a}/24 dev eth0" for a in POOL_CLIENTS])
+    seen = set()
+    for source in POOL_CLIENTS:
+        session = stage.session(source=source)
+        outside = session.server.peer_address
+        seen.add(outside)
+        offer = session.announce(mode)
+        if mode == "PORT":
+            require(offer.address == outside, f"announced {offer.address} on a control connection from {outside}")
+        require(offer.connects(), f"the data connection of {source} did not come through")
+    require(len(seen) > 1, f"the pool was not used: {seen}")
+
+
+def checks():
+    """(name, routes, check, settings): one batch a route."""
+    passive = [route for route in ROUTES if route[1] in ("PASV", "EPSV")]
+    forwarded4 = [route for route in ROUTES if not route[0].startswith("routed6")]
+    translated = [("inside-client", "PORT"), ("inside-client", "EPRT"), ("inside-server", "PASV"), ("inside-server", "EPSV")]
+    return (
+        ("one-shot", ROUTES, one_shot, {}),
+        ("stranger-gets-nothing", ROUTES, stranger_gets_nothing, {}),
+        ("unsolicited-opens-nothing", passive, unsolicited_opens_nothing, {}),
+        ("newer-replaces-older", ROUTES, newer_replaces_older, {}),
+        ("late-gets-nothing", ROUTES, late_gets_nothing, {"timeout": "2s"}),
+        ("gone-with-the-session", ROUTES, gone_with_the_session, {}),
+        ("lost-syn-beyond", forwarded4, functools.partial(lost_syn, "beyond"), {}),
+        ("ten-ports-are-reused", translated, ten_ports_are_reused,
+         {"ports": f"{TEN_PORTS[0]}-{TEN_PORTS[-1]}"}),
+        ("pool-address-is-kept", [("snat-pool", "PORT"), ("snat-pool", "PASV")], pool_address_is_kept, {}),
+        ("nothing-without-the-rules", ROUTES, nothing_without_the_rules, {}),
+    )
+
+
+def gateway_loss_batches():
+    """A gateway that itself drops the SYN, after the helper has seen it: conntrack forgets it, and with it any mark."""
+    for deployment, mode in (("inside-client", "PORT"), ("inside-server", "PASV"), ("routed-server", "PASV")):
+        name = f"guarantee/lost-syn-on-gateway/{deployment}/{mode}"
+        yield Batch(name, deployment, (Case(name, functools.partial(lost_syn, "gateway", mode)),), scripted, extra=True)
+
+
+def batches():
+    yield from gateway_loss_batches()
+    yield from shared_batches()
+
+
+def shared_batches():
+    """Checks that share deployment and settings share a gateway; the one that breaks the rules is alone."""
+    groups = {}
+    for name, routes, check, settings in checks():
+        for deployment, mode in routes:
+            case = Case(f"guarantee/{name}/{deployment}/{mode}", functools.partial(check, mode))
+            alone = case.name if check is nothing_without_the_rules else ""
+            groups.setdefault((deployment, tuple(settings.items()), alone), []).append(case)
+    for (deployment, settings, _), cases in groups.items():
+        yield Batch(f"guarantee/{deployment}", deployment, tuple(cases), scripted, settings=dict(settings))
+    yield Batch("guarantee/announced-address", "inside-server", tuple(
+        Case(f"guarantee/announced-address/{address}", functools.partial(announces_address, address))
+        for address in (GATEWAY_WAN4, "0.0.0.0")), scripted)
+    yield Batch("guarantee/outside-endpoints-differ", "inside-client",
+                (Case("guarantee/outside-endpoints-differ/inside-client/PORT", outside_endpoints_differ),), scripted)

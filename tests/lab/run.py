@@ -1,0 +1,206 @@
+"""Runs the lab's scenarios: real FTP through a gateway made of network namespaces.
+
+    sudo python3 tests/lab/run.py [--engine ours|kernel|none] [--filter REGEX] [--list] [--jobs N] [--json FILE]
+
+One line a case, and at the end `N passed, M failed`. Exit status 1 when a case failed, 2 when the lab could not run.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import queue
+import re
+import signal
+import sys
+import threading
+import time
+
+import guarantees
+import stress
+import transfers
+from deployments import DEPLOYMENTS
+from engines import ENGINES
+from lab import CaseFailure, Lab, NotApplicable
+from shell import LabError
+from topology import require_root
+
+EXCERPT_LINES = 14
+
+
+@dataclasses.dataclass
+class Result:
+    name: str
+    verdict: str
+    seconds: float = 0.0
+    reason: str = ""
+    detail: str = ""
+
+    def line(self):
+        text = f"{self.verdict:<14} {self.name}" + (f" ({self.seconds:.2f} s)" if self.seconds else "")
+        if self.reason:
+            text += f": {self.reason}"
+        if self.detail:
+            text += "\n" + "\n".join(f"    | {line}" for line in self.detail.splitlines())
+        return text
+
+
+class Report:
+    """Collects results from several threads and prints each as it comes."""
+
+    def __init__(self):
+        self.results, self.lock = [], threading.Lock()
+
+    def add(self, result):
+        with self.lock:
+            self.results.append(result)
+            print(result.line(), flush=True)
+
+    def count(self, verdict):
+        return sum(result.verdict == verdict for result in self.results)
+
+    def closing_line(self):
+        return f"{self.count('PASS')} passed, {self.count('FAIL')} failed"
+
+
+def all_batches(with_extra):
+    everything = itertools.chain(transfers.batches(), guarantees.batches(), stress.batches())
+    return [batch for batch in everything if with_extra or not batch.extra]
+
+
+def select(batches, pattern):
+    """The batches with only the cases whose name matches, without empty ones."""
+    chosen = []
+    for batch in batches:
+        cases = tuple(case for case in batch.cases if re.search(pattern, case.name))
+        if cases:
+            chosen.append(dataclasses.replace(batch, cases=cases))
+    return chosen
+
+
+def run_batch(lab, batch, report):
+    """Run a batch's cases; what breaks around them counts against each case that did not get its turn."""
+    waiting = []
+    for case in batch.cases:
+        if case.not_applicable:
+            report.add(Result(case.name, "not applicable", reason=case.not_applicable))
+        else:
+            waiting.append(case)
+    problems = []
+    try:
+        if waiting:
+            with lab.gateway_with_engine(batch) as problems, batch.setup(lab, DEPLOYMENTS[batch.deployment]) as stage:
+                while waiting:
+                    report.add(run_case(lab, waiting.pop(0), stage))
+    except (LabError, OSError) as error:
+        for case in waiting:
+            report.add(Result(case.name, "FAIL", reason=f"the lab: {error}", detail=excerpt(lab.engine.log())))
+    if problems:
+        report.add(Result(f"{batch.name}/stops-cleanly", "FAIL", reason="; ".join(problems),
+                          detail=excerpt(lab.engine.log())))
+
+
+def run_case(lab, case, stage):
+    begin = time.monotonic()
+    try:
+        case.run(stage)
+    except NotApplicable as reason:
+        return Result(case.name, "not applicable", reason=f"{lab.engine.name}: {reason}")
+    except CaseFailure as failure:
+        detail = excerpt(failure.detail) + "\n-- the helper's log\n" + excerpt(lab.engine.log())
+        return Result(case.name, "FAIL", time.monotonic() - begin, str(failure), detail)
+    except (LabError, OSError) as error:
+        return Result(case.name, "FAIL", time.monotonic() - begin, f"the lab: {error}", excerpt(lab.engine.log()))
+    return Result(case.name, "PASS", time.monotonic() - begin)
+
+
+def excerpt(text):
+    return "\n".join(line[:240] for line in text.splitlines()[-EXCERPT_LINES:])
+
+
+class Workers:
+    """Several labs at once, each taking the next batch; all of them are removed whatever happens."""
+
+    def __init__(self, batches, jobs, engine, report):
+        self.todo, self.report, self.engine = queue.SimpleQueue(), report, engine
+        for batch in batches:
+            self.todo.put(batch)
+        self.stopping, self.errors = threading.Event(), []
+        self.threads = [threading.Thread(target=self.work, args=(number,)) for number in range(jobs)]
+
+    def work(self, number):
+        try:
+            while not self.stopping.is_set():
+                batch = self.todo.get_nowait()
+                # A new one each time: a port in TIME_WAIT must not carry over from one server to the next.
+                with Lab(os.getpid(), chr(ord("a") + number), self.engine) as lab:
+                    run_batch(lab, batch, self.report)
+        except queue.Empty:
+            return
+        except Exception as error:
+            self.errors.append(f"{type(error).__name__}: {error}")
+            self.stopping.set()
+
+    def run(self):
+        for thread in self.threads:
+            thread.start()
+        try:
+            for thread in self.threads:
+                thread.join()
+        finally:
+            self.stopping.set()
+            for thread in self.threads:
+                thread.join()
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engine", choices=ENGINES, default="ours", help="what helps FTP (default: ours)")
+    parser.add_argument("--filter", default="", metavar="REGEX", help="only cases whose name matches")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
+    parser.add_argument("--jobs", type=int, default=3, help="labs at the same time (default: 3)")
+    parser.add_argument("--extra", action="store_true", help="also the splits, losses and restarts")
+    parser.add_argument("--json", metavar="FILE", help="write the results there as well")
+    return parser.parse_args()
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def main():
+    arguments = parse_arguments()
+    batches = select(all_batches(arguments.extra), arguments.filter)
+    if arguments.list:
+        for batch in batches:
+            for case in batch.cases:
+                print(case.name + (f": not applicable: {case.not_applicable}" if case.not_applicable else ""))
+        return 0
+    require_root()
+    signal.signal(signal.SIGTERM, interrupt)
+    report = Report()
+    workers = Workers(batches, max(1, min(arguments.jobs, len(batches))), arguments.engine, report)
+    workers.run()
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump([dataclasses.asdict(result) for result in report.results], file, indent=1)
+    return conclude(report, workers.errors)
+
+
+def conclude(report, errors):
+    for error in errors:
+        print(f"lab: {error}", file=sys.stderr)
+    if not report.results:
+        print("no case matches the filter", file=sys.stderr)
+    print(report.closing_line())
+    return 2 if errors or not report.results else int(report.count("FAIL") > 0)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(f"lab: {error}")
+    except KeyboardInterrupt:
+        sys.exit("lab: interrupted; everything it had built is removed")

@@ -1,0 +1,202 @@
+"""Real FTP servers, each in the foreground of a namespace, with a throw-away folder and one login.
+
+They come unpacked in a cache folder (scripts/install-deps.sh), so they are started by path with the library
+path beside them.
+"""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import sys
+
+from shell import Background, LabError, run
+from topology import FTP_ACCOUNT
+
+START_SECONDS = 15
+# How long a server waits for a data connection that does not come. Short, for the tests that expect failure.
+DATA_SECONDS = 6
+
+
+def cache_root():
+    base = os.environ.get("FTP_ALG_LAB_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ftp-alg-lab")
+    root = pathlib.Path(base, "root")
+    if not root.is_dir():
+        raise LabError(f"{root} is not there: run scripts/install-deps.sh")
+    return root
+
+
+@dataclasses.dataclass(frozen=True)
+class Listen:
+    """Where and how a server listens."""
+
+    port: int = 21
+    version: int = 4
+    passive: tuple = (30000, 30999)
+    # The address a server is told to announce, in place of its own.
+    announce: str = ""
+
+
+class Server:
+    """A server program: subclasses say how it is configured and started."""
+
+    name = ""
+    user, password = "anonymous", "lab@example.net"
+
+    def __init__(self, namespace, workspace, files, listen):
+        self.namespace, self.listen = namespace, listen
+        self.folder = pathlib.Path(workspace, f"{self.name}-{listen.port}")
+        self.home = self.folder / "home"
+        self.prepare(files)
+        self.process = None
+
+    def prepare(self, files):
+        """A home that the login can read, with an upload folder it can write."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        (self.home / "pub").mkdir(parents=True)
+        for file in files:
+            shutil.copy(file, self.home / "pub")
+        (self.home / "upload").mkdir()
+        (self.home / "upload").chmod(0o777)
+        for path in (*self.home.rglob("*.bin"),):
+            path.chmod(0o644)
+
+    def start(self):
+        log = self.folder / "server.log"
+        environment = {**os.environ, "LC_ALL": "C", **self.environment()}
+        self.process = Background(self.command(), log, namespace=self.namespace, env=environment)
+        self.process.wait_for(self.is_listening, START_SECONDS, f"listening on port {self.listen.port}")
+
+    def is_listening(self):
+        sockets = run(["ss", "-Hltn", f"sport = :{self.listen.port}"], namespace=self.namespace).stdout
+        return bool(sockets.strip())
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+
+    def uploaded(self, name):
+        return self.home / "upload" / name
+
+    def environment(self):
+        libraries = sorted({str(path.parent) for path in cache_root().rglob("lib*.so*")})
+        return {"LD_LIBRARY_PATH": ":".join(libraries)}
+
+    def program(self, name):
+        return str(cache_root() / "usr/sbin" / name)
+
+    def write_config(self, text):
+        path = self.folder / "server.conf"
+        path.write_text(text)
+        return str(path)
+
+    def command(self):
+        raise NotImplementedError
+
+
+class Vsftpd(Server):
+    name = "vsftpd"
+
+    def command(self):
+        listen = self.listen
+        (self.folder / "empty").mkdir(exist_ok=True)
+        options = {
+            "listen": "YES" if listen.version == 4 else "NO",
+            "listen_ipv6": "YES" if listen.version == 6 else "NO",
+            "listen_port": listen.port, "background": "NO",
+            "anonymous_enable": "YES", "local_enable": "NO", "no_anon_password": "YES",
+            "ftp_username": FTP_ACCOUNT, "nopriv_user": "nobody", "anon_root": self.home,
+            "write_enable": "YES", "anon_upload_enable": "YES", "anon_umask": "022",
+            "secure_chroot_dir": self.folder / "empty",
+            # Its sandboxes want a kernel of their own liking, and a network namespace of their own.
+            "seccomp_sandbox": "NO", "isolate": "NO", "isolate_network": "NO",
+            "connect_from_port_20": "YES", "ftp_data_port": listen.port - 1,
+            "pasv_min_port": listen.passive[0], "pasv_max_port": listen.passive[1],
+            "connect_timeout": DATA_SECONDS, "accept_timeout": DATA_SECONDS,
+            "xferlog_enable": "NO", "tcp_wrappers": "NO",
+        }
+        if listen.announce:
+            options["pasv_address"] = listen.announce
+        return [self.program("vsftpd"), self.write_config("".join(f"{k}={v}\n" for k, v in options.items()))]
+
+
+class Proftpd(Server):
+    name = "proftpd"
+
+    def command(self):
+        listen = self.listen
+        config = f"""
+            ServerType standalone
+            ServerName lab
+            DefaultAddress {"0.0.0.0" if listen.version == 4 else "::"}
+            UseIPv6 {"off" if listen.version == 4 else "on"}
+            Port {listen.port}
+            User nobody
+            Group nogroup
+            PidFile {self.folder}/pid
+            ScoreboardFile {self.folder}/scoreboard
+            DelayEngine off
+            WtmpLog off
+            SystemLog {self.folder}/system.log
+            TransferLog none
+            UseReverseDNS off
+            UseFtpUsers off
+            RequireValidShell off
+            PassivePorts {listen.passive[0]} {listen.passive[1]}
+            {f"MasqueradeAddress {listen.announce}" if listen.announce else ""}
+            TimeoutNoTransfer 60
+            TimeoutStalled 60
+            AllowOverwrite on
+            <Anonymous {self.home}>
+              User nobody
+              Group nogroup
+              UserAlias anonymous nobody
+              AnonRequirePassword off
+              RequireValidShell off
+            </Anonymous>
+            """
+        return [self.program("proftpd"), "-n", "-q", "-c", self.write_config(config)]
+
+
+class PureFtpd(Server):
+    name = "pure-ftpd"
+    user, password = "lab", "throw-away"
+    # `openssl passwd -1 -salt lab throw-away`: its own hashes take seconds of processor time a login.
+    password_hash = "$1$lab$z3aO8KRxz1tXNDR8kUxAj0"
+
+    def prepare(self, files):
+        """Pure-FTPd's anonymous login needs a system account; a virtual user needs none."""
+        super().prepare(files)
+        (self.folder / "passwd").write_text(
+            f"{self.user}:{self.password_hash}:65534:65534::{self.home}/./::::::::::::\n")
+        run([str(cache_root() / "usr/bin/pure-pw"), "mkdb", f"{self.folder}/users.pdb", "-f", f"{self.folder}/passwd"],
+            env={**os.environ, **self.environment()})
+
+    def command(self):
+        listen = self.listen
+        command = [self.program("pure-ftpd"), "-S", str(listen.port), "-l", f"puredb:{self.folder}/users.pdb",
+                   "-p", f"{listen.passive[0]}:{listen.passive[1]}", "-g", f"{self.folder}/pid",
+                   "-E", "-H", "-u", "1", "-c", "100", "-C", "100", "-f", "none",
+                   "-4" if listen.version == 4 else "-6"]
+        if listen.announce:
+            command += ["-P", listen.announce]
+        return command
+
+
+class Pyftpdlib(Server):
+    name = "pyftpdlib"
+    user, password = "lab", "throw-away"
+
+    def environment(self):
+        return {"PYTHONPATH": str(cache_root() / "usr/lib/python3/dist-packages")}
+
+    def command(self):
+        listen = self.listen
+        script = pathlib.Path(__file__).with_name("pyftpdlib_server.py")
+        return [sys.executable, "-u", str(script), "0.0.0.0" if listen.version == 4 else "::", str(listen.port),
+                str(self.home), self.user, self.password, *map(str, listen.passive),
+                *([listen.announce] if listen.announce else [])]
+
+
+SERVERS = {server.name: server for server in (Vsftpd, Proftpd, PureFtpd, Pyftpdlib)}

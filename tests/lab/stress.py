@@ -1,0 +1,226 @@
+"""What segmentation, loss and a killed daemon do to announcements; each parametrised, each for any engine."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import socket
+import time
+
+from captures import Capture, inconsistent_bytes
+from lab import Batch, Case, CaseFailure, NotApplicable
+from scripted import scripted
+from shell import LabError, run
+
+AT_ONCE = 16
+# The announcements a translating gateway has to change.
+TRANSLATED = (("inside-client", "PORT"), ("inside-client", "EPRT"), ("inside-server", "PASV"), ("inside-server", "EPSV"))
+
+# Ports whose decimals all have the same number of digits, so that every announcement of a mode is equally long.
+SPLIT_FIRST_PORT = 156 * 256 + 100
+SPLIT_PAUSE_SECONDS = 0.03
+SPLIT_SECONDS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """One announcement that was sent in a special way: what became of it, and how long it took."""
+
+    position: int
+    seconds: float
+    reason: str = ""
+
+
+def send_nodelay(position, peer, line):
+    """Two segments with a pause between."""
+    peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    peer.send(line[:position])
+    time.sleep(SPLIT_PAUSE_SECONDS)
+    peer.send(line[position:])
+
+
+def send_nagle(position, peer, line):
+    """Two writes at once: the second leaves when the first is acknowledged."""
+    peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+    peer.send(line[:position])
+    peer.send(line[position:])
+
+
+def send_pieces(size, peer, line):
+    """A segment for each `size` bytes."""
+    peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for begin in range(0, len(line), size):
+        peer.send(line[begin:begin + size])
+        time.sleep(0.001)
+
+
+# Pieces are counted by their size, the others by the place of the cut.
+STYLES = {"nodelay": send_nodelay, "nagle": send_nagle, "pieces": send_pieces}
+
+
+def try_split(stage, mode, style, position):
+    """One session whose announcement is cut at `position`."""
+    session = stage.session()
+    begin = time.monotonic()
+    try:
+        offer = session.announce(mode, send=functools.partial(STYLES[style], position),
+                                 port=SPLIT_FIRST_PORT + position, timeout=SPLIT_SECONDS)
+        seconds = time.monotonic() - begin
+        if not offer.connects():
+            return Attempt(position, seconds, f"no data connection to {offer.address} port {offer.port}")
+        session.exchange("NOOP", "200 well")
+        return Attempt(position, seconds)
+    except CaseFailure as failure:
+        return Attempt(position, time.monotonic() - begin, str(failure))
+    finally:
+        session.close()
+
+
+def announcement_length(stage, mode):
+    """How long the line is with its end, as the announcer writes it."""
+    lengths = []
+
+    def measure(peer, line):
+        lengths.append(len(line))
+        peer.send(line)
+    stage.session().announce(mode, send=measure, port=SPLIT_FIRST_PORT)
+    return lengths[0]
+
+
+def try_splits(stage, mode, style, step=1):
+    """Cut at every `step`th byte position, several sessions at a time."""
+    positions = range(1, announcement_length(stage, mode), step)
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(functools.partial(try_split, stage, mode, style), positions))
+
+
+def split_case(mode, style, step, stage):
+    attempts = try_splits(stage, mode, style, step)
+    lost = [attempt for attempt in attempts if attempt.reason]
+    if lost:
+        detail = "\n".join(f"{attempt.position}: {attempt.reason}" for attempt in lost)
+        raise CaseFailure(f"{len(lost)} of {len(attempts)} positions failed", detail)
+
+
+LOSE = """
+    table inet lossy {{
+      chain lose {{
+        type filter hook {hook} priority {priority}
+        meta l4proto tcp numgen random mod 100 < {percent} drop
+      }}
+    }}
+    """
+# The gateway before anything has seen the packet, the gateway after everything has, and the hosts themselves.
+LOSS_PLACES = {"before": ("prerouting", -350), "after": ("postrouting", 350), "beyond": ("input", -350)}
+LOSS_SECONDS = 60
+
+
+@contextlib.contextmanager
+def losing(lab, deployment, place, percent):
+    """Drop packets at random, in a table of its own."""
+    hook, priority = LOSS_PLACES[place]
+    namespaces = [lab.topology.gateway]
+    if place == "beyond":
+        namespaces = [lab.namespace(deployment.client), lab.namespace(deployment.server)]
+    for namespace in namespaces:
+        run(["nft", "-f", "-"], namespace=namespace, stdin=LOSE.format(hook=hook, priority=priority, percent=percent))
+    try:
+        yield
+    finally:
+        for namespace in namespaces:
+            run(["nft", "delete", "table", "inet", "lossy"], namespace=namespace)
+
+
+def try_lossy(stage, mode, number):
+    """One session with one transfer, patient enough for several losses in a row."""
+    begin = time.monotonic()
+    try:
+        session = stage.session(timeout=LOSS_SECONDS)
+        offer = session.announce(mode, timeout=LOSS_SECONDS)
+        reason = "" if offer.connects(timeout=LOSS_SECONDS) else "no data connection"
+        session.close()
+    except (CaseFailure, OSError) as failure:
+        reason = str(failure)
+    return Attempt(number, time.monotonic() - begin, reason)
+
+
+def loss_case(mode, place, transfers, percent, stage):
+    """All transfers succeed, and what was sent again was sent as before (seen on both sides of the gateway)."""
+    lab = stage.lab
+    with Capture(lab, "loss") as capture, losing(lab, stage.deployment, place, percent):
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            attempts = list(pool.map(functools.partial(try_lossy, stage, mode), range(transfers)))
+    lost = [attempt.reason for attempt in attempts if attempt.reason]
+    if lost:
+        raise CaseFailure(f"{len(lost)} of {transfers} transfers failed at {percent} % loss", "\n".join(lost))
+    for side, path in capture.files.items():
+        if changed := inconsistent_bytes(path):
+            raise CaseFailure(f"{side}: {len(changed)} retransmissions differ from the first time", "\n".join(changed))
+
+
+# With these outside ports the shortest PORT cannot keep its length: "4,1" has three characters and "156,0" five.
+LONG_PORTS = "40000-65535"
+SHORT_PORTS = [high * 256 + low for high in range(4, 10) for low in range(1, 10)]
+SAME_LENGTH_PORT = 156 * 256 + 100
+BUSY_SECONDS, AWAY_SECONDS = 4, 1
+PATIENCE = 30
+
+
+def restart_case(sessions, adjusted, stage):
+    """kill -9 and restart amid busy sessions, `adjusted` of them with a sequence offset: none is lost."""
+    if stage.lab.engine.name != "ours":
+        raise NotApplicable("it is no process that could be killed")
+    if adjusted > len(SHORT_PORTS):
+        raise LabError(f"only {len(SHORT_PORTS)} sessions can be given a sequence offset")
+    ports = [*SHORT_PORTS[:adjusted], *range(SAME_LENGTH_PORT, SAME_LENGTH_PORT + sessions - adjusted)]
+    opened = [stage.session() for _ in ports]
+    with concurrent.futures.ThreadPoolExecutor(sessions) as pool:
+        require_all(pool.map(transfer_once, opened, ports), "before the daemon was killed")
+        busy = [pool.submit(stay_busy, session) for session in opened]
+        time.sleep(BUSY_SECONDS / 4)
+        stage.lab.engine.kill()
+        time.sleep(AWAY_SECONDS)
+        stage.lab.engine.spawn()
+        require_all([future.result() for future in busy], "while the daemon was killed and restarted")
+        require_all(pool.map(transfer_once, opened, ports), "after the restart")
+
+
+def require_all(reasons, when):
+    lost = [reason for reason in reasons if reason]
+    if lost:
+        raise CaseFailure(f"{len(lost)} sessions failed {when}", "\n".join(lost))
+
+
+def transfer_once(session, port):
+    """Announce and transfer in an open session; returns the reason if it failed."""
+    try:
+        offer = session.announce("PORT", port=port, timeout=PATIENCE)
+        came = offer.connects()
+        offer.close()
+        return "" if came else f"no data connection to {offer.address} port {offer.port}"
+    except (CaseFailure, OSError) as failure:
+        return str(failure)
+
+
+def stay_busy(session):
+    """Commands and replies for a while; a session that waits for the daemon may, within PATIENCE."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            session.exchange("NOOP", "200 well", PATIENCE)
+            time.sleep(0.05)
+    except (CaseFailure, OSError) as failure:
+        return str(failure)
+    return ""
+
+
+def batches():
+    for deployment, mode in TRANSLATED:
+        name = f"split/{deployment}/{mode}"
+        cases = tuple(Case(f"{name}/{style}", functools.partial(split_case, mode, style, 1)) for style in STYLES)
+        yield Batch(name, deployment, cases, scripted, extra=True)
+        name = f"loss/{deployment}/{mode}"
+        cases = tuple(Case(f"{name}/{place}", functools.partial(loss_case, mode, place, 200, 5)) for place in LOSS_PLACES)
+        yield Batch(name, deployment, cases, scripted, extra=True)
+    yield Batch("restart", "inside-client", (Case("restart/50/half-adjusted", functools.partial(restart_case, 50, 25)),),
+                scripted, settings={"ports": LONG_PORTS}, extra=True)

@@ -1,0 +1,141 @@
+"""Transfers with real clients and servers: every deployment, server, client and mode."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import itertools
+import shutil
+
+import deployments
+from clients import CLIENTS, MODES, Job, Target, modes_sent
+from lab import BIG, SMALL, UPLOAD, Batch, Case, CaseFailure
+from servers import SERVERS, Listen
+
+# A transfer takes well under a second; a busy machine and a slow login are allowed for.
+TIMEOUT = 20
+# Where nothing may come through, a client that still waits after this has failed.
+HOPELESS_TIMEOUT = 8
+
+TEN_PORTS = ((30000, 30009), "40000-40009")
+
+
+@dataclasses.dataclass
+class Stage:
+    """What a case of a batch has to work with."""
+
+    lab: object
+    deployment: deployments.Deployment
+    server: object
+    counter: object = dataclasses.field(default_factory=itertools.count)
+
+
+@contextlib.contextmanager
+def with_server(server_class, listen, lab, deployment):
+    """A server behind (or beyond) the gateway."""
+    listen = dataclasses.replace(listen, version=deployment.version)
+    server = server_class(lab.namespace(deployment.server), lab.workspace, [lab.file(SMALL), lab.file(BIG)], listen)
+    try:
+        server.start()
+        yield Stage(lab, deployment, server)
+    finally:
+        server.stop()
+
+
+def perform(stage, client, mode, timeout):
+    """Let a client fetch and store; returns (what it said, the names of files that arrived unharmed)."""
+    number = next(stage.counter)
+    folder = stage.lab.workspace / f"client-{number}"
+    folder.mkdir()
+    shutil.copy(stage.lab.file(UPLOAD), folder)
+    server = stage.server
+    port = stage.deployment.outside_port(server.listen.port)
+    stored_as = f"{client.name}-{number}.bin"
+    job = Job(mode, Target(stage.deployment.target, port, server.user, server.password), folder,
+              (SMALL, BIG), UPLOAD, stored_as)
+    said = client.perform(stage.lab.namespace(stage.deployment.client), job, timeout)
+    arrived = {name for name in (SMALL, BIG) if same(folder / name, stage.lab.file(name))}
+    if same(server.uploaded(stored_as), stage.lab.file(UPLOAD)):
+        arrived.add(UPLOAD)
+    shutil.rmtree(folder)
+    server.uploaded(stored_as).unlink(missing_ok=True)
+    return said, arrived
+
+
+def same(one, other):
+    return one.exists() and sha256(one) == sha256(other)
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+def must_transfer(client, mode, stage):
+    """Every file arrives, and the client used no mode but the one it was told to use."""
+    said, arrived = perform(stage, client, mode, TIMEOUT)
+    wanted = {SMALL, BIG} | ({UPLOAD} if client.can_store else set())
+    if arrived != wanted:
+        raise CaseFailure(f"did not arrive: {', '.join(sorted(wanted - arrived))}", said)
+    if modes_sent(said) != {mode}:
+        raise CaseFailure(f"used {sorted(modes_sent(said))} in place of {mode}", said)
+
+
+def must_not_transfer(client, mode, stage):
+    """The client got as far as the announcement, so the control connection works, and no file came through."""
+    said, arrived = perform(stage, client, mode, HOPELESS_TIMEOUT)
+    if arrived:
+        raise CaseFailure(f"arrived although nothing helps: {', '.join(sorted(arrived))}", said)
+    if mode not in modes_sent(said):
+        raise CaseFailure(f"{mode} was never sent, so this proves nothing", said)
+
+
+def cases(prefix, version, check, clients=None, modes=MODES):
+    """A case for each client and mode; what a client cannot do is listed with the reason."""
+    for client in clients or CLIENTS.values():
+        for mode in modes:
+            reason = client.unsupported[version].get(mode, "")
+            yield Case(f"{prefix}/{client.name}/{mode}", functools.partial(check, client, mode), reason)
+
+
+def batch(group, deployment, server, listen, *, check=must_transfer, modes=MODES, clients=None, **more):
+    name = f"{group}/{deployment}/{listen.port}/{server}"
+    version = deployments.DEPLOYMENTS[deployment].version
+    return Batch(name, deployment, tuple(cases(name, version, check, clients, modes)),
+                 functools.partial(with_server, SERVERS[server], listen), **more)
+
+
+def transfer_batches():
+    """Every deployment with every server on port 21; both NAT deployments on port 2121 as well."""
+    for deployment in deployments.DEPLOYMENTS.values():
+        ports = (21, 2121) if deployment.name in ("inside-client", "inside-server") else (21,)
+        for port, server in itertools.product(ports, SERVERS):
+            yield batch("transfer", deployment.name, server, Listen(port))
+
+
+def ten_port_batches():
+    """A server with a passive range of ten, behind a gateway that may use ten outside ports."""
+    passive, outside = TEN_PORTS
+    for deployment, server in itertools.product(("inside-client", "inside-server"), SERVERS):
+        yield batch("ten-ports", deployment, server, Listen(21, passive=passive), settings={"ports": outside})
+
+
+def public_address_batches():
+    """Servers told to announce the gateway's public address, as their manuals advise behind NAT."""
+    for server in SERVERS:
+        yield batch("announces-public", "inside-server", server, Listen(21, announce=deployments.GATEWAY_WAN4),
+                    modes=("PASV",))
+
+
+def helpless_batches():
+    """The same transfers without any helper must fail, or a pass elsewhere means nothing."""
+    for deployment in deployments.DEPLOYMENTS:
+        for server in SERVERS:
+            yield batch("without-helper", deployment, server, Listen(21), check=must_not_transfer,
+                        engine="none", refusal="reject")
+
+
+def batches():
+    yield from transfer_batches()
+    yield from ten_port_batches()
+    yield from public_address_batches()
+    yield from helpless_batches()

@@ -1,0 +1,16 @@
+//! The real kernel: our table, expectations, conntrack, queues, in network namespaces.
+//!
+//! These tests need root and are ignored unless asked for: `cargo test --test netns -- --ignored`.
+
+#[path = "netns/conntrack.rs"]
+mod conntrack;
+#[path = "netns/expectations.rs"]
+mod expectations;
+#[path = "netns/injection.rs"]
+mod injection;
+#[path = "netns/lab.rs"]
+mod lab;
+#[path = "netns/queues.rs"]
+mod queues;
+#[path = "netns/table.rs"]
+mod table;

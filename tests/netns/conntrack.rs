@@ -1,0 +1,150 @@
+//! Conntrack entries of real connections.
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use ftp_alg::{
+    io::ctnetlink::{Conntrack, TcpState},
+    proto::net::{ConntrackTuples, Direction, Tuple},
+};
+
+use super::lab::{Lab, accept, endpoint};
+
+/// The tuple of a packet.
+pub(crate) fn tuple_of(packet: &[u8]) -> Tuple {
+    let address = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).unwrap());
+    let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    Tuple {
+        source: SocketAddr::new(address(12), port(20)),
+        destination: SocketAddr::new(address(16), port(22)),
+    }
+}
+
+/// The IPv4 packet with another payload, lengths and checksums put right.
+pub(crate) fn with_payload(packet: &[u8], payload: &[u8]) -> Vec<u8> {
+    let data = 20 + usize::from(packet[32] >> 4) * 4;
+    let mut packet = [&packet[..data], payload].concat();
+    let length = u16::try_from(packet.len()).unwrap();
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    packet[10..12].fill(0);
+    let sum = checksum(packet[..20].to_vec());
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet[36..38].fill(0);
+    let segment = (length - 20).to_be_bytes();
+    let pseudo = [&packet[12..20], &[0, 6], &segment, &packet[20..]].concat();
+    let sum = checksum(pseudo);
+    packet[36..38].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+pub(crate) fn checksum(mut bytes: Vec<u8>) -> u16 {
+    bytes.resize(bytes.len().next_multiple_of(2), 0);
+    let sum: u32 = bytes
+        .chunks(2)
+        .map(|two| u32::from(u16::from_be_bytes([two[0], two[1]])))
+        .sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+fn conntrack(lab: &Lab) -> Conntrack {
+    // Without a rule that asks for it, a namespace has no conntrack.
+    lab.guard("");
+    lab.gateway.inside(|| Conntrack::open().unwrap())
+}
+
+/// Both ends' own view of a connection.
+fn ends(client: &TcpStream, server: &TcpStream) -> ConntrackTuples {
+    let tuple = |stream: &TcpStream| Tuple {
+        source: stream.local_addr().unwrap(),
+        destination: stream.peer_addr().unwrap(),
+    };
+    ConntrackTuples::new(tuple(client), tuple(server))
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_entry_is_found_by_either_directions_tuple_and_shows_the_nat() {
+    let lab = Lab::new();
+    let mut conntrack = conntrack(&lab);
+    lab.gateway
+        .load(
+            "table inet nat {
+                 chain prerouting {
+                     type nat hook prerouting priority -100
+                     tcp dport 2121 meta nfproto ipv4 dnat ip to 203.0.113.2:21
+                     tcp dport 2121 meta nfproto ipv6 dnat ip6 to [2001:db8::2]:21
+                 }
+                 chain postrouting {
+                     type nat hook postrouting priority 100
+                     tcp dport 21 oifname out masquerade
+                 }
+             }",
+        )
+        .unwrap();
+    for (dialled, listening) in [
+        ("203.0.113.2:21", "203.0.113.2:21"),
+        ("10.0.0.1:2121", "203.0.113.2:21"),
+        ("[2001:db8::2]:21", "[2001:db8::2]:21"),
+        ("[fd00:1::1]:2121", "[2001:db8::2]:21"),
+    ] {
+        let listener = lab.outside.listen(listening);
+        let client = lab.inside.connect(dialled).unwrap();
+        let (server, peer) = accept(&listener);
+        assert_ne!(peer.ip(), client.local_addr().unwrap().ip(), "masqueraded");
+        let tuples = ends(&client, &server);
+        for direction in [Direction::Original, Direction::Reply] {
+            let found = conntrack
+                .resolve(&tuples.of(direction))
+                .unwrap()
+                .expect(dialled);
+            assert_eq!(found.tuples, tuples, "{dialled} {direction:?}");
+            assert_eq!(found.tcp_state, Some(TcpState::ESTABLISHED));
+            assert_eq!(found.mark, 0);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn marks_change_only_under_their_mask() {
+    let lab = Lab::new();
+    let mut conntrack = conntrack(&lab);
+    let listener = lab.outside.listen("203.0.113.2:21");
+    let client = lab.inside.connect("203.0.113.2:21").unwrap();
+    let (server, _) = accept(&listener);
+    let tuples = ends(&client, &server);
+    let mut mark_after = |value, mask| {
+        conntrack.set_mark(&tuples, value, mask).unwrap();
+        conntrack
+            .resolve(&tuples.of(Direction::Original))
+            .unwrap()
+            .unwrap()
+            .mark
+    };
+    assert_eq!(mark_after(0x0000_0005, u32::MAX), 0x0000_0005);
+    assert_eq!(mark_after(0x4000_0000, 0x4000_0000), 0x4000_0005);
+    assert_eq!(mark_after(0, 0x0000_0001), 0x4000_0004);
+    conntrack.relax_window(&tuples, 0x2000_0000).unwrap();
+    let entry = conntrack
+        .resolve(&tuples.of(Direction::Reply))
+        .unwrap()
+        .unwrap();
+    assert_eq!(entry.mark, 0x6000_0004);
+    assert_eq!(entry.tcp_state, Some(TcpState::ESTABLISHED));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_unknown_connection_is_none_and_cannot_be_changed() {
+    let lab = Lab::new();
+    let mut conntrack = conntrack(&lab);
+    let nobody = Tuple {
+        source: endpoint("10.9.9.9:1"),
+        destination: endpoint("10.9.9.8:2"),
+    };
+    assert_eq!(conntrack.resolve(&nobody).unwrap(), None);
+    let error = conntrack
+        .relax_window(&ConntrackTuples::untranslated(nobody), 1)
+        .unwrap_err();
+    assert!(error.is(libc::ENOENT), "{error}");
+}

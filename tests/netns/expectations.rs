@@ -1,0 +1,329 @@
+//! Expectations in force: once, in time, translated.
+
+use std::{net::TcpListener, thread, time::Duration};
+
+use ftp_alg::{
+    io::nftables::ExpectationStore,
+    proto::expect::{ExpectError, Expectation, ExpectationId},
+};
+
+use super::{
+    lab::{Lab, Namespace, REFUSAL, accept, endpoint, ip},
+    table::apply,
+};
+
+const ID: ExpectationId = ExpectationId(1);
+
+fn store(gateway: &Namespace) -> ExpectationStore {
+    gateway.inside(|| ExpectationStore::open().unwrap())
+}
+
+/// Without NAT.
+fn plain(source: &str, destination: &str) -> Expectation {
+    Expectation {
+        source: ip(source),
+        destination: endpoint(destination),
+        translated_destination: endpoint(destination),
+        translated_source: ip(source),
+        timeout: Duration::from_secs(60),
+    }
+}
+
+/// From the outside host to port 5000 of the gateway's address, for the inside host.
+fn to_inside_host() -> Expectation {
+    Expectation {
+        translated_destination: endpoint("10.0.0.2:6000"),
+        ..plain("203.0.113.2", "203.0.113.1:5000")
+    }
+}
+
+fn elements(gateway: &Namespace, set: &str) -> usize {
+    let kind = if set.starts_with("expect") {
+        "set"
+    } else {
+        "map"
+    };
+    let text = gateway.run("nft", &["list", kind, "inet", "ftp_alg", set]);
+    text.matches("expires").count()
+}
+
+fn is_answered(from: &Namespace, to: &str, listener: &TcpListener) -> bool {
+    let answered = from.connect_within(to, REFUSAL).is_ok();
+    if answered {
+        accept(listener);
+    }
+    answered
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_expected_connection_passes_once() {
+    let lab = Lab::new();
+    lab.guard("");
+    let _table = apply(&lab.gateway);
+    for (source, destination) in [
+        ("10.0.0.2", "203.0.113.2:5000"),
+        ("fd00:1::2", "[2001:db8::2]:5000"),
+    ] {
+        let listener = lab.outside.listen(destination);
+        assert!(
+            !is_answered(&lab.inside, destination, &listener),
+            "nothing is expected yet"
+        );
+        store(&lab.gateway)
+            .expect(ID, &plain(source, destination))
+            .unwrap();
+        assert!(is_answered(&lab.inside, destination, &listener));
+        assert!(
+            !is_answered(&lab.inside, destination, &listener),
+            "it was for one connection"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn only_the_expected_source_and_port_pass() {
+    let lab = Lab::new();
+    lab.guard("");
+    let _table = apply(&lab.gateway);
+    lab.inside.ip("addr add 10.0.0.3/24 dev eth0");
+    let right = lab.outside.listen("203.0.113.2:5000");
+    let wrong = lab.outside.listen("203.0.113.2:5001");
+    store(&lab.gateway)
+        .expect(ID, &plain("10.0.0.3", "203.0.113.2:5000"))
+        .unwrap();
+    assert!(
+        !is_answered(&lab.inside, "203.0.113.2:5000", &right),
+        "from 10.0.0.2"
+    );
+    assert!(!is_answered(&lab.inside, "203.0.113.2:5001", &wrong));
+    assert_eq!(elements(&lab.gateway, "expect4"), 1);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_announcer_behind_nat_is_reached_and_its_elements_are_gone() {
+    let lab = Lab::new();
+    lab.guard("");
+    let _table = apply(&lab.gateway);
+    let listener = lab.inside.listen("10.0.0.2:6000");
+    store(&lab.gateway).expect(ID, &to_inside_host()).unwrap();
+    assert_eq!(elements(&lab.gateway, "dnat4"), 1);
+    lab.outside.connect("203.0.113.1:5000").unwrap();
+    assert_eq!(accept(&listener).1.ip(), ip("203.0.113.2"));
+    assert_eq!(
+        elements(&lab.gateway, "expect4") + elements(&lab.gateway, "dnat4"),
+        0
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connector_behind_nat_appears_under_its_outside_address() {
+    let lab = Lab::new();
+    // The operator's own masquerading would choose 203.0.113.1.
+    lab.guard(
+        "chain nat {
+             type nat hook postrouting priority 100
+             oifname out masquerade
+         }",
+    );
+    lab.gateway.ip("addr add 203.0.113.9/24 dev out");
+    let _table = apply(&lab.gateway);
+    let listener = lab.outside.listen("203.0.113.2:5000");
+    let translated_source = ip("203.0.113.9");
+    let expectation = Expectation {
+        translated_source,
+        ..plain("10.0.0.2", "203.0.113.2:5000")
+    };
+    store(&lab.gateway).expect(ID, &expectation).unwrap();
+    lab.inside.connect("203.0.113.2:5000").unwrap();
+    assert_eq!(accept(&listener).1.ip(), translated_source);
+    assert_eq!(elements(&lab.gateway, "snat4"), 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn both_ends_can_be_translated_over_ipv6() {
+    let lab = Lab::new();
+    lab.guard("");
+    let _table = apply(&lab.gateway);
+    lab.gateway.ip("-6 addr add 2001:db8::9/64 dev out nodad");
+    let listener = lab.outside.listen("[2001:db8::2]:6000");
+    let expectation = Expectation {
+        translated_destination: endpoint("[2001:db8::2]:6000"),
+        translated_source: ip("2001:db8::9"),
+        ..plain("fd00:1::2", "[fd00:1::1]:5000")
+    };
+    let mut store = store(&lab.gateway);
+    store.expect(ID, &expectation).unwrap();
+    lab.inside.connect("[fd00:1::1]:5000").unwrap();
+    assert_eq!(accept(&listener).1.ip(), ip("2001:db8::9"));
+    // Rules cannot delete these (see ruleset/build.rs); withdrawing does.
+    assert_eq!(
+        elements(&lab.gateway, "dnat6") + elements(&lab.gateway, "snat6"),
+        2
+    );
+    assert_eq!(store.unexpect(ID, &expectation), Ok(false));
+    assert_eq!(
+        elements(&lab.gateway, "dnat6") + elements(&lab.gateway, "snat6"),
+        0
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn no_nat_rule_of_the_operator_catches_an_expected_connection() {
+    let lab = Lab::new();
+    lab.guard(
+        "chain redirect_all {
+             type nat hook prerouting priority -100
+             tcp dport 5000 redirect to 9
+         }
+         chain nat {
+             type nat hook postrouting priority 100
+             oifname out masquerade
+         }",
+    );
+    let _table = apply(&lab.gateway);
+    let listener = lab.outside.listen("203.0.113.2:5000");
+    lab.outside.ip("route add 10.0.0.0/24 via 203.0.113.1");
+    store(&lab.gateway)
+        .expect(ID, &plain("10.0.0.2", "203.0.113.2:5000"))
+        .unwrap();
+    lab.inside.connect("203.0.113.2:5000").unwrap();
+    assert_eq!(accept(&listener).1.ip(), ip("10.0.0.2"));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_client_on_the_gateway_itself_is_admitted_by_the_output_chain() {
+    let lab = Lab::new();
+    lab.gateway
+        .load(
+            "table inet operator {
+                 chain output {
+                     type filter hook output priority 0; policy drop;
+                     ct state established accept
+                     ct mark & 0x10000000 != 0 accept
+                     meta l4proto ipv6-icmp accept
+                 }
+             }",
+        )
+        .unwrap();
+    let _table = apply(&lab.gateway);
+    let listener = lab.outside.listen("203.0.113.2:5000");
+    assert!(!is_answered(&lab.gateway, "203.0.113.2:5000", &listener));
+    store(&lab.gateway)
+        .expect(ID, &plain("203.0.113.1", "203.0.113.2:5000"))
+        .unwrap();
+    assert!(is_answered(&lab.gateway, "203.0.113.2:5000", &listener));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_retransmitted_syn_still_passes() {
+    let lab = Lab::new();
+    lab.guard("");
+    let _table = apply(&lab.gateway);
+    let listener = lab.inside.listen("10.0.0.2:6000");
+    store(&lab.gateway).expect(ID, &to_inside_host()).unwrap();
+    // Once through the gateway the first SYN is lost: its retransmission is no new connection.
+    lab.inside
+        .load(
+            "table inet loss {
+                 chain input {
+                     type filter hook input priority 0
+                     tcp dport 6000 drop
+                 }
+             }",
+        )
+        .unwrap();
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| lab.outside.connect("203.0.113.1:5000"));
+        thread::sleep(Duration::from_millis(400));
+        assert_eq!(
+            elements(&lab.gateway, "expect4"),
+            0,
+            "the first SYN has used it"
+        );
+        lab.inside.run("nft", &["delete", "table", "inet", "loss"]);
+        connecting.join().unwrap().unwrap();
+    });
+    accept(&listener);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_expectation_expires() {
+    let lab = Lab::new();
+    lab.guard("");
+    let _table = apply(&lab.gateway);
+    let listener = lab.inside.listen("10.0.0.2:6000");
+    let timeout = Duration::from_millis(300);
+    let expectation = Expectation {
+        timeout,
+        ..to_inside_host()
+    };
+    let mut store = store(&lab.gateway);
+    store.expect(ID, &expectation).unwrap();
+    thread::sleep(timeout * 2);
+    assert!(!is_answered(&lab.outside, "203.0.113.1:5000", &listener));
+    // What the map still holds is in nobody's way.
+    store.expect(ID, &to_inside_host()).unwrap();
+    assert!(is_answered(&lab.outside, "203.0.113.1:5000", &listener));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_is_expected_already_clashes() {
+    let lab = Lab::new();
+    let _table = apply(&lab.gateway);
+    let mut store = store(&lab.gateway);
+    store.expect(ID, &to_inside_host()).unwrap();
+    let other = Expectation {
+        translated_destination: endpoint("10.0.0.3:7000"),
+        ..to_inside_host()
+    };
+    assert_eq!(
+        store.expect(ExpectationId(2), &other),
+        Err(ExpectError::Clash)
+    );
+    assert_eq!(store.unexpect(ID, &to_inside_host()), Ok(true));
+    assert_eq!(store.unexpect(ID, &to_inside_host()), Ok(false));
+    store.expect(ExpectationId(2), &other).unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_used_expectation_can_be_expected_again_at_once() {
+    let lab = Lab::new();
+    lab.guard("");
+    let _table = apply(&lab.gateway);
+    let listener = lab.inside.listen("10.0.0.2:6000");
+    let mut store = store(&lab.gateway);
+    for round in 0..20 {
+        store
+            .expect(ExpectationId(round), &to_inside_host())
+            .unwrap();
+        assert!(
+            is_answered(&lab.outside, "203.0.113.1:5000", &listener),
+            "round {round}"
+        );
+        assert_eq!(
+            store.unexpect(ExpectationId(round), &to_inside_host()),
+            Ok(false)
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn without_the_table_an_expectation_is_refused_by_name() {
+    let namespace = Namespace::new("a");
+    assert_eq!(
+        store(&namespace).expect(ID, &to_inside_host()),
+        Err(ExpectError::Gone)
+    );
+}

@@ -1,0 +1,78 @@
+//! Packets of our own making.
+
+use std::{net::UdpSocket, time::Duration};
+
+use ftp_alg::io::{inject::Injector, interfaces::interfaces};
+
+use super::{
+    lab::{Lab, Namespace, endpoint, ip},
+    table::apply,
+};
+
+/// A UDP datagram "hi" from port 53 of a host that is not this one.
+fn datagram(source: &str, destination: &str) -> Vec<u8> {
+    let (source, destination) = (ip(source), endpoint(destination));
+    let [high, low] = destination.port().to_be_bytes();
+    // IPv4 lets a datagram go without checksum; the one for IPv6 is computed below.
+    let mut udp = vec![0, 53, high, low, 0, 10, 0, 0, b'h', b'i'];
+    let mut packet = Vec::new();
+    match (source, destination.ip()) {
+        (std::net::IpAddr::V4(source), std::net::IpAddr::V4(destination)) => {
+            packet.extend([0x45, 0, 0, 30, 0, 0, 0, 0, 64, 17, 0, 0]);
+            packet.extend([source.octets(), destination.octets()].concat());
+        }
+        (std::net::IpAddr::V6(source), std::net::IpAddr::V6(destination)) => {
+            packet.extend([0x60, 0, 0, 0, 0, 10, 17, 64]);
+            packet.extend([source.octets(), destination.octets()].concat());
+            let pseudo = [&packet[8..40], &[0, 0, 0, 10, 0, 0, 0, 17], &udp].concat();
+            let sum = super::conntrack::checksum(pseudo);
+            udp[6..8].copy_from_slice(&sum.to_be_bytes());
+        }
+        _ => unreachable!("one family"),
+    }
+    [packet, udp].concat()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_packet_arrives_in_the_other_ends_name_and_conntrack_never_saw_it() {
+    let lab = Lab::new();
+    lab.guard("");
+    let _table = apply(&lab.gateway);
+    let injector = lab.gateway.inside(|| Injector::open().unwrap());
+    for (source, destination) in [
+        ("203.0.113.2", "10.0.0.2:4000"),
+        ("2001:db8::2", "[fd00:1::2]:4000"),
+    ] {
+        let receiver = lab.inside.inside(|| UdpSocket::bind(destination).unwrap());
+        receiver
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        injector.inject(&datagram(source, destination)).unwrap();
+        let mut bytes = [0; 10];
+        let (length, from) = receiver.recv_from(&mut bytes).unwrap();
+        assert_eq!(
+            (&bytes[..length], from.ip(), from.port()),
+            (&b"hi"[..], ip(source), 53)
+        );
+    }
+    let known = lab.gateway.run("cat", &["/proc/net/nf_conntrack"]);
+    assert!(!known.contains("udp"), "{known}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn interfaces_are_those_of_the_namespace() {
+    let namespace = Namespace::new("a");
+    namespace.ip("link add eth7 type veth peer name eth8");
+    namespace.ip("addr add 10.7.0.1/24 dev eth7");
+    let found = namespace.inside(interfaces);
+    let eth7 = found
+        .iter()
+        .find(|interface| interface.name == "eth7")
+        .unwrap();
+    assert_eq!(
+        (eth7.is_up, &eth7.addresses[..]),
+        (false, &[ip("10.7.0.1")][..])
+    );
+}

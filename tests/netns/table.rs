@@ -1,0 +1,134 @@
+//! Loading, reading back, removing.
+
+use ftp_alg::{
+    io::nftables::{ApplyError, Probe, Table, probe},
+    ruleset::{Params, QueueStatement, Ruleset, WhenAbsent},
+};
+
+use super::lab::{Lab, Namespace};
+
+/// What this kernel can load.
+pub(crate) fn params(probe: &Probe) -> Params {
+    let queue_statement = probe.choice().expect("a kernel with NFQUEUE");
+    Params {
+        queue_statement,
+        ..Params::default()
+    }
+}
+
+pub(crate) fn apply(namespace: &Namespace) -> Table {
+    namespace.inside(|| Table::apply(&Ruleset::build(&params(&probe().unwrap()))).unwrap())
+}
+
+fn listing(namespace: &Namespace) -> String {
+    namespace.run("nft", &["list", "ruleset"])
+}
+
+/// A kernel without nft's `queue` can neither load its text nor be compared by it.
+fn without_queues(text: &str) -> String {
+    let cut = |line: &str| match line.split_once("queue ") {
+        Some((before, _)) => format!("{before}accept"),
+        None => line.to_owned(),
+    };
+    text.lines().map(cut).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_makes_the_same_of_our_text_and_of_our_messages() {
+    let (by_message, by_text) = (Namespace::new("a"), Namespace::new("b"));
+    let probe = by_message.inside(|| probe().unwrap());
+    let native = probe.queue_statement.is_available();
+    for (queues, when_absent) in [(0..=1, WhenAbsent::Bypass), (7..=7, WhenAbsent::Drop)] {
+        let params = Params {
+            queues,
+            when_absent,
+            ..params(&probe)
+        };
+        let table = by_message.inside(|| Table::apply(&Ruleset::build(&params)).unwrap());
+        let text = Ruleset::build(&params).to_nft();
+        let (mut loaded, mut printed) = (listing(&by_message), String::new());
+        if native {
+            by_text.load(&text).unwrap();
+            printed += &listing(&by_text);
+        } else {
+            by_text.load(&without_queues(&text)).unwrap();
+            printed += &listing(&by_text);
+            (loaded, printed) = (without_queues(&loaded), without_queues(&printed));
+        }
+        assert_eq!(loaded, printed);
+        drop(table);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_removed_table_leaves_what_was_there_before() {
+    let namespace = Namespace::new("a");
+    namespace
+        .load("add table inet other\nadd chain inet other mine")
+        .unwrap();
+    let before = listing(&namespace);
+    let mut table = apply(&namespace);
+    table.verify().unwrap();
+    assert_ne!(listing(&namespace), before);
+    // The table's socket lives in its namespace.
+    table.remove().unwrap();
+    assert_eq!(listing(&namespace), before);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_table_can_be_replaced_and_removed_twice() {
+    let namespace = Namespace::new("a");
+    let first = apply(&namespace);
+    let second = apply(&namespace);
+    first.remove().unwrap();
+    second.remove().unwrap();
+    assert_eq!(listing(&namespace), "");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_rule_taken_out_by_someone_else_is_noticed() {
+    let namespace = Namespace::new("a");
+    let mut table = apply(&namespace);
+    namespace.run("nft", &["flush", "chain", "inet", "ftp_alg", "inspect"]);
+    let error = table.verify().unwrap_err();
+    assert!(
+        matches!(error, ApplyError::Changed { ref chain, .. } if chain == "inspect"),
+        "{error}"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_table_for_iptables_queues_nothing_itself() {
+    let namespace = Namespace::new("a");
+    let params = Params {
+        queue_statement: QueueStatement::Elsewhere,
+        ..Params::default()
+    };
+    let text = Ruleset::build(&params).to_nft();
+    assert!(!text.contains("queue"), "{text}");
+    namespace.load(&text).unwrap();
+    let by_text = listing(&namespace);
+    namespace.inside(|| Table::apply(&Ruleset::build(&params)).unwrap());
+    assert_eq!(listing(&namespace), by_text);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_lab_forwards_control_connections_only() {
+    let lab = Lab::new();
+    lab.guard("");
+    let listener = lab.outside.listen("203.0.113.2:21");
+    lab.inside.connect("203.0.113.2:21").unwrap();
+    super::lab::accept(&listener);
+    let _closed = lab.outside.listen("203.0.113.2:22");
+    assert!(
+        lab.inside
+            .connect_within("203.0.113.2:22", super::lab::REFUSAL)
+            .is_err()
+    );
+}
