@@ -49,7 +49,7 @@ fn expectation(port: u16, destination: bool, source: bool) -> Expectation {
 }
 
 fn report(what: &str, store: &mut ExpectationStore, make: &dyn Fn(u16) -> Expectation) {
-    let mut time = |label: &str, work: &mut dyn FnMut(ExpectationId, &Expectation)| {
+    let time = |label: &str, work: &mut dyn FnMut(ExpectationId, &Expectation)| {
         let begun = now();
         for port in 0..ROUNDS {
             work(ExpectationId(port.into()), &make(20_000 + port));

@@ -1,10 +1,15 @@
 //! Expectations in force: once, in time, translated.
 
-use std::{net::TcpListener, thread, time::Duration};
+use std::{
+    net::{TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
 
 use ftp_alg::{
     io::nftables::ExpectationStore,
     proto::expect::{ExpectError, Expectation, ExpectationId},
+    ruleset::ELEMENTS_MAX,
 };
 
 use super::{
@@ -325,5 +330,36 @@ fn without_the_table_an_expectation_is_refused_by_name() {
     assert_eq!(
         store(&namespace).expect(ID, &to_inside_host()),
         Err(ExpectError::Gone)
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn used_elements_make_room_at_full_speed() {
+    let namespace = Namespace::new("a");
+    let _table = apply(&namespace);
+    // Refused connections stay in conntrack for a moment; keep it short.
+    namespace.run(
+        "sysctl",
+        &["-qw", "net.netfilter.nf_conntrack_tcp_timeout_close=1"],
+    );
+    let mut store = store(&namespace);
+    namespace.inside(|| {
+        for round in 0..=ELEMENTS_MAX {
+            let port = 10_000 + u16::try_from(round % 50_000).unwrap();
+            let expectation = Expectation {
+                translated_destination: ([127, 0, 0, 1], port).into(),
+                ..plain("127.0.0.1", &format!("127.0.0.2:{port}"))
+            };
+            store
+                .expect(ExpectationId(round.into()), &expectation)
+                .unwrap();
+            let refused = TcpStream::connect(expectation.destination).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        }
+    });
+    assert_eq!(
+        elements(&namespace, "expect4") + elements(&namespace, "dnat4"),
+        0
     );
 }

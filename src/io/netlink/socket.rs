@@ -113,7 +113,8 @@ impl Socket {
         let mut refused = None;
         loop {
             for message in self.receive()? {
-                if message.sequence < first || message.sequence > last {
+                // The numbers wrap; what is left of an earlier, failed request lies outside.
+                if message.sequence.wrapping_sub(first) > last.wrapping_sub(first) {
                     continue;
                 }
                 match message.error() {
@@ -204,12 +205,14 @@ impl Socket {
     }
 
     fn receive(&mut self) -> Result<Messages<'_>, NetlinkError> {
-        let received = self
-            .receive_datagram()
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => NetlinkError::NoAnswer,
-                _ => NetlinkError::Socket(error),
-            })?;
+        let received = self.receive_datagram().map_err(|error| {
+            let is_late = error.kind() == io::ErrorKind::WouldBlock;
+            if is_late {
+                NetlinkError::NoAnswer
+            } else {
+                error.into()
+            }
+        })?;
         Ok(self.received(received))
     }
 
