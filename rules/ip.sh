@@ -46,6 +46,9 @@ iptables -w -t nat -A PREROUTING -i $wan -p tcp --dport 2121 -j DNAT --to-destin
 set -e
 
 nft -f - <<'END'
+# ftp-alg's own table, for the control ports [21, 2121].
+# Your own rules must accept expected data connections: ct mark & 0x10000000 != 0 accept
+# A flowtable must not be given control connections: no rule sees them any more then.
 add table inet ftp_alg
 delete table inet ftp_alg
 table inet ftp_alg {

@@ -52,8 +52,38 @@ impl Ruleset {
         chains.extend(entries(queues_itself));
         chains.extend(translation_chains(&params.marks));
         chains.extend(sweep_chains(&params.marks));
-        Self { sets, chains }
+        Self {
+            advice: advice(params),
+            sets,
+            chains,
+        }
     }
+}
+
+fn advice(params: &Params) -> Vec<String> {
+    let mut advice = vec![
+        format!(
+            "ftp-alg's own table, for the control ports {:?}.",
+            params.control_ports
+        ),
+        format!(
+            "Your own rules must accept expected data connections: ct mark & {:#x} != 0 accept",
+            params.marks.data
+        ),
+        "A flowtable must not be given control connections: no rule sees them any more then."
+            .to_owned(),
+    ];
+    if params.queue_statement == QueueStatement::XtTarget {
+        advice.push(
+            "This kernel lacks nft's queue statement (CONFIG_NFT_QUEUE), so this text does not load."
+                .to_owned(),
+        );
+        advice.push(
+            "The daemon loads the same table with the NFQUEUE target; by hand use iptables."
+                .to_owned(),
+        );
+    }
+    advice
 }
 
 fn expectation_sets(family: Family) -> [Set; 3] {

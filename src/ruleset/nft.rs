@@ -17,9 +17,12 @@ impl Ruleset {
     /// The table as text that `nft -f` loads in one transaction, replacing an older one.
     #[must_use]
     pub fn to_nft(&self) -> String {
-        let mut text = format!("{REMOVAL}{self}");
-        text.shrink_to_fit();
-        text
+        let advice: String = self
+            .advice
+            .iter()
+            .map(|line| format!("# {line}\n"))
+            .collect();
+        format!("{advice}{REMOVAL}{self}")
     }
 }
 
