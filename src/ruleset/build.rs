@@ -119,11 +119,12 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
     let bypass = params.when_absent == WhenAbsent::Bypass;
     let handshake = TcpFlags::SYN.or(TcpFlags::ACK);
     let inspect = vec![
-        rule("encrypted: nothing to read", [is_marked(opaque), Return]),
+        not_twice(),
         rule(
             "every packet of a flow whose sequence numbers are adjusted, whatever runs or not",
             [is_marked(adjust), Goto("deliver_always")],
         ),
+        rule("encrypted: nothing to read", [is_marked(opaque), Return]),
         rule(
             "the beginning and the end of a connection",
             [
@@ -182,10 +183,13 @@ fn deliver(params: &Params, bypass: bool) -> Vec<Rule> {
 
 /// Recognises an expected connection by its first packet.
 fn admission(marks: &Marks) -> Chain {
-    let mut rules = vec![rule(
-        "a repeated first packet: already admitted",
-        [is_marked(marks.data), Return],
-    )];
+    let mut rules = vec![
+        not_twice(),
+        rule(
+            "a repeated first packet: already admitted",
+            [is_marked(marks.data), Return],
+        ),
+    ];
     rules.extend(Family::BOTH.map(|family| {
         rule(
             "",
@@ -204,30 +208,34 @@ fn admission(marks: &Marks) -> Chain {
     )
 }
 
-/// Where packets enter the table.
+/// Packets of the machine to itself pass the output and the prerouting hook.
+fn not_twice() -> Rule {
+    rule("the output chain has seen it", [FromLoopback, Return])
+}
+
+/// Where packets enter the table. Ordered so that other traffic leaves each rule early: a packet
+/// of an established connection evaluates some twenty of nf_tables' expressions here.
 fn entries(queues_itself: bool) -> [Chain; 2] {
-    let mut dispatch = vec![rule("", [Tcp, State(State::New), Jump("admit")])];
+    let mut dispatch = vec![rule("", [State(State::New), Tcp, Jump("admit")])];
     if queues_itself {
         dispatch.extend([ControlPort::Dialled, ControlPort::Listening].map(|port| {
             rule(
                 "",
                 [
-                    Tcp,
                     State(State::Established),
+                    Tcp,
                     ControlPort(port),
                     Goto("inspect"),
                 ],
             )
         }));
     }
-    let mut prerouting = vec![rule("the output chain has seen it", [FromLoopback, Return])];
-    prerouting.extend(dispatch.iter().cloned());
     [
         base(
             "",
             "prerouting",
             (ChainType::Filter, "prerouting", INSPECTION),
-            prerouting,
+            dispatch.clone(),
         ),
         base(
             "",
@@ -291,7 +299,7 @@ fn sweep_chains(marks: &Marks) -> [Chain; 3] {
     let entry = |name, hook| {
         let rules = vec![rule(
             "",
-            [Tcp, State(State::New), is_marked(marks.data), Goto("sweep")],
+            [State(State::New), is_marked(marks.data), Goto("sweep")],
         )];
         base("", name, (ChainType::Filter, hook, SWEEP), rules)
     };
