@@ -355,3 +355,82 @@ const fn base(
         rules,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain_named(params: &Params, name: &str) -> Chain {
+        let chains = Ruleset::build(params).chains;
+        chains.into_iter().find(|chain| chain.name == name).unwrap()
+    }
+
+    fn queues(rules: &[Rule]) -> Vec<(u16, bool)> {
+        let queue = |statement: &Statement| {
+            let Queue { number, bypass, .. } = *statement else {
+                return None;
+            };
+            Some((number, bypass))
+        };
+        rules
+            .iter()
+            .flat_map(|rule| rule.statements.iter().filter_map(queue))
+            .collect()
+    }
+
+    #[test]
+    fn an_adjusted_flow_is_queued_even_when_it_goes_encrypted() {
+        let Marks { adjust, opaque, .. } = Marks::default();
+        let rules = chain_named(&Params::default(), "inspect").rules;
+        let first = |bits| {
+            let tests = |rule: &Rule| rule.statements[0] == is_marked(bits);
+            rules.iter().position(tests).unwrap()
+        };
+        assert!(first(adjust) < first(opaque));
+    }
+
+    #[test]
+    fn an_adjusted_flow_is_never_bypassed() {
+        for when_absent in [WhenAbsent::Bypass, WhenAbsent::Drop] {
+            let params = Params {
+                when_absent,
+                queues: 3..=4,
+                ..Params::default()
+            };
+            let always = chain_named(&params, "deliver_always").rules;
+            assert_eq!(queues(&always), [(3, false), (4, false)]);
+            let bypass = when_absent == WhenAbsent::Bypass;
+            let deliver = chain_named(&params, "deliver").rules;
+            assert_eq!(queues(&deliver), [(3, bypass), (4, bypass)]);
+        }
+    }
+
+    #[test]
+    fn every_chain_that_is_jumped_to_exists_and_comes_first() {
+        let ruleset = Ruleset::build(&Params::default());
+        let mut known = Vec::new();
+        for chain in &ruleset.chains {
+            for statement in chain.rules.iter().flat_map(|rule| &rule.statements) {
+                if let Jump(target) | Goto(target) = statement {
+                    assert!(known.contains(target), "{} jumps to {target}", chain.name);
+                }
+            }
+            known.push(chain.name);
+        }
+    }
+
+    #[test]
+    fn where_iptables_queues_the_table_does_not() {
+        let queue_statement = QueueStatement::Elsewhere;
+        let ruleset = Ruleset::build(&Params {
+            queue_statement,
+            ..Params::default()
+        });
+        assert!(
+            ruleset
+                .chains
+                .iter()
+                .all(|chain| queues(&chain.rules).is_empty())
+        );
+    }
+}
