@@ -14,7 +14,7 @@ use ftp_alg::{
 
 use super::{
     lab::{Lab, Namespace, REFUSAL, accept, endpoint, ip},
-    table::apply,
+    table::{apply, now},
 };
 
 const ID: ExpectationId = ExpectationId(1);
@@ -298,6 +298,21 @@ fn what_is_expected_already_clashes() {
     assert_eq!(store.unexpect(ID, &to_inside_host()), Ok(true));
     assert_eq!(store.unexpect(ID, &to_inside_host()), Ok(false));
     store.expect(ExpectationId(2), &other).unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn many_clashes_cost_little() {
+    let lab = Namespace::new("a");
+    let _table = apply(&lab);
+    let mut store = store(&lab);
+    store.expect(ID, &to_inside_host()).unwrap();
+    let begun = now();
+    for _ in 0..2000 {
+        assert_eq!(store.expect(ID, &to_inside_host()), Err(ExpectError::Clash));
+    }
+    // Each would cost a failed transaction, some ten milliseconds.
+    assert!(now() - begun < Duration::from_secs(2));
 }
 
 #[test]

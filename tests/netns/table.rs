@@ -171,6 +171,6 @@ fn a_table_the_kernel_cannot_hold_changes_nothing_and_is_refused_at_once() {
     clippy::disallowed_methods,
     reason = "a test of how long something takes"
 )]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
