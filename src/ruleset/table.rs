@@ -7,6 +7,8 @@
 /// Our whole table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {
+    /// What an operator must know who loads it, one line each.
+    pub advice: Vec<String>,
     /// Its sets and maps.
     pub sets: Vec<Set>,
     /// Its chains, in an order in which each is declared before it is jumped to.
