@@ -5,9 +5,11 @@
 //! * Workers are chosen by a hash of the *conntrack's* original source port. The kernel's own
 //!   spreading over queues hashes the addresses a packet carries at that hook, which under NAT
 //!   differ between the two directions of one connection; both must reach the same worker.
-//! * Map elements of IPv4 are taken out as soon as the connection is through; those of IPv6 wait
-//!   for the daemon or their timeout, because nft 1.0.6 aborts on any text that deletes from a
-//!   map with a concatenated IPv6 key, and this table must be expressible as text.
+//! * An expectation is used once because its element carries a limit of one packet a day, far
+//!   longer than any timeout. A rule that deletes the element instead leaves a dead one behind
+//!   until the kernel collects it, once a second, and after some sixteen of the same key the
+//!   kernel refuses another (EBUSY), which costs a failed transaction. The limit also has a lock:
+//!   of two packets that come at once, one passes.
 
 use super::{
     ChainType, ControlPort, Family, FlagTest, Hook, Marks, Params, QueueStatement, Rule, Ruleset,
@@ -23,8 +25,6 @@ const INSPECTION: i32 = -150;
 const DESTINATION_NAT: i32 = -110;
 /// Before the operator's source NAT (100).
 const SOURCE_NAT: i32 = 90;
-/// After all NAT, at the end of a packet's way through the machine.
-const SWEEP: i32 = 110;
 /// Before conntrack.
 const RAW: i32 = -300;
 
@@ -51,7 +51,6 @@ impl Ruleset {
         chains.push(admission(&params.marks));
         chains.extend(entries(queues_itself));
         chains.extend(translation_chains(&params.marks));
-        chains.extend(sweep_chains(&params.marks));
         Self {
             advice: advice(params),
             sets,
@@ -196,7 +195,6 @@ fn admission(marks: &Marks) -> Chain {
             [
                 Flags(OPENING),
                 Expected(family),
-                Consume(family),
                 SetConnectionMark(marks.data),
             ],
         )
@@ -292,28 +290,6 @@ fn translation_chains(marks: &Marks) -> [Chain; 6] {
             SOURCE_NAT,
             "from_connector",
         ),
-    ]
-}
-
-fn sweep_chains(marks: &Marks) -> [Chain; 3] {
-    let entry = |name, hook| {
-        let rules = vec![rule(
-            "",
-            [State(State::New), is_marked(marks.data), Goto("sweep")],
-        )];
-        base("", name, (ChainType::Filter, hook, SWEEP), rules)
-    };
-    [
-        chain(
-            "the connection has its NAT: its map elements are done",
-            "sweep",
-            vec![
-                rule("", [Tcp, ForgetDestination]),
-                rule("", [Tcp, ForgetSource]),
-            ],
-        ),
-        entry("sweep_input", "input"),
-        entry("sweep_postrouting", "postrouting"),
     ]
 }
 

@@ -2,13 +2,13 @@
 
 use nftnl::nftnl_sys::*;
 
-use super::{Lowering, NFQ_FLAG_BYPASS, REG, REG2, REG2_32, REG32, address_length, protocol};
+use super::{Lowering, NFQ_FLAG_BYPASS, REG, REG2, REG32, address_length, protocol};
 use crate::{
     io::nftables::expression::{
         Expression,
-        Value::{Data, Name, TargetData, U16, U32},
+        Value::{Name, TargetData, U16, U32},
     },
-    ruleset::{Family, SetKind, Statement},
+    ruleset::{Family, SetKind},
 };
 
 impl Lowering {
@@ -20,27 +20,6 @@ impl Lowering {
             [
                 (NFTNL_EXPR_CT_KEY, U32(libc::NFT_CT_MARK as u32)),
                 (NFTNL_EXPR_CT_SREG, U32(REG)),
-            ],
-        ));
-    }
-
-    pub(super) fn forget(&mut self, statement: &Statement) {
-        self.connection_key(Family::Ipv4);
-        self.immediate(REG2, &[0; 4]);
-        if *statement == Statement::ForgetDestination {
-            self.immediate(REG2_32, &[0; 2]);
-            self.delete("dnat4", Some(REG2));
-        } else {
-            self.delete("snat4", Some(REG2));
-        }
-    }
-
-    pub(super) fn immediate(&mut self, register: u32, data: &[u8]) {
-        self.push(Expression::new(
-            c"immediate",
-            [
-                (NFTNL_EXPR_IMM_DREG, U32(register)),
-                (NFTNL_EXPR_IMM_DATA, Data(data.to_vec())),
             ],
         ));
     }
