@@ -52,7 +52,7 @@ fn log_announcement(event: &Event, report: &AnnouncementReport) {
             let expect = Shown(expectation);
             let rewritten = rewritten.as_ref().map(ShownRewrite);
             let rewritten = rewritten.as_ref().map(tracing::field::display);
-            info!(%client, %server, kind, announced, %expect, rewritten, "announcement");
+            debug!(%client, %server, kind, announced, %expect, rewritten, "announcement");
         }
         Decision::Refuse(reason) => {
             let reason = reason.as_str();
