@@ -13,6 +13,10 @@ use crate::proto::{
 
 /// Logs an event.
 pub(super) fn log(event: &Event) {
+    // Most events are of interest to nobody, and their span costs more than their decision.
+    if is_detail(&event.kind) && !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
     let _span = session_span(event.session.0).entered();
     let (client, server) = (event.client, event.server);
     match &event.kind {
@@ -34,6 +38,15 @@ pub(super) fn log(event: &Event) {
             info!(%client, %server, "packets passed unseen: reading again from the next line");
         }
         EventKind::Ended => debug!(%client, %server, "session ended"),
+    }
+}
+
+/// Whether an event is logged at debug.
+const fn is_detail(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Started { .. } | EventKind::Withdrawn { .. } | EventKind::Ended => true,
+        EventKind::Announcement(report) => matches!(report.decision, Decision::Expect { .. }),
+        EventKind::Opaque | EventKind::WithholdExpired | EventKind::LostPlace => false,
     }
 }
 
