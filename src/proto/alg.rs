@@ -21,7 +21,7 @@ use self::table::{FlowKey, FlowTable};
 use super::{
     action::{Action, PacketId, SessionId, Verdict},
     expect::{ExpectError, ExpectationId},
-    flow::{Context, Flow, Request, Settings},
+    flow::{Context, Departure, Flow, Request, Settings},
     memory::Memory,
     nat::PortLeases,
     net::{ConntrackTuples, Direction},
@@ -232,10 +232,14 @@ impl<L: PortLeases> Alg<L> {
             self.pending = Some(Pending::Lines(key, direction, stalled));
             return;
         }
-        let verdict = self.with_flow(key, now, |flow, context| {
+        let departure = self.with_flow(key, now, |flow, context| {
             flow.finish_segment(direction, segment, context)
         });
-        self.finish(key, packet, verdict.unwrap_or(Verdict::Accept));
+        let departure = departure.unwrap_or(Departure::of(Verdict::Accept));
+        self.finish(key, packet, departure.verdict);
+        for packet in departure.injected {
+            self.actions.push_back(Action::Inject { packet });
+        }
     }
 
     /// Goes on where an answer was due.

@@ -167,6 +167,12 @@ impl Session {
         }
     }
 
+    /// Whether the server may announce by a line of this kind: the client asked for it.
+    #[must_use]
+    pub fn awaits(&self, kind: AnnouncementKind) -> bool {
+        self.awaited.contains(&Awaited::Passive(kind))
+    }
+
     /// Bytes of memory behind this value, not counting the value itself.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
