@@ -162,6 +162,15 @@ impl Flow {
         }
     }
 
+    /// Whether a segment is of the handshake of another connection that has come under the same
+    /// tuple.
+    #[must_use]
+    pub fn is_followed_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        segment.flags.is_syn()
+            && self.streams[direction].started_at() != Some(segment.seq.plus(1))
+            && !self.is_answered_by(direction, segment)
+    }
+
     /// Step 1: takes a segment in. Gives the verdict at once where no line has to be looked at.
     pub fn handle_segment(
         &mut self,
@@ -259,8 +268,7 @@ impl Flow {
         !self.is_adjusted
     }
 
-    /// A connection's first packets. A new connection under the tuples of an old one replaces it;
-    /// a repeated SYN or SYN/ACK changes nothing.
+    /// A connection's first packets. A repeated SYN or SYN/ACK changes nothing.
     fn handle_syn(
         &mut self,
         direction: Direction,
@@ -271,8 +279,7 @@ impl Flow {
         if self.streams[direction].started_at() == Some(first) {
             return;
         }
-        let answers_syn =
-            segment.ack.is_some() && self.streams[!direction].started_at() == segment.ack;
+        let answers_syn = self.is_answered_by(direction, segment);
         if !answers_syn {
             self.restart(context);
         }
@@ -280,6 +287,10 @@ impl Flow {
         if let (Some(ack), false) = (segment.ack, answers_syn) {
             self.streams[!direction].start_at(ack);
         }
+    }
+
+    fn is_answered_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        segment.ack.is_some() && self.streams[!direction].started_at() == segment.ack
     }
 
     fn restart(&mut self, context: &mut Context<'_>) {

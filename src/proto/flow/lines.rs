@@ -8,7 +8,7 @@ use crate::proto::{
     nat::{Translation, addresses_of},
     net::{ConntrackTuples, Direction},
     session::{
-        Finding, Found, Withdrawal,
+        CommandNumber, Finding, Found, Withdrawal,
         policy::{Refusal, admit},
     },
     stream::Line,
@@ -43,6 +43,7 @@ pub(super) struct Plan {
     translation: Translation,
     rewritten: Option<Rewritten>,
     expectation: Expectation,
+    announced_by: CommandNumber,
     /// The same was refused once as a clash, and asked for again.
     is_retry: bool,
 }
@@ -62,11 +63,11 @@ impl Flow {
                     self.handle_found(direction, packet, (line, found), context)
                 }
                 Finding::Withdraw(reason) => {
-                    self.withdraw_all(reason, context);
+                    self.withdraw_concerned(reason, context);
                     None
                 }
                 Finding::TransferDone => {
-                    self.withdraw_all(Withdrawal::Finished, context);
+                    self.withdraw_concerned(Withdrawal::Finished, context);
                     None
                 }
                 Finding::Opaque => {
@@ -186,6 +187,7 @@ impl Flow {
             translation,
             rewritten,
             expectation,
+            announced_by: self.session.concerned(),
             is_retry: false,
         })
     }
@@ -257,6 +259,7 @@ impl Flow {
     fn fulfil(&mut self, id: ExpectationId, plan: Plan, context: &mut Context<'_>) {
         self.held.push(Held {
             id,
+            announced_by: plan.announced_by,
             expectation: plan.expectation,
             lease: plan
                 .translation

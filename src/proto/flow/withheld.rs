@@ -240,7 +240,8 @@ impl Flow {
         let Some(withheld) = &mut self.withheld[direction] else {
             return;
         };
-        if has_orphans && withheld.resends < RESENDS_MAX {
+        // Where all of it is withheld, there is nothing to count yet.
+        if has_orphans && !pieces.is_empty() && withheld.resends < RESENDS_MAX {
             let wait = RESEND_FIRST.saturating_mul(1 << withheld.resends);
             withheld.resend_at = Some(context.now + wait);
             withheld.resends = withheld.resends.saturating_add(1);
