@@ -227,6 +227,22 @@ impl Host {
         self.was_reset || (self.script.is_empty() && self.is_closed() && self.has_fin)
     }
 
+    /// Whether the peer has everything that was sent so far.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        self.una == self.nxt
+    }
+
+    /// Does something more, from now on.
+    pub(crate) fn say(&mut self, steps: Vec<Step>, now: Instant) {
+        self.ready_at = steps.first().map(|step| now + step.delay);
+        self.script = steps.into();
+    }
+
+    /// Whether the peer has closed its side.
+    pub(crate) fn has_heard_fin(&self) -> bool {
+        self.has_fin
+    }
+
     /// What it has not done yet, for a failed test's message.
     pub(crate) fn complaint(&self) -> String {
         format!(

@@ -110,6 +110,18 @@ impl Kernel {
         assert_eq!(self.run_actions(now), None, "a verdict without a packet");
     }
 
+    /// The daemon is killed and started again: only the kernel's marks and what was remembered
+    /// are left.
+    pub(crate) fn restart(&mut self, settings: Settings) {
+        self.alg = Alg::new(settings, LocalLeases::default());
+    }
+
+    /// Conntrack's entries are new ones under the same tuples.
+    pub(crate) fn forget_marks(&mut self) {
+        self.relaxed.clear();
+        self.opaque.clear();
+    }
+
     pub(crate) fn is_relaxed(&self, tuples: &ConntrackTuples) -> bool {
         self.relaxed.contains(&tuples.of(Direction::Original))
     }
@@ -155,10 +167,7 @@ impl Kernel {
         let mut given = None;
         while let Some(action) = self.alg.poll_action() {
             match action {
-                Action::Resolve { tuple } => {
-                    let tuples = self.lookup(tuple);
-                    self.alg.handle_resolved(tuples, now);
-                }
+                Action::Resolve { tuple } => self.resolve(tuple, now),
                 Action::RelaxWindow { tuples } => {
                     let is_relaxed = !self.refuses_relax;
                     if is_relaxed {
@@ -209,6 +218,18 @@ impl Kernel {
             }
         }
         given
+    }
+
+    /// Only a connection that is marked is one of an earlier process.
+    fn resolve(&mut self, tuple: Tuple, now: Instant) {
+        let tuples = self.lookup(tuple);
+        let memory = tuples
+            .filter(|tuples| self.is_relaxed(tuples))
+            .and_then(|tuples| self.remembered.get(&tuples.of(Direction::Original)));
+        match memory {
+            Some(memory) => self.alg.handle_recalled(&memory.clone(), now),
+            None => self.alg.handle_resolved(tuples, now),
+        }
     }
 
     fn expect(&mut self, id: ExpectationId, expectation: Expectation) -> Result<(), ExpectError> {

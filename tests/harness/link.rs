@@ -9,7 +9,7 @@ use std::{
 use ftp_alg::proto::{flow::Settings, net::ConntrackTuples, net::Direction};
 
 use super::{
-    dialogue::Script,
+    dialogue::{Script, Turn},
     frame::{FIN, Frame, PSH, RST, SYN},
     host::{Config, Host},
     kernel::Kernel,
@@ -114,6 +114,7 @@ impl Link {
     /// Runs for so long, whatever happens.
     pub(crate) fn run_for(&mut self, time: Duration) {
         let until = self.now + time;
+        self.flush_hosts();
         while self.next_event().is_some_and(|at| at <= until) {
             self.step();
         }
@@ -133,6 +134,12 @@ impl Link {
             }
             self.step();
         }
+    }
+
+    /// The client says something more.
+    pub(crate) fn client_says(&mut self, turns: &[Turn]) {
+        let now = self.now;
+        self.client().say(Script::open(turns).client, now);
     }
 
     /// What no correct gateway would have caused.
