@@ -26,14 +26,19 @@ use crate::{
     proto::{
         action::{Action, PacketId, Verdict},
         alg::Alg,
+        expect::Expectation,
         flow::Settings,
         net::{ConntrackTuples, Tuple},
+        session::Withdrawal,
     },
     ruleset::Marks,
 };
 
 /// How long a worker may take to notice that it is to stop or that the settings changed.
 const STOP_POLL: Duration = Duration::from_millis(200);
+
+/// How long no packet may come before what was withdrawn is deleted in a transaction of its own.
+const QUIET: Duration = Duration::from_millis(10);
 
 /// What all workers share.
 #[derive(Debug)]
@@ -128,12 +133,16 @@ impl Worker {
             self.carry_out(None);
             // 2. The next packet, or the next deadline.
             let patience = self.patience();
-            if let Event::Packet(packet) = self.kernel.queue.recv(Some(patience))? {
-                let id = packet.id;
-                self.received += 1;
-                self.alg
-                    .handle_packet(PacketId(self.received), packet.bytes, clock::now());
-                self.carry_out(Some(id));
+            match self.kernel.queue.recv(Some(patience))? {
+                Event::Packet(packet) => {
+                    let id = packet.id;
+                    self.received += 1;
+                    self.alg
+                        .handle_packet(PacketId(self.received), packet.bytes, clock::now());
+                    self.carry_out(Some(id));
+                }
+                // 3. What could wait for a quiet moment.
+                Event::TimedOut | Event::Woken => self.kernel.store.flush(),
             }
         }
         Ok(())
@@ -144,7 +153,12 @@ impl Worker {
             .alg
             .poll_timeout()
             .map(|due| due.saturating_duration_since(clock::now()));
-        due.unwrap_or(STOP_POLL).min(STOP_POLL)
+        let longest = if self.kernel.store.has_leaving() {
+            QUIET
+        } else {
+            STOP_POLL
+        };
+        due.unwrap_or(longest).min(longest)
     }
 
     fn refresh_settings(&mut self) {
@@ -169,13 +183,12 @@ impl Worker {
                     let result = self.kernel.store.expect(id, &expectation);
                     self.alg.handle_expected(id, result, clock::now());
                 }
-                Action::Unexpect { id, expectation } => {
-                    if let Err(error) = self.kernel.store.unexpect(id, &expectation) {
-                        warn!(
-                            error = error.as_str(),
-                            "an expectation could not be withdrawn; it expires by itself"
-                        );
-                    }
+                Action::Unexpect {
+                    expectation,
+                    reason,
+                    ..
+                } => {
+                    self.kernel.unexpect(expectation, reason);
                 }
                 Action::MarkOpaque { tuples } => self.kernel.mark_opaque(&tuples),
                 Action::Verdict { verdict, .. } => {
@@ -216,6 +229,13 @@ impl Kernel {
                 warn!(%tuple, %error, "conntrack could not be asked: the connection passes unread");
                 None
             }
+        }
+    }
+
+    fn unexpect(&mut self, expectation: Expectation, reason: Withdrawal) {
+        self.store.unexpect(expectation);
+        if !matches!(reason, Withdrawal::Superseded | Withdrawal::Finished) {
+            self.store.flush();
         }
     }
 

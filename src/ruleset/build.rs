@@ -5,9 +5,11 @@
 //! * Workers are chosen by a hash of the *conntrack's* original source port. The kernel's own
 //!   spreading over queues hashes the addresses a packet carries at that hook, which under NAT
 //!   differ between the two directions of one connection; both must reach the same worker.
-//! * Map elements of IPv4 are taken out as soon as the connection is through; those of IPv6 wait
-//!   for the daemon or their timeout, because nft 1.0.6 aborts on any text that deletes from a
-//!   map with a concatenated IPv6 key, and this table must be expressible as text.
+//! * An expectation is used once because its element carries a limit of one packet a day, far
+//!   longer than any timeout. A rule that deletes the element instead leaves a dead one behind
+//!   until the kernel collects it, once a second, and after some sixteen of the same key the
+//!   kernel refuses another (EBUSY), which costs a failed transaction. The limit also has a lock:
+//!   of two packets that come at once, one passes.
 
 use super::{
     ChainType, ControlPort, Family, FlagTest, Hook, Marks, Params, QueueStatement, Rule, Ruleset,
@@ -23,8 +25,6 @@ const INSPECTION: i32 = -150;
 const DESTINATION_NAT: i32 = -110;
 /// Before the operator's source NAT (100).
 const SOURCE_NAT: i32 = 90;
-/// After all NAT, at the end of a packet's way through the machine.
-const SWEEP: i32 = 110;
 /// Before conntrack.
 const RAW: i32 = -300;
 
@@ -51,9 +51,38 @@ impl Ruleset {
         chains.push(admission(&params.marks));
         chains.extend(entries(queues_itself));
         chains.extend(translation_chains(&params.marks));
-        chains.extend(sweep_chains(&params.marks));
-        Self { sets, chains }
+        Self {
+            advice: advice(params),
+            sets,
+            chains,
+        }
     }
+}
+
+fn advice(params: &Params) -> Vec<String> {
+    let mut advice = vec![
+        format!(
+            "ftp-alg's own table, for the control ports {:?}.",
+            params.control_ports
+        ),
+        format!(
+            "Your own rules must accept expected data connections: ct mark & {:#x} != 0 accept",
+            params.marks.data
+        ),
+        "A flowtable must not be given control connections: no rule sees them any more then."
+            .to_owned(),
+    ];
+    if params.queue_statement == QueueStatement::XtTarget {
+        advice.push(
+            "This kernel lacks nft's queue statement (CONFIG_NFT_QUEUE), so this text does not load."
+                .to_owned(),
+        );
+        advice.push(
+            "The daemon loads the same table with the NFQUEUE target; by hand use iptables."
+                .to_owned(),
+        );
+    }
+    advice
 }
 
 fn expectation_sets(family: Family) -> [Set; 3] {
@@ -89,11 +118,12 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
     let bypass = params.when_absent == WhenAbsent::Bypass;
     let handshake = TcpFlags::SYN.or(TcpFlags::ACK);
     let inspect = vec![
-        rule("encrypted: nothing to read", [is_marked(opaque), Return]),
+        not_twice(),
         rule(
             "every packet of a flow whose sequence numbers are adjusted, whatever runs or not",
             [is_marked(adjust), Goto("deliver_always")],
         ),
+        rule("encrypted: nothing to read", [is_marked(opaque), Return]),
         rule(
             "the beginning and the end of a connection",
             [
@@ -152,17 +182,19 @@ fn deliver(params: &Params, bypass: bool) -> Vec<Rule> {
 
 /// Recognises an expected connection by its first packet.
 fn admission(marks: &Marks) -> Chain {
-    let mut rules = vec![rule(
-        "a repeated first packet: already admitted",
-        [is_marked(marks.data), Return],
-    )];
+    let mut rules = vec![
+        not_twice(),
+        rule(
+            "a repeated first packet: already admitted",
+            [is_marked(marks.data), Return],
+        ),
+    ];
     rules.extend(Family::BOTH.map(|family| {
         rule(
             "",
             [
                 Flags(OPENING),
                 Expected(family),
-                Consume(family),
                 SetConnectionMark(marks.data),
             ],
         )
@@ -174,30 +206,34 @@ fn admission(marks: &Marks) -> Chain {
     )
 }
 
-/// Where packets enter the table.
+/// Packets of the machine to itself pass the output and the prerouting hook.
+fn not_twice() -> Rule {
+    rule("the output chain has seen it", [FromLoopback, Return])
+}
+
+/// Where packets enter the table. Ordered so that other traffic leaves each rule early: a packet
+/// of an established connection evaluates some twenty of nf_tables' expressions here.
 fn entries(queues_itself: bool) -> [Chain; 2] {
-    let mut dispatch = vec![rule("", [Tcp, State(State::New), Jump("admit")])];
+    let mut dispatch = vec![rule("", [State(State::New), Tcp, Jump("admit")])];
     if queues_itself {
         dispatch.extend([ControlPort::Dialled, ControlPort::Listening].map(|port| {
             rule(
                 "",
                 [
-                    Tcp,
                     State(State::Established),
+                    Tcp,
                     ControlPort(port),
                     Goto("inspect"),
                 ],
             )
         }));
     }
-    let mut prerouting = vec![rule("the output chain has seen it", [FromLoopback, Return])];
-    prerouting.extend(dispatch.iter().cloned());
     [
         base(
             "",
             "prerouting",
             (ChainType::Filter, "prerouting", INSPECTION),
-            prerouting,
+            dispatch.clone(),
         ),
         base(
             "",
@@ -257,28 +293,6 @@ fn translation_chains(marks: &Marks) -> [Chain; 6] {
     ]
 }
 
-fn sweep_chains(marks: &Marks) -> [Chain; 3] {
-    let entry = |name, hook| {
-        let rules = vec![rule(
-            "",
-            [Tcp, State(State::New), is_marked(marks.data), Goto("sweep")],
-        )];
-        base("", name, (ChainType::Filter, hook, SWEEP), rules)
-    };
-    [
-        chain(
-            "the connection has its NAT: its map elements are done",
-            "sweep",
-            vec![
-                rule("", [Tcp, ForgetDestination]),
-                rule("", [Tcp, ForgetSource]),
-            ],
-        ),
-        entry("sweep_input", "input"),
-        entry("sweep_postrouting", "postrouting"),
-    ]
-}
-
 const fn is_marked(bits: u32) -> Statement {
     ConnectionMark { bits, set: true }
 }
@@ -315,5 +329,84 @@ const fn base(
         name,
         hook,
         rules,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain_named(params: &Params, name: &str) -> Chain {
+        let chains = Ruleset::build(params).chains;
+        chains.into_iter().find(|chain| chain.name == name).unwrap()
+    }
+
+    fn queues(rules: &[Rule]) -> Vec<(u16, bool)> {
+        let queue = |statement: &Statement| {
+            let Queue { number, bypass, .. } = *statement else {
+                return None;
+            };
+            Some((number, bypass))
+        };
+        rules
+            .iter()
+            .flat_map(|rule| rule.statements.iter().filter_map(queue))
+            .collect()
+    }
+
+    #[test]
+    fn an_adjusted_flow_is_queued_even_when_it_goes_encrypted() {
+        let Marks { adjust, opaque, .. } = Marks::default();
+        let rules = chain_named(&Params::default(), "inspect").rules;
+        let first = |bits| {
+            let tests = |rule: &Rule| rule.statements[0] == is_marked(bits);
+            rules.iter().position(tests).unwrap()
+        };
+        assert!(first(adjust) < first(opaque));
+    }
+
+    #[test]
+    fn an_adjusted_flow_is_never_bypassed() {
+        for when_absent in [WhenAbsent::Bypass, WhenAbsent::Drop] {
+            let params = Params {
+                when_absent,
+                queues: 3..=4,
+                ..Params::default()
+            };
+            let always = chain_named(&params, "deliver_always").rules;
+            assert_eq!(queues(&always), [(3, false), (4, false)]);
+            let bypass = when_absent == WhenAbsent::Bypass;
+            let deliver = chain_named(&params, "deliver").rules;
+            assert_eq!(queues(&deliver), [(3, bypass), (4, bypass)]);
+        }
+    }
+
+    #[test]
+    fn every_chain_that_is_jumped_to_exists_and_comes_first() {
+        let ruleset = Ruleset::build(&Params::default());
+        let mut known = Vec::new();
+        for chain in &ruleset.chains {
+            for statement in chain.rules.iter().flat_map(|rule| &rule.statements) {
+                if let Jump(target) | Goto(target) = statement {
+                    assert!(known.contains(target), "{} jumps to {target}", chain.name);
+                }
+            }
+            known.push(chain.name);
+        }
+    }
+
+    #[test]
+    fn where_iptables_queues_the_table_does_not() {
+        let queue_statement = QueueStatement::Elsewhere;
+        let ruleset = Ruleset::build(&Params {
+            queue_statement,
+            ..Params::default()
+        });
+        assert!(
+            ruleset
+                .chains
+                .iter()
+                .all(|chain| queues(&chain.rules).is_empty())
+        );
     }
 }

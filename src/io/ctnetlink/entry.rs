@@ -21,6 +21,8 @@ pub struct ConntrackEntry {
     pub status: u32,
     /// How far it is.
     pub tcp_state: Option<TcpState>,
+    /// Whether it accepts, in both directions, what lies outside the window.
+    pub is_relaxed: bool,
 }
 
 /// Conntrack's state of a TCP connection (`enum tcp_conntrack`).
@@ -39,7 +41,15 @@ impl ConntrackEntry {
         let tcp = attributes
             .within(CTA_PROTOINFO)
             .and_then(|info| info.within(CTA_PROTOINFO_TCP));
-        let state = tcp.and_then(|tcp| tcp.find(CTA_PROTOINFO_TCP_STATE)?.first().copied());
+        let state = tcp
+            .as_ref()
+            .and_then(|tcp| tcp.find(CTA_PROTOINFO_TCP_STATE)?.first().copied());
+        let is_liberal = |attribute| {
+            let flags = tcp
+                .as_ref()
+                .and_then(|tcp| tcp.find(attribute)?.first().copied());
+            flags.is_some_and(|flags| flags & IP_CT_TCP_FLAG_BE_LIBERAL != 0)
+        };
         Some(Self {
             tuples: ConntrackTuples::new(tuple(CTA_TUPLE_ORIG)?, tuple(CTA_TUPLE_REPLY)?),
             // A kernel without conntrack marks reports none.
@@ -47,6 +57,8 @@ impl ConntrackEntry {
             id: attributes.u32(CTA_ID).unwrap_or(0),
             status: attributes.u32(CTA_STATUS)?,
             tcp_state: state.map(TcpState),
+            is_relaxed: is_liberal(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL)
+                && is_liberal(CTA_PROTOINFO_TCP_FLAGS_REPLY),
         })
     }
 }

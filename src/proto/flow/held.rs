@@ -84,10 +84,13 @@ impl Flow {
             return;
         }
         let expectation = held.expectation;
-        context.actions.push_back(Action::Unexpect {
-            id: held.id,
-            expectation,
-        });
+        if reason != Withdrawal::Expired {
+            context.actions.push_back(Action::Unexpect {
+                id: held.id,
+                expectation,
+                reason,
+            });
+        }
         self.report(
             EventKind::Withdrawn {
                 expectation,

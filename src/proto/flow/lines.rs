@@ -115,9 +115,11 @@ impl Flow {
             Err(ExpectError::Clash) if !plan.is_retry => {
                 plan.is_retry = true;
                 let expectation = plan.expectation;
-                context
-                    .actions
-                    .push_back(Action::Unexpect { id, expectation });
+                context.actions.push_back(Action::Unexpect {
+                    id,
+                    expectation,
+                    reason: Withdrawal::Superseded,
+                });
                 return Some(self.request_expectation(plan, context));
             }
             Err(error) => self.abandon(*plan, Refusal::Kernel(error), context),
