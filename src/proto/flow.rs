@@ -12,9 +12,11 @@ mod held;
 mod lines;
 mod memory;
 mod output;
+mod side;
 mod withheld;
 
 pub use lines::Request;
+pub use output::Departure;
 pub use withheld::{VOUCH_DELAY, WITHHOLD_MAX};
 
 use std::{
@@ -23,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{held::Held, lines::Plan, withheld::Withheld};
+use self::{held::Held, lines::Plan, side::Side, withheld::Withheld};
 use super::{
     action::{Action, Event, EventKind, SessionId, Verdict},
     expect::ExpectationId,
@@ -95,10 +97,7 @@ pub struct Flow {
     id: SessionId,
     tuples: ConntrackTuples,
     streams: PerDirection<Stream>,
-    /// The window that each side announced last, as its packets have it.
-    windows: PerDirection<u16>,
-    /// The size of the largest packet of each side, in bytes.
-    largest: PerDirection<u16>,
+    sides: PerDirection<Side>,
     session: Session,
     held: Vec<Held>,
     withheld: PerDirection<Option<Box<Withheld>>>,
@@ -124,8 +123,7 @@ impl Flow {
             id,
             tuples,
             streams: PerDirection::default(),
-            windows: PerDirection::default(),
-            largest: PerDirection::default(),
+            sides: PerDirection::default(),
             session: Session::default(),
             held: Vec::new(),
             withheld: PerDirection::default(),
@@ -164,6 +162,15 @@ impl Flow {
         }
     }
 
+    /// Whether a segment is of the handshake of another connection that has come under the same
+    /// tuple.
+    #[must_use]
+    pub fn is_followed_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        segment.flags.is_syn()
+            && self.streams[direction].started_at() != Some(segment.seq.plus(1))
+            && !self.is_answered_by(direction, segment)
+    }
+
     /// Step 1: takes a segment in. Gives the verdict at once where no line has to be looked at.
     pub fn handle_segment(
         &mut self,
@@ -172,7 +179,7 @@ impl Flow {
         context: &mut Context<'_>,
     ) -> Option<Verdict> {
         self.last_seen = context.now;
-        self.windows[direction] = segment.window;
+        self.handle_side(direction, segment);
         if segment.flags.is_syn() {
             self.handle_syn(direction, segment, context);
             return Some(Verdict::Accept);
@@ -180,30 +187,31 @@ impl Flow {
         if let Some(ack) = segment.ack {
             self.handle_ack(direction, ack, context);
         }
-        let stream = &mut self.streams[direction];
-        if !stream.is_synchronised() && !segment.payload.is_empty() {
-            stream.pick_up(
-                segment.seq,
-                reads_as_line(role_of(direction), segment.payload),
-            );
+        if segment.flags.is_rst() {
+            return None;
         }
-        match stream.ingest(segment.seq, segment.payload) {
+        match self.ingest(direction, segment) {
             Arrival::Ahead => Some(Verdict::Drop),
             Arrival::New | Arrival::Old => None,
+            Arrival::Beyond => {
+                self.lose_place(direction, context);
+                self.ingest(direction, segment);
+                None
+            }
         }
     }
 
-    /// Step 3: gives the verdict of a segment whose lines were looked at.
+    /// Step 3: gives what leaves for a segment whose lines were looked at.
     pub fn finish_segment(
         &mut self,
         direction: Direction,
         segment: &Segment<'_>,
         context: &mut Context<'_>,
-    ) -> Verdict {
+    ) -> Departure {
         self.handle_closing(direction, segment, context);
         self.decide_withholding(direction, segment, context.now);
         self.remember(context);
-        self.encode_verdict(direction, segment, context)
+        self.encode_departure(direction, segment)
     }
 
     /// Ends the session: withdraws what is pending and gives back what is leased.
@@ -220,8 +228,8 @@ impl Flow {
         let expiry = self.next_expiry().map(|at| (at, "expectation"));
         let withheld = [Direction::Original, Direction::Reply]
             .into_iter()
-            .filter_map(|direction| self.withheld[direction].as_ref())
-            .map(|withheld| withheld.poll_timeout());
+            .filter_map(|direction| self.withheld[direction].as_ref()?.poll_timeout())
+            .map(|at| (at, "withheld bytes"));
         withheld.chain(expiry).fold(idle, Ord::min)
     }
 
@@ -260,8 +268,7 @@ impl Flow {
         !self.is_adjusted
     }
 
-    /// A connection's first packets. A new connection under the tuples of an old one replaces it;
-    /// a repeated SYN or SYN/ACK changes nothing.
+    /// A connection's first packets. A repeated SYN or SYN/ACK changes nothing.
     fn handle_syn(
         &mut self,
         direction: Direction,
@@ -272,8 +279,7 @@ impl Flow {
         if self.streams[direction].started_at() == Some(first) {
             return;
         }
-        let answers_syn =
-            segment.ack.is_some() && self.streams[!direction].started_at() == segment.ack;
+        let answers_syn = self.is_answered_by(direction, segment);
         if !answers_syn {
             self.restart(context);
         }
@@ -283,11 +289,15 @@ impl Flow {
         }
     }
 
+    fn is_answered_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        segment.ack.is_some() && self.streams[!direction].started_at() == segment.ack
+    }
+
     fn restart(&mut self, context: &mut Context<'_>) {
         self.withdraw_all(Withdrawal::Closed, context);
         self.forget(context);
         *self = Self {
-            windows: self.windows,
+            sides: self.sides,
             session: Session::greeted(),
             ..Self::new(self.id, self.tuples, context.now)
         };
@@ -305,11 +315,25 @@ impl Flow {
         let result = stream.handle_ack(ack);
         self.has_news |= had_orphans && !stream.has_orphans();
         if result.is_err() {
-            self.streams[!direction].lose_place();
-            self.withheld[!direction] = None;
-            self.session.handle_gap();
-            self.report(EventKind::LostPlace, context);
+            self.lose_place(!direction, context);
         }
+    }
+
+    fn ingest(&mut self, direction: Direction, segment: &Segment<'_>) -> Arrival {
+        let stream = &mut self.streams[direction];
+        if !stream.is_synchronised() && !segment.payload.is_empty() {
+            let begins_line = reads_as_line(role_of(direction), segment.payload);
+            stream.pick_up(segment.seq, begins_line);
+        }
+        stream.ingest(segment.seq, segment.payload, segment.flags.is_fin())
+    }
+
+    /// Packets of this direction passed unseen.
+    fn lose_place(&mut self, direction: Direction, context: &mut Context<'_>) {
+        self.streams[direction].lose_place();
+        self.withheld[direction] = None;
+        self.session.handle_gap();
+        self.report(EventKind::LostPlace, context);
     }
 
     /// FIN and RST: nothing more is announced, what is pending is withdrawn, and a line that was
@@ -320,16 +344,27 @@ impl Flow {
         segment: &Segment<'_>,
         context: &mut Context<'_>,
     ) {
-        let end = segment.seq.plus(segment.payload.len() as u32);
-        let stream = &mut self.streams[direction];
-        let is_in_order = !stream.is_synchronised() || end == stream.next();
-        if !is_in_order || !(segment.flags.is_fin() || segment.flags.is_rst()) {
+        let closes = segment.flags.is_fin() || segment.flags.is_rst();
+        if !closes || !self.is_in_order(direction, segment) {
             return;
         }
-        stream.release_all();
-        stream.finish();
         self.is_reset |= segment.flags.is_rst();
+        if segment.flags.is_fin() {
+            self.streams[direction].release_all();
+            self.streams[direction].finish();
+        }
         self.withdraw_all(Withdrawal::Closed, context);
+    }
+
+    /// Whether a segment ends where its stream ends, as far as is known.
+    fn is_in_order(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let stream = &self.streams[direction];
+        let length = if segment.flags.is_rst() {
+            0
+        } else {
+            segment.payload.len() as u32
+        };
+        !stream.is_synchronised() || segment.seq.plus(length) == stream.next()
     }
 
     fn is_closing(&self) -> bool {

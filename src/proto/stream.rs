@@ -7,12 +7,14 @@
 //! Invariants, in input space: `base ≤ sent ≤ released ≤ next`, no edit lies beyond `released`,
 //! and whatever left once leaves again with the same bytes, whatever a retransmission holds.
 
+mod emit;
 mod lines;
 mod map;
 
 #[cfg(test)]
 mod tests;
 
+pub use emit::{Emission, Piece};
 pub use lines::{LINE_MAX, Line};
 pub use map::{EDITS_MAX, Edit, SequenceMap};
 
@@ -28,6 +30,11 @@ pub const HISTORY_MAX: usize = 4096;
 /// ([`Stream::vouch`]) before further segments are dropped for the sender to repeat.
 pub const VOUCHED_BACKLOG_MAX: usize = 4 * HISTORY_MAX;
 
+/// How often a segment beyond the next expected byte comes in a row before the bytes between are
+/// taken as passed. A sender repeats the first unacknowledged segment, and once perhaps the last
+/// (RFC 8985 §7).
+const BEYOND_MAX: u8 = 4;
+
 /// An idle buffer larger than this gives its memory back.
 const IDLE_CAPACITY: usize = 512;
 
@@ -41,20 +48,9 @@ pub enum Arrival {
     /// It lies beyond the next expected byte, or no more may be taken now: to be dropped, so that
     /// the sender repeats it in order.
     Ahead,
-}
-
-/// What of a segment's payload leaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Emission {
-    /// Exactly what came, at the same sequence number.
-    Same,
-    /// These bytes at this output sequence number; no bytes where all is withheld.
-    Changed {
-        /// Where the bytes stand in output space.
-        seq: SeqNumber,
-        /// What the receiver gets.
-        payload: Vec<u8>,
-    },
+    /// It lies beyond the next expected byte and its sender keeps repeating it: what is missing
+    /// has passed unseen and been acknowledged. The stream has lost its place.
+    Beyond,
 }
 
 /// One direction's stream. See the module's documentation for its invariants.
@@ -71,10 +67,14 @@ pub struct Stream {
     released: SeqNumber,
     /// Up to here the receiver has acknowledged, as far as was seen.
     acked: SeqNumber,
+    /// The same as the receiver said it: in output space.
+    acked_output: SeqNumber,
     /// Up to here bytes were acknowledged on the receiver's behalf.
     vouched: Option<SeqNumber>,
     /// The first byte, where the stream is known from its start.
     first: Option<SeqNumber>,
+    /// The last segment beyond the next expected byte, and how often it came in a row.
+    beyond: (SeqNumber, u8),
     synchronised: bool,
     finished: bool,
 }
@@ -99,8 +99,10 @@ impl Stream {
             sent: start,
             released: start,
             acked: start,
+            acked_output: start,
             vouched: None,
             first: None,
+            beyond: (start, 0),
             synchronised: false,
             finished: false,
         }
@@ -155,17 +157,22 @@ impl Stream {
     }
 
     /// Takes a segment's payload in. Bytes that were here before are never overwritten: the
-    /// first writer wins.
-    pub fn ingest(&mut self, seq: SeqNumber, payload: &[u8]) -> Arrival {
+    /// first writer wins. `is_last` where the segment also closes the sender's side.
+    pub fn ingest(&mut self, seq: SeqNumber, payload: &[u8], is_last: bool) -> Arrival {
         if payload.is_empty() {
-            return Arrival::Old;
+            let is_ahead = is_last && self.synchronised && self.next().is_before(seq);
+            return if is_ahead {
+                Arrival::Ahead
+            } else {
+                Arrival::Old
+            };
         }
         if !self.synchronised {
             self.pick_up(seq, false);
         }
         let known = self.next().offset_from(seq);
-        if known < 0 || self.has_backlog() {
-            return Arrival::Ahead;
+        if known < 0 {
+            return self.handle_beyond(seq);
         }
         let Some(new) = payload
             .get(known.unsigned_abs() as usize..)
@@ -173,6 +180,10 @@ impl Stream {
         else {
             return Arrival::Old;
         };
+        if self.finished || self.has_backlog() {
+            return Arrival::Ahead;
+        }
+        self.beyond.1 = 0;
         self.prune();
         self.bytes.extend_from_slice(new);
         Arrival::New
@@ -231,12 +242,6 @@ impl Stream {
         self.released != self.next()
     }
 
-    /// Whether bytes were released that did not fit into the segments so far.
-    #[must_use]
-    pub fn has_rest(&self) -> bool {
-        self.sent != self.released
-    }
-
     /// Whether `line` can still be edited as a whole: none of it has left yet.
     #[must_use]
     pub fn is_unsent(&self, line: &Line) -> bool {
@@ -249,71 +254,16 @@ impl Stream {
         self.map.record(Edit::new(line.start, line.len, new));
     }
 
-    /// What of a segment leaves. Call it once a segment was ingested and its lines were looked
-    /// at; what it gives counts as sent. A segment without payload takes along what was released
-    /// since the last one. No more than `room` bytes leave at once, or one edit; see
-    /// [`emit_rest`](Self::emit_rest).
-    pub fn emit(&mut self, seq: SeqNumber, payload: &[u8], room: usize) -> Emission {
-        let Some((from, to)) = self.span_to_emit(seq, payload) else {
-            return self.emit_nothing(seq);
-        };
-        let (from, to) = self.map.widen(from, from.later(to));
-        let to = self.map.cut(from, to, room);
-        self.sent = self.sent.later(to);
-        if self.is_same(seq, payload, from, to) {
-            return Emission::Same;
-        }
-        Emission::Changed {
-            seq: self.map.to_output(from),
-            payload: self.compose(from, to, Repeated { seq, payload }),
-        }
-    }
-
-    /// What was released and did not fit into the segments so far, up to `room` bytes.
-    pub fn emit_rest(&mut self, room: usize) -> Option<(SeqNumber, Vec<u8>)> {
-        let from = self.sent;
-        if from == self.released {
+    /// Records that everything that came in is now acknowledged to the sender on the receiver's
+    /// behalf, and gives the acknowledgement number to use. `None` where bytes that the receiver
+    /// may lack are not kept any more: then only the sender can repeat them.
+    pub fn vouch(&mut self) -> Option<SeqNumber> {
+        if self.acked.is_before(self.base) {
             return None;
         }
-        let to = self.map.cut(from, self.released, room);
-        self.sent = to;
-        Some((
-            self.map.to_output(from),
-            self.compose(
-                from,
-                to,
-                Repeated {
-                    seq: from,
-                    payload: &[],
-                },
-            ),
-        ))
-    }
-
-    /// The bytes that the sender will not repeat since they were acknowledged on the receiver's
-    /// behalf, and that the receiver has not acknowledged, with their output sequence number.
-    /// They count as sent.
-    pub fn emit_vouched(&mut self) -> Option<(SeqNumber, Vec<u8>)> {
-        let from = self.orphans()?;
-        let (from, to) = self.map.widen(from, self.vouched?.earlier(self.released));
-        self.sent = self.sent.later(to);
-        let payload = self.compose(
-            from,
-            to,
-            Repeated {
-                seq: from,
-                payload: &[],
-            },
-        );
-        (!payload.is_empty()).then(|| (self.map.to_output(from), payload))
-    }
-
-    /// Records that everything that came in is now acknowledged to the sender on the receiver's
-    /// behalf, and gives the acknowledgement number to use.
-    pub fn vouch(&mut self) -> SeqNumber {
         let next = self.next();
         self.vouched = Some(next);
-        next
+        Some(next)
     }
 
     /// Takes the receiver's acknowledgement number (output space).
@@ -331,6 +281,8 @@ impl Stream {
             return Err(Unseen);
         }
         self.acked = self.acked.later(input);
+        self.acked_output = self.acked_output.later(ack);
+        self.vouched = self.vouched.filter(|vouched| input.is_before(*vouched));
         Ok(())
     }
 
@@ -341,14 +293,21 @@ impl Stream {
         self.vouched.map_or(input, |vouched| input.later(vouched))
     }
 
-    /// Translates a SACK block of the receiver (output space) for the sender.
+    /// Translates a SACK block of the receiver (output space) for the sender. What was
+    /// acknowledged on the receiver's behalf is not told of again, or it would seem a duplicate;
+    /// a real duplicate lies before the receiver's own acknowledgement (RFC 2883 §4).
     #[must_use]
     pub fn translate_sack(
         &self,
         left: SeqNumber,
         right: SeqNumber,
+        ack: Option<SeqNumber>,
     ) -> Option<(SeqNumber, SeqNumber)> {
-        self.map.sack_to_input(left, right)
+        let is_duplicate = ack.is_some_and(|ack| !ack.is_before(right));
+        let (left, right) = self.map.sack_to_input(left, right)?;
+        let vouched = self.vouched.filter(|_| !is_duplicate);
+        let left = vouched.map_or(left, |vouched| left.later(vouched));
+        left.is_before(right).then_some((left, right))
     }
 
     /// Forgets where the stream is: segments passed that were not seen here. The next segment
@@ -429,38 +388,9 @@ impl Stream {
         self.sent = at;
         self.released = at;
         self.acked = at;
+        self.acked_output = self.map.to_output(at);
         self.vouched = None;
         self.synchronised = true;
-    }
-
-    fn span_to_emit(&self, seq: SeqNumber, payload: &[u8]) -> Option<(SeqNumber, SeqNumber)> {
-        if payload.is_empty() {
-            let has_news = self.synchronised && seq == self.next() && self.sent != self.released;
-            return has_news.then_some((self.sent, self.released));
-        }
-        let end = seq.plus(payload.len() as u32);
-        let to = if end.is_before(self.next()) {
-            end.earlier(self.released)
-        } else {
-            self.released
-        };
-        Some((self.first_to_emit(seq), to))
-    }
-
-    /// A segment without bytes. Where bytes are withheld it must not seem to come after them.
-    fn emit_nothing(&self, seq: SeqNumber) -> Emission {
-        let at = if self.is_withholding() {
-            seq.earlier(self.sent)
-        } else {
-            seq
-        };
-        match self.map.to_output(at) {
-            same if same == seq => Emission::Same,
-            seq => Emission::Changed {
-                seq,
-                payload: Vec::new(),
-            },
-        }
     }
 
     /// Where the receiver's view of vouched bytes still lags: the first such byte.
@@ -470,63 +400,22 @@ impl Stream {
             .map(|_| self.acked)
     }
 
+    fn handle_beyond(&mut self, seq: SeqNumber) -> Arrival {
+        let times = if self.beyond.0 == seq {
+            self.beyond.1.saturating_add(1)
+        } else {
+            1
+        };
+        self.beyond = (seq, times);
+        if times < BEYOND_MAX || self.has_orphans() {
+            Arrival::Ahead
+        } else {
+            Arrival::Beyond
+        }
+    }
+
     fn has_backlog(&self) -> bool {
         self.orphans().is_some() && self.bytes.len() > VOUCHED_BACKLOG_MAX
-    }
-
-    /// A segment takes along what was withheld before it, and what the sender will not repeat.
-    fn first_to_emit(&self, seq: SeqNumber) -> SeqNumber {
-        let from = seq.earlier(self.sent);
-        let from = self.orphans().map_or(from, |orphan| from.earlier(orphan));
-        self.map.clip_forgotten(from)
-    }
-
-    fn is_same(&self, seq: SeqNumber, payload: &[u8], from: SeqNumber, to: SeqNumber) -> bool {
-        from == seq
-            && to == seq.plus(payload.len() as u32)
-            && self.map.is_identity(from, to)
-            && self.holds(seq, payload)
-    }
-
-    /// Whether the kept bytes, as far as they are still kept, equal `payload` at `seq`.
-    fn holds(&self, seq: SeqNumber, payload: &[u8]) -> bool {
-        let forgotten = self.base.offset_from(seq).max(0).unsigned_abs() as usize;
-        let Some(kept) = payload.get(forgotten..) else {
-            return true;
-        };
-        let from = self.index_of(seq.later(self.base));
-        self.bytes.get(from..from.saturating_add(kept.len())) == Some(kept)
-    }
-
-    fn compose(&self, from: SeqNumber, to: SeqNumber, repeated: Repeated<'_>) -> Vec<u8> {
-        let len = to.offset_from(from).max(0).unsigned_abs() as usize;
-        let mut output = Vec::with_capacity(len.saturating_add(16));
-        let mut at = from;
-        for edit in self.map.edits_between(from, to) {
-            self.copy_plain(at, edit.start(), repeated, &mut output);
-            output.extend_from_slice(edit.new_bytes());
-            at = edit.end();
-        }
-        self.copy_plain(at, to, repeated, &mut output);
-        output
-    }
-
-    /// Copies unedited bytes: the kept ones where they are kept, else as the sender repeats them.
-    fn copy_plain(
-        &self,
-        from: SeqNumber,
-        to: SeqNumber,
-        repeated: Repeated<'_>,
-        output: &mut Vec<u8>,
-    ) {
-        let kept_from = from.later(self.base).earlier(to);
-        output.extend_from_slice(bytes_between(
-            repeated.payload,
-            repeated.seq,
-            from,
-            kept_from,
-        ));
-        output.extend_from_slice(bytes_between(&self.bytes, self.base, kept_from, to));
     }
 
     fn index_of(&self, at: SeqNumber) -> usize {
@@ -563,13 +452,6 @@ pub struct Vouched {
     pub bytes: Vec<u8>,
     /// Where among them the line starts that has begun and not ended, if that is known.
     pub line_start: Option<SeqNumber>,
-}
-
-/// A segment as the sender repeats it, in input space.
-#[derive(Clone, Copy)]
-struct Repeated<'a> {
-    seq: SeqNumber,
-    payload: &'a [u8],
 }
 
 /// The part of `bytes`, whose first stands at `origin`, between two positions; empty where it does
