@@ -123,6 +123,7 @@ def main():
     arguments = parser.parse_args()
     begin()
     ENGINES[AcceptLoop.name] = AcceptLoop
+    os.environ["RUST_LOG"] = "info"  # as in production
     figures = compare(arguments)
     print_table(figures, arguments)
     if arguments.json:
