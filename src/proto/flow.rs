@@ -9,6 +9,7 @@
 //! 3. [`Flow::finish_segment`] gives the segment's verdict.
 
 mod held;
+mod lifetime;
 mod lines;
 mod memory;
 mod output;
@@ -162,15 +163,6 @@ impl Flow {
         }
     }
 
-    /// Whether a segment is of the handshake of another connection that has come under the same
-    /// tuple.
-    #[must_use]
-    pub fn is_followed_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
-        segment.flags.is_syn()
-            && self.streams[direction].started_at() != Some(segment.seq.plus(1))
-            && !self.is_answered_by(direction, segment)
-    }
-
     /// Step 1: takes a segment in. Gives the verdict at once where no line has to be looked at.
     pub fn handle_segment(
         &mut self,
@@ -241,12 +233,6 @@ impl Flow {
             .find_map(|direction| self.handle_withheld_timeout(direction, context))
     }
 
-    /// Whether the connection was silent for so long that it is to be forgotten.
-    #[must_use]
-    pub fn is_over(&self, now: Instant) -> bool {
-        self.forgotten_at() <= now
-    }
-
     /// Bytes of memory behind this flow, itself included.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
@@ -266,47 +252,6 @@ impl Flow {
     #[must_use]
     pub fn is_expendable(&self) -> bool {
         !self.is_adjusted
-    }
-
-    /// A connection's first packets. A repeated SYN or SYN/ACK changes nothing.
-    fn handle_syn(
-        &mut self,
-        direction: Direction,
-        segment: &Segment<'_>,
-        context: &mut Context<'_>,
-    ) {
-        let first = segment.seq.plus(1);
-        if self.streams[direction].started_at() == Some(first) {
-            return;
-        }
-        let answers_syn = self.is_answered_by(direction, segment);
-        if !answers_syn {
-            self.restart(context);
-        }
-        self.streams[direction].start_at(first);
-        if let (Some(ack), false) = (segment.ack, answers_syn) {
-            self.streams[!direction].start_at(ack);
-        }
-    }
-
-    fn is_answered_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
-        segment.ack.is_some() && self.streams[!direction].started_at() == segment.ack
-    }
-
-    fn restart(&mut self, context: &mut Context<'_>) {
-        self.withdraw_all(Withdrawal::Closed, context);
-        self.forget(context);
-        *self = Self {
-            sides: self.sides,
-            session: Session::greeted(),
-            ..Self::new(self.id, self.tuples, context.now)
-        };
-        self.report(
-            EventKind::Started {
-                is_from_start: true,
-            },
-            context,
-        );
     }
 
     fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, context: &mut Context<'_>) {
@@ -334,54 +279,6 @@ impl Flow {
         self.withheld[direction] = None;
         self.session.handle_gap();
         self.report(EventKind::LostPlace, context);
-    }
-
-    /// FIN and RST: nothing more is announced, what is pending is withdrawn, and a line that was
-    /// begun will not be completed.
-    fn handle_closing(
-        &mut self,
-        direction: Direction,
-        segment: &Segment<'_>,
-        context: &mut Context<'_>,
-    ) {
-        let closes = segment.flags.is_fin() || segment.flags.is_rst();
-        if !closes || !self.is_in_order(direction, segment) {
-            return;
-        }
-        self.is_reset |= segment.flags.is_rst();
-        if segment.flags.is_fin() {
-            self.streams[direction].release_all();
-            self.streams[direction].finish();
-        }
-        self.withdraw_all(Withdrawal::Closed, context);
-    }
-
-    /// Whether a segment ends where its stream ends, as far as is known.
-    fn is_in_order(&self, direction: Direction, segment: &Segment<'_>) -> bool {
-        let stream = &self.streams[direction];
-        let length = if segment.flags.is_rst() {
-            0
-        } else {
-            segment.payload.len() as u32
-        };
-        !stream.is_synchronised() || segment.seq.plus(length) == stream.next()
-    }
-
-    fn is_closing(&self) -> bool {
-        self.is_reset || self.streams.original.is_finished() || self.streams.reply.is_finished()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.is_reset || (self.streams.original.is_finished() && self.streams.reply.is_finished())
-    }
-
-    fn forgotten_at(&self) -> Instant {
-        let quiet = match (self.is_closed(), self.is_adjusted) {
-            (true, _) => CLOSED_MAX,
-            (false, true) => IDLE_ADJUSTED_MAX,
-            (false, false) => IDLE_MAX,
-        };
-        self.last_seen + quiet
     }
 
     fn report(&self, kind: EventKind, context: &mut Context<'_>) {

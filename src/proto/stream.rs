@@ -7,6 +7,7 @@
 //! Invariants, in input space: `base ≤ sent ≤ released ≤ next`, no edit lies beyond `released`,
 //! and whatever left once leaves again with the same bytes, whatever a retransmission holds.
 
+mod acks;
 mod emit;
 mod lines;
 mod map;
@@ -14,6 +15,7 @@ mod map;
 #[cfg(test)]
 mod tests;
 
+pub use acks::{Unseen, Vouched};
 pub use emit::{Emission, Piece};
 pub use lines::{LINE_MAX, Line};
 pub use map::{EDITS_MAX, Edit, SequenceMap};
@@ -125,37 +127,6 @@ impl Stream {
         }
     }
 
-    /// A stream as another process knew it.
-    #[must_use]
-    pub fn restored(map: SequenceMap, vouched: Option<Vouched>) -> Self {
-        let mut stream = Self::with_map(map);
-        if let Some(vouched) = vouched {
-            stream.place(vouched.start);
-            stream.bytes = vouched.bytes;
-            stream.vouched = Some(stream.next());
-            stream.released = vouched.line_start.unwrap_or_else(|| stream.next());
-            stream.sent = stream.released;
-            stream.scanner = LineScanner::at(vouched.line_start.map(|line| stream.index_of(line)));
-        }
-        stream
-    }
-
-    /// The bytes that the sender believes acknowledged and the receiver may lack.
-    #[must_use]
-    pub fn vouched(&self) -> Option<Vouched> {
-        let start = self.orphans()?;
-        let bytes = bytes_between(&self.bytes, self.base, start, self.next()).to_vec();
-        let line_start = self
-            .scanner
-            .line_start()
-            .map(|offset| self.base.plus(offset as u32));
-        (!bytes.is_empty()).then_some(Vouched {
-            start,
-            bytes,
-            line_start,
-        })
-    }
-
     /// Takes a segment's payload in. Bytes that were here before are never overwritten: the
     /// first writer wins. `is_last` where the segment also closes the sender's side.
     pub fn ingest(&mut self, seq: SeqNumber, payload: &[u8], is_last: bool) -> Arrival {
@@ -254,62 +225,6 @@ impl Stream {
         self.map.record(Edit::new(line.start, line.len, new));
     }
 
-    /// Records that everything that came in is now acknowledged to the sender on the receiver's
-    /// behalf, and gives the acknowledgement number to use. `None` where bytes that the receiver
-    /// may lack are not kept any more: then only the sender can repeat them.
-    pub fn vouch(&mut self) -> Option<SeqNumber> {
-        if self.acked.is_before(self.base) {
-            return None;
-        }
-        let next = self.next();
-        self.vouched = Some(next);
-        Some(next)
-    }
-
-    /// Takes the receiver's acknowledgement number (output space).
-    ///
-    /// # Errors
-    /// [`Unseen`] where the receiver has bytes that never came through here: the stream has lost
-    /// its place; see [`lose_place`](Self::lose_place).
-    pub fn handle_ack(&mut self, ack: SeqNumber) -> Result<(), Unseen> {
-        let input = self.map.to_input(ack);
-        if !self.synchronised {
-            return Ok(());
-        }
-        let end = self.next().plus(u32::from(self.finished));
-        if end.is_before(input) {
-            return Err(Unseen);
-        }
-        self.acked = self.acked.later(input);
-        self.acked_output = self.acked_output.later(ack);
-        self.vouched = self.vouched.filter(|vouched| input.is_before(*vouched));
-        Ok(())
-    }
-
-    /// The receiver's acknowledgement number (output space) as the sender is to see it.
-    #[must_use]
-    pub fn translate_ack(&self, ack: SeqNumber) -> SeqNumber {
-        let input = self.map.to_input(ack);
-        self.vouched.map_or(input, |vouched| input.later(vouched))
-    }
-
-    /// Translates a SACK block of the receiver (output space) for the sender. What was
-    /// acknowledged on the receiver's behalf is not told of again, or it would seem a duplicate;
-    /// a real duplicate lies before the receiver's own acknowledgement (RFC 2883 §4).
-    #[must_use]
-    pub fn translate_sack(
-        &self,
-        left: SeqNumber,
-        right: SeqNumber,
-        ack: Option<SeqNumber>,
-    ) -> Option<(SeqNumber, SeqNumber)> {
-        let is_duplicate = ack.is_some_and(|ack| !ack.is_before(right));
-        let (left, right) = self.map.sack_to_input(left, right)?;
-        let vouched = self.vouched.filter(|_| !is_duplicate);
-        let left = vouched.map_or(left, |vouched| left.later(vouched));
-        left.is_before(right).then_some((left, right))
-    }
-
     /// Forgets where the stream is: segments passed that were not seen here. The next segment
     /// starts it anew, in the middle of a line for all we know; offsets stay.
     pub fn lose_place(&mut self) {
@@ -331,12 +246,6 @@ impl Stream {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.finished
-    }
-
-    /// Whether the receiver may lack bytes that the sender believes acknowledged.
-    #[must_use]
-    pub fn has_orphans(&self) -> bool {
-        self.orphans().is_some()
     }
 
     /// The next byte expected from the sender.
@@ -363,13 +272,6 @@ impl Stream {
         self.synchronised
     }
 
-    /// Whether sequence numbers differ between the two spaces anywhere, or the sender was told of
-    /// acknowledgements that the receiver did not send.
-    #[must_use]
-    pub fn needs_every_packet(&self) -> bool {
-        self.map.has_offset() || self.vouched.is_some()
-    }
-
     /// The edits and offsets, for keeping them outside the process.
     #[must_use]
     pub fn map(&self) -> &SequenceMap {
@@ -391,13 +293,6 @@ impl Stream {
         self.acked_output = self.map.to_output(at);
         self.vouched = None;
         self.synchronised = true;
-    }
-
-    /// Where the receiver's view of vouched bytes still lags: the first such byte.
-    fn orphans(&self) -> Option<SeqNumber> {
-        self.vouched
-            .filter(|&vouched| self.acked.is_before(vouched))
-            .map(|_| self.acked)
     }
 
     fn handle_beyond(&mut self, seq: SeqNumber) -> Arrival {
@@ -443,17 +338,6 @@ impl Stream {
     }
 }
 
-/// Bytes that the sender believes acknowledged and the receiver may lack.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vouched {
-    /// The first of them, in input space.
-    pub start: SeqNumber,
-    /// All that came in from there on.
-    pub bytes: Vec<u8>,
-    /// Where among them the line starts that has begun and not ended, if that is known.
-    pub line_start: Option<SeqNumber>,
-}
-
 /// The part of `bytes`, whose first stands at `origin`, between two positions; empty where it does
 /// not reach that far.
 fn bytes_between(bytes: &[u8], origin: SeqNumber, from: SeqNumber, to: SeqNumber) -> &[u8] {
@@ -465,7 +349,3 @@ fn bytes_between(bytes: &[u8], origin: SeqNumber, from: SeqNumber, to: SeqNumber
         .get(first.unsigned_abs() as usize..last.unsigned_abs() as usize)
         .unwrap_or_default()
 }
-
-/// The receiver acknowledged bytes that never came through here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unseen;

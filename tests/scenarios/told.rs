@@ -65,15 +65,13 @@ pub(crate) fn decisions(link: &Link) -> Vec<String> {
 
 /// Each expectation that was withdrawn, by its reason.
 pub(crate) fn withdrawals(link: &Link) -> Vec<&'static str> {
-    let reasons = link
-        .kernel
-        .events
-        .iter()
-        .filter_map(|event| match &event.kind {
-            EventKind::Withdrawn { reason, .. } => Some(reason.as_str()),
-            _ => None,
-        });
-    reasons.collect()
+    let mut reasons = Vec::new();
+    for event in &link.kernel.events {
+        if let EventKind::Withdrawn { reason, .. } = &event.kind {
+            reasons.push(reason.as_str());
+        }
+    }
+    reasons
 }
 
 fn has_said_all(host: &Host) -> bool {

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, ops::RangeInclusive, time::Duration};
 use ftp_alg::proto::{
     action::EventKind,
     flow::Settings,
+    ftp::Role,
     net::{ConntrackTuples, Direction},
 };
 use proptest::{collection::vec, option, prelude::*, sample};
@@ -175,18 +176,11 @@ impl Exchange {
                 server(&format!("200 {}", "y".repeat(usize::from(length)))),
             ),
             Self::BareLf(port) => (
-                Turn::new(
-                    ftp_alg::proto::ftp::Role::Client,
-                    format!("{}\n", port_line(own, port)),
-                ),
-                Turn::new(ftp_alg::proto::ftp::Role::Server, "200 ok\n"),
+                Turn::new(Role::Client, format!("{}\n", port_line(own, port))),
+                Turn::new(Role::Server, "200 ok\n"),
             ),
             Self::Abor => (
-                Turn::new(
-                    ftp_alg::proto::ftp::Role::Client,
-                    b"\xff\xf4\xff\xf2ABOR\r\n",
-                )
-                .urgent(),
+                Turn::new(Role::Client, b"\xff\xf4\xff\xf2ABOR\r\n").urgent(),
                 server("226 aborted"),
             ),
             Self::Retr => (client("RETR file"), server("150 here\r\n226 done")),

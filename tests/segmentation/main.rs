@@ -12,7 +12,7 @@ mod regressions;
 
 use proptest::{prelude::*, test_runner::TestRunner};
 
-use self::cases::{Case, any_case};
+use self::cases::any_case;
 
 /// How many schedules the normal run tries.
 const CASES: u32 = 10_000;
