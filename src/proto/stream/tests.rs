@@ -1,1 +1,3 @@
+//! One direction of a connection, segment by segment.
+
 
