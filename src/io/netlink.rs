@@ -13,9 +13,10 @@ mod error;
 mod message;
 mod socket;
 
-pub use attributes::{Attributes, Messages};
+pub use attributes::{Attributes, Message, Messages};
 pub use error::NetlinkError;
 pub use message::{MessageBuffer, MessageType};
+pub(crate) use socket::ANSWER_TIMEOUT;
 pub use socket::Socket;
 
 /// The flag of an attribute that contains attributes (`NLA_F_NESTED`).

@@ -9,17 +9,14 @@
 mod error;
 mod waker;
 
-use std::{io, os::fd::AsFd, time::Duration};
+use std::{io, time::Duration};
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    net::sockopt,
-};
+use rustix::net::sockopt::{self, Timeout};
 
 pub use error::QueueError;
 pub use waker::Waker;
 
-use crate::io::netlink::{Attributes, MessageBuffer, MessageType, NetlinkError, Socket};
+use crate::io::netlink::{self, Message, MessageBuffer, MessageType, NetlinkError, Socket};
 
 /// How many packets the kernel keeps for us before it drops further ones. At the rates a worker
 /// reaches this is less than a tenth of a second.
@@ -94,6 +91,8 @@ pub struct Queue {
     verdict: MessageBuffer,
     waker: Waker,
     losses: QueueLosses,
+    /// How long the kernel was told to let us wait.
+    limit: Option<Duration>,
 }
 
 impl Queue {
@@ -102,16 +101,18 @@ impl Queue {
     /// # Errors
     /// When another process has that number, or the privilege or the kernel's support is missing.
     pub fn open(number: u16) -> Result<Self, QueueError> {
+        let socket = Socket::with_answers_of(DATAGRAM_MAX)?;
+        let waker = Waker::new(&socket).map_err(NetlinkError::Socket)?;
         let mut queue = Self {
-            socket: Socket::with_answers_of(DATAGRAM_MAX)?,
+            socket,
             number,
             verdict: MessageBuffer::default(),
-            waker: Waker::new().map_err(NetlinkError::Socket)?,
+            waker,
             losses: QueueLosses::default(),
+            limit: Some(netlink::ANSWER_TIMEOUT),
         };
         queue.enlarge_buffer()?;
         queue.bind()?;
-        rustix::io::ioctl_fionbio(&queue.socket, true).map_err(socket_error)?;
         Ok(queue)
     }
 
@@ -127,33 +128,35 @@ impl Queue {
         self.losses
     }
 
-    /// Waits for the next packet, at most this long, or for ever.
+    /// Waits for the next packet, at most this long, or for ever. May end earlier: the time is
+    /// rounded down to a power of two of milliseconds, so that the kernel is told of it seldom.
     ///
     /// # Errors
     /// When the socket fails for good; an overrun is counted and survived.
     pub fn recv(&mut self, timeout: Option<Duration>) -> Result<Event<'_>, QueueError> {
-        let mut timeout = timeout.map(|time| Timespec::try_from(time).unwrap_or(FOREVER));
+        self.limit_wait(timeout)?;
         let length = loop {
             if self.waker.was_woken() {
                 return Ok(Event::Woken);
             }
-            match self.receive_packet() {
-                Ok(Some(length)) => break length,
-                Ok(None) => {}
-                Err(error) => return Err(QueueError::Netlink(error)),
-            }
-            if timeout == Some(Timespec::default()) {
-                return Ok(Event::TimedOut);
-            }
-            if !self.wait(timeout.as_ref()).map_err(socket_error)? {
-                // Looks once more: a packet may have come as the time ran out.
-                timeout = Some(Timespec::default());
+            let length = match self.socket.receive_datagram() {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Event::TimedOut);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.losses.overruns += 1;
+                    continue;
+                }
+                Err(error) => return Err(NetlinkError::from(error).into()),
+            };
+            match self.content(length) {
+                Content::Packet => break length,
+                Content::Refusal => self.losses.refused_verdicts += 1,
+                Content::Nothing => {}
             }
         };
-        let packet = self
-            .socket
-            .received(length)
-            .find_map(|one| parse(&one.attributes()));
+        let packet = self.socket.received(length).find_map(|one| parse(&one));
         packet
             .map(Event::Packet)
             .ok_or(QueueError::Netlink(NetlinkError::Malformed))
@@ -229,7 +232,7 @@ impl Queue {
                 match one.error() {
                     Some(errno) if one.sequence == sequence => answer = Some(errno),
                     Some(_) => {}
-                    None => early.extend(parse(&one.attributes()).map(|packet| packet.id)),
+                    None => early.extend(parse(&one).map(|packet| packet.id)),
                 }
             }
             for id in early {
@@ -244,53 +247,40 @@ impl Queue {
         }
     }
 
-    /// The length of the next datagram that holds a packet, if one is there.
-    fn receive_packet(&mut self) -> Result<Option<usize>, NetlinkError> {
-        loop {
-            let length = match self.socket.receive_datagram() {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.losses.overruns += 1;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if self
-                .socket
-                .received(length)
-                .all(|one| one.error().is_none())
-            {
-                return Ok(Some(length));
-            }
-            self.losses.refused_verdicts += 1;
+    fn content(&self, length: usize) -> Content {
+        let mut messages = self.socket.received(length);
+        match messages.next() {
+            Some(first) if first.error().is_some() => Content::Refusal,
+            Some(first) if parse(&first).is_some() => Content::Packet,
+            // A waker's.
+            Some(_) | None => Content::Nothing,
         }
     }
 
-    /// Whether something came before the time was up.
-    fn wait(&self, timeout: Option<&Timespec>) -> Result<bool, rustix::io::Errno> {
-        let mut sources = [
-            PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.waker.as_fd(), PollFlags::IN),
-        ];
-        let ready = poll(&mut sources, timeout);
-        if !sources[1].revents().is_empty() {
-            self.waker.drain();
+    fn limit_wait(&mut self, timeout: Option<Duration>) -> Result<(), QueueError> {
+        let limit = timeout.map(rounded);
+        if self.limit != limit {
+            sockopt::set_socket_timeout(&self.socket, Timeout::Recv, limit)
+                .map_err(socket_error)?;
+            self.limit = limit;
         }
-        match ready {
-            Ok(ready) => Ok(ready > 0),
-            // A signal: the caller looks, and comes back.
-            Err(rustix::io::Errno::INTR) => Ok(true),
-            Err(error) => Err(error),
-        }
+        Ok(())
     }
 }
 
-/// Longer than any process runs.
-const FOREVER: Timespec = Timespec {
-    tv_sec: i32::MAX as i64,
-    tv_nsec: 0,
-};
+/// What a datagram from the queue's socket is about.
+enum Content {
+    Packet,
+    Refusal,
+    Nothing,
+}
+
+/// At least a millisecond, at most nine hours.
+fn rounded(timeout: Duration) -> Duration {
+    let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    let power = milliseconds.max(1).ilog2().min(25);
+    Duration::from_millis(1 << power)
+}
 
 /// Asks the queue subsystem something that changes nothing, to see whether it answers.
 pub(super) fn greet() -> Result<(), NetlinkError> {
@@ -306,7 +296,8 @@ const fn message(request: i32) -> MessageType {
     }
 }
 
-fn parse<'a>(attributes: &Attributes<'a>) -> Option<Packet<'a>> {
+fn parse<'a>(message: &Message<'a>) -> Option<Packet<'a>> {
+    let attributes = message.attributes();
     Some(Packet {
         id: PacketId(attributes.u32(libc::NFQA_PACKET_HDR as u16)?),
         bytes: attributes.find(libc::NFQA_PAYLOAD as u16)?,

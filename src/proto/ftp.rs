@@ -33,6 +33,7 @@ mod pickup;
 mod prefix;
 mod reply;
 mod rewrite;
+mod spelling;
 mod telnet;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! One IP packet that holds a TCP segment: read, changed, answered, made.
 //!
 //! [`Segment::parse`] borrows a packet and refuses, as a value, everything that is not one whole
-//! TCP segment. [`rebuild`] copies it with other sequence numbers and another payload,
+//! TCP segment. [`rebuild()`] copies it with other sequence numbers and another payload,
 //! [`acknowledge`] answers it, [`Injected`] makes a packet of our own. Every packet that leaves
 //! here has right lengths and right checksums.
 //!

@@ -79,7 +79,7 @@ def select(batches, pattern):
     return chosen
 
 
-def run_batch(lab, batch, report):
+def run_batch(lab, batch, report, stopping):
     """Run a batch's cases; what breaks around them counts against each case that did not get its turn."""
     waiting = []
     for case in batch.cases:
@@ -91,7 +91,7 @@ def run_batch(lab, batch, report):
     try:
         if waiting:
             with lab.gateway_with_engine(batch) as problems, batch.setup(lab, DEPLOYMENTS[batch.deployment]) as stage:
-                while waiting:
+                while waiting and not stopping.is_set():
                     report.add(run_case(lab, waiting.pop(0), stage))
     except (LabError, OSError) as error:
         for case in waiting:
@@ -135,7 +135,7 @@ class Workers:
                 batch = self.todo.get_nowait()
                 # A new one each time: a port in TIME_WAIT must not carry over from one server to the next.
                 with Lab(os.getpid(), chr(ord("a") + number), self.engine) as lab:
-                    run_batch(lab, batch, self.report)
+                    run_batch(lab, batch, self.report, self.stopping)
         except queue.Empty:
             return
         except Exception as error:

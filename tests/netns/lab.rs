@@ -89,7 +89,18 @@ impl Namespace {
     }
 
     pub(crate) fn listen(&self, address: &str) -> TcpListener {
-        let listener = self.inside(|| TcpListener::bind(address).unwrap());
+        // A command that another test starts holds our descriptors until it has exec'ed, a
+        // listener that was closed meanwhile included.
+        let listener = std::iter::repeat_with(|| self.inside(|| TcpListener::bind(address)))
+            .inspect(|bound| {
+                bound
+                    .is_err()
+                    .then(|| thread::sleep(PATIENCE / 100))
+                    .unwrap_or(())
+            })
+            .take(100)
+            .find_map(Result::ok)
+            .expect("the address is free");
         listener.set_nonblocking(true).unwrap();
         listener
     }

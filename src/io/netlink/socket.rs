@@ -16,7 +16,7 @@ use super::{MessageBuffer, MessageType, Messages, NetlinkError, attributes::Mess
 
 /// How long an answer may take. The kernel answers within the call that sends the request, so
 /// this only bounds what a bug of ours could cost.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the kernel may put into one datagram of answers (`NLMSG_GOODSIZE` and more).
 const ANSWER_SIZE: usize = 32 * 1024;
@@ -190,6 +190,11 @@ impl Socket {
         buffer.begin(kind, flags as u16, sequence, family, 0);
         write(&mut buffer);
         self.acknowledged(buffer.as_bytes(), sequence, sequence)
+    }
+
+    /// The address by which other sockets reach this one.
+    pub(crate) fn port(&self) -> u32 {
+        self.socket.portid()
     }
 
     /// Sends without waiting for an answer.

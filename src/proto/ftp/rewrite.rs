@@ -1,13 +1,9 @@
 //! Spelling an announcement with another endpoint, in a line of the same length where possible.
 
-use std::{
-    fmt::{self, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-};
+use std::net::SocketAddr;
 
 use super::{
-    announcement::{Announcement, AnnouncementKind, Role},
-    endpoint::is_of_address,
+    announcement::{Announcement, Role},
     reply::{TEXT_START, ends_list},
 };
 
@@ -45,9 +41,7 @@ impl Announcement {
     /// How many bytes longer [`rewrite`](Self::rewrite) would make the line, without making it.
     #[must_use]
     pub fn delta_for(&self, line: &[u8], endpoint: SocketAddr) -> Option<i32> {
-        let mut length = Length(0);
-        self.write_token(&mut length, endpoint)?;
-        let growth = difference(length.0, self.token_length());
+        let growth = difference(self.spelled_length(endpoint)?, self.token_length());
         match self.text_of(line) {
             Some(text) if growth <= signed(text.room()) => Some(0),
             Some(_) | None => Some(saturate(growth)),
@@ -56,43 +50,6 @@ impl Announcement {
 
     const fn token_length(&self) -> usize {
         self.token.end.saturating_sub(self.token.start)
-    }
-
-    /// Spells the endpoint the way this announcement spells its own.
-    fn write_token(&self, out: &mut impl Write, endpoint: SocketAddr) -> Option<()> {
-        let (address, port) = (endpoint.ip(), endpoint.port());
-        let delimiter = self.delimiter_around_address();
-        match self.kind {
-            AnnouncementKind::Port | AnnouncementKind::Pasv => {
-                write_host_port(out, ipv4(address)?, port)
-            }
-            AnnouncementKind::Lprt | AnnouncementKind::Lpsv => {
-                write_long_host_port(out, address, port)
-            }
-            AnnouncementKind::Eprt | AnnouncementKind::Epsv if self.address.is_some() => {
-                let family = if address.is_ipv4() { 1 } else { 2 };
-                // `Display` of an address is RFC 5952's canonical text.
-                write!(
-                    out,
-                    "{delimiter}{family}{delimiter}{address}{delimiter}{port}{delimiter}"
-                )
-            }
-            AnnouncementKind::Eprt | AnnouncementKind::Epsv => {
-                let delimiter = char::from(self.delimiter);
-                write!(out, "{delimiter}{delimiter}{delimiter}{port}{delimiter}")
-            }
-        }
-        .ok()
-    }
-
-    /// The delimiter of the line, unless it is one that another address could hold: then `|`,
-    /// which RFC 2428 recommends.
-    fn delimiter_around_address(&self) -> char {
-        if is_of_address(self.delimiter) {
-            '|'
-        } else {
-            char::from(self.delimiter)
-        }
     }
 
     fn replaced(&self, line: &[u8], token: &[u8]) -> Vec<u8> {
@@ -207,57 +164,6 @@ fn without_last_word(text: &[u8]) -> &[u8] {
     words
         .get(..words.len().saturating_sub(word))
         .unwrap_or_default()
-}
-
-/// `10,0,0,1,19,137`
-fn write_host_port(out: &mut impl Write, address: Ipv4Addr, port: u16) -> fmt::Result {
-    write_octets(out, &address.octets())?;
-    out.write_char(',')?;
-    write_octets(out, &port.to_be_bytes())
-}
-
-/// `4,4,10,0,0,1,2,19,137`
-fn write_long_host_port(out: &mut impl Write, address: IpAddr, port: u16) -> fmt::Result {
-    match address {
-        IpAddr::V4(address) => {
-            out.write_str("4,4,")?;
-            write_octets(out, &address.octets())?;
-        }
-        IpAddr::V6(address) => {
-            out.write_str("6,16,")?;
-            write_octets(out, &address.octets())?;
-        }
-    }
-    out.write_str(",2,")?;
-    write_octets(out, &port.to_be_bytes())
-}
-
-fn write_octets(out: &mut impl Write, octets: &[u8]) -> fmt::Result {
-    for (index, octet) in octets.iter().enumerate() {
-        if index > 0 {
-            out.write_char(',')?;
-        }
-        write!(out, "{octet}")?;
-    }
-    Ok(())
-}
-
-/// The IPv4 address that `address` is, or that it wraps on a dual-stack socket.
-const fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address.to_canonical() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
-}
-
-/// Counts what is written to it.
-struct Length(usize);
-
-impl Write for Length {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0 = self.0.saturating_add(text.len());
-        Ok(())
-    }
 }
 
 fn difference(new: usize, old: usize) -> isize {
