@@ -19,9 +19,9 @@ use crate::{
     io::{
         clock,
         ctnetlink::{Conntrack, ConntrackEntry},
+        expectations::Expectations,
         inject::Injector,
         nfqueue::{self, Event, Queue},
-        nftables::ExpectationStore,
     },
     proto::{
         action::{Action, PacketId, Verdict},
@@ -85,7 +85,7 @@ pub(super) struct Kernel {
     /// Conntrack entries.
     pub(super) conntrack: Conntrack,
     /// Expectations.
-    pub(super) store: ExpectationStore,
+    pub(super) expectations: Expectations,
     /// Packets of our own.
     pub(super) injector: Injector,
     /// The ct mark bits that are ours.
@@ -164,13 +164,20 @@ impl Worker {
                     self.alg.handle_relaxed(is_relaxed, clock::now());
                 }
                 Action::Expect {
-                    id, expectation, ..
+                    id,
+                    expectation,
+                    master,
                 } => {
-                    let result = self.kernel.store.expect(id, &expectation);
+                    let result = self.kernel.expectations.expect(id, &expectation, &master);
                     self.alg.handle_expected(id, result, clock::now());
                 }
-                Action::Unexpect { id, expectation } => {
-                    if let Err(error) = self.kernel.store.unexpect(id, &expectation) {
+                Action::Unexpect {
+                    id,
+                    expectation,
+                    master,
+                } => {
+                    let result = self.kernel.expectations.unexpect(id, &expectation, &master);
+                    if let Err(error) = result {
                         warn!(
                             error = error.as_str(),
                             "an expectation could not be withdrawn; it expires by itself"

@@ -62,6 +62,8 @@ pub enum Action {
         id: ExpectationId,
         /// What it was.
         expectation: Expectation,
+        /// The control connection it belongs to.
+        master: ConntrackTuples,
     },
     /// Mark the connection `opaque`, so that nothing of it is queued any more. No answer.
     MarkOpaque {

@@ -10,13 +10,15 @@
 //!   map with a concatenated IPv6 key, and this table must be expressible as text.
 
 use super::{
-    ChainType, ControlPort, Family, FlagTest, Hook, Marks, Params, QueueStatement, Rule, Ruleset,
-    Set, SetKind, State,
+    Backend, ChainType, ControlPort, Family, FlagTest, HelperObject, Hook, Marks, Params,
+    QueueStatement, Rule, Ruleset, Set, SetKind, State,
     Statement::{self, *},
     TcpFlags, WhenAbsent,
     table::Chain,
 };
 
+/// After conntrack (-200), before anything is queued.
+const ATTACHMENT: i32 = -160;
 /// After conntrack (-200), before destination NAT (-100): a packet still has its own tuple.
 const INSPECTION: i32 = -150;
 /// Before the operator's destination NAT (-100).
@@ -38,21 +40,39 @@ impl Ruleset {
     #[must_use]
     pub fn build(params: &Params) -> Self {
         let queues_itself = params.queue_statement != QueueStatement::Elsewhere;
+        let is_ours = params.backend == Backend::Nftables;
         let mut sets = Vec::new();
         let mut chains = vec![injected()];
-        if queues_itself {
+        if queues_itself || !is_ours {
             sets.push(Set {
                 why: "connections to or from these ports are FTP control connections",
                 kind: SetKind::ControlPorts(params.control_ports.clone()),
             });
+        }
+        if queues_itself {
             chains.extend(inspection_chains(params));
         }
-        sets.extend(Family::BOTH.into_iter().flat_map(expectation_sets));
-        chains.push(admission(&params.marks));
-        chains.extend(entries(queues_itself));
-        chains.extend(translation_chains(&params.marks));
-        chains.extend(sweep_chains(&params.marks));
-        Self { sets, chains }
+        if is_ours {
+            sets.extend(Family::BOTH.into_iter().flat_map(expectation_sets));
+            chains.push(admission(&params.marks));
+        }
+        if queues_itself || is_ours {
+            chains.extend(entries(queues_itself, is_ours));
+        }
+        if is_ours {
+            chains.extend(translation_chains(&params.marks));
+            chains.extend(sweep_chains(&params.marks));
+        } else {
+            chains.extend(attachment_chains());
+        }
+        let helper = (!is_ours).then_some(HelperObject {
+            why: "the daemon's connection tracking helper, which it registers when it starts",
+        });
+        Self {
+            helper,
+            sets,
+            chains,
+        }
     }
 }
 
@@ -174,9 +194,41 @@ fn admission(marks: &Marks) -> Chain {
     )
 }
 
+/// Gives each control connection the helper, before its first packet is through: no later one
+/// can. Which port a server listens on behind a port-forward shows only after destination NAT.
+fn attachment_chains() -> [Chain; 4] {
+    let attach = |why, name, hook, port| {
+        let rules = vec![rule(
+            "",
+            [Tcp, State(State::New), ControlPort(port), AttachHelper],
+        )];
+        base(why, name, (ChainType::Filter, hook, ATTACHMENT), rules)
+    };
+    let (dialled, listening) = (ControlPort::Dialled, ControlPort::Listening);
+    [
+        attach(
+            "only a connection with a helper can have expectations",
+            "attach_prerouting",
+            "prerouting",
+            dialled,
+        ),
+        attach("", "attach_output", "output", dialled),
+        attach(
+            "the same behind a port-forward from another port",
+            "attach_input",
+            "input",
+            listening,
+        ),
+        attach("", "attach_postrouting", "postrouting", listening),
+    ]
+}
+
 /// Where packets enter the table.
-fn entries(queues_itself: bool) -> [Chain; 2] {
-    let mut dispatch = vec![rule("", [Tcp, State(State::New), Jump("admit")])];
+fn entries(queues_itself: bool, admits: bool) -> [Chain; 2] {
+    let mut dispatch = Vec::new();
+    if admits {
+        dispatch.push(rule("", [Tcp, State(State::New), Jump("admit")]));
+    }
     if queues_itself {
         dispatch.extend([ControlPort::Dialled, ControlPort::Listening].map(|port| {
             rule(

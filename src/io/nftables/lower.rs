@@ -10,7 +10,8 @@ use super::expression::{
     Value::{Data, Name, TargetData, U8, U16, U32},
 };
 use crate::ruleset::{
-    ControlPort, Family, FlagTest, Rule, SHARE_SEED, SetKind, State, Statement, TcpFlags,
+    ControlPort, Family, FlagTest, HelperObject, Rule, SHARE_SEED, SetKind, State, Statement,
+    TcpFlags,
 };
 
 /// The first 16-octet register (`NFT_REG_1`); the others follow.
@@ -25,6 +26,7 @@ const REG2: u32 = REG + 1;
 const INNER_HEADER: u32 = 3;
 const DYNSET_DELETE: u32 = 2;
 const HASH_JENKINS: u32 = 0;
+pub(super) const NFT_OBJECT_CT_HELPER: u32 = 3;
 /// `xt_NFQUEUE.h`
 const NFQ_FLAG_BYPASS: u16 = 1;
 
@@ -86,6 +88,7 @@ impl Lowering {
             Statement::KeepDestination(family) => self.keep(libc::NFT_NAT_DNAT, family),
             Statement::KeepSource(family) => self.keep(libc::NFT_NAT_SNAT, family),
             Statement::Notrack => self.push(Expression::new(c"notrack", [])),
+            Statement::AttachHelper => self.attach_helper(),
             Statement::Queue {
                 number,
                 bypass,
@@ -341,6 +344,16 @@ impl Lowering {
             [
                 (NFTNL_EXPR_CT_KEY, U32(libc::NFT_CT_MARK as u32)),
                 (NFTNL_EXPR_CT_SREG, U32(REG)),
+            ],
+        ));
+    }
+
+    fn attach_helper(&mut self) {
+        self.push(Expression::new(
+            c"objref",
+            [
+                (NFTNL_EXPR_OBJREF_IMM_TYPE, U32(NFT_OBJECT_CT_HELPER)),
+                (NFTNL_EXPR_OBJREF_IMM_NAME, Name(HelperObject::NAME)),
             ],
         ));
     }

@@ -73,6 +73,7 @@ impl Flow {
         context.actions.push_back(Action::Unexpect {
             id: held.id,
             expectation,
+            master: self.tuples,
         });
         self.report(
             EventKind::Withdrawn {

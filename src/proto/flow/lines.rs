@@ -114,9 +114,11 @@ impl Flow {
             Err(ExpectError::Clash) if !plan.is_retry => {
                 plan.is_retry = true;
                 let expectation = plan.expectation;
-                context
-                    .actions
-                    .push_back(Action::Unexpect { id, expectation });
+                context.actions.push_back(Action::Unexpect {
+                    id,
+                    expectation,
+                    master: self.tuples,
+                });
                 return Some(self.request_expectation(plan, context));
             }
             Err(error) => self.abandon(*plan, Refusal::Kernel(error), context),
