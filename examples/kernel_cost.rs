@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use ftp_alg::{
     io::nftables::{ExpectationStore, Table},
-    proto::expect::{Expectation, ExpectationId},
+    proto::expect::{ExpectError, Expectation, ExpectationId},
     ruleset::{Params, QueueStatement, Ruleset},
 };
 
@@ -49,24 +49,27 @@ fn expectation(port: u16, destination: bool, source: bool) -> Expectation {
 }
 
 fn report(what: &str, store: &mut ExpectationStore, make: &dyn Fn(u16) -> Expectation) {
-    let mut time = |label: &str, work: &mut dyn FnMut(ExpectationId, &Expectation)| {
+    let time = |label: &str, rounds: u16, work: &mut dyn FnMut(ExpectationId, &Expectation)| {
         let begun = now();
-        for port in 0..ROUNDS {
+        for port in 0..rounds {
             work(ExpectationId(port.into()), &make(20_000 + port));
         }
-        let each = (now() - begun) / u32::from(ROUNDS);
+        let each = (now() - begun) / u32::from(rounds);
         eprintln!(
             "{what:<11} {label:<22} {:>6.2} µs",
             each.as_secs_f64() * 1e6
         );
     };
-    time("expect", &mut |id, one| {
+    time("expect", ROUNDS, &mut |id, one| {
         store.expect(id, one).expect("a free element")
     });
-    time("unexpect, existing", &mut |id, one| {
+    time("expect, clash", ROUNDS / 100, &mut |id, one| {
+        assert_eq!(store.expect(id, one), Err(ExpectError::Clash));
+    });
+    time("unexpect, existing", ROUNDS, &mut |id, one| {
         assert_eq!(store.unexpect(id, one), Ok(true));
     });
-    time("unexpect, consumed", &mut |id, one| {
+    time("unexpect, consumed", ROUNDS, &mut |id, one| {
         assert_eq!(store.unexpect(id, one), Ok(false));
     });
 }

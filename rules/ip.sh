@@ -46,6 +46,9 @@ iptables -w -t nat -A PREROUTING -i $wan -p tcp --dport 2121 -j DNAT --to-destin
 set -e
 
 nft -f - <<'END'
+# ftp-alg's own table, for the control ports [21, 2121].
+# Your own rules must accept expected data connections: ct mark & 0x10000000 != 0 accept
+# A flowtable must not be given control connections: no rule sees them any more then.
 add table inet ftp_alg
 delete table inet ftp_alg
 table inet ftp_alg {
@@ -94,6 +97,8 @@ table inet ftp_alg {
 
 	# an expected connection is admitted once, and known by its mark from then on
 	chain admit {
+		# the output chain has seen it
+		iif lo return
 		# a repeated first packet: already admitted
 		ct mark & 0x10000000 != 0 return
 		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport @expect4 delete @expect4 { ip saddr . ip daddr . tcp dport } ct mark set ct mark | 0x10000000
@@ -102,14 +107,12 @@ table inet ftp_alg {
 
 	chain prerouting {
 		type filter hook prerouting priority -150; policy accept;
-		# the output chain has seen it
-		iif lo return
-		meta l4proto tcp ct state new jump admit
+		ct state new meta l4proto tcp jump admit
 	}
 
 	chain output {
 		type filter hook output priority -150; policy accept;
-		meta l4proto tcp ct state new jump admit
+		ct state new meta l4proto tcp jump admit
 	}
 
 	# as the map says, else to where it goes already; no NAT rule of yours is asked
@@ -156,12 +159,12 @@ table inet ftp_alg {
 
 	chain sweep_input {
 		type filter hook input priority 110; policy accept;
-		meta l4proto tcp ct state new ct mark & 0x10000000 != 0 goto sweep
+		ct state new ct mark & 0x10000000 != 0 goto sweep
 	}
 
 	chain sweep_postrouting {
 		type filter hook postrouting priority 110; policy accept;
-		meta l4proto tcp ct state new ct mark & 0x10000000 != 0 goto sweep
+		ct state new ct mark & 0x10000000 != 0 goto sweep
 	}
 }
 END
@@ -177,10 +180,10 @@ rule() {
 	ip6tables -w -t mangle -A "$@"
 }
 
-# Which packets of a control connection the daemon must see: none of an encrypted one,
-# all of one whose sequence numbers are adjusted, else its ends and what has payload.
-rule FTP_ALG -m connmark --mark 0x40000000/0x40000000 -j RETURN
+# Which packets of a control connection the daemon must see: all of one whose
+# sequence numbers are adjusted, none of an encrypted one, else its ends and payload.
 rule FTP_ALG -m connmark --mark 0x20000000/0x20000000 -g FTP_ALG_ALWAYS
+rule FTP_ALG -m connmark --mark 0x40000000/0x40000000 -j RETURN
 rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -g FTP_ALG_QUEUE
 rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE
 rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE

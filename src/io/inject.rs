@@ -114,10 +114,10 @@ fn open(family: AddressFamily) -> Result<OwnedFd, InjectError> {
         return Ok(socket);
     }
     let error = io::Error::last_os_error();
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => Err(InjectError::NotPermitted),
-        _ => Err(error.into()),
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return Err(InjectError::NotPermitted);
     }
+    Err(error.into())
 }
 
 /// The destination in a packet's IP header.

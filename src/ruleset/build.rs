@@ -9,16 +9,16 @@
 //!   for the daemon or their timeout, because nft 1.0.6 aborts on any text that deletes from a
 //!   map with a concatenated IPv6 key, and this table must be expressible as text.
 
+mod attachment;
+
 use super::{
-    Backend, ChainType, ControlPort, Family, FlagTest, HelperObject, Hook, Marks, Params,
-    QueueStatement, Rule, Ruleset, Set, SetKind, State,
+    Backend, ChainType, ControlPort, Family, FlagTest, HELPER, Hook, Marks, Params, QueueStatement,
+    Rule, Ruleset, Set, SetKind, State,
     Statement::{self, *},
     TcpFlags, WhenAbsent,
     table::Chain,
 };
 
-/// After conntrack (-200), before anything is queued.
-const ATTACHMENT: i32 = -160;
 /// After conntrack (-200), before destination NAT (-100): a packet still has its own tuple.
 const INSPECTION: i32 = -150;
 /// Before the operator's destination NAT (-100).
@@ -63,17 +63,48 @@ impl Ruleset {
             chains.extend(translation_chains(&params.marks));
             chains.extend(sweep_chains(&params.marks));
         } else {
-            chains.extend(attachment_chains());
+            chains.extend(attachment::chains());
         }
-        let helper = (!is_ours).then_some(HelperObject {
-            why: "the daemon's connection tracking helper, which it registers when it starts",
-        });
+        let helper = (!is_ours).then_some(attachment::HELPER_OBJECT);
         Self {
+            advice: advice(params),
             helper,
             sets,
             chains,
         }
     }
+}
+
+fn advice(params: &Params) -> Vec<String> {
+    let mut advice = vec![format!(
+        "ftp-alg's own table, for the control ports {:?}.",
+        params.control_ports
+    )];
+    advice.extend(match params.backend {
+        Backend::Nftables => [
+            format!(
+                "Your own rules must accept expected data connections: ct mark & {:#x} != 0 accept",
+                params.marks.data
+            ),
+            "A flowtable must not be given control connections: no rule sees them any more then."
+                .to_owned(),
+        ],
+        Backend::Conntrack => [
+            "Expected data connections are related: ct state established,related accept".to_owned(),
+            format!("Loads only while the helper {HELPER} is registered, which the daemon does."),
+        ],
+    });
+    if params.queue_statement == QueueStatement::XtTarget {
+        advice.push(
+            "This kernel lacks nft's queue statement (CONFIG_NFT_QUEUE), so this text does not load."
+                .to_owned(),
+        );
+        advice.push(
+            "The daemon loads the same table with the NFQUEUE target; by hand use iptables."
+                .to_owned(),
+        );
+    }
+    advice
 }
 
 fn expectation_sets(family: Family) -> [Set; 3] {
@@ -109,11 +140,12 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
     let bypass = params.when_absent == WhenAbsent::Bypass;
     let handshake = TcpFlags::SYN.or(TcpFlags::ACK);
     let inspect = vec![
-        rule("encrypted: nothing to read", [is_marked(opaque), Return]),
+        not_twice(),
         rule(
             "every packet of a flow whose sequence numbers are adjusted, whatever runs or not",
             [is_marked(adjust), Goto("deliver_always")],
         ),
+        rule("encrypted: nothing to read", [is_marked(opaque), Return]),
         rule(
             "the beginning and the end of a connection",
             [
@@ -172,10 +204,13 @@ fn deliver(params: &Params, bypass: bool) -> Vec<Rule> {
 
 /// Recognises an expected connection by its first packet.
 fn admission(marks: &Marks) -> Chain {
-    let mut rules = vec![rule(
-        "a repeated first packet: already admitted",
-        [is_marked(marks.data), Return],
-    )];
+    let mut rules = vec![
+        not_twice(),
+        rule(
+            "a repeated first packet: already admitted",
+            [is_marked(marks.data), Return],
+        ),
+    ];
     rules.extend(Family::BOTH.map(|family| {
         rule(
             "",
@@ -194,62 +229,37 @@ fn admission(marks: &Marks) -> Chain {
     )
 }
 
-/// Gives each control connection the helper, before its first packet is through: no later one
-/// can. Which port a server listens on behind a port-forward shows only after destination NAT.
-fn attachment_chains() -> [Chain; 4] {
-    let attach = |why, name, hook, port| {
-        let rules = vec![rule(
-            "",
-            [Tcp, State(State::New), ControlPort(port), AttachHelper],
-        )];
-        base(why, name, (ChainType::Filter, hook, ATTACHMENT), rules)
-    };
-    let (dialled, listening) = (ControlPort::Dialled, ControlPort::Listening);
-    [
-        attach(
-            "only a connection with a helper can have expectations",
-            "attach_prerouting",
-            "prerouting",
-            dialled,
-        ),
-        attach("", "attach_output", "output", dialled),
-        attach(
-            "the same behind a port-forward from another port",
-            "attach_input",
-            "input",
-            listening,
-        ),
-        attach("", "attach_postrouting", "postrouting", listening),
-    ]
+/// Packets of the machine to itself pass the output and the prerouting hook.
+fn not_twice() -> Rule {
+    rule("the output chain has seen it", [FromLoopback, Return])
 }
 
-/// Where packets enter the table.
+/// Where packets enter the table. Ordered so that other traffic leaves each rule early: a packet
+/// of an established connection evaluates some twenty of nf_tables' expressions here.
 fn entries(queues_itself: bool, admits: bool) -> [Chain; 2] {
     let mut dispatch = Vec::new();
     if admits {
-        dispatch.push(rule("", [Tcp, State(State::New), Jump("admit")]));
+        dispatch.push(rule("", [State(State::New), Tcp, Jump("admit")]));
     }
     if queues_itself {
         dispatch.extend([ControlPort::Dialled, ControlPort::Listening].map(|port| {
             rule(
                 "",
                 [
-                    Tcp,
                     State(State::Established),
+                    Tcp,
                     ControlPort(port),
                     Goto("inspect"),
                 ],
             )
         }));
     }
-    let mut prerouting = vec![rule("the output chain has seen it", [FromLoopback, Return])];
-    prerouting.extend(dispatch.iter().cloned());
     [
         base(
             "",
             "prerouting",
             (ChainType::Filter, "prerouting", INSPECTION),
-            prerouting,
+            dispatch.clone(),
         ),
         base(
             "",
@@ -313,7 +323,7 @@ fn sweep_chains(marks: &Marks) -> [Chain; 3] {
     let entry = |name, hook| {
         let rules = vec![rule(
             "",
-            [Tcp, State(State::New), is_marked(marks.data), Goto("sweep")],
+            [State(State::New), is_marked(marks.data), Goto("sweep")],
         )];
         base("", name, (ChainType::Filter, hook, SWEEP), rules)
     };
@@ -367,5 +377,84 @@ const fn base(
         name,
         hook,
         rules,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain_named(params: &Params, name: &str) -> Chain {
+        let chains = Ruleset::build(params).chains;
+        chains.into_iter().find(|chain| chain.name == name).unwrap()
+    }
+
+    fn queues(rules: &[Rule]) -> Vec<(u16, bool)> {
+        let queue = |statement: &Statement| {
+            let Queue { number, bypass, .. } = *statement else {
+                return None;
+            };
+            Some((number, bypass))
+        };
+        rules
+            .iter()
+            .flat_map(|rule| rule.statements.iter().filter_map(queue))
+            .collect()
+    }
+
+    #[test]
+    fn an_adjusted_flow_is_queued_even_when_it_goes_encrypted() {
+        let Marks { adjust, opaque, .. } = Marks::default();
+        let rules = chain_named(&Params::default(), "inspect").rules;
+        let first = |bits| {
+            let tests = |rule: &Rule| rule.statements[0] == is_marked(bits);
+            rules.iter().position(tests).unwrap()
+        };
+        assert!(first(adjust) < first(opaque));
+    }
+
+    #[test]
+    fn an_adjusted_flow_is_never_bypassed() {
+        for when_absent in [WhenAbsent::Bypass, WhenAbsent::Drop] {
+            let params = Params {
+                when_absent,
+                queues: 3..=4,
+                ..Params::default()
+            };
+            let always = chain_named(&params, "deliver_always").rules;
+            assert_eq!(queues(&always), [(3, false), (4, false)]);
+            let bypass = when_absent == WhenAbsent::Bypass;
+            let deliver = chain_named(&params, "deliver").rules;
+            assert_eq!(queues(&deliver), [(3, bypass), (4, bypass)]);
+        }
+    }
+
+    #[test]
+    fn every_chain_that_is_jumped_to_exists_and_comes_first() {
+        let ruleset = Ruleset::build(&Params::default());
+        let mut known = Vec::new();
+        for chain in &ruleset.chains {
+            for statement in chain.rules.iter().flat_map(|rule| &rule.statements) {
+                if let Jump(target) | Goto(target) = statement {
+                    assert!(known.contains(target), "{} jumps to {target}", chain.name);
+                }
+            }
+            known.push(chain.name);
+        }
+    }
+
+    #[test]
+    fn where_iptables_queues_the_table_does_not() {
+        let queue_statement = QueueStatement::Elsewhere;
+        let ruleset = Ruleset::build(&Params {
+            queue_statement,
+            ..Params::default()
+        });
+        assert!(
+            ruleset
+                .chains
+                .iter()
+                .all(|chain| queues(&chain.rules).is_empty())
+        );
     }
 }

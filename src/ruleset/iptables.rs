@@ -84,10 +84,10 @@ fn put_inspection(script: &mut String, params: &Params) {
     let bypass = params.when_absent == WhenAbsent::Bypass;
     let _ = write!(
         script,
-        "# Which packets of a control connection the daemon must see: none of an encrypted one,\n\
-         # all of one whose sequence numbers are adjusted, else its ends and what has payload.\n\
-         rule FTP_ALG -m connmark --mark {opaque:#x}/{opaque:#x} -j RETURN\n\
+        "# Which packets of a control connection the daemon must see: all of one whose\n\
+         # sequence numbers are adjusted, none of an encrypted one, else its ends and payload.\n\
          rule FTP_ALG -m connmark --mark {adjust:#x}/{adjust:#x} -g FTP_ALG_ALWAYS\n\
+         rule FTP_ALG -m connmark --mark {opaque:#x}/{opaque:#x} -j RETURN\n\
          rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -g FTP_ALG_QUEUE\n\
          rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE\n\
          rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE\n\

@@ -13,16 +13,16 @@ use super::{
 /// Removes the table, whether it exists or not, and nothing else.
 pub const REMOVAL: &str = "add table inet ftp_alg\ndelete table inet ftp_alg\n";
 
-const CONNECTION4: &str = "ct original ip saddr . ct original ip daddr . ct original proto-dst";
-const CONNECTION6: &str = "ct original ip6 saddr . ct original ip6 daddr . ct original proto-dst";
-
 impl Ruleset {
     /// The table as text that `nft -f` loads in one transaction, replacing an older one.
     #[must_use]
     pub fn to_nft(&self) -> String {
-        let mut text = format!("{REMOVAL}{self}");
-        text.shrink_to_fit();
-        text
+        let advice: String = self
+            .advice
+            .iter()
+            .map(|line| format!("# {line}\n"))
+            .collect();
+        format!("{advice}{REMOVAL}{self}")
     }
 }
 
@@ -162,9 +162,8 @@ impl fmt::Display for Statement {
                 )
             }
             Self::SetConnectionMark(bits) => write!(f, "ct mark set ct mark | {bits:#010x}"),
-            // A map's element is named by its key alone; nft wants some data beside it.
-            Self::ForgetDestination => write!(f, "delete @dnat4 {{ {CONNECTION4} : 0.0.0.0 . 0 }}"),
-            Self::ForgetSource => write!(f, "delete @snat4 {{ {CONNECTION4} : 0.0.0.0 }}"),
+            Self::ForgetDestination => forget(f, "dnat4", "0.0.0.0 . 0"),
+            Self::ForgetSource => forget(f, "snat4", "0.0.0.0"),
             Self::Notrack => f.write_str("notrack"),
             Self::AttachHelper => write!(f, "ct helper set \"{}\"", HelperObject::NAME),
             Self::Queue { number, bypass, .. } => {
@@ -177,10 +176,10 @@ impl fmt::Display for Statement {
             Self::Return => f.write_str("return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Goto(chain) => write!(f, "goto {chain}"),
-            Self::TranslateDestination(_)
-            | Self::KeepDestination(_)
-            | Self::TranslateSource(_)
-            | Self::KeepSource(_) => self.fmt_nat(f),
+            Self::TranslateDestination(family) => by_map(f, "dnat", *family, packet_key(*family)),
+            Self::TranslateSource(family) => by_map(f, "snat", *family, connection_key(*family)),
+            Self::KeepDestination(family) => write!(f, "dnat {0} to {0} daddr", protocol(*family)),
+            Self::KeepSource(family) => write!(f, "snat {0} to {0} saddr", protocol(*family)),
         }
     }
 }
@@ -188,24 +187,20 @@ impl fmt::Display for Statement {
 /// Fixed, so that the rules of one chain, and both directions, agree on every connection's share.
 pub(crate) const SHARE_SEED: u32 = 0x4654_5041;
 
-impl Statement {
-    fn fmt_nat(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TranslateDestination(Family::Ipv4) => {
-                write!(f, "dnat ip to {} map @dnat4", packet_key(Family::Ipv4))
-            }
-            Self::TranslateDestination(Family::Ipv6) => {
-                write!(f, "dnat ip6 to {} map @dnat6", packet_key(Family::Ipv6))
-            }
-            Self::TranslateSource(Family::Ipv4) => write!(f, "snat ip to {CONNECTION4} map @snat4"),
-            Self::TranslateSource(Family::Ipv6) => {
-                write!(f, "snat ip6 to {CONNECTION6} map @snat6")
-            }
-            Self::KeepDestination(family) => write!(f, "dnat {0} to {0} daddr", protocol(*family)),
-            Self::KeepSource(family) => write!(f, "snat {0} to {0} saddr", protocol(*family)),
-            _ => Ok(()),
-        }
-    }
+/// A map's element is named by its key alone; nft wants some data beside it.
+fn forget(f: &mut fmt::Formatter<'_>, map: &str, data: &str) -> fmt::Result {
+    let key = connection_key(Family::Ipv4);
+    write!(f, "delete @{map} {{ {key} : {data} }}")
+}
+
+/// NAT by map. The packet itself still has the key when its destination is to be translated; its
+/// connection has it when its source is.
+fn by_map(f: &mut fmt::Formatter<'_>, kind: &str, family: Family, key: &str) -> fmt::Result {
+    let digit = match family {
+        Family::Ipv4 => 4,
+        Family::Ipv6 => 6,
+    };
+    write!(f, "{kind} {} to {key} map @{kind}{digit}", protocol(family))
 }
 
 impl fmt::Display for ControlPort {
@@ -258,5 +253,12 @@ const fn packet_key(family: Family) -> &'static str {
     match family {
         Family::Ipv4 => "ip saddr . ip daddr . tcp dport",
         Family::Ipv6 => "ip6 saddr . ip6 daddr . tcp dport",
+    }
+}
+
+const fn connection_key(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "ct original ip saddr . ct original ip daddr . ct original proto-dst",
+        Family::Ipv6 => "ct original ip6 saddr . ct original ip6 daddr . ct original proto-dst",
     }
 }

@@ -7,6 +7,8 @@
 /// Our whole table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {
+    /// What an operator must know who loads it, one line each.
+    pub advice: Vec<String>,
     /// Our connection tracking helper, where the table attaches it.
     pub helper: Option<HelperObject>,
     /// Its sets and maps.

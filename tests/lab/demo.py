@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 
 from clients import CLIENTS
@@ -33,7 +34,7 @@ WHAT = {
 ROUTES4 = (("vsftpd", "curl", "PORT"), ("proftpd", "tnftp", "EPRT"), ("pure-ftpd", "wget", "PASV"),
            ("pyftpdlib", "lftp", "EPSV"), ("vsftpd", "ncftp", "PASV"), ("pyftpdlib", "ftplib", "PORT"))
 ROUTES6 = (("proftpd", "curl", "EPRT"), ("vsftpd", "lftp", "EPSV"), ("pure-ftpd", "ftplib", "EPSV"))
-COLUMNS = (("server", 10), ("client", 7), ("announced", 31), ("rewritten to", 25), ("expected", 44), ("transferred", 24))
+COLUMNS = (("server", 9), ("client", 6), ("announced", 26), ("rewritten to", 26), ("expected", 54), ("transferred", 15))
 
 
 def show(values):
@@ -50,6 +51,13 @@ def worded(value):
         destination = endpoint(value.get("dst") or value.get("address"), value.get("port"))
         return f"{value['src']} -> {destination}" if "src" in value else destination
     return str(value)
+
+
+def shortened(line):
+    """Of a rewritten line the endpoint, and by how much the line grew or shrank if it did."""
+    found = re.search(r"\d+(?:,\d+){5}|\|.*\|", line)
+    delta = re.search(r"\(([+-][1-9]\d*) bytes\)", line)
+    return (found[0] if found else line) + (f" ({delta[1]})" if delta else "")
 
 
 def endpoint(address, port):
@@ -69,7 +77,7 @@ def demonstrate(stage, client_name, mode):
     events = engine.announcements()[earlier:]
     first = events[0] if events else {}
     announced = f"{mode} {worded(first.get('announced'))}"
-    show((stage.server.name, client_name, announced, worded(first.get("rewritten")), worded(first.get("expect")), outcome))
+    show((stage.server.name, client_name, announced, shortened(worded(first.get("rewritten"))), worded(first.get("expect")), outcome))
     return not outcome.startswith("FAILED")
 
 

@@ -124,12 +124,17 @@ fn marks_change_only_under_their_mask() {
     assert_eq!(mark_after(0x0000_0005, u32::MAX), 0x0000_0005);
     assert_eq!(mark_after(0x4000_0000, 0x4000_0000), 0x4000_0005);
     assert_eq!(mark_after(0, 0x0000_0001), 0x4000_0004);
+    let before = conntrack
+        .resolve(&tuples.of(Direction::Original))
+        .unwrap()
+        .unwrap();
+    assert!(!before.is_relaxed);
     conntrack.relax_window(&tuples, 0x2000_0000).unwrap();
     let entry = conntrack
         .resolve(&tuples.of(Direction::Reply))
         .unwrap()
         .unwrap();
-    assert_eq!(entry.mark, 0x6000_0004);
+    assert_eq!((entry.mark, entry.is_relaxed), (0x6000_0004, true));
     assert_eq!(entry.tcp_state, Some(TcpState::ESTABLISHED));
 }
 

@@ -1,15 +1,20 @@
 //! Expectations in force: once, in time, translated.
 
-use std::{net::TcpListener, thread, time::Duration};
+use std::{
+    net::{TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
 
 use ftp_alg::{
     io::nftables::ExpectationStore,
     proto::expect::{ExpectError, Expectation, ExpectationId},
+    ruleset::ELEMENTS_MAX,
 };
 
 use super::{
     lab::{Lab, Namespace, REFUSAL, accept, endpoint, ip},
-    table::apply,
+    table::{apply, now},
 };
 
 const ID: ExpectationId = ExpectationId(1);
@@ -297,6 +302,21 @@ fn what_is_expected_already_clashes() {
 
 #[test]
 #[ignore = "needs root"]
+fn many_clashes_cost_little() {
+    let lab = Namespace::new("a");
+    let _table = apply(&lab);
+    let mut store = store(&lab);
+    store.expect(ID, &to_inside_host()).unwrap();
+    let begun = now();
+    for _ in 0..2000 {
+        assert_eq!(store.expect(ID, &to_inside_host()), Err(ExpectError::Clash));
+    }
+    // Each would cost a failed transaction, some ten milliseconds.
+    assert!(now() - begun < Duration::from_secs(2));
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_used_expectation_can_be_expected_again_at_once() {
     let lab = Lab::new();
     lab.guard("");
@@ -325,5 +345,36 @@ fn without_the_table_an_expectation_is_refused_by_name() {
     assert_eq!(
         store(&namespace).expect(ID, &to_inside_host()),
         Err(ExpectError::Gone)
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn used_elements_make_room_at_full_speed() {
+    let namespace = Namespace::new("a");
+    let _table = apply(&namespace);
+    // Refused connections stay in conntrack for a moment; keep it short.
+    namespace.run(
+        "sysctl",
+        &["-qw", "net.netfilter.nf_conntrack_tcp_timeout_close=1"],
+    );
+    let mut store = store(&namespace);
+    namespace.inside(|| {
+        for round in 0..=ELEMENTS_MAX {
+            let port = 10_000 + u16::try_from(round % 50_000).unwrap();
+            let expectation = Expectation {
+                translated_destination: ([127, 0, 0, 1], port).into(),
+                ..plain("127.0.0.1", &format!("127.0.0.2:{port}"))
+            };
+            store
+                .expect(ExpectationId(round.into()), &expectation)
+                .unwrap();
+            let refused = TcpStream::connect(expectation.destination).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        }
+    });
+    assert_eq!(
+        elements(&namespace, "expect4") + elements(&namespace, "dnat4"),
+        0
     );
 }

@@ -93,10 +93,9 @@ impl Namespace {
         // listener that was closed meanwhile included.
         let listener = std::iter::repeat_with(|| self.inside(|| TcpListener::bind(address)))
             .inspect(|bound| {
-                bound
-                    .is_err()
-                    .then(|| thread::sleep(PATIENCE / 100))
-                    .unwrap_or(())
+                if bound.is_err() {
+                    thread::sleep(PATIENCE / 100);
+                }
             })
             .take(100)
             .find_map(Result::ok)

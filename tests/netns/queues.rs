@@ -155,17 +155,42 @@ fn only_payload_and_the_ends_of_a_connection_are_queued() {
         converse(&client, &server, "NOOP\r\n", "200\r\n");
         drop((client, server, listener));
         thread::sleep(Duration::from_millis(100));
-        let flags: Vec<_> = std::mem::take(&mut *worker.seen.lock().unwrap())
-            .iter()
-            .map(|bytes| bytes[(if bytes[0] >> 4 == 4 { 20 } else { 40 }) + 13] & 0x17)
-            .collect();
-        // SYN/ACK, two lines, FIN both ways (or FIN and RST): no SYN, no bare ACK.
-        assert_eq!(flags[..3], [0x12, 0x10, 0x10], "{address}: {flags:x?}");
+        let seen = std::mem::take(&mut *worker.seen.lock().unwrap());
+        let flags = |bytes: &[u8]| bytes[(if bytes[0] >> 4 == 4 { 20 } else { 40 }) + 13] & 0x17;
+        let has_payload = |bytes: &[u8]| payload_at(bytes) < bytes.len();
+        // SYN/ACK, both lines, FIN or RST; a packet may come twice, but no SYN and no bare ACK.
+        for bytes in &seen {
+            let flags = flags(bytes);
+            assert!(
+                flags == 0x12 || flags & 0x05 != 0 || has_payload(bytes),
+                "{flags:x}"
+            );
+        }
+        assert!(seen.iter().any(|bytes| flags(bytes) == 0x12), "{address}");
         assert!(
-            flags[3..].iter().all(|flags| flags & 0x05 != 0),
-            "{address}: {flags:x?}"
+            seen.iter().filter(|bytes| has_payload(bytes)).count() >= 2,
+            "{address}"
+        );
+        assert!(
+            seen.iter().filter(|bytes| flags(bytes) & 0x05 != 0).count() >= 2,
+            "{address}"
         );
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_of_the_gateway_to_itself_is_queued_once() {
+    let gateway = Namespace::new("a");
+    let _table = apply(&gateway, |params| Params {
+        queues: 0..=0,
+        ..params
+    });
+    let worker = Worker::start(&gateway, 0, |_| None);
+    let listener = gateway.listen("127.0.0.1:21");
+    let client = gateway.connect("127.0.0.1:21").unwrap();
+    converse(&client, &accept(&listener).0, "NOOP\r\n", "200\r\n");
+    assert_eq!(worker.payloads(), ["NOOP\r\n", "200\r\n"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Loading, reading back, removing.
 
+use std::time::{Duration, Instant};
+
 use ftp_alg::{
     io::nftables::{ApplyError, Probe, Table, probe},
     ruleset::{Params, QueueStatement, Ruleset, WhenAbsent},
@@ -131,4 +133,44 @@ fn a_lab_forwards_control_connections_only() {
             .connect_within("203.0.113.2:22", super::lab::REFUSAL)
             .is_err()
     );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_the_kernel_lacks_is_found_out_at_once() {
+    let namespace = Namespace::new("a");
+    let begun = now();
+    let found = namespace.inside(|| probe().unwrap());
+    assert!(
+        now() - begun < Duration::from_secs(2),
+        "a refusal is an answer too"
+    );
+    assert_eq!(found.obstacle(), None);
+    assert_eq!(listing(&namespace), "", "the probe leaves nothing");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_table_the_kernel_cannot_hold_changes_nothing_and_is_refused_at_once() {
+    let namespace = Namespace::new("a");
+    let _table = apply(&namespace);
+    let before = listing(&namespace);
+    let mut ruleset = Ruleset::build(&Params::default());
+    ruleset.chains.retain(|chain| chain.name != "admit");
+    let begun = now();
+    let error = namespace.inside(|| Table::apply(&ruleset)).unwrap_err();
+    assert!(
+        now() - begun < Duration::from_secs(2),
+        "a refusal is an answer too"
+    );
+    assert!(matches!(error, ApplyError::Unsupported), "{error:?}");
+    assert_eq!(listing(&namespace), before);
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test of how long something takes"
+)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }

@@ -24,6 +24,8 @@ pub struct ConntrackEntry {
     pub tcp_state: Option<TcpState>,
     /// The connection tracking helper it has.
     pub helper: Option<AttachedHelper>,
+    /// Whether it accepts, in both directions, what lies outside the window.
+    pub is_relaxed: bool,
 }
 
 /// Whose connection tracking helper a connection has.
@@ -66,7 +68,15 @@ impl ConntrackEntry {
         let tcp = attributes
             .within(CTA_PROTOINFO)
             .and_then(|info| info.within(CTA_PROTOINFO_TCP));
-        let state = tcp.and_then(|tcp| tcp.find(CTA_PROTOINFO_TCP_STATE)?.first().copied());
+        let state = tcp
+            .as_ref()
+            .and_then(|tcp| tcp.find(CTA_PROTOINFO_TCP_STATE)?.first().copied());
+        let is_liberal = |attribute| {
+            let flags = tcp
+                .as_ref()
+                .and_then(|tcp| tcp.find(attribute)?.first().copied());
+            flags.is_some_and(|flags| flags & IP_CT_TCP_FLAG_BE_LIBERAL != 0)
+        };
         Some(Self {
             tuples: ConntrackTuples::new(tuple(CTA_TUPLE_ORIG)?, tuple(CTA_TUPLE_REPLY)?),
             // A kernel without conntrack marks reports none.
@@ -75,6 +85,8 @@ impl ConntrackEntry {
             status: attributes.u32(CTA_STATUS)?,
             tcp_state: state.map(TcpState),
             helper: AttachedHelper::parse(attributes),
+            is_relaxed: is_liberal(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL)
+                && is_liberal(CTA_PROTOINFO_TCP_FLAGS_REPLY),
         })
     }
 }

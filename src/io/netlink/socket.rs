@@ -110,19 +110,19 @@ impl Socket {
         last: u32,
     ) -> Result<(), NetlinkError> {
         self.send(bytes)?;
-        let mut refused = None;
         loop {
             for message in self.receive()? {
-                if message.sequence < first || message.sequence > last {
+                // The numbers wrap; what is left of an earlier, refused request lies outside.
+                if message.sequence.wrapping_sub(first) > last.wrapping_sub(first) {
                     continue;
                 }
+                // A refused batch may have no answer to its last message.
                 match message.error() {
                     Some(0) | None => {}
-                    Some(errno) => refused = refused.or(Some(errno)),
+                    Some(errno) => return Err(NetlinkError::Refused(errno)),
                 }
-                // An error of the first message (the batch itself) has no successors.
-                if message.sequence == last || (refused.is_some() && message.sequence == first) {
-                    return refused.map_or(Ok(()), |errno| Err(NetlinkError::Refused(errno)));
+                if message.sequence == last {
+                    return Ok(());
                 }
             }
         }
@@ -204,12 +204,14 @@ impl Socket {
     }
 
     fn receive(&mut self) -> Result<Messages<'_>, NetlinkError> {
-        let received = self
-            .receive_datagram()
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => NetlinkError::NoAnswer,
-                _ => NetlinkError::Socket(error),
-            })?;
+        let received = self.receive_datagram().map_err(|error| {
+            let is_late = error.kind() == io::ErrorKind::WouldBlock;
+            if is_late {
+                NetlinkError::NoAnswer
+            } else {
+                error.into()
+            }
+        })?;
         Ok(self.received(received))
     }
 

@@ -62,7 +62,7 @@ impl nftnl::expr::Expression for Expression {
 fn set(expression: NonNull<sys::nftnl_expr>, attribute: u16, value: &Value) {
     let expression = expression.as_ptr();
     match value {
-        // SAFETY (here and below): `expression` is a live object of our own; libnftnl checks the
+        // SAFETY: `expression` is a live object of our own; libnftnl checks the
         // attribute's number against the expression's, and copies what a pointer points to.
         Value::U8(value) => unsafe { sys::nftnl_expr_set_u8(expression, attribute, *value) },
         // SAFETY: as above.

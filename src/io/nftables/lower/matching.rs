@@ -1,0 +1,122 @@
+//! Statements that test a packet, and the keys they look up.
+
+use nftnl::nftnl_sys::*;
+
+use super::{
+    HASH_JENKINS, Lowering, ORIGINAL, REG, REG2, REPLY, TCP, address_length, key_registers,
+    protocol,
+};
+use crate::{
+    io::nftables::expression::{Expression, Value::U32},
+    ruleset::{ControlPort, Family, FlagTest, SHARE_SEED, State, TcpFlags},
+};
+
+impl Lowering {
+    pub(super) fn tcp(&mut self) {
+        if !self.tests_tcp {
+            self.tests_tcp = true;
+            self.meta(libc::NFT_META_L4PROTO);
+            self.compare(libc::NFT_CMP_EQ, TCP);
+        }
+    }
+
+    pub(super) fn family(&mut self, family: Family) {
+        if !self.tests_family {
+            self.tests_family = true;
+            self.meta(libc::NFT_META_NFPROTO);
+            self.compare(libc::NFT_CMP_EQ, &[protocol(family) as u8]);
+        }
+    }
+
+    pub(super) fn state(&mut self, state: State) {
+        // `NF_CT_STATE_BIT` of the first of the two directions' values.
+        let bit: u32 = match state {
+            State::Established => 1 << 1,
+            State::New => 1 << 3,
+        };
+        self.connection(libc::NFT_CT_STATE, REG, None);
+        self.mask(&bit.to_ne_bytes(), &[0; 4]);
+        self.compare(libc::NFT_CMP_NEQ, &[0; 4]);
+    }
+
+    pub(super) fn connection_mark(&mut self, bits: u32, set: bool) {
+        self.connection(libc::NFT_CT_MARK, REG, None);
+        self.mask(&bits.to_ne_bytes(), &[0; 4]);
+        self.compare(
+            if set {
+                libc::NFT_CMP_NEQ
+            } else {
+                libc::NFT_CMP_EQ
+            },
+            &[0; 4],
+        );
+    }
+
+    pub(super) fn flags(&mut self, test: FlagTest) {
+        self.tcp();
+        self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, 13, 1, REG);
+        let (TcpFlags(of), operation, TcpFlags(with)) = match test {
+            FlagTest::Any(flags) => (flags, libc::NFT_CMP_NEQ, TcpFlags(0)),
+            FlagTest::Exactly { set, of } => (of, libc::NFT_CMP_EQ, set),
+        };
+        self.mask(&[of], &[0]);
+        self.compare(operation, &[with]);
+    }
+
+    pub(super) fn control_port(&mut self, port: ControlPort) {
+        let (key, direction) = match port {
+            ControlPort::Dialled => (libc::NFT_CT_PROTO_DST, ORIGINAL),
+            ControlPort::Listening => (libc::NFT_CT_PROTO_SRC, REPLY),
+        };
+        self.connection(key, REG, Some(direction));
+        self.look_up("control_ports", None);
+    }
+
+    pub(super) fn share(&mut self, index: u16, of: u16) {
+        self.connection(libc::NFT_CT_PROTO_SRC, REG2, Some(ORIGINAL));
+        self.push(Expression::new(
+            c"hash",
+            [
+                (NFTNL_EXPR_HASH_SREG, U32(REG2)),
+                (NFTNL_EXPR_HASH_DREG, U32(REG)),
+                (NFTNL_EXPR_HASH_LEN, U32(2)),
+                (NFTNL_EXPR_HASH_MODULUS, U32(of.into())),
+                (NFTNL_EXPR_HASH_SEED, U32(SHARE_SEED)),
+                (NFTNL_EXPR_HASH_TYPE, U32(HASH_JENKINS)),
+            ],
+        ));
+        self.compare(libc::NFT_CMP_EQ, &u32::from(index).to_ne_bytes());
+    }
+
+    /// Source, destination and destination port of the packet.
+    pub(super) fn packet_key(&mut self, family: Family) {
+        self.family(family);
+        self.tcp();
+        let (length, addresses) = (address_length(family), key_registers(family));
+        let source = match family {
+            Family::Ipv4 => 12,
+            Family::Ipv6 => 8,
+        };
+        let network = libc::NFT_PAYLOAD_NETWORK_HEADER as u32;
+        self.payload(network, source, length, REG);
+        self.payload(network, source + length, length, addresses[0]);
+        self.payload(
+            libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32,
+            2,
+            2,
+            addresses[1],
+        );
+    }
+
+    /// The same of the connection's first packet, whatever NAT has done to this one.
+    pub(super) fn connection_key(&mut self, family: Family) {
+        let (source, destination) = match family {
+            Family::Ipv4 => (libc::NFT_CT_SRC_IP, libc::NFT_CT_DST_IP),
+            Family::Ipv6 => (libc::NFT_CT_SRC_IP6, libc::NFT_CT_DST_IP6),
+        };
+        let registers = key_registers(family);
+        self.connection(source, REG, Some(ORIGINAL));
+        self.connection(destination, registers[0], Some(ORIGINAL));
+        self.connection(libc::NFT_CT_PROTO_DST, registers[1], Some(ORIGINAL));
+    }
+}
