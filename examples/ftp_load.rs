@@ -5,6 +5,12 @@
 //! (PASV, 227, data connection, 226) after the other, and prints one line:
 //! transactions a second, and the median latency in microseconds.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "its one line of output is what it is run for"
+)]
+#![expect(clippy::disallowed_methods, reason = "a load measures real time")]
+
 use std::{
     env,
     error::Error,

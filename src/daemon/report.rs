@@ -13,6 +13,10 @@ use crate::proto::{
 
 /// Logs an event.
 pub(super) fn log(event: &Event) {
+    // Most events are of interest to nobody, and their span costs more than their decision.
+    if is_detail(&event.kind) && !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
     let _span = session_span(event.session.0).entered();
     let (client, server) = (event.client, event.server);
     match &event.kind {
@@ -37,6 +41,15 @@ pub(super) fn log(event: &Event) {
     }
 }
 
+/// Whether an event is logged at debug.
+const fn is_detail(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Started { .. } | EventKind::Withdrawn { .. } | EventKind::Ended => true,
+        EventKind::Announcement(report) => matches!(report.decision, Decision::Expect { .. }),
+        EventKind::Opaque | EventKind::WithholdExpired | EventKind::LostPlace => false,
+    }
+}
+
 fn log_announcement(event: &Event, report: &AnnouncementReport) {
     let (client, server) = (event.client, event.server);
     let kind = report.kind.as_str();
@@ -52,7 +65,7 @@ fn log_announcement(event: &Event, report: &AnnouncementReport) {
             let expect = Shown(expectation);
             let rewritten = rewritten.as_ref().map(ShownRewrite);
             let rewritten = rewritten.as_ref().map(tracing::field::display);
-            info!(%client, %server, kind, announced, %expect, rewritten, "announcement");
+            debug!(%client, %server, kind, announced, %expect, rewritten, "announcement");
         }
         Decision::Refuse(reason) => {
             let reason = reason.as_str();

@@ -18,7 +18,7 @@ use super::{memories::Memories, ports::SharedLeases, report};
 use crate::{
     io::{
         clock,
-        ctnetlink::{Conntrack, ConntrackEntry},
+        ctnetlink::{AttachedHelper, Conntrack, ConntrackEntry},
         expectations::Expectations,
         inject::Injector,
         nfqueue::{self, Event, Queue},
@@ -27,13 +27,16 @@ use crate::{
         action::{Action, PacketId, Verdict},
         alg::Alg,
         flow::Settings,
-        net::{ConntrackTuples, Tuple},
+        net::{ConntrackTuples, Direction, Tuple},
     },
     ruleset::Marks,
 };
 
 /// How long a worker may take to notice that it is to stop or that the settings changed.
 const STOP_POLL: Duration = Duration::from_millis(200);
+
+/// How long no packet may come before what was withdrawn is deleted in a transaction of its own.
+const QUIET: Duration = Duration::from_millis(10);
 
 /// What all workers share.
 #[derive(Debug)]
@@ -128,12 +131,16 @@ impl Worker {
             self.carry_out(None);
             // 2. The next packet, or the next deadline.
             let patience = self.patience();
-            if let Event::Packet(packet) = self.kernel.queue.recv(Some(patience))? {
-                let id = packet.id;
-                self.received += 1;
-                self.alg
-                    .handle_packet(PacketId(self.received), packet.bytes, clock::now());
-                self.carry_out(Some(id));
+            match self.kernel.queue.recv(Some(patience))? {
+                Event::Packet(packet) => {
+                    let id = packet.id;
+                    self.received += 1;
+                    self.alg
+                        .handle_packet(PacketId(self.received), packet.bytes, clock::now());
+                    self.carry_out(Some(id));
+                }
+                // 3. What could wait for a quiet moment.
+                Event::TimedOut | Event::Woken => self.kernel.expectations.flush(),
             }
         }
         Ok(())
@@ -144,7 +151,12 @@ impl Worker {
             .alg
             .poll_timeout()
             .map(|due| due.saturating_duration_since(clock::now()));
-        due.unwrap_or(STOP_POLL).min(STOP_POLL)
+        let longest = if self.kernel.expectations.has_leaving() {
+            QUIET
+        } else {
+            STOP_POLL
+        };
+        due.unwrap_or(longest).min(longest)
     }
 
     fn refresh_settings(&mut self) {
@@ -175,14 +187,10 @@ impl Worker {
                     id,
                     expectation,
                     master,
+                    reason,
                 } => {
-                    let result = self.kernel.expectations.unexpect(id, &expectation, &master);
-                    if let Err(error) = result {
-                        warn!(
-                            error = error.as_str(),
-                            "an expectation could not be withdrawn; it expires by itself"
-                        );
-                    }
+                    let withdrawn = (id, &expectation, &master);
+                    self.kernel.expectations.unexpect(withdrawn, reason);
                 }
                 Action::MarkOpaque { tuples } => self.kernel.mark_opaque(&tuples),
                 Action::Verdict { verdict, .. } => {
@@ -204,6 +212,7 @@ impl Worker {
     /// was remembered.
     fn resolve(&mut self, tuple: Tuple) {
         let entry = self.kernel.resolve(tuple);
+        let entry = entry.filter(|entry| !self.kernel.steps_aside_from(entry));
         let now = clock::now();
         let adjusted = entry.filter(|entry| entry.mark & self.kernel.marks.adjust != 0);
         match adjusted.and_then(|entry| self.shared.memories.recall(&entry.tuples)) {
@@ -224,6 +233,21 @@ impl Kernel {
                 None
             }
         }
+    }
+
+    /// Whether the kernel's own helper reads and rewrites this connection. Two that rewrite the
+    /// same line would spoil it, so the connection is left alone, and out of the queue, for good.
+    fn steps_aside_from(&mut self, entry: &ConntrackEntry) -> bool {
+        if entry.helper != Some(AttachedHelper::KernelFtp) {
+            return false;
+        }
+        warn!(
+            connection = %entry.tuples.of(Direction::Original),
+            "the kernel's nf_conntrack_ftp is attached to this connection: left to it (remove the \
+             rule that attaches the helper \"ftp\" to the control ports)"
+        );
+        self.mark_opaque(&entry.tuples);
+        true
     }
 
     fn relax_window(&mut self, tuples: &ConntrackTuples) -> bool {

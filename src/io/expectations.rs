@@ -5,6 +5,7 @@ use crate::{
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
         net::ConntrackTuples,
+        session::Withdrawal,
     },
 };
 
@@ -34,19 +35,41 @@ impl Expectations {
         }
     }
 
-    /// Withdraws an expectation. Tells whether it was still unused.
-    ///
-    /// # Errors
-    /// When the kernel refuses; the expectation then lives until its timeout.
+    /// Withdraws an expectation, if it is still unused: at once where it could still be used, else
+    /// by the next [`expect`](Self::expect) or [`flush`](Self::flush) at the latest.
     pub fn unexpect(
         &mut self,
-        id: ExpectationId,
-        expectation: &Expectation,
-        master: &ConntrackTuples,
-    ) -> Result<bool, ExpectError> {
+        (id, expectation, master): (ExpectationId, &Expectation, &ConntrackTuples),
+        reason: Withdrawal,
+    ) {
         match self {
-            Self::Nftables(store) => store.unexpect(id, expectation),
-            Self::Conntrack(expectations) => expectations.unexpect(id, expectation, master),
+            Self::Nftables(store) => {
+                store.unexpect(*expectation);
+                if !matches!(reason, Withdrawal::Superseded | Withdrawal::Finished) {
+                    store.flush();
+                }
+            }
+            Self::Conntrack(expectations) => {
+                // A failure is logged, and the expectation expires by itself.
+                let _ = expectations.unexpect(id, expectation, master);
+            }
+        }
+    }
+
+    /// Whether something was withdrawn and not yet deleted.
+    #[must_use]
+    pub fn has_leaving(&self) -> bool {
+        match self {
+            Self::Nftables(store) => store.has_leaving(),
+            Self::Conntrack(_) => false,
+        }
+    }
+
+    /// Deletes what was withdrawn.
+    pub fn flush(&mut self) {
+        match self {
+            Self::Nftables(store) => store.flush(),
+            Self::Conntrack(_) => {}
         }
     }
 }

@@ -56,7 +56,7 @@ pub enum Action {
         /// The control connection it belongs to.
         master: ConntrackTuples,
     },
-    /// Withdraw an expectation if it is still unused. No answer.
+    /// Withdraw an expectation, used or not, whose time is not yet up. No answer.
     Unexpect {
         /// The name it was given.
         id: ExpectationId,
@@ -64,6 +64,9 @@ pub enum Action {
         expectation: Expectation,
         /// The control connection it belongs to.
         master: ConntrackTuples,
+        /// Why. One that was superseded may wait for the one that follows it, one whose transfer
+        /// is finished for a quiet moment; any other may still be used, and goes at once.
+        reason: Withdrawal,
     },
     /// Mark the connection `opaque`, so that nothing of it is queued any more. No answer.
     MarkOpaque {

@@ -5,9 +5,11 @@
 //! * Workers are chosen by a hash of the *conntrack's* original source port. The kernel's own
 //!   spreading over queues hashes the addresses a packet carries at that hook, which under NAT
 //!   differ between the two directions of one connection; both must reach the same worker.
-//! * Map elements of IPv4 are taken out as soon as the connection is through; those of IPv6 wait
-//!   for the daemon or their timeout, because nft 1.0.6 aborts on any text that deletes from a
-//!   map with a concatenated IPv6 key, and this table must be expressible as text.
+//! * An expectation is used once because its element carries a limit of one packet a day, far
+//!   longer than any timeout. A rule that deletes the element instead leaves a dead one behind
+//!   until the kernel collects it, once a second, and after some sixteen of the same key the
+//!   kernel refuses another (EBUSY), which costs a failed transaction. The limit also has a lock:
+//!   of two packets that come at once, one passes.
 
 mod attachment;
 
@@ -25,8 +27,6 @@ const INSPECTION: i32 = -150;
 const DESTINATION_NAT: i32 = -110;
 /// Before the operator's source NAT (100).
 const SOURCE_NAT: i32 = 90;
-/// After all NAT, at the end of a packet's way through the machine.
-const SWEEP: i32 = 110;
 /// Before conntrack.
 const RAW: i32 = -300;
 
@@ -61,7 +61,6 @@ impl Ruleset {
         }
         if is_ours {
             chains.extend(translation_chains(&params.marks));
-            chains.extend(sweep_chains(&params.marks));
         } else {
             chains.extend(attachment::chains());
         }
@@ -217,7 +216,6 @@ fn admission(marks: &Marks) -> Chain {
             [
                 Flags(OPENING),
                 Expected(family),
-                Consume(family),
                 SetConnectionMark(marks.data),
             ],
         )
@@ -316,28 +314,6 @@ fn translation_chains(marks: &Marks) -> [Chain; 6] {
             SOURCE_NAT,
             "from_connector",
         ),
-    ]
-}
-
-fn sweep_chains(marks: &Marks) -> [Chain; 3] {
-    let entry = |name, hook| {
-        let rules = vec![rule(
-            "",
-            [State(State::New), is_marked(marks.data), Goto("sweep")],
-        )];
-        base("", name, (ChainType::Filter, hook, SWEEP), rules)
-    };
-    [
-        chain(
-            "the connection has its NAT: its map elements are done",
-            "sweep",
-            vec![
-                rule("", [Tcp, ForgetDestination]),
-                rule("", [Tcp, ForgetSource]),
-            ],
-        ),
-        entry("sweep_input", "input"),
-        entry("sweep_postrouting", "postrouting"),
     ]
 }
 

@@ -66,7 +66,10 @@ impl fmt::Display for Set {
                 writeln!(f, "\t\ttype inet_service")?;
                 writeln!(f, "\t\telements = {{ {} }}", ports.join(", "))?;
             }
-            SetKind::Permission(family) => expiring(f, *family, "")?,
+            SetKind::Permission(family) => {
+                expiring(f, *family, "")?;
+                writeln!(f, "\t\tlimit rate 1/day burst 1 packets")?;
+            }
             SetKind::Destination(family) => {
                 expiring(
                     f,
@@ -86,7 +89,7 @@ fn expiring(f: &mut fmt::Formatter<'_>, family: Family, data: &str) -> fmt::Resu
     let address = address_type(family);
     writeln!(f, "\t\ttype {address} . {address} . inet_service{data}")?;
     writeln!(f, "\t\tsize {ELEMENTS_MAX}")?;
-    writeln!(f, "\t\tflags dynamic,timeout")
+    writeln!(f, "\t\tflags timeout")
 }
 
 impl fmt::Display for Chain {
@@ -153,17 +156,7 @@ impl fmt::Display for Statement {
                 )
             }
             Self::Expected(family) => write!(f, "{} @{}", packet_key(*family), permission(*family)),
-            Self::Consume(family) => {
-                write!(
-                    f,
-                    "delete @{} {{ {} }}",
-                    permission(*family),
-                    packet_key(*family)
-                )
-            }
             Self::SetConnectionMark(bits) => write!(f, "ct mark set ct mark | {bits:#010x}"),
-            Self::ForgetDestination => forget(f, "dnat4", "0.0.0.0 . 0"),
-            Self::ForgetSource => forget(f, "snat4", "0.0.0.0"),
             Self::Notrack => f.write_str("notrack"),
             Self::AttachHelper => write!(f, "ct helper set \"{}\"", HelperObject::NAME),
             Self::Queue { number, bypass, .. } => {
@@ -186,12 +179,6 @@ impl fmt::Display for Statement {
 
 /// Fixed, so that the rules of one chain, and both directions, agree on every connection's share.
 pub(crate) const SHARE_SEED: u32 = 0x4654_5041;
-
-/// A map's element is named by its key alone; nft wants some data beside it.
-fn forget(f: &mut fmt::Formatter<'_>, map: &str, data: &str) -> fmt::Result {
-    let key = connection_key(Family::Ipv4);
-    write!(f, "delete @{map} {{ {key} : {data} }}")
-}
 
 /// NAT by map. The packet itself still has the key when its destination is to be translated; its
 /// connection has it when its source is.

@@ -58,7 +58,8 @@ pub struct Set {
 pub enum SetKind {
     /// The control ports, fixed.
     ControlPorts(Vec<u16>),
-    /// source . destination . port of a connection that may come once.
+    /// source . destination . port of a connection that may come once: each element matches one
+    /// packet.
     Permission(Family),
     /// source . destination . port : translated destination . port
     Destination(Family),
@@ -209,16 +210,10 @@ pub enum Statement {
         of: u16,
     },
     /// The packet's source, destination and destination port are an element of the family's
-    /// permission set.
+    /// permission set, which was not matched before.
     Expected(Family),
-    /// Takes that element out again.
-    Consume(Family),
     /// Sets bits in the connection's mark.
     SetConnectionMark(u32),
-    /// Takes the connection's element out of its destination map. IPv4 only: see `build.rs`.
-    ForgetDestination,
-    /// Takes the connection's element out of its source map. IPv4 only: see `build.rs`.
-    ForgetSource,
     /// Destination NAT as the map says; falls through where it has no such element.
     TranslateDestination(Family),
     /// Destination NAT to the destination it has: no later NAT rule will be asked.

@@ -18,7 +18,7 @@ from deployments import DEPLOYMENTS
 from engines import ENGINES, REPOSITORY, Ours
 from lab import Batch, Lab
 from shell import Background, LabError, run
-from topology import require_root
+from topology import begin
 
 # The accept loop opens nothing: the operator must let data connections through, and does so for all alike.
 ALLOW_DATA = "iifname lan oifname wan tcp dport 1024-65535 accept"
@@ -121,8 +121,9 @@ def main():
     parser.add_argument("--deployment", default="routed-client", choices=("routed-client", "inside-client"))
     parser.add_argument("--json", metavar="FILE", help="write every measurement there as well")
     arguments = parser.parse_args()
-    require_root()
+    begin()
     ENGINES[AcceptLoop.name] = AcceptLoop
+    os.environ["RUST_LOG"] = "info"  # as in production
     figures = compare(arguments)
     print_table(figures, arguments)
     if arguments.json:
@@ -135,3 +136,5 @@ if __name__ == "__main__":
         main()
     except LabError as error:
         sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit("bench: interrupted; everything it had built is removed")

@@ -14,7 +14,7 @@ from lab import Batch, Lab
 from scripted import scripted
 from shell import LabError
 from stress import STYLES, TRANSLATED, try_splits
-from topology import require_root
+from topology import begin
 
 MEANING = {"nodelay": "two segments, 30 ms apart", "nagle": "two writes, Nagle on", "pieces": "a segment each k bytes"}
 
@@ -57,7 +57,7 @@ def main():
     engines = arguments.engines.split(",")
     if unknown := set(engines) - set(ENGINES):
         parser.error(f"no such engine: {', '.join(unknown)}")
-    require_root()
+    begin()
     print_table(engines, {engine: measure(engine, arguments.step) for engine in engines})
 
 
@@ -66,3 +66,5 @@ if __name__ == "__main__":
         main()
     except LabError as error:
         sys.exit(f"lab: {error}")
+    except KeyboardInterrupt:
+        sys.exit("compare_splits: interrupted; everything it had built is removed")

@@ -11,7 +11,7 @@ from engines import ENGINES
 from lab import BIG, FILE_SIZES, SMALL, UPLOAD, Batch, CaseFailure, Lab
 from servers import SERVERS, Listen
 from shell import LabError
-from topology import require_root
+from topology import begin
 from transfers import must_transfer, with_server
 
 WHAT = {
@@ -99,7 +99,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=ENGINES, default="ours")
     engine = parser.parse_args().engine
-    require_root()
+    begin()
     totals = [demonstrate_deployment(name, engine) for name in DEPLOYMENTS]
     passed, failed = map(sum, zip(*totals))
     print(f"\n{passed} sessions transferred their files through {len(DEPLOYMENTS)} deployments, {failed} failed. "

@@ -118,8 +118,10 @@ class Ours(NoHelper):
         """Start the daemon; a second call continues the same log (restart scenarios)."""
         log = os.path.join(self.workspace, "ftp-alg.log")
         seen = os.path.getsize(log) if os.path.exists(log) else 0
+        # What was announced and done is logged at debug.
+        environment = {**os.environ, "RUST_LOG": os.environ.get("RUST_LOG", "debug")}
         self.process = Background([ftp_alg_binary(), "run", "--config", f"{self.workspace}/ftp-alg.toml"], log,
-                                  namespace=self.gateway)
+                                  namespace=self.gateway, env=environment)
         self.process.wait_for(lambda: "ready" in self.process.output()[seen:], READY_SECONDS, "'ready' in its log")
 
     def kill(self):

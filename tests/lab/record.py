@@ -19,7 +19,7 @@ from deployments import DEPLOYMENTS
 from engines import ENGINES
 from servers import SERVERS, Listen
 from shell import LabError, run
-from topology import require_root
+from topology import begin
 from transfers import must_transfer, with_server
 
 # A few segments each: enough for several announcements, small enough to commit.
@@ -82,7 +82,7 @@ def main():
     parser.add_argument("--into", default=str(pathlib.Path(__file__).resolve().parents[2] / "pcap-fixtures"))
     parser.add_argument("--filter", default="", metavar="REGEX")
     arguments = parser.parse_args()
-    require_root()
+    begin()
     os.makedirs(arguments.into, exist_ok=True)
     for recording in RECORDINGS:
         if re.search(arguments.filter, name_of(recording)):
@@ -95,3 +95,5 @@ if __name__ == "__main__":
         main()
     except (LabError, laboratory.CaseFailure) as error:
         sys.exit(f"record: {error}")
+    except KeyboardInterrupt:
+        sys.exit("record: interrupted; everything it had built is removed")

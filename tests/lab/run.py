@@ -12,7 +12,6 @@ import json
 import os
 import queue
 import re
-import signal
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from deployments import DEPLOYMENTS
 from engines import ENGINES
 from lab import CaseFailure, Lab, NotApplicable
 from shell import LabError
-from topology import require_root
+from topology import begin
 
 EXCERPT_LINES = 14
 
@@ -165,10 +164,6 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def interrupt(*_):
-    raise KeyboardInterrupt
-
-
 def main():
     arguments = parse_arguments()
     batches = select(all_batches(arguments.extra), arguments.filter)
@@ -177,8 +172,7 @@ def main():
             for case in batch.cases:
                 print(case.name + (f": not applicable: {case.not_applicable}" if case.not_applicable else ""))
         return 0
-    require_root()
-    signal.signal(signal.SIGTERM, interrupt)
+    begin()
     report = Report()
     workers = Workers(batches, max(1, min(arguments.jobs, len(batches))), arguments.engine, report)
     workers.run()

@@ -9,10 +9,12 @@ deployments without NAT. Two inside hosts make hairpins possible, the second out
 get nothing. Deployments (deployments.py) differ only in the operator's ruleset and in who talks to whom.
 """
 
+import contextlib
 import dataclasses
 import ipaddress
 import os
 import shutil
+import signal
 
 from shell import LabError, run
 
@@ -136,6 +138,10 @@ class Topology:
     def remove(self):
         for name in (GATEWAY, *(host.name for host in HOSTS)):
             namespace = self.namespace(name)
+            # Normally none; but a program that outlived its test must not outlive the lab.
+            for pid in run(["ip", "netns", "pids", namespace], check=False).stdout.split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
             run(["ip", "netns", "del", namespace], check=False)
             shutil.rmtree(f"/etc/netns/{namespace}", ignore_errors=True)
 
@@ -150,6 +156,12 @@ def ip_batch(namespace, lines):
     run(["ip", "-n", namespace, "-batch", "-"], stdin="\n".join(lines) + "\n")
 
 
-def require_root():
+def begin():
+    """What every program of the lab does first: be root, and turn SIGTERM into an exception so that all is removed."""
+    signal.signal(signal.SIGTERM, interrupt)
     if os.geteuid() != 0:
         raise LabError("the lab builds network namespaces and must be root: run it with sudo")
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt

@@ -28,6 +28,7 @@ pub(super) enum Value {
     U8(u8),
     U16(u16),
     U32(u32),
+    U64(u64),
     Name(&'static str),
     Data(Vec<u8>),
     /// The private data of an xtables target, of which libnftnl takes ownership.
@@ -45,6 +46,13 @@ impl Expression {
 
 impl nftnl::expr::Expression for Expression {
     fn to_expr(&self, _rule: &Rule<'_>) -> NonNull<sys::nftnl_expr> {
+        self.object()
+    }
+}
+
+impl Expression {
+    /// A new libnftnl object, owned by whoever gets it.
+    pub(super) fn object(&self) -> NonNull<sys::nftnl_expr> {
         // SAFETY: the name is a C string; the result is checked.
         let expression = unsafe { sys::nftnl_expr_alloc(self.name.as_ptr()) };
         let Some(expression) = NonNull::new(expression) else {
@@ -69,6 +77,8 @@ fn set(expression: NonNull<sys::nftnl_expr>, attribute: u16, value: &Value) {
         Value::U16(value) => unsafe { sys::nftnl_expr_set_u16(expression, attribute, *value) },
         // SAFETY: as above.
         Value::U32(value) => unsafe { sys::nftnl_expr_set_u32(expression, attribute, *value) },
+        // SAFETY: as above.
+        Value::U64(value) => unsafe { sys::nftnl_expr_set_u64(expression, attribute, *value) },
         Value::Name(name) => {
             let name = CString::new(*name).expect("our names contain no zero");
             // SAFETY: as above.

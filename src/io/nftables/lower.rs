@@ -18,13 +18,10 @@ use crate::ruleset::{Family, Rule, SetKind, Statement};
 const REG: u32 = libc::NFT_REG_1 as u32;
 /// The second and third 4-octet registers of that first one.
 const REG32: [u32; 2] = [9, 10];
-/// The second 4-octet register of the second one.
-const REG2_32: u32 = 13;
 const REG2: u32 = REG + 1;
 
 /// `nf_tables.h`: keys and operations that the libc crate does not have.
 const INNER_HEADER: u32 = 3;
-const DYNSET_DELETE: u32 = 2;
 const HASH_JENKINS: u32 = 0;
 pub(super) const NFT_OBJECT_CT_HELPER: u32 = 3;
 /// `xt_NFQUEUE.h`
@@ -77,12 +74,7 @@ impl Lowering {
                 self.packet_key(family);
                 self.look_up(SetKind::Permission(family).name(), None);
             }
-            Statement::Consume(family) => {
-                self.packet_key(family);
-                self.delete(SetKind::Permission(family).name(), None);
-            }
             Statement::SetConnectionMark(bits) => self.set_connection_mark(bits),
-            Statement::ForgetDestination | Statement::ForgetSource => self.forget(statement),
             Statement::TranslateDestination(family) => self.translate_destination(family),
             Statement::TranslateSource(family) => self.translate_source(family),
             Statement::KeepDestination(family) => self.keep(libc::NFT_NAT_DNAT, family),
@@ -185,23 +177,6 @@ impl Lowering {
             expression
                 .attributes
                 .push((NFTNL_EXPR_LOOKUP_DREG, U32(register)));
-        }
-        self.push(expression);
-    }
-
-    fn delete(&mut self, set: &'static str, data: Option<u32>) {
-        let mut expression = Expression::new(
-            c"dynset",
-            [
-                (NFTNL_EXPR_DYNSET_SREG_KEY, U32(REG)),
-                (NFTNL_EXPR_DYNSET_OP, U32(DYNSET_DELETE)),
-                (NFTNL_EXPR_DYNSET_SET_NAME, Name(set)),
-            ],
-        );
-        if let Some(register) = data {
-            expression
-                .attributes
-                .push((NFTNL_EXPR_DYNSET_SREG_DATA, U32(register)));
         }
         self.push(expression);
     }

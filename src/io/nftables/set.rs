@@ -8,12 +8,15 @@ use nftnl::{
     set::{Set, SetKey},
 };
 
+use super::expression::{Expression, Value};
 use crate::ruleset::{self, ELEMENTS_MAX, Family, SetKind};
 
 /// nft's numbers of data types, by which it prints a set (`enum datatypes`).
 const IPV4_ADDRESS: u32 = 7;
 const IPV6_ADDRESS: u32 = 8;
 const PORT: u32 = 13;
+
+const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 
 /// A port as key of a set.
 pub(super) struct Port(u16);
@@ -33,7 +36,10 @@ pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'
     let mut object = Set::new_named(&name, id, table, ProtoFamily::Inet);
     match &set.kind {
         SetKind::ControlPorts(ports) => ports.iter().for_each(|port| object.add(&Port(*port))),
-        SetKind::Permission(family) => expiring(&object, *family, None),
+        SetKind::Permission(family) => {
+            expiring(&object, *family, None);
+            limit_to_one_packet(&object);
+        }
         SetKind::Destination(family) => {
             let (address, length) = address(*family);
             expiring(
@@ -47,11 +53,31 @@ pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'
     object
 }
 
-/// Makes it a set of connections whose elements expire and can be deleted by a rule; a map where
-/// there is `data` (type and length).
+/// Each element matches one packet in a day, and none lives as long.
+fn limit_to_one_packet(object: &Set<'_, Port>) {
+    let limit = Expression::new(
+        c"limit",
+        [
+            (sys::NFTNL_EXPR_LIMIT_RATE, Value::U64(1)),
+            (sys::NFTNL_EXPR_LIMIT_UNIT, Value::U64(SECONDS_OF_A_DAY)),
+            (sys::NFTNL_EXPR_LIMIT_BURST, Value::U32(1)),
+            (
+                sys::NFTNL_EXPR_LIMIT_TYPE,
+                Value::U32(libc::NFT_LIMIT_PKTS as u32),
+            ),
+        ],
+    );
+    // SAFETY: both objects are alive; the set takes the expression over and frees it.
+    unsafe {
+        sys::nftnl_set_add_expr(object.as_ptr().as_ptr(), limit.object().as_ptr());
+    }
+}
+
+/// Makes it a set of connections whose elements expire; a map where there is `data` (type and
+/// length).
 fn expiring(object: &Set<'_, Port>, family: Family, data: Option<(u32, u32)>) {
     let (address, length) = address(family);
-    let mut flags = libc::NFT_SET_EVAL | libc::NFT_SET_TIMEOUT;
+    let mut flags = libc::NFT_SET_TIMEOUT;
     let mut attributes = vec![
         (
             sys::NFTNL_SET_KEY_TYPE,

@@ -1,31 +1,36 @@
 //! Adds and withdraws expectations: elements of our table's sets and maps.
 //!
 //! One transaction costs the worker some microseconds, so the messages are written into buffers
-//! that are kept. A transaction that *fails* costs a thousand times as much (the kernel waits for
-//! all readers before it undoes it): hence [`ExpectationStore::unexpect`] asks before it deletes.
+//! that are kept, and withdrawals wait for the next transaction. A transaction that *fails* costs
+//! a thousand times as much (the kernel waits for all readers before it undoes it): hence the
+//! store deletes only what it has added, before its time is up.
 
 use tracing::warn;
 
 use super::{
     INET,
-    element::{Element, elements, family_of},
+    element::{Element, elements},
     message,
 };
 use crate::{
     io::netlink::{MessageBuffer, MessageType, NetlinkError, Socket},
     proto::expect::{ExpectError, Expectation, ExpectationId},
-    ruleset::Family,
 };
 
 const ADD: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
 const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
 const ACK: u16 = libc::NLM_F_ACK as u16;
 
+/// How many withdrawals wait for the next transaction at most.
+const LEAVING_MAX: usize = 32;
+
 /// A worker's connection to the expectation sets and maps.
 #[derive(Debug)]
 pub struct ExpectationStore {
     socket: Socket,
     buffer: MessageBuffer,
+    /// Withdrawn, and to be deleted by the next transaction.
+    leaving: Vec<Expectation>,
     /// How many expectations more are asked for before they are added.
     caution: u32,
 }
@@ -50,15 +55,17 @@ impl ExpectationStore {
         Ok(Self {
             socket: Socket::open()?,
             buffer: MessageBuffer::default(),
+            leaving: Vec::new(),
             caution: 0,
         })
     }
 
-    /// Installs an expectation; it is in force when this returns.
+    /// Installs an expectation, and deletes what was withdrawn; both are in force when this
+    /// returns.
     ///
     /// # Errors
-    /// Nothing is in force then. [`ExpectError::Clash`] says that the same connection is expected
-    /// already.
+    /// Nothing is installed then. [`ExpectError::Clash`] says that the same connection is
+    /// expected already.
     pub fn expect(
         &mut self,
         id: ExpectationId,
@@ -67,61 +74,78 @@ impl ExpectationStore {
         let elements = elements(expectation).ok_or(ExpectError::Other)?;
         if self.caution > 0 {
             self.caution -= 1;
+            self.flush();
             self.refuse_clash(id, &elements)?;
         }
-        let add = elements
-            .iter()
-            .flatten()
-            .map(|element| (Change::Add, *element));
-        match self.commit(add) {
-            Ok(()) => Ok(()),
-            Err(error) if error.is(libc::EEXIST) || error.is(libc::EBUSY) => {
+        let leaving = std::mem::take(&mut self.leaving);
+        let result = self.commit(deletions(&leaving).chain(additions(&elements)));
+        match result {
+            Ok(()) => {
+                self.keep_allocation(leaving);
+                Ok(())
+            }
+            Err(error) if is_conflict(&error) => {
+                self.delete_present(&leaving);
                 self.expect_over_leftovers(id, &elements)
             }
-            Err(error) => Err(refusal(id, &error)),
+            Err(error) => {
+                self.leaving = leaving;
+                Err(refusal(id, &error))
+            }
         }
     }
 
-    /// Withdraws an expectation. Tells whether it was still unused.
-    ///
-    /// # Errors
-    /// When the kernel refuses; the expectation then lives until its timeout.
-    pub fn unexpect(
-        &mut self,
-        id: ExpectationId,
-        expectation: &Expectation,
-    ) -> Result<bool, ExpectError> {
-        let elements = elements(expectation).ok_or(ExpectError::Other)?;
-        let [Some(permission), maps @ ..] = elements else {
-            return Ok(false);
-        };
-        let unused = self.has(&permission).map_err(|error| refusal(id, &error))?;
-        let mut present = elements;
-        if !unused {
-            // Rules take used IPv4 elements out of the maps; those of IPv6 are left to us.
-            if family_of(expectation) == Some(Family::Ipv4) {
-                return Ok(false);
+    /// Withdraws an expectation, used or not: it is deleted by the next [`expect`](Self::expect)
+    /// or [`flush`](Self::flush).
+    pub fn unexpect(&mut self, expectation: Expectation) {
+        self.leaving.push(expectation);
+        if self.leaving.len() >= LEAVING_MAX {
+            self.flush();
+        }
+    }
+
+    /// Whether something was withdrawn and not yet deleted.
+    #[must_use]
+    pub fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Deletes what was withdrawn.
+    pub fn flush(&mut self) {
+        let leaving = std::mem::take(&mut self.leaving);
+        if self.commit(deletions(&leaving)).is_err() {
+            self.delete_present(&leaving);
+        }
+        self.keep_allocation(leaving);
+    }
+
+    /// Deletes one by one, asking first: some of it is gone already.
+    fn delete_present(&mut self, leaving: &[Expectation]) {
+        for expectation in leaving {
+            let Some(elements) = elements(expectation) else {
+                continue;
+            };
+            let deleted = self.those_present(elements).and_then(|present| {
+                self.commit(
+                    present
+                        .iter()
+                        .flatten()
+                        .map(|element| (Change::Delete, *element)),
+                )
+            });
+            if let Err(error) = deleted {
+                warn!(%error, "an expectation was not withdrawn: it expires by itself");
             }
-            present = [None, maps[0], maps[1]];
-            present = self
-                .those_present(present)
-                .map_err(|error| refusal(id, &error))?;
         }
-        let delete = present
-            .iter()
-            .flatten()
-            .map(|element| (Change::Delete, *element));
-        match self.commit(delete) {
-            Ok(()) => Ok(unused),
-            // Its connection came, or its time was up, since we asked.
-            Err(error) if error.is(libc::ENOENT) => Ok(false),
-            Err(error) => Err(refusal(id, &error)),
-        }
+    }
+
+    fn keep_allocation(&mut self, mut leaving: Vec<Expectation>) {
+        leaving.clear();
+        self.leaving = leaving;
     }
 
     /// Installs where an element of the same key exists: that is a clash if it is the permission.
-    /// Map elements alone are left over from a connection that was admitted and then dropped by
-    /// another rule, and make way.
+    /// Map elements alone are left over, a moment longer than their permission, and make way.
     fn expect_over_leftovers(
         &mut self,
         id: ExpectationId,
@@ -135,11 +159,7 @@ impl ExpectationStore {
             .iter()
             .flatten()
             .map(|element| (Change::Delete, *element));
-        let add = elements
-            .iter()
-            .flatten()
-            .map(|element| (Change::Add, *element));
-        self.commit(delete.chain(add))
+        self.commit(delete.chain(additions(elements)))
             .map_err(|error| refusal(id, &error))
     }
 
@@ -246,6 +266,31 @@ impl ExpectationStore {
             }
         }
     }
+}
+
+fn additions<'a>(
+    elements: &'a [Option<Element<'a>>; 3],
+) -> impl Iterator<Item = (Change, Element<'a>)> {
+    elements
+        .iter()
+        .flatten()
+        .map(|element| (Change::Add, *element))
+}
+
+fn deletions(leaving: &[Expectation]) -> impl Iterator<Item = (Change, Element<'_>)> {
+    leaving
+        .iter()
+        .filter_map(elements)
+        .flatten()
+        .flatten()
+        .map(|element| (Change::Delete, element))
+}
+
+/// Something to add is there already, or something to delete is not.
+fn is_conflict(error: &NetlinkError) -> bool {
+    [libc::EEXIST, libc::EBUSY, libc::ENOENT]
+        .into_iter()
+        .any(|errno| error.is(errno))
 }
 
 /// The core's name for the kernel's refusal.

@@ -70,11 +70,14 @@ impl Flow {
             return;
         }
         let expectation = held.expectation;
-        context.actions.push_back(Action::Unexpect {
-            id: held.id,
-            expectation,
-            master: self.tuples,
-        });
+        if reason != Withdrawal::Expired {
+            context.actions.push_back(Action::Unexpect {
+                id: held.id,
+                expectation,
+                master: self.tuples,
+                reason,
+            });
+        }
         self.report(
             EventKind::Withdrawn {
                 expectation,

@@ -3,15 +3,14 @@
 use nftnl::nftnl_sys::*;
 
 use super::{
-    Lowering, NFQ_FLAG_BYPASS, NFT_OBJECT_CT_HELPER, REG, REG2, REG2_32, REG32, address_length,
-    protocol,
+    Lowering, NFQ_FLAG_BYPASS, NFT_OBJECT_CT_HELPER, REG, REG2, REG32, address_length, protocol,
 };
 use crate::{
     io::nftables::expression::{
         Expression,
-        Value::{Data, Name, TargetData, U16, U32},
+        Value::{Name, TargetData, U16, U32},
     },
-    ruleset::{Family, HelperObject, SetKind, Statement},
+    ruleset::{Family, HelperObject, SetKind},
 };
 
 impl Lowering {
@@ -27,33 +26,12 @@ impl Lowering {
         ));
     }
 
-    pub(super) fn forget(&mut self, statement: &Statement) {
-        self.connection_key(Family::Ipv4);
-        self.immediate(REG2, &[0; 4]);
-        if *statement == Statement::ForgetDestination {
-            self.immediate(REG2_32, &[0; 2]);
-            self.delete("dnat4", Some(REG2));
-        } else {
-            self.delete("snat4", Some(REG2));
-        }
-    }
-
     pub(super) fn attach_helper(&mut self) {
         self.push(Expression::new(
             c"objref",
             [
                 (NFTNL_EXPR_OBJREF_IMM_TYPE, U32(NFT_OBJECT_CT_HELPER)),
                 (NFTNL_EXPR_OBJREF_IMM_NAME, Name(HelperObject::NAME)),
-            ],
-        ));
-    }
-
-    pub(super) fn immediate(&mut self, register: u32, data: &[u8]) {
-        self.push(Expression::new(
-            c"immediate",
-            [
-                (NFTNL_EXPR_IMM_DREG, U32(register)),
-                (NFTNL_EXPR_IMM_DATA, Data(data.to_vec())),
             ],
         ));
     }
