@@ -1,3 +1,0 @@
-//! One direction of a connection, segment by segment.
-
-
