@@ -119,7 +119,7 @@ class Ours(NoHelper):
         log = os.path.join(self.workspace, "ftp-alg.log")
         seen = os.path.getsize(log) if os.path.exists(log) else 0
         # What was announced and done is logged at debug.
-        environment = {**os.environ, "RUST_LOG": os.environ.get("RUST_LOG", "debug")}
+        environment = {**os.environ, "RUST_LOG": os.environ.get("RUST_LOG", "info,ftp_alg=debug")}
         self.process = Background([ftp_alg_binary(), "run", "--config", f"{self.workspace}/ftp-alg.toml"], log,
                                   namespace=self.gateway, env=environment)
         self.process.wait_for(lambda: "ready" in self.process.output()[seen:], READY_SECONDS, "'ready' in its log")
