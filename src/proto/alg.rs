@@ -21,7 +21,7 @@ use self::table::{FlowKey, FlowTable};
 use super::{
     action::{Action, PacketId, SessionId, Verdict},
     expect::{ExpectError, ExpectationId},
-    flow::{Context, Flow, Request, Settings},
+    flow::{Context, Departure, Flow, Request, Settings},
     memory::Memory,
     nat::PortLeases,
     net::{ConntrackTuples, Direction},
@@ -34,11 +34,19 @@ pub struct Alg<L> {
     leases: L,
     flows: FlowTable,
     actions: VecDeque<Action>,
-    pending: Option<Pending>,
+    pending: Option<(Answer, Pending)>,
     last_expectation: u64,
     last_session: u64,
     /// Sessions of different cores are told apart by their remainder.
     session_step: u64,
+}
+
+/// The answer that is due. Another one is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Resolved,
+    Relaxed,
+    Expected(ExpectationId),
 }
 
 /// What goes on once the caller has answered.
@@ -95,16 +103,17 @@ impl<L: PortLeases> Alg<L> {
         let Ok(segment) = Segment::parse(bytes) else {
             return self.conclude(packet, Verdict::Accept);
         };
-        match self.flows.find(segment.tuple) {
-            Some((key, direction)) => self.handle_segment((key, direction), packet, &segment, now),
+        match self.find(&segment) {
+            Some(place) => self.handle_segment(place, packet, &segment, now),
             None => {
                 self.actions.push_back(Action::Resolve {
                     tuple: segment.tuple,
                 });
-                self.pending = Some(Pending::Unresolved(Stalled {
+                let stalled = Stalled {
                     packet,
                     bytes: bytes.to_vec(),
-                }));
+                };
+                self.pending = Some((Answer::Resolved, Pending::Unresolved(stalled)));
             }
         }
     }
@@ -123,7 +132,7 @@ impl<L: PortLeases> Alg<L> {
 
     /// The answer to [`Action::RelaxWindow`]: whether the kernel did it.
     pub fn handle_relaxed(&mut self, is_relaxed: bool, now: Instant) {
-        self.resume(now, |flow, context| {
+        self.resume(Answer::Relaxed, now, |flow, context| {
             flow.handle_relaxed(is_relaxed, context)
         });
     }
@@ -135,7 +144,7 @@ impl<L: PortLeases> Alg<L> {
         result: Result<(), ExpectError>,
         now: Instant,
     ) {
-        self.resume(now, |flow, context| {
+        self.resume(Answer::Expected(id), now, |flow, context| {
             flow.handle_expected(id, result, context)
         });
     }
@@ -173,9 +182,23 @@ impl<L: PortLeases> Alg<L> {
         self.flows.memory_bytes()
     }
 
+    /// The connection that a segment belongs to. A handshake of another one under the same tuple
+    /// belongs to none that is known: its other tuple may differ.
+    fn find(&self, segment: &Segment<'_>) -> Option<(FlowKey, Direction)> {
+        let (key, direction) = self.flows.find(segment.tuple)?;
+        let flow = self.flows.flow(key)?;
+        (!flow.is_followed_by(direction, segment)).then_some((key, direction))
+    }
+
+    /// The pending matter, if this is the answer it waits for.
+    fn take_pending(&mut self, answer: Answer) -> Option<Pending> {
+        let pending = self.pending.take_if(|(due, _)| *due == answer);
+        pending.map(|(_, pending)| pending)
+    }
+
     /// Follows the connection of the packet that waits, if `make` makes one that it belongs to.
     fn begin(&mut self, now: Instant, make: impl FnOnce(SessionId) -> Option<Flow>) {
-        let Some(Pending::Unresolved(stalled)) = self.pending.take() else {
+        let Some(Pending::Unresolved(stalled)) = self.take_pending(Answer::Resolved) else {
             return;
         };
         let Ok(segment) = Segment::parse(&stalled.bytes) else {
@@ -224,40 +247,38 @@ impl<L: PortLeases> Alg<L> {
             })
             .flatten();
         if let Some(request) = request {
-            self.ask(request);
             let stalled = Stalled {
                 packet,
                 bytes: segment.packet().to_vec(),
             };
-            self.pending = Some(Pending::Lines(key, direction, stalled));
-            return;
+            return self.ask(request, Pending::Lines(key, direction, stalled));
         }
-        let verdict = self.with_flow(key, now, |flow, context| {
+        let departure = self.with_flow(key, now, |flow, context| {
             flow.finish_segment(direction, segment, context)
         });
-        self.finish(key, packet, verdict.unwrap_or(Verdict::Accept));
+        let departure = departure.unwrap_or(Departure::of(Verdict::Accept));
+        self.finish(key, packet, departure.verdict);
+        for packet in departure.injected {
+            self.actions.push_back(Action::Inject { packet });
+        }
     }
 
     /// Goes on where an answer was due.
     fn resume(
         &mut self,
+        due: Answer,
         now: Instant,
         answer: impl FnOnce(&mut Flow, &mut Context<'_>) -> Option<Request>,
     ) {
-        let Some(pending) = self.pending.take() else {
+        let Some(pending) = self.take_pending(due) else {
             return;
         };
-        let key = match &pending {
-            Pending::Unresolved(_) => {
-                self.pending = Some(pending);
-                return;
-            }
-            Pending::Lines(key, ..) | Pending::Timeout(key) => *key,
+        let (Pending::Lines(key, ..) | Pending::Timeout(key)) = &pending else {
+            return;
         };
+        let key = *key;
         if let Some(request) = self.with_flow(key, now, answer).flatten() {
-            self.ask(request);
-            self.pending = Some(pending);
-            return;
+            return self.ask(request, pending);
         }
         match pending {
             Pending::Lines(key, direction, stalled) => {
@@ -271,8 +292,7 @@ impl<L: PortLeases> Alg<L> {
 
     fn advance_timeout(&mut self, key: FlowKey, now: Instant) {
         if let Some(request) = self.with_flow(key, now, Flow::handle_timeout).flatten() {
-            self.ask(request);
-            self.pending = Some(Pending::Timeout(key));
+            self.ask(request, Pending::Timeout(key));
         } else if self.flows.flow(key).is_some_and(|flow| flow.is_over(now)) {
             self.remove(key, now);
         } else {
@@ -304,19 +324,24 @@ impl<L: PortLeases> Alg<L> {
         self.flows.remove(key);
     }
 
-    fn ask(&mut self, request: Request) {
-        self.actions.push_back(match request {
-            Request::RelaxWindow { tuples } => Action::RelaxWindow { tuples },
+    fn ask(&mut self, request: Request, pending: Pending) {
+        let (answer, action) = match request {
+            Request::RelaxWindow { tuples } => (Answer::Relaxed, Action::RelaxWindow { tuples }),
             Request::Expect {
                 id,
                 expectation,
                 master,
-            } => Action::Expect {
-                id,
-                expectation,
-                master,
-            },
-        });
+            } => {
+                let action = Action::Expect {
+                    id,
+                    expectation,
+                    master,
+                };
+                (Answer::Expected(id), action)
+            }
+        };
+        self.actions.push_back(action);
+        self.pending = Some((answer, pending));
     }
 
     fn finish(&mut self, key: FlowKey, packet: PacketId, verdict: Verdict) {

@@ -9,12 +9,15 @@
 //! 3. [`Flow::finish_segment`] gives the segment's verdict.
 
 mod held;
+mod lifetime;
 mod lines;
 mod memory;
 mod output;
+mod side;
 mod withheld;
 
 pub use lines::Request;
+pub use output::Departure;
 pub use withheld::{VOUCH_DELAY, WITHHOLD_MAX};
 
 use std::{
@@ -23,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{held::Held, lines::Plan, withheld::Withheld};
+use self::{held::Held, lines::Plan, side::Side, withheld::Withheld};
 use super::{
     action::{Action, Event, EventKind, SessionId, Verdict},
     expect::ExpectationId,
@@ -95,10 +98,7 @@ pub struct Flow {
     id: SessionId,
     tuples: ConntrackTuples,
     streams: PerDirection<Stream>,
-    /// The window that each side announced last, as its packets have it.
-    windows: PerDirection<u16>,
-    /// The size of the largest packet of each side, in bytes.
-    largest: PerDirection<u16>,
+    sides: PerDirection<Side>,
     session: Session,
     held: Vec<Held>,
     withheld: PerDirection<Option<Box<Withheld>>>,
@@ -124,8 +124,7 @@ impl Flow {
             id,
             tuples,
             streams: PerDirection::default(),
-            windows: PerDirection::default(),
-            largest: PerDirection::default(),
+            sides: PerDirection::default(),
             session: Session::default(),
             held: Vec::new(),
             withheld: PerDirection::default(),
@@ -172,7 +171,7 @@ impl Flow {
         context: &mut Context<'_>,
     ) -> Option<Verdict> {
         self.last_seen = context.now;
-        self.windows[direction] = segment.window;
+        self.handle_side(direction, segment);
         if segment.flags.is_syn() {
             self.handle_syn(direction, segment, context);
             return Some(Verdict::Accept);
@@ -180,30 +179,31 @@ impl Flow {
         if let Some(ack) = segment.ack {
             self.handle_ack(direction, ack, context);
         }
-        let stream = &mut self.streams[direction];
-        if !stream.is_synchronised() && !segment.payload.is_empty() {
-            stream.pick_up(
-                segment.seq,
-                reads_as_line(role_of(direction), segment.payload),
-            );
+        if segment.flags.is_rst() {
+            return None;
         }
-        match stream.ingest(segment.seq, segment.payload) {
+        match self.ingest(direction, segment) {
             Arrival::Ahead => Some(Verdict::Drop),
             Arrival::New | Arrival::Old => None,
+            Arrival::Beyond => {
+                self.lose_place(direction, context);
+                self.ingest(direction, segment);
+                None
+            }
         }
     }
 
-    /// Step 3: gives the verdict of a segment whose lines were looked at.
+    /// Step 3: gives what leaves for a segment whose lines were looked at.
     pub fn finish_segment(
         &mut self,
         direction: Direction,
         segment: &Segment<'_>,
         context: &mut Context<'_>,
-    ) -> Verdict {
+    ) -> Departure {
         self.handle_closing(direction, segment, context);
         self.decide_withholding(direction, segment, context.now);
         self.remember(context);
-        self.encode_verdict(direction, segment, context)
+        self.encode_departure(direction, segment)
     }
 
     /// Ends the session: withdraws what is pending and gives back what is leased.
@@ -220,8 +220,8 @@ impl Flow {
         let expiry = self.next_expiry().map(|at| (at, "expectation"));
         let withheld = [Direction::Original, Direction::Reply]
             .into_iter()
-            .filter_map(|direction| self.withheld[direction].as_ref())
-            .map(|withheld| withheld.poll_timeout());
+            .filter_map(|direction| self.withheld[direction].as_ref()?.poll_timeout())
+            .map(|at| (at, "withheld bytes"));
         withheld.chain(expiry).fold(idle, Ord::min)
     }
 
@@ -231,12 +231,6 @@ impl Flow {
         [Direction::Original, Direction::Reply]
             .into_iter()
             .find_map(|direction| self.handle_withheld_timeout(direction, context))
-    }
-
-    /// Whether the connection was silent for so long that it is to be forgotten.
-    #[must_use]
-    pub fn is_over(&self, now: Instant) -> bool {
-        self.forgotten_at() <= now
     }
 
     /// Bytes of memory behind this flow, itself included.
@@ -260,93 +254,31 @@ impl Flow {
         !self.is_adjusted
     }
 
-    /// A connection's first packets. A new connection under the tuples of an old one replaces it;
-    /// a repeated SYN or SYN/ACK changes nothing.
-    fn handle_syn(
-        &mut self,
-        direction: Direction,
-        segment: &Segment<'_>,
-        context: &mut Context<'_>,
-    ) {
-        let first = segment.seq.plus(1);
-        if self.streams[direction].started_at() == Some(first) {
-            return;
-        }
-        let answers_syn =
-            segment.ack.is_some() && self.streams[!direction].started_at() == segment.ack;
-        if !answers_syn {
-            self.restart(context);
-        }
-        self.streams[direction].start_at(first);
-        if let (Some(ack), false) = (segment.ack, answers_syn) {
-            self.streams[!direction].start_at(ack);
-        }
-    }
-
-    fn restart(&mut self, context: &mut Context<'_>) {
-        self.withdraw_all(Withdrawal::Closed, context);
-        self.forget(context);
-        *self = Self {
-            windows: self.windows,
-            session: Session::greeted(),
-            ..Self::new(self.id, self.tuples, context.now)
-        };
-        self.report(
-            EventKind::Started {
-                is_from_start: true,
-            },
-            context,
-        );
-    }
-
     fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, context: &mut Context<'_>) {
         let stream = &mut self.streams[!direction];
         let had_orphans = stream.has_orphans();
         let result = stream.handle_ack(ack);
         self.has_news |= had_orphans && !stream.has_orphans();
         if result.is_err() {
-            self.streams[!direction].lose_place();
-            self.withheld[!direction] = None;
-            self.session.handle_gap();
-            self.report(EventKind::LostPlace, context);
+            self.lose_place(!direction, context);
         }
     }
 
-    /// FIN and RST: nothing more is announced, what is pending is withdrawn, and a line that was
-    /// begun will not be completed.
-    fn handle_closing(
-        &mut self,
-        direction: Direction,
-        segment: &Segment<'_>,
-        context: &mut Context<'_>,
-    ) {
-        let end = segment.seq.plus(segment.payload.len() as u32);
+    fn ingest(&mut self, direction: Direction, segment: &Segment<'_>) -> Arrival {
         let stream = &mut self.streams[direction];
-        let is_in_order = !stream.is_synchronised() || end == stream.next();
-        if !is_in_order || !(segment.flags.is_fin() || segment.flags.is_rst()) {
-            return;
+        if !stream.is_synchronised() && !segment.payload.is_empty() {
+            let begins_line = reads_as_line(role_of(direction), segment.payload);
+            stream.pick_up(segment.seq, begins_line);
         }
-        stream.release_all();
-        stream.finish();
-        self.is_reset |= segment.flags.is_rst();
-        self.withdraw_all(Withdrawal::Closed, context);
+        stream.ingest(segment.seq, segment.payload, segment.flags.is_fin())
     }
 
-    fn is_closing(&self) -> bool {
-        self.is_reset || self.streams.original.is_finished() || self.streams.reply.is_finished()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.is_reset || (self.streams.original.is_finished() && self.streams.reply.is_finished())
-    }
-
-    fn forgotten_at(&self) -> Instant {
-        let quiet = match (self.is_closed(), self.is_adjusted) {
-            (true, _) => CLOSED_MAX,
-            (false, true) => IDLE_ADJUSTED_MAX,
-            (false, false) => IDLE_MAX,
-        };
-        self.last_seen + quiet
+    /// Packets of this direction passed unseen.
+    fn lose_place(&mut self, direction: Direction, context: &mut Context<'_>) {
+        self.streams[direction].lose_place();
+        self.withheld[direction] = None;
+        self.session.handle_gap();
+        self.report(EventKind::LostPlace, context);
     }
 
     fn report(&self, kind: EventKind, context: &mut Context<'_>) {

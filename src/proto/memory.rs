@@ -32,8 +32,12 @@ pub struct StreamMemory {
     pub edits: Vec<EditMemory>,
     /// Bytes that the sender will not repeat.
     pub vouched: Option<VouchedMemory>,
-    /// The packet that gives what is injected its shape.
-    pub template: Option<Vec<u8>>,
+    /// The window that the sender announced last, as its packets have it.
+    pub window: u16,
+    /// The sender's clock of timestamps.
+    pub clock: Option<u32>,
+    /// What the sender expects next of its peer.
+    pub ack: Option<u32>,
 }
 
 /// One edit that may not be acknowledged yet.

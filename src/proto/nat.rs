@@ -60,6 +60,13 @@ impl Translation {
         })
     }
 
+    /// Gives back what was leased.
+    pub fn release(&self, leases: &dyn PortLeases) {
+        if self.is_leased {
+            leases.release(self.outside);
+        }
+    }
+
     /// The line must be rewritten unless it names exactly the outside endpoint.
     #[must_use]
     pub fn needs_rewrite(&self, announcement: &Announcement) -> bool {

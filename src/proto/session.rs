@@ -103,7 +103,13 @@ pub struct Session {
     /// The code of the multi-line reply that has begun and not ended.
     multi_line: Option<u16>,
     is_epsv_only: bool,
+    commands: u64,
+    concerned: CommandNumber,
 }
+
+/// Counts the commands of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CommandNumber(u64);
 
 impl Session {
     /// The session of a connection seen from its first packet: the server owes a greeting.
@@ -118,6 +124,8 @@ impl Session {
     /// Takes one line of the client. `is_complete` is false where the line was cut.
     pub fn handle_command(&mut self, line: &[u8], is_complete: bool) -> Finding {
         let command = Command::parse(line);
+        self.commands = self.commands.saturating_add(1);
+        self.concerned = CommandNumber(self.commands);
         self.record_owed(&command);
         match command {
             Command::Announce(kind, announcement) => {
@@ -165,6 +173,19 @@ impl Session {
             }),
             None => self.handle_answer(answered, reply.code),
         }
+    }
+
+    /// The command that the last line was, or answered. What a pipelining client announced after
+    /// it is not touched by what the line means.
+    #[must_use]
+    pub fn concerned(&self) -> CommandNumber {
+        self.concerned
+    }
+
+    /// Whether the server may announce by a line of this kind: the client asked for it.
+    #[must_use]
+    pub fn awaits(&self, kind: AnnouncementKind) -> bool {
+        self.awaited.contains(&Awaited::Passive(kind))
     }
 
     /// Bytes of memory behind this value, not counting the value itself.
@@ -258,6 +279,8 @@ impl Session {
         if answered.is_none() {
             self.uncounted = self.uncounted.saturating_sub(1);
         }
+        let owed = self.awaited.len() as u64 + u64::from(self.uncounted);
+        self.concerned = CommandNumber(self.commands.saturating_sub(owed));
         answered
     }
 }

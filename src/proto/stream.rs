@@ -7,12 +7,13 @@
 //! Invariants, in input space: `base ≤ sent ≤ released ≤ next`, no edit lies beyond `released`,
 //! and whatever left once leaves again with the same bytes, whatever a retransmission holds.
 
+mod acks;
+mod emit;
 mod lines;
 mod map;
 
-#[cfg(test)]
-mod tests;
-
+pub use acks::{Unseen, Vouched};
+pub use emit::{Emission, Piece};
 pub use lines::{LINE_MAX, Line};
 pub use map::{EDITS_MAX, Edit, SequenceMap};
 
@@ -28,6 +29,11 @@ pub const HISTORY_MAX: usize = 4096;
 /// ([`Stream::vouch`]) before further segments are dropped for the sender to repeat.
 pub const VOUCHED_BACKLOG_MAX: usize = 4 * HISTORY_MAX;
 
+/// How often a segment beyond the next expected byte comes in a row before the bytes between are
+/// taken as passed. A sender repeats the first unacknowledged segment, and once perhaps the last
+/// (RFC 8985 §7).
+const BEYOND_MAX: u8 = 4;
+
 /// An idle buffer larger than this gives its memory back.
 const IDLE_CAPACITY: usize = 512;
 
@@ -41,20 +47,9 @@ pub enum Arrival {
     /// It lies beyond the next expected byte, or no more may be taken now: to be dropped, so that
     /// the sender repeats it in order.
     Ahead,
-}
-
-/// What of a segment's payload leaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Emission {
-    /// Exactly what came, at the same sequence number.
-    Same,
-    /// These bytes at this output sequence number; no bytes where all is withheld.
-    Changed {
-        /// Where the bytes stand in output space.
-        seq: SeqNumber,
-        /// What the receiver gets.
-        payload: Vec<u8>,
-    },
+    /// It lies beyond the next expected byte and its sender keeps repeating it: what is missing
+    /// has passed unseen and been acknowledged. The stream has lost its place.
+    Beyond,
 }
 
 /// One direction's stream. See the module's documentation for its invariants.
@@ -71,10 +66,14 @@ pub struct Stream {
     released: SeqNumber,
     /// Up to here the receiver has acknowledged, as far as was seen.
     acked: SeqNumber,
+    /// The same as the receiver said it: in output space.
+    acked_output: SeqNumber,
     /// Up to here bytes were acknowledged on the receiver's behalf.
     vouched: Option<SeqNumber>,
     /// The first byte, where the stream is known from its start.
     first: Option<SeqNumber>,
+    /// The last segment beyond the next expected byte, and how often it came in a row.
+    beyond: (SeqNumber, u8),
     synchronised: bool,
     finished: bool,
 }
@@ -99,8 +98,10 @@ impl Stream {
             sent: start,
             released: start,
             acked: start,
+            acked_output: start,
             vouched: None,
             first: None,
+            beyond: (start, 0),
             synchronised: false,
             finished: false,
         }
@@ -123,49 +124,23 @@ impl Stream {
         }
     }
 
-    /// A stream as another process knew it.
-    #[must_use]
-    pub fn restored(map: SequenceMap, vouched: Option<Vouched>) -> Self {
-        let mut stream = Self::with_map(map);
-        if let Some(vouched) = vouched {
-            stream.place(vouched.start);
-            stream.bytes = vouched.bytes;
-            stream.vouched = Some(stream.next());
-            stream.released = vouched.line_start.unwrap_or_else(|| stream.next());
-            stream.sent = stream.released;
-            stream.scanner = LineScanner::at(vouched.line_start.map(|line| stream.index_of(line)));
-        }
-        stream
-    }
-
-    /// The bytes that the sender believes acknowledged and the receiver may lack.
-    #[must_use]
-    pub fn vouched(&self) -> Option<Vouched> {
-        let start = self.orphans()?;
-        let bytes = bytes_between(&self.bytes, self.base, start, self.next()).to_vec();
-        let line_start = self
-            .scanner
-            .line_start()
-            .map(|offset| self.base.plus(offset as u32));
-        (!bytes.is_empty()).then_some(Vouched {
-            start,
-            bytes,
-            line_start,
-        })
-    }
-
     /// Takes a segment's payload in. Bytes that were here before are never overwritten: the
-    /// first writer wins.
-    pub fn ingest(&mut self, seq: SeqNumber, payload: &[u8]) -> Arrival {
+    /// first writer wins. `is_last` where the segment also closes the sender's side.
+    pub fn ingest(&mut self, seq: SeqNumber, payload: &[u8], is_last: bool) -> Arrival {
         if payload.is_empty() {
-            return Arrival::Old;
+            let is_ahead = is_last && self.synchronised && self.next().is_before(seq);
+            return if is_ahead {
+                Arrival::Ahead
+            } else {
+                Arrival::Old
+            };
         }
         if !self.synchronised {
             self.pick_up(seq, false);
         }
         let known = self.next().offset_from(seq);
-        if known < 0 || self.has_backlog() {
-            return Arrival::Ahead;
+        if known < 0 {
+            return self.handle_beyond(seq);
         }
         let Some(new) = payload
             .get(known.unsigned_abs() as usize..)
@@ -173,6 +148,10 @@ impl Stream {
         else {
             return Arrival::Old;
         };
+        if self.finished || self.has_backlog() {
+            return Arrival::Ahead;
+        }
+        self.beyond.1 = 0;
         self.prune();
         self.bytes.extend_from_slice(new);
         Arrival::New
@@ -231,12 +210,6 @@ impl Stream {
         self.released != self.next()
     }
 
-    /// Whether bytes were released that did not fit into the segments so far.
-    #[must_use]
-    pub fn has_rest(&self) -> bool {
-        self.sent != self.released
-    }
-
     /// Whether `line` can still be edited as a whole: none of it has left yet.
     #[must_use]
     pub fn is_unsent(&self, line: &Line) -> bool {
@@ -247,108 +220,6 @@ impl Stream {
     /// has made sure that the map [is not full](SequenceMap::is_full).
     pub fn record_edit(&mut self, line: &Line, new: Vec<u8>) {
         self.map.record(Edit::new(line.start, line.len, new));
-    }
-
-    /// What of a segment leaves. Call it once a segment was ingested and its lines were looked
-    /// at; what it gives counts as sent. A segment without payload takes along what was released
-    /// since the last one. No more than `room` bytes leave at once, or one edit; see
-    /// [`emit_rest`](Self::emit_rest).
-    pub fn emit(&mut self, seq: SeqNumber, payload: &[u8], room: usize) -> Emission {
-        let Some((from, to)) = self.span_to_emit(seq, payload) else {
-            return self.emit_nothing(seq);
-        };
-        let (from, to) = self.map.widen(from, from.later(to));
-        let to = self.map.cut(from, to, room);
-        self.sent = self.sent.later(to);
-        if self.is_same(seq, payload, from, to) {
-            return Emission::Same;
-        }
-        Emission::Changed {
-            seq: self.map.to_output(from),
-            payload: self.compose(from, to, Repeated { seq, payload }),
-        }
-    }
-
-    /// What was released and did not fit into the segments so far, up to `room` bytes.
-    pub fn emit_rest(&mut self, room: usize) -> Option<(SeqNumber, Vec<u8>)> {
-        let from = self.sent;
-        if from == self.released {
-            return None;
-        }
-        let to = self.map.cut(from, self.released, room);
-        self.sent = to;
-        Some((
-            self.map.to_output(from),
-            self.compose(
-                from,
-                to,
-                Repeated {
-                    seq: from,
-                    payload: &[],
-                },
-            ),
-        ))
-    }
-
-    /// The bytes that the sender will not repeat since they were acknowledged on the receiver's
-    /// behalf, and that the receiver has not acknowledged, with their output sequence number.
-    /// They count as sent.
-    pub fn emit_vouched(&mut self) -> Option<(SeqNumber, Vec<u8>)> {
-        let from = self.orphans()?;
-        let (from, to) = self.map.widen(from, self.vouched?.earlier(self.released));
-        self.sent = self.sent.later(to);
-        let payload = self.compose(
-            from,
-            to,
-            Repeated {
-                seq: from,
-                payload: &[],
-            },
-        );
-        (!payload.is_empty()).then(|| (self.map.to_output(from), payload))
-    }
-
-    /// Records that everything that came in is now acknowledged to the sender on the receiver's
-    /// behalf, and gives the acknowledgement number to use.
-    pub fn vouch(&mut self) -> SeqNumber {
-        let next = self.next();
-        self.vouched = Some(next);
-        next
-    }
-
-    /// Takes the receiver's acknowledgement number (output space).
-    ///
-    /// # Errors
-    /// [`Unseen`] where the receiver has bytes that never came through here: the stream has lost
-    /// its place; see [`lose_place`](Self::lose_place).
-    pub fn handle_ack(&mut self, ack: SeqNumber) -> Result<(), Unseen> {
-        let input = self.map.to_input(ack);
-        if !self.synchronised {
-            return Ok(());
-        }
-        let end = self.next().plus(u32::from(self.finished));
-        if end.is_before(input) {
-            return Err(Unseen);
-        }
-        self.acked = self.acked.later(input);
-        Ok(())
-    }
-
-    /// The receiver's acknowledgement number (output space) as the sender is to see it.
-    #[must_use]
-    pub fn translate_ack(&self, ack: SeqNumber) -> SeqNumber {
-        let input = self.map.to_input(ack);
-        self.vouched.map_or(input, |vouched| input.later(vouched))
-    }
-
-    /// Translates a SACK block of the receiver (output space) for the sender.
-    #[must_use]
-    pub fn translate_sack(
-        &self,
-        left: SeqNumber,
-        right: SeqNumber,
-    ) -> Option<(SeqNumber, SeqNumber)> {
-        self.map.sack_to_input(left, right)
     }
 
     /// Forgets where the stream is: segments passed that were not seen here. The next segment
@@ -372,12 +243,6 @@ impl Stream {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.finished
-    }
-
-    /// Whether the receiver may lack bytes that the sender believes acknowledged.
-    #[must_use]
-    pub fn has_orphans(&self) -> bool {
-        self.orphans().is_some()
     }
 
     /// The next byte expected from the sender.
@@ -404,13 +269,6 @@ impl Stream {
         self.synchronised
     }
 
-    /// Whether sequence numbers differ between the two spaces anywhere, or the sender was told of
-    /// acknowledgements that the receiver did not send.
-    #[must_use]
-    pub fn needs_every_packet(&self) -> bool {
-        self.map.has_offset() || self.vouched.is_some()
-    }
-
     /// The edits and offsets, for keeping them outside the process.
     #[must_use]
     pub fn map(&self) -> &SequenceMap {
@@ -429,104 +287,27 @@ impl Stream {
         self.sent = at;
         self.released = at;
         self.acked = at;
+        self.acked_output = self.map.to_output(at);
         self.vouched = None;
         self.synchronised = true;
     }
 
-    fn span_to_emit(&self, seq: SeqNumber, payload: &[u8]) -> Option<(SeqNumber, SeqNumber)> {
-        if payload.is_empty() {
-            let has_news = self.synchronised && seq == self.next() && self.sent != self.released;
-            return has_news.then_some((self.sent, self.released));
-        }
-        let end = seq.plus(payload.len() as u32);
-        let to = if end.is_before(self.next()) {
-            end.earlier(self.released)
+    fn handle_beyond(&mut self, seq: SeqNumber) -> Arrival {
+        let times = if self.beyond.0 == seq {
+            self.beyond.1.saturating_add(1)
         } else {
-            self.released
+            1
         };
-        Some((self.first_to_emit(seq), to))
-    }
-
-    /// A segment without bytes. Where bytes are withheld it must not seem to come after them.
-    fn emit_nothing(&self, seq: SeqNumber) -> Emission {
-        let at = if self.is_withholding() {
-            seq.earlier(self.sent)
+        self.beyond = (seq, times);
+        if times < BEYOND_MAX || self.has_orphans() {
+            Arrival::Ahead
         } else {
-            seq
-        };
-        match self.map.to_output(at) {
-            same if same == seq => Emission::Same,
-            seq => Emission::Changed {
-                seq,
-                payload: Vec::new(),
-            },
+            Arrival::Beyond
         }
-    }
-
-    /// Where the receiver's view of vouched bytes still lags: the first such byte.
-    fn orphans(&self) -> Option<SeqNumber> {
-        self.vouched
-            .filter(|&vouched| self.acked.is_before(vouched))
-            .map(|_| self.acked)
     }
 
     fn has_backlog(&self) -> bool {
         self.orphans().is_some() && self.bytes.len() > VOUCHED_BACKLOG_MAX
-    }
-
-    /// A segment takes along what was withheld before it, and what the sender will not repeat.
-    fn first_to_emit(&self, seq: SeqNumber) -> SeqNumber {
-        let from = seq.earlier(self.sent);
-        let from = self.orphans().map_or(from, |orphan| from.earlier(orphan));
-        self.map.clip_forgotten(from)
-    }
-
-    fn is_same(&self, seq: SeqNumber, payload: &[u8], from: SeqNumber, to: SeqNumber) -> bool {
-        from == seq
-            && to == seq.plus(payload.len() as u32)
-            && self.map.is_identity(from, to)
-            && self.holds(seq, payload)
-    }
-
-    /// Whether the kept bytes, as far as they are still kept, equal `payload` at `seq`.
-    fn holds(&self, seq: SeqNumber, payload: &[u8]) -> bool {
-        let forgotten = self.base.offset_from(seq).max(0).unsigned_abs() as usize;
-        let Some(kept) = payload.get(forgotten..) else {
-            return true;
-        };
-        let from = self.index_of(seq.later(self.base));
-        self.bytes.get(from..from.saturating_add(kept.len())) == Some(kept)
-    }
-
-    fn compose(&self, from: SeqNumber, to: SeqNumber, repeated: Repeated<'_>) -> Vec<u8> {
-        let len = to.offset_from(from).max(0).unsigned_abs() as usize;
-        let mut output = Vec::with_capacity(len.saturating_add(16));
-        let mut at = from;
-        for edit in self.map.edits_between(from, to) {
-            self.copy_plain(at, edit.start(), repeated, &mut output);
-            output.extend_from_slice(edit.new_bytes());
-            at = edit.end();
-        }
-        self.copy_plain(at, to, repeated, &mut output);
-        output
-    }
-
-    /// Copies unedited bytes: the kept ones where they are kept, else as the sender repeats them.
-    fn copy_plain(
-        &self,
-        from: SeqNumber,
-        to: SeqNumber,
-        repeated: Repeated<'_>,
-        output: &mut Vec<u8>,
-    ) {
-        let kept_from = from.later(self.base).earlier(to);
-        output.extend_from_slice(bytes_between(
-            repeated.payload,
-            repeated.seq,
-            from,
-            kept_from,
-        ));
-        output.extend_from_slice(bytes_between(&self.bytes, self.base, kept_from, to));
     }
 
     fn index_of(&self, at: SeqNumber) -> usize {
@@ -554,24 +335,6 @@ impl Stream {
     }
 }
 
-/// Bytes that the sender believes acknowledged and the receiver may lack.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vouched {
-    /// The first of them, in input space.
-    pub start: SeqNumber,
-    /// All that came in from there on.
-    pub bytes: Vec<u8>,
-    /// Where among them the line starts that has begun and not ended, if that is known.
-    pub line_start: Option<SeqNumber>,
-}
-
-/// A segment as the sender repeats it, in input space.
-#[derive(Clone, Copy)]
-struct Repeated<'a> {
-    seq: SeqNumber,
-    payload: &'a [u8],
-}
-
 /// The part of `bytes`, whose first stands at `origin`, between two positions; empty where it does
 /// not reach that far.
 fn bytes_between(bytes: &[u8], origin: SeqNumber, from: SeqNumber, to: SeqNumber) -> &[u8] {
@@ -583,7 +346,3 @@ fn bytes_between(bytes: &[u8], origin: SeqNumber, from: SeqNumber, to: SeqNumber
         .get(first.unsigned_abs() as usize..last.unsigned_abs() as usize)
         .unwrap_or_default()
 }
-
-/// The receiver acknowledged bytes that never came through here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unseen;

@@ -80,6 +80,8 @@ class Deployment:
           chain output {{
             type filter hook output priority filter; policy drop
             oifname lo accept
+            # What ftp-alg sends in an end's name; conntrack does not know it.
+            meta mark 0x46545041 accept
             {common}
             {self.output}
             {last}

@@ -6,13 +6,15 @@ use super::{Context, Flow};
 use crate::proto::{
     action::{Action, EventKind},
     expect::{Expectation, ExpectationId},
-    session::Withdrawal,
+    session::{CommandNumber, Withdrawal},
 };
 
 /// One expectation as its session knows it.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) id: ExpectationId,
+    /// PORT, or the PASV that was answered.
+    pub(super) announced_by: CommandNumber,
     pub(super) expectation: Expectation,
     /// The outside endpoint to give back. It is kept while a data connection may use it, which
     /// is longer than the expectation: a second connection to the same endpoint would clash.
@@ -35,6 +37,18 @@ impl Flow {
     pub(super) fn withdraw_all(&mut self, reason: Withdrawal, context: &mut Context<'_>) {
         for held in std::mem::take(&mut self.held) {
             self.withdraw(held, reason, context);
+        }
+    }
+
+    /// Withdraws what was announced up to the command that the last line was or answered.
+    pub(super) fn withdraw_concerned(&mut self, reason: Withdrawal, context: &mut Context<'_>) {
+        let concerned = self.session.concerned();
+        for held in std::mem::take(&mut self.held) {
+            if held.announced_by <= concerned {
+                self.withdraw(held, reason, context);
+            } else {
+                self.held.push(held);
+            }
         }
     }
 

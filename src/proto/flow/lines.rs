@@ -8,7 +8,7 @@ use crate::proto::{
     nat::{Translation, addresses_of},
     net::{ConntrackTuples, Direction},
     session::{
-        Finding, Found, Withdrawal,
+        CommandNumber, Finding, Found, Withdrawal,
         policy::{Refusal, admit},
     },
     stream::Line,
@@ -43,6 +43,7 @@ pub(super) struct Plan {
     translation: Translation,
     rewritten: Option<Rewritten>,
     expectation: Expectation,
+    announced_by: CommandNumber,
     /// The same was refused once as a clash, and asked for again.
     is_retry: bool,
 }
@@ -62,11 +63,11 @@ impl Flow {
                     self.handle_found(direction, packet, (line, found), context)
                 }
                 Finding::Withdraw(reason) => {
-                    self.withdraw_all(reason, context);
+                    self.withdraw_concerned(reason, context);
                     None
                 }
                 Finding::TransferDone => {
-                    self.withdraw_all(Withdrawal::Finished, context);
+                    self.withdraw_concerned(Withdrawal::Finished, context);
                     None
                 }
                 Finding::Opaque => {
@@ -144,11 +145,18 @@ impl Flow {
         context: &mut Context<'_>,
     ) -> Option<Request> {
         let kind = found.kind;
-        let endpoint = found.announcement.ok();
-        match self.plan(direction, packet, (line, found), context) {
+        let announced = found.announcement.ok();
+        let plan = self
+            .admit(direction, &line, found)
+            .and_then(|announcement| {
+                // What the older announcement held may serve the newer one.
+                self.supersede_held(context);
+                self.plan(direction, packet, (line, announcement), context)
+            });
+        match plan {
             Ok(plan) => Some(self.begin(Box::new(plan), context)),
             Err(refusal) => {
-                self.report_refused((direction, packet, kind), endpoint, refusal, context);
+                self.report_refused((direction, packet, kind), announced, refusal, context);
                 None
             }
         }
@@ -158,10 +166,9 @@ impl Flow {
         &self,
         direction: Direction,
         packet: PacketId,
-        (line, found): (Line, Found),
+        (line, announcement): (Line, Announcement),
         context: &Context<'_>,
     ) -> Result<Plan, Refusal> {
-        let announcement = self.admit(direction, &line, found)?;
         let bytes = self.streams[direction].line_bytes(&line);
         let settings = context.settings;
         let translation = Translation::choose(
@@ -171,14 +178,8 @@ impl Flow {
             &settings.ports,
             context.leases,
         )?;
-        let rewritten = translation
-            .needs_rewrite(&announcement)
-            .then(|| {
-                announcement
-                    .rewrite(bytes, translation.outside)
-                    .ok_or(Refusal::ThirdPartyAddress)
-            })
-            .transpose()?;
+        let rewritten = self.rewrite(bytes, (&announcement, &translation), direction);
+        let rewritten = rewritten.inspect_err(|_| translation.release(context.leases))?;
         let expectation =
             translation.expectation(&self.tuples, direction, settings.expectation_timeout);
         Ok(Plan {
@@ -189,8 +190,26 @@ impl Flow {
             translation,
             rewritten,
             expectation,
+            announced_by: self.session.concerned(),
             is_retry: false,
         })
+    }
+
+    /// The line with the outside endpoint in it, where it has another.
+    fn rewrite(
+        &self,
+        line: &[u8],
+        (announcement, translation): (&Announcement, &Translation),
+        direction: Direction,
+    ) -> Result<Option<Rewritten>, Refusal> {
+        if !translation.needs_rewrite(announcement) {
+            return Ok(None);
+        }
+        if self.streams[direction].map().is_full() {
+            return Err(Refusal::TooManyEdits);
+        }
+        let rewritten = announcement.rewrite(line, translation.outside);
+        rewritten.map(Some).ok_or(Refusal::ThirdPartyAddress)
     }
 
     fn admit(
@@ -209,9 +228,6 @@ impl Flow {
         let stream = &self.streams[direction];
         if !stream.is_unsent(line) {
             return Err(Refusal::AlreadyForwarded);
-        }
-        if stream.map().is_full() {
-            return Err(Refusal::TooManyEdits);
         }
         let (own, seen) = addresses_of(&self.tuples, direction);
         admit(&announcement, own, seen)?;
@@ -233,9 +249,6 @@ impl Flow {
     }
 
     fn request_expectation(&mut self, plan: Box<Plan>, context: &mut Context<'_>) -> Request {
-        if !plan.is_retry {
-            self.supersede_held(context);
-        }
         let (id, expectation) = (context.next_expectation_id(), plan.expectation);
         self.plan = Some(plan);
         Request::Expect {
@@ -249,6 +262,7 @@ impl Flow {
     fn fulfil(&mut self, id: ExpectationId, plan: Plan, context: &mut Context<'_>) {
         self.held.push(Held {
             id,
+            announced_by: plan.announced_by,
             expectation: plan.expectation,
             lease: plan
                 .translation
@@ -282,9 +296,7 @@ impl Flow {
 
     /// The data connection may not come: the line goes out as it is.
     fn abandon(&mut self, plan: Plan, refusal: Refusal, context: &mut Context<'_>) {
-        if plan.translation.is_leased {
-            context.leases.release(plan.translation.outside);
-        }
+        plan.translation.release(context.leases);
         let kind = plan.announcement.kind;
         self.report_refused(
             (plan.direction, plan.packet, kind),
@@ -329,7 +341,7 @@ impl Flow {
         self.withdraw_all(Withdrawal::Opaque, context);
         for direction in [Direction::Original, Direction::Reply] {
             self.streams[direction].stop_scanning();
-            self.withheld[direction] = None;
+            self.release_withheld(direction);
         }
         self.is_opaque = true;
         if !self.is_adjusted {

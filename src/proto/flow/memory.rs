@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Context, Flow, withheld::Withheld};
+use super::{Context, Flow, side::Side, withheld::Withheld};
 use crate::proto::{
     action::{Action, SessionId},
     memory::{EditMemory, Memory, StreamMemory, VouchedMemory},
@@ -40,8 +40,12 @@ impl Flow {
                 reply: restore(reply),
             },
             withheld: PerDirection {
-                original: Withheld::restored(original.template.clone(), now),
-                reply: Withheld::restored(reply.template.clone(), now),
+                original: withheld(original, now),
+                reply: withheld(reply, now),
+            },
+            sides: PerDirection {
+                original: side(original),
+                reply: side(reply),
             },
             is_adjusted: true,
             is_remembered: true,
@@ -51,9 +55,9 @@ impl Flow {
 
     fn memory(&self) -> Memory {
         let streams = [Direction::Original, Direction::Reply].map(|direction| StreamMemory {
-            template: self.withheld[direction]
-                .as_ref()
-                .map(|withheld| withheld.template().to_vec()),
+            window: self.sides[direction].window,
+            clock: self.sides[direction].clock,
+            ack: self.sides[direction].ack.map(|ack| ack.0),
             ..remember(&self.streams[direction])
         });
         Memory::new(&self.tuples, streams)
@@ -76,8 +80,21 @@ fn remember(stream: &Stream) -> StreamMemory {
             bytes: vouched.bytes,
             line_start: vouched.line_start.map(|start| start.0),
         }),
-        template: None,
+        ..StreamMemory::default()
     }
+}
+
+fn side(memory: &StreamMemory) -> Side {
+    Side {
+        window: memory.window,
+        clock: memory.clock,
+        ack: memory.ack.map(SeqNumber),
+        ..Side::default()
+    }
+}
+
+fn withheld(memory: &StreamMemory, now: Instant) -> Option<Box<Withheld>> {
+    memory.vouched.as_ref().map(|_| Withheld::restored(now))
 }
 
 fn restore(memory: &StreamMemory) -> Stream {

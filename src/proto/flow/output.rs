@@ -1,99 +1,134 @@
-//! Makes the packet that leaves from the packet that came and the state of both streams.
+//! Makes the packets that leave from the packet that came and the state of both streams.
 
-use super::{Context, Flow};
+use super::Flow;
 use crate::proto::{
-    action::{Action, Verdict},
+    action::Verdict,
     net::{Direction, SeqNumber},
-    packet::{Change, Flags, Injected, SackBlock, Segment, rebuild},
-    stream::Emission,
+    packet::{Change, Flags, SackBlock, Segment, rebuild},
+    stream::{Emission, Piece},
 };
 
-/// Packets up to this size pass everywhere: the least MTU of IPv6 (RFC 8200 §5) and the least
-/// reassembly buffer of IPv4 (RFC 791 §3.1). A rewritten packet grows no further than this, or
-/// than the largest packet that its sender has sent, whichever is more.
-const PACKET_MAX_V4: usize = 576;
-const PACKET_MAX_V6: usize = 1280;
+/// What leaves for one packet: it or another in its place, and packets of our own behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// The packet's verdict.
+    pub verdict: Verdict,
+    /// What did not fit into the packet.
+    pub injected: Vec<Vec<u8>>,
+}
 
-/// The bytes of a segment as it leaves, before its headers are made.
-struct Outgoing {
-    seq: SeqNumber,
-    payload: Option<Vec<u8>>,
-    is_cut: bool,
+impl Departure {
+    /// The packet's verdict and nothing else.
+    #[must_use]
+    pub const fn of(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            injected: Vec::new(),
+        }
+    }
 }
 
 impl Flow {
-    /// The verdict of a segment that was taken in and whose lines were looked at.
-    pub(super) fn encode_verdict(
+    /// What leaves for a segment that was taken in and whose lines were looked at.
+    pub(super) fn encode_departure(
         &mut self,
         direction: Direction,
         segment: &Segment<'_>,
-        context: &mut Context<'_>,
-    ) -> Verdict {
-        let room = self.room(direction, segment);
-        let outgoing = match self.streams[direction].emit(segment.seq, segment.payload, room) {
-            Emission::Same => Outgoing {
-                seq: segment.seq,
-                payload: None,
-                is_cut: false,
-            },
-            Emission::Changed { seq, payload } => Outgoing {
-                seq,
-                payload: Some(payload),
-                is_cut: self.streams[direction].has_rest(),
-            },
-        };
-        let verdict = self.encode(direction, segment, &outgoing);
-        while let Some((seq, payload)) = self.streams[direction].emit_rest(room) {
-            self.inject(direction, segment, (seq, &payload), context);
+    ) -> Departure {
+        if segment.flags.is_rst() {
+            return Departure::of(self.encode_reset(direction, segment));
         }
-        verdict
+        let room = self.room(direction, Some(segment.headers_len()));
+        let mut pieces = match self.streams[direction].emit(segment.seq, segment.payload, room) {
+            Emission::Same => return Departure::of(self.encode_unchanged(direction, segment)),
+            Emission::Changed(pieces) => pieces.into_iter(),
+        };
+        let end = self.end_of_payload(direction, segment);
+        let has_fin = segment.flags.is_fin() && self.is_in_order(direction, segment);
+        let Some(mut first) = pieces.next() else {
+            return Departure::of(Verdict::Drop);
+        };
+        if has_fin && first.payload.is_empty() && pieces.len() == 0 {
+            first.seq = end;
+        }
+        let fin_for = |piece: &Piece| {
+            if has_fin && piece.end() == end {
+                Flags::FIN
+            } else {
+                Flags::default()
+            }
+        };
+        Departure {
+            verdict: self.encode(direction, segment, &first, fin_for(&first)),
+            injected: pieces
+                .filter_map(|piece| {
+                    self.encode_piece(direction, &piece, Flags::PSH | fin_for(&piece))
+                })
+                .collect(),
+        }
     }
 
-    /// Sends bytes to the receiver of a direction by a packet of our own, which conntrack and NAT
-    /// do not see: it is addressed as the receiver knows its peer.
-    pub(super) fn inject(
-        &self,
-        direction: Direction,
-        template: &Segment<'_>,
-        (seq, payload): (SeqNumber, &[u8]),
-        context: &mut Context<'_>,
-    ) {
-        let injected = Injected {
-            tuple: self.tuples.of(!direction).inverted(),
+    /// A RST counts where it stands; its receiver heeds it at exactly the position it expects
+    /// next (RFC 9293 §3.10.7.4), and that is before what is withheld.
+    fn encode_reset(&self, direction: Direction, segment: &Segment<'_>) -> Verdict {
+        let stream = &self.streams[direction];
+        let seq = if stream.is_synchronised() && segment.seq == stream.next() {
+            stream.next_output()
+        } else {
+            stream.map().to_output(segment.seq)
+        };
+        let piece = Piece {
             seq,
-            ack: template
-                .ack
-                .map(|ack| self.streams[!direction].translate_ack(ack)),
-            flags: Flags::PSH,
-            window: template.window,
-            timestamps: template.timestamps(),
-            payload,
+            payload: segment.payload.to_vec(),
         };
-        if let Ok(packet) = injected.encode() {
-            context.actions.push_back(Action::Inject { packet });
-        }
+        self.encode(direction, segment, &piece, Flags::default())
     }
 
-    fn encode(&self, direction: Direction, segment: &Segment<'_>, outgoing: &Outgoing) -> Verdict {
+    /// A segment whose bytes stay what and where they are: only its acknowledgements may change.
+    fn encode_unchanged(&self, direction: Direction, segment: &Segment<'_>) -> Verdict {
         let peer = &self.streams[!direction];
         let ack = segment.ack.map(|ack| peer.translate_ack(ack));
-        let has_sack = peer.map().has_offset() && segment.sack_blocks().next().is_some();
-        let is_same =
-            outgoing.payload.is_none() && outgoing.seq == segment.seq && ack == segment.ack;
-        if is_same && !has_sack {
+        let has_sack = peer.needs_every_packet() && segment.sack_blocks().next().is_some();
+        let loses_fin = segment.flags.is_fin() && !self.is_in_order(direction, segment);
+        if ack == segment.ack && !has_sack && !loses_fin {
             return Verdict::Accept;
         }
-        let payload = outgoing.payload.as_deref().unwrap_or(segment.payload);
+        let fin = if loses_fin {
+            Flags::default()
+        } else {
+            segment.flags
+        };
+        self.rebuild(direction, segment, (segment.seq, segment.payload), fin)
+    }
+
+    fn encode(
+        &self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        piece: &Piece,
+        fin: Flags,
+    ) -> Verdict {
+        self.rebuild(direction, segment, (piece.seq, &piece.payload), fin)
+    }
+
+    fn rebuild(
+        &self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        (seq, payload): (SeqNumber, &[u8]),
+        fin: Flags,
+    ) -> Verdict {
+        let peer = &self.streams[!direction];
         let sack = |block: SackBlock| {
-            let (left, right) = peer.translate_sack(block.left, block.right)?;
+            let (left, right) = peer.translate_sack(block.left, block.right, segment.ack)?;
             Some(SackBlock { left, right })
         };
         let change = Change {
-            seq: outgoing.seq,
-            ack,
+            seq,
+            ack: segment.ack.map(|ack| peer.translate_ack(ack)),
             payload,
-            flags: flags_of(segment, payload, outgoing.is_cut),
-            urgent_pointer: self.urgent_pointer(direction, segment, outgoing.seq),
+            flags: flags_of(segment, payload, fin),
+            urgent_pointer: self.urgent_pointer(direction, segment, seq),
             sack: &sack,
         };
         rebuild(segment, &change).map_or(Verdict::Drop, Verdict::Replace)
@@ -113,28 +148,19 @@ impl Flow {
         u16::try_from(distance.max(0)).unwrap_or(u16::MAX)
     }
 
-    /// How many bytes of payload a packet may have here.
-    fn room(&mut self, direction: Direction, segment: &Segment<'_>) -> usize {
-        let size = segment.packet().len();
-        let least = if segment.tuple.source.is_ipv4() {
-            PACKET_MAX_V4
-        } else {
-            PACKET_MAX_V6
-        };
-        let largest = &mut self.largest[direction];
-        *largest = size.max(usize::from(*largest)).min(usize::from(u16::MAX)) as u16;
-        usize::from(*largest)
-            .max(least)
-            .saturating_sub(size.saturating_sub(segment.payload.len()))
+    fn end_of_payload(&self, direction: Direction, segment: &Segment<'_>) -> SeqNumber {
+        let end = segment.seq.plus(segment.payload.len() as u32);
+        self.streams[direction].map().to_output(end)
     }
 }
 
-/// The flags of a changed segment: what stands for its end does not go with a part of it.
-fn flags_of(segment: &Segment<'_>, payload: &[u8], is_cut: bool) -> Flags {
-    let flags = if is_cut {
-        segment.flags.without(Flags::FIN)
+/// The flags of a changed segment.
+fn flags_of(segment: &Segment<'_>, payload: &[u8], fin: Flags) -> Flags {
+    let flags = segment.flags.without(Flags::FIN);
+    let flags = if fin.is_fin() {
+        flags | Flags::FIN
     } else {
-        segment.flags
+        flags
     };
     if payload.is_empty() {
         flags.without(Flags::PSH)

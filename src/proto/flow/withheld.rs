@@ -1,20 +1,20 @@
 //! Bytes that may not leave yet, since they could still become an announcement.
 //!
-//! A segment that ends inside such a line goes on as a bare acknowledgement, and its bytes leave
-//! with the segment that completes the line. A sender under Nagle's algorithm does not send that
-//! segment before the first is acknowledged (RFC 896), so after [`VOUCH_DELAY`] the withheld
-//! bytes are acknowledged on the receiver's behalf. From then on they exist only here: they are
-//! sent again by us until the receiver acknowledges them, and after [`WITHHOLD_MAX`] they leave
-//! as they are, unread.
+//! A segment that ends inside such a line goes on without it, and its bytes leave with the
+//! segment that completes the line. A sender under Nagle's algorithm does not send that segment
+//! before the first is acknowledged (RFC 896), so after [`VOUCH_DELAY`] the withheld bytes are
+//! acknowledged on the receiver's behalf. From then on they exist only here: once released they
+//! are sent again by us until the receiver has acknowledged them. After [`WITHHOLD_MAX`] they
+//! leave as they are, unread.
 
 use std::time::{Duration, Instant};
 
 use super::{Context, Flow, Request, role_of};
 use crate::proto::{
     action::{Action, EventKind},
-    ftp::could_announce,
-    net::Direction,
-    packet::{Segment, acknowledge},
+    ftp::{Role, could_announce_any_of},
+    net::{Direction, SeqNumber},
+    packet::Segment,
 };
 
 /// How long the rest of a line is waited for before the part is acknowledged. A sender that does
@@ -24,53 +24,86 @@ pub const VOUCH_DELAY: Duration = Duration::from_millis(5);
 /// How long a begun announcement may be withheld in all.
 pub const WITHHOLD_MAX: Duration = Duration::from_secs(10);
 
+/// How long it may be withheld where it cannot be acknowledged to its sender, which may wait for
+/// just that. Linux repeats a segment after 200 ms at the earliest.
+const UNVOUCHED_MAX: Duration = Duration::from_millis(200);
+
 /// The first retransmission of bytes that the sender will not repeat (RFC 6298 §2.4's lower
 /// bound is 1 s; Linux uses 200 ms); doubled each time.
 const RESEND_FIRST: Duration = Duration::from_millis(200);
 
 /// How often such bytes are sent again before the connection is left to its own timeouts.
-const RESENDS_MAX: u32 = 8;
+const RESENDS_MAX: u32 = 10;
 
-/// The withheld part of one direction.
+/// What of one direction has to be done in time.
 #[derive(Clone, Debug)]
 pub(super) struct Withheld {
-    /// The last packet of the sender, as a template for what is injected.
-    packet: Vec<u8>,
-    stage: Stage,
-    since: Instant,
-    due: Instant,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// The sender was not answered yet.
-    Waiting,
-    /// The sender was answered on the receiver's behalf; the line is not complete.
-    Vouched,
-    /// The bytes left; the receiver has not acknowledged them.
-    Resending(u32),
+    /// The line that is withheld.
+    line: Option<SeqNumber>,
+    /// When it leaves unread.
+    gives_up_at: Option<Instant>,
+    /// When it is acknowledged on the receiver's behalf.
+    vouch_at: Option<Instant>,
+    /// When bytes that the sender will not repeat are sent again.
+    resend_at: Option<Instant>,
+    resends: u32,
 }
 
 impl Withheld {
+    const fn new() -> Self {
+        Self {
+            line: None,
+            gives_up_at: None,
+            vouch_at: None,
+            resend_at: None,
+            resends: 0,
+        }
+    }
+
     /// Bytes that another process had withheld and acknowledged.
-    pub(super) fn restored(template: Option<Vec<u8>>, now: Instant) -> Option<Box<Self>> {
-        template.map(|packet| {
-            Box::new(Self {
-                packet,
-                stage: Stage::Vouched,
-                since: now,
-                due: now + WITHHOLD_MAX,
-            })
+    pub(super) fn restored(now: Instant) -> Box<Self> {
+        Box::new(Self {
+            gives_up_at: Some(now + WITHHOLD_MAX),
+            resend_at: Some(now + RESEND_FIRST),
+            ..Self::new()
         })
     }
 
-    /// The last packet of the sender.
-    pub(super) fn template(&self) -> &[u8] {
-        &self.packet
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let timers = [self.gives_up_at, self.vouch_at, self.resend_at];
+        timers.into_iter().flatten().min()
     }
 
-    pub(super) fn poll_timeout(&self) -> (Instant, &'static str) {
-        (self.due, "withheld bytes")
+    /// Begins or goes on to wait for the rest of a line.
+    fn withhold(&mut self, line: SeqNumber, has_news: bool, now: Instant) {
+        if self.line != Some(line) {
+            self.line = Some(line);
+            self.gives_up_at = Some(now + WITHHOLD_MAX);
+        }
+        if has_news {
+            self.vouch_at = Some(now + VOUCH_DELAY);
+        }
+    }
+
+    fn release(&mut self) {
+        self.line = None;
+        self.gives_up_at = None;
+        self.vouch_at = None;
+    }
+
+    /// Nobody acknowledges the line to its sender.
+    fn handle_unvouched(&mut self, now: Instant) {
+        self.vouch_at = None;
+        self.gives_up_at = self.gives_up_at.map(|at| at.min(now + UNVOUCHED_MAX));
+    }
+
+    fn record_orphans(&mut self, has_orphans: bool, now: Instant) {
+        if !has_orphans {
+            self.resend_at = None;
+            self.resends = 0;
+        } else if self.resend_at.is_none() && self.resends == 0 {
+            self.resend_at = Some(now + RESEND_FIRST);
+        }
     }
 }
 
@@ -82,19 +115,31 @@ impl Flow {
         segment: &Segment<'_>,
         now: Instant,
     ) {
+        let line = self.line_to_withhold(direction);
         let stream = &mut self.streams[direction];
-        let partial = stream.partial_line();
-        let withholds = !stream.is_finished()
-            && !partial.is_empty()
-            && could_announce(role_of(direction), partial);
-        if !withholds {
-            stream.release_all();
-            self.withheld[direction] = None;
+        match line {
+            Some(_) => stream.release_lines(),
+            None => stream.release_all(),
+        }
+        let has_orphans = stream.has_orphans();
+        let slot = &mut self.withheld[direction];
+        if line.is_none() && !has_orphans {
+            *slot = None;
             return;
         }
-        stream.release_lines();
-        if !segment.payload.is_empty() {
-            self.record_withheld(direction, segment, now);
+        let withheld = slot.get_or_insert_with(|| Box::new(Withheld::new()));
+        match line {
+            Some(line) => withheld.withhold(line, !segment.payload.is_empty(), now),
+            None => withheld.release(),
+        }
+        withheld.record_orphans(has_orphans, now);
+    }
+
+    /// Lets go what a direction withholds, to leave with its next segment.
+    pub(super) fn release_withheld(&mut self, direction: Direction) {
+        self.streams[direction].release_all();
+        if let Some(withheld) = &mut self.withheld[direction] {
+            withheld.release();
         }
     }
 
@@ -105,19 +150,22 @@ impl Flow {
         direction: Direction,
         context: &mut Context<'_>,
     ) -> Option<Request> {
-        let withheld = self.withheld[direction]
-            .as_ref()
-            .filter(|withheld| withheld.due <= context.now)?;
-        match withheld.stage {
-            Stage::Waiting if !self.is_adjusted => {
+        let now = context.now;
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let withheld = self.withheld[direction].as_mut()?;
+        if is_due(withheld.gives_up_at) {
+            self.give_up(direction, context);
+        } else if is_due(withheld.vouch_at) {
+            withheld.vouch_at = None;
+            if !self.is_adjusted {
                 self.vouching = Some(direction);
                 return Some(Request::RelaxWindow {
                     tuples: self.tuples,
                 });
             }
-            Stage::Waiting => self.vouch(direction, context),
-            Stage::Vouched => self.give_up(direction, context),
-            Stage::Resending(times) => self.resend(direction, times, context),
+            self.vouch(direction, context);
+        } else if is_due(withheld.resend_at) {
+            self.resend(direction, context);
         }
         None
     }
@@ -133,37 +181,44 @@ impl Flow {
             self.is_adjusted = true;
             self.vouch(direction, context);
         } else if let Some(withheld) = &mut self.withheld[direction] {
-            withheld.stage = Stage::Vouched;
-            withheld.due = withheld.since + WITHHOLD_MAX;
+            withheld.handle_unvouched(context.now);
         }
     }
 
-    fn record_withheld(&mut self, direction: Direction, segment: &Segment<'_>, now: Instant) {
-        let since = self.withheld[direction]
-            .as_ref()
-            .map_or(now, |withheld| withheld.since);
-        self.withheld[direction] = Some(Box::new(Withheld {
-            packet: segment.packet().to_vec(),
-            stage: Stage::Waiting,
-            since,
-            due: now + VOUCH_DELAY,
-        }));
+    /// Where the line starts that has begun and could still announce something.
+    fn line_to_withhold(&self, direction: Direction) -> Option<SeqNumber> {
+        let stream = &self.streams[direction];
+        let partial = stream.partial_line();
+        // The line's end is CRLF, and a segment may end between the two.
+        let text = partial.strip_suffix(b"\r").unwrap_or(partial);
+        let withholds = !stream.is_finished()
+            && !text.is_empty()
+            && self.could_announce(role_of(direction), text);
+        withholds.then(|| SeqNumber(stream.next().0.wrapping_sub(partial.len() as u32)))
+    }
+
+    /// A server's line can announce only what was asked for.
+    fn could_announce(&self, role: Role, text: &[u8]) -> bool {
+        let mut kinds = role.kinds().iter().filter(|kind| match role {
+            Role::Client => true,
+            Role::Server => self.session.awaits(**kind),
+        });
+        kinds.any(|kind| could_announce_any_of(&[*kind], text))
     }
 
     fn vouch(&mut self, direction: Direction, context: &mut Context<'_>) {
-        let ack = self.streams[direction].vouch();
-        let window = self.windows[!direction];
-        let Some(withheld) = &mut self.withheld[direction] else {
+        let Some(ack) = self.streams[direction].vouch() else {
+            if let Some(withheld) = &mut self.withheld[direction] {
+                withheld.handle_unvouched(context.now);
+            }
             return;
         };
-        withheld.stage = Stage::Vouched;
-        withheld.due = withheld.since + WITHHOLD_MAX;
-        let Ok(segment) = Segment::parse(&withheld.packet) else {
-            return;
-        };
-        // What the sender acknowledges is what it expects next from its peer.
-        let seq = segment.ack.unwrap_or_default();
-        if let Ok(packet) = acknowledge(&segment, seq, ack, window) {
+        if let Some(withheld) = &mut self.withheld[direction] {
+            withheld.record_orphans(true, context.now);
+        }
+        self.has_news = true;
+        self.remember(context);
+        if let Some(packet) = self.encode_vouching(direction, ack) {
             context.actions.push_back(Action::Inject { packet });
         }
     }
@@ -172,22 +227,30 @@ impl Flow {
     fn give_up(&mut self, direction: Direction, context: &mut Context<'_>) {
         self.streams[direction].abandon_line();
         self.report(EventKind::WithholdExpired, context);
-        self.resend(direction, 0, context);
+        if let Some(withheld) = &mut self.withheld[direction] {
+            withheld.release();
+        }
+        self.resend(direction, context);
     }
 
-    fn resend(&mut self, direction: Direction, times: u32, context: &mut Context<'_>) {
-        let unacknowledged = self.streams[direction].emit_vouched();
-        let Some(mut withheld) = self.withheld[direction].take() else {
+    fn resend(&mut self, direction: Direction, context: &mut Context<'_>) {
+        let room = self.room(direction, None);
+        let pieces = self.streams[direction].emit_orphans(room);
+        let has_orphans = self.streams[direction].has_orphans();
+        let Some(withheld) = &mut self.withheld[direction] else {
             return;
         };
-        let Some((seq, payload)) = unacknowledged.filter(|_| times < RESENDS_MAX) else {
-            return;
-        };
-        if let Ok(segment) = Segment::parse(&withheld.packet) {
-            self.inject(direction, &segment, (seq, &payload), context);
+        // Where all of it is withheld, there is nothing to count yet.
+        if has_orphans && !pieces.is_empty() && withheld.resends < RESENDS_MAX {
+            let wait = RESEND_FIRST.saturating_mul(1 << withheld.resends);
+            withheld.resend_at = Some(context.now + wait);
+            withheld.resends = withheld.resends.saturating_add(1);
+        } else {
+            withheld.resend_at = None;
         }
-        withheld.stage = Stage::Resending(times.saturating_add(1));
-        withheld.due = context.now + RESEND_FIRST.saturating_mul(1 << times.min(RESENDS_MAX));
-        self.withheld[direction] = Some(withheld);
+        if withheld.poll_timeout().is_none() && !has_orphans {
+            self.withheld[direction] = None;
+        }
+        self.inject_pieces(direction, pieces, context);
     }
 }

@@ -43,6 +43,25 @@ impl Edit {
         &self.new
     }
 
+    /// Whether its bytes stand at other positions than the replaced ones, so that only the whole of
+    /// it can be told of. A span of the same length is replaced byte by byte.
+    #[must_use]
+    pub fn is_shifting(&self) -> bool {
+        self.new.len() as u64 != u64::from(self.old_len)
+    }
+
+    /// What the receiver gets for the part of the replaced span that lies in a span; all of it
+    /// where it is shifting.
+    #[must_use]
+    pub fn new_bytes_between(&self, from: SeqNumber, to: SeqNumber) -> &[u8] {
+        if self.is_shifting() {
+            return &self.new;
+        }
+        let index = |at: SeqNumber| at.offset_from(self.start).max(0).unsigned_abs() as usize;
+        let range = index(from)..index(to).min(self.new.len());
+        self.new.get(range).unwrap_or_default()
+    }
+
     /// How much longer the stream becomes.
     #[must_use]
     pub fn delta(&self) -> i32 {
@@ -88,11 +107,11 @@ impl SequenceMap {
         self.edits.len() >= EDITS_MAX
     }
 
-    /// Where an input position stands in output space. Inside an edit: the edit's start.
+    /// Where an input position stands in output space. Inside a shifting edit: the edit's start.
     #[must_use]
     pub fn to_output(&self, seq: SeqNumber) -> SeqNumber {
         let mut offset = self.base_offset;
-        for edit in &self.edits {
+        for edit in self.shifting() {
             if seq.is_before(edit.end()) {
                 return seq.earlier(edit.start).shifted(offset);
             }
@@ -101,8 +120,8 @@ impl SequenceMap {
         seq.shifted(offset)
     }
 
-    /// Where an acknowledgement of the receiver stands in input space. Inside an edit: the edit's
-    /// start, since no part of a replaced span is the sender's.
+    /// Where an acknowledgement of the receiver stands in input space. Inside a shifting edit: the
+    /// edit's start, since no part of it stands for a part of the replaced span.
     #[must_use]
     pub fn to_input(&self, output: SeqNumber) -> SeqNumber {
         self.locate(output, |edit| edit.start)
@@ -143,17 +162,18 @@ impl SequenceMap {
             .filter(move |edit| edit.start.is_before(to) && from.is_before(edit.end()))
     }
 
-    /// The span, enlarged to whole edits.
+    /// The span, enlarged to whole shifting edits.
     #[must_use]
     pub fn widen(&self, from: SeqNumber, to: SeqNumber) -> (SeqNumber, SeqNumber) {
         self.edits_between(from, to)
+            .filter(|edit| edit.is_shifting())
             .fold((from, to), |(from, to), edit| {
                 (from.earlier(edit.start), to.later(edit.end()))
             })
     }
 
     /// The end of the longest part of a span, from its start, that takes at most `room` bytes in
-    /// output space and cuts no edit; at least one edit or byte. The span must be
+    /// output space and cuts no shifting edit; at least one edit or byte. The span must be
     /// [widened](Self::widen).
     #[must_use]
     pub fn cut(&self, from: SeqNumber, to: SeqNumber, room: usize) -> SeqNumber {
@@ -167,7 +187,9 @@ impl SequenceMap {
         if from.is_before(end) {
             return end;
         }
-        self.edits_between(from, to).next().map_or(to, Edit::end)
+        self.edits_between(from, to)
+            .find(|edit| edit.is_shifting())
+            .map_or(to, Edit::end)
     }
 
     /// `seq`, or the end of the last forgotten edit where `seq` lies before it.
@@ -185,7 +207,7 @@ impl SequenceMap {
     /// Whether any position is shifted.
     #[must_use]
     pub fn has_offset(&self) -> bool {
-        self.base_offset != 0 || self.edits.iter().any(|edit| edit.delta() != 0)
+        self.base_offset != 0 || self.shifting().next().is_some()
     }
 
     /// Whether no edit was ever recorded or left an offset behind.
@@ -219,9 +241,13 @@ impl SequenceMap {
         replaced.saturating_add(self.edits.capacity().saturating_mul(size_of::<Edit>()))
     }
 
+    fn shifting(&self) -> impl Iterator<Item = &Edit> {
+        self.edits.iter().filter(|edit| edit.is_shifting())
+    }
+
     fn locate(&self, output: SeqNumber, inside: impl Fn(&Edit) -> SeqNumber) -> SeqNumber {
         let mut offset = self.base_offset;
-        for edit in &self.edits {
+        for edit in self.shifting() {
             let start = edit.start.shifted(offset);
             if !start.is_before(output) {
                 return output.shifted(offset.wrapping_neg());

@@ -1,0 +1,147 @@
+//! What the core costs: `cargo bench --bench core`.
+//!
+//! * a packet without FTP effect: the bound is 300 ns;
+//! * a line parsed;
+//! * an announcement rewritten, kernel answers included;
+//! * ten thousand expectations and connections that expire.
+
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use divan::{Bencher, black_box};
+use etherparse::PacketBuilder;
+use ftp_alg::proto::{
+    action::{Action, PacketId},
+    alg::Alg,
+    flow::{IDLE_MAX, Settings},
+    ftp::{Command, ReplyLine},
+    nat::LocalLeases,
+    net::{ConntrackTuples, Tuple},
+};
+
+fn main() {
+    divan::main();
+}
+
+/// The origin of the fake clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a fake clock needs an origin, and there is no other Instant to be had"
+)]
+fn origin() -> Instant {
+    Instant::now()
+}
+
+/// The `nth` client behind 203.0.113.1 talks to 198.51.100.7.
+fn tuples(nth: u32) -> ConntrackTuples {
+    let client = Ipv4Addr::from(0x0a00_0000 + nth);
+    let original = Tuple {
+        source: (client, 40_000).into(),
+        destination: (Ipv4Addr::new(198, 51, 100, 7), 21).into(),
+    };
+    let outside = (Ipv4Addr::new(203, 0, 113, 1), 10_000 + nth as u16);
+    let reply = Tuple {
+        source: original.destination,
+        destination: outside.into(),
+    };
+    ConntrackTuples::new(original, reply)
+}
+
+fn packet(nth: u32, seq: u32, line: &[u8]) -> Vec<u8> {
+    let client = Ipv4Addr::from(0x0a00_0000 + nth).octets();
+    let mut packet = Vec::new();
+    PacketBuilder::ipv4(client, [198, 51, 100, 7], 64)
+        .tcp(40_000, 21, seq, 64_000)
+        .ack(1)
+        .psh()
+        .write(&mut packet, line)
+        .expect("it fits");
+    packet
+}
+
+fn handle(alg: &mut Alg<LocalLeases>, nth: u32, packet: &[u8], now: Instant) {
+    alg.handle_packet(PacketId(1), packet, now);
+    while let Some(action) = alg.poll_action() {
+        match action {
+            Action::Resolve { .. } => alg.handle_resolved(Some(tuples(nth)), now),
+            Action::RelaxWindow { .. } => alg.handle_relaxed(true, now),
+            Action::Expect { id, .. } => alg.handle_expected(id, Ok(()), now),
+            other => {
+                black_box(other);
+            }
+        }
+    }
+}
+
+fn new_alg() -> Alg<LocalLeases> {
+    Alg::new(Settings::default(), LocalLeases::default())
+}
+
+/// A repeated command: read, looked up, compared, let through.
+#[divan::bench]
+fn packet_without_ftp_effect(bencher: Bencher<'_, '_>) {
+    let now = origin();
+    let mut alg = new_alg();
+    let line = b"SIZE some/file/name\r\n";
+    handle(&mut alg, 0, &packet(0, 1, line), now);
+    let packets: Vec<_> = (0..100_000_u32)
+        .map(|nth| packet(0, 1 + nth * line.len() as u32, line))
+        .collect();
+    let mut at = 1;
+    bencher.bench_local(|| {
+        handle(&mut alg, 0, &packets[at % packets.len()], now);
+        at += 1;
+    });
+}
+
+#[divan::bench(args = ["SIZE some/file/name", "PORT 10,0,0,2,19,137", "EPRT |2|2001:db8::2|5001|"])]
+fn command_parsed(line: &str) -> Command {
+    Command::parse(black_box(line.as_bytes()))
+}
+
+#[divan::bench(args = ["226 Transfer complete.", "227 Entering Passive Mode (10,0,0,5,19,137)."])]
+fn reply_parsed(line: &str) -> Option<ReplyLine> {
+    ReplyLine::parse(black_box(line.as_bytes()))
+}
+
+/// PORT through NAT with the same length: translated, expected, rewritten.
+#[divan::bench]
+fn announcement_rewritten(bencher: Bencher<'_, '_>) {
+    let now = origin();
+    let mut alg = new_alg();
+    let line = b"PORT 10,0,0,0,19,137\r\n";
+    handle(&mut alg, 0, &packet(0, 1, b"NOOP\r\n"), now);
+    let packets: Vec<_> = (0..100_000_u32)
+        .map(|nth| packet(0, 7 + nth * line.len() as u32, line))
+        .collect();
+    let mut at = 0;
+    bencher.bench_local(|| {
+        handle(&mut alg, 0, &packets[at % packets.len()], now);
+        at += 1;
+    });
+}
+
+/// Ten thousand connections, each with an expectation, are withdrawn and forgotten.
+#[divan::bench(sample_count = 20)]
+fn ten_thousand_flows_expire(bencher: Bencher<'_, '_>) {
+    let now = origin();
+    bencher
+        .with_inputs(|| {
+            let mut alg = new_alg();
+            for nth in 0..10_000 {
+                let line = b"NOOP\r\nPORT 10,0,0,0,19,137\r\n";
+                handle(&mut alg, nth, &packet(nth, 1, line), now);
+            }
+            alg
+        })
+        .bench_local_values(|mut alg| {
+            alg.handle_timeout(now + IDLE_MAX + Duration::from_secs(1));
+            while let Some(action) = alg.poll_action() {
+                black_box(action);
+            }
+            assert_eq!(alg.flow_count(), 0);
+            alg
+        });
+}

@@ -1,0 +1,117 @@
+//! How a connection begins, closes, and is forgotten.
+
+use std::time::Instant;
+
+use super::{CLOSED_MAX, Context, Flow, IDLE_ADJUSTED_MAX, IDLE_MAX};
+use crate::proto::{
+    action::EventKind,
+    net::Direction,
+    packet::Segment,
+    session::{Session, Withdrawal},
+};
+
+impl Flow {
+    /// Whether a segment is of the handshake of another connection that has come under the same
+    /// tuple.
+    #[must_use]
+    pub fn is_followed_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        segment.flags.is_syn()
+            && self.streams[direction].started_at() != Some(segment.seq.plus(1))
+            && !self.is_answered_by(direction, segment)
+    }
+
+    /// Whether the connection was silent for so long that it is to be forgotten.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.forgotten_at() <= now
+    }
+
+    /// A connection's first packets. A repeated SYN or SYN/ACK changes nothing.
+    pub(super) fn handle_syn(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let first = segment.seq.plus(1);
+        if self.streams[direction].started_at() == Some(first) {
+            return;
+        }
+        let answers_syn = self.is_answered_by(direction, segment);
+        if !answers_syn {
+            self.restart(context);
+        }
+        self.streams[direction].start_at(first);
+        if let (Some(ack), false) = (segment.ack, answers_syn) {
+            self.streams[!direction].start_at(ack);
+        }
+    }
+
+    fn is_answered_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        segment.ack.is_some() && self.streams[!direction].started_at() == segment.ack
+    }
+
+    fn restart(&mut self, context: &mut Context<'_>) {
+        self.withdraw_all(Withdrawal::Closed, context);
+        self.forget(context);
+        *self = Self {
+            sides: self.sides,
+            session: Session::greeted(),
+            ..Self::new(self.id, self.tuples, context.now)
+        };
+        self.report(
+            EventKind::Started {
+                is_from_start: true,
+            },
+            context,
+        );
+    }
+
+    /// FIN and RST: nothing more is announced, what is pending is withdrawn, and a line that was
+    /// begun will not be completed.
+    pub(super) fn handle_closing(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let closes = segment.flags.is_fin() || segment.flags.is_rst();
+        if !closes || !self.is_in_order(direction, segment) {
+            return;
+        }
+        self.is_reset |= segment.flags.is_rst();
+        if segment.flags.is_fin() {
+            self.streams[direction].release_all();
+            self.streams[direction].finish();
+        }
+        self.withdraw_all(Withdrawal::Closed, context);
+    }
+
+    /// Whether a segment ends where its stream ends, as far as is known.
+    pub(super) fn is_in_order(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let stream = &self.streams[direction];
+        let length = if segment.flags.is_rst() {
+            0
+        } else {
+            segment.payload.len() as u32
+        };
+        !stream.is_synchronised() || segment.seq.plus(length) == stream.next()
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_reset || self.streams.original.is_finished() || self.streams.reply.is_finished()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_reset || (self.streams.original.is_finished() && self.streams.reply.is_finished())
+    }
+
+    pub(super) fn forgotten_at(&self) -> Instant {
+        let quiet = match (self.is_closed(), self.is_adjusted) {
+            (true, _) => CLOSED_MAX,
+            (false, true) => IDLE_ADJUSTED_MAX,
+            (false, false) => IDLE_MAX,
+        };
+        self.last_seen + quiet
+    }
+}

@@ -1,0 +1,212 @@
+//! What of a stream leaves, and in which pieces.
+
+use super::{Stream, bytes_between};
+use crate::proto::net::SeqNumber;
+
+/// What of a segment's payload leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Emission {
+    /// Exactly what came, at the same sequence number.
+    Same,
+    /// These pieces instead, in order; at least one. One without bytes where all is withheld, or
+    /// where the receiver has had all of it long ago.
+    Changed(Vec<Piece>),
+}
+
+/// Bytes for one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where the bytes stand in output space.
+    pub seq: SeqNumber,
+    /// What the receiver gets.
+    pub payload: Vec<u8>,
+}
+
+impl Piece {
+    const fn empty(seq: SeqNumber) -> Self {
+        Self {
+            seq,
+            payload: Vec::new(),
+        }
+    }
+
+    /// The position behind it, in output space.
+    #[must_use]
+    pub fn end(&self) -> SeqNumber {
+        self.seq.plus(self.payload.len() as u32)
+    }
+}
+
+/// A segment as the sender repeats it, in input space.
+#[derive(Clone, Copy)]
+struct Repeated<'a> {
+    seq: SeqNumber,
+    payload: &'a [u8],
+}
+
+impl Stream {
+    /// What of a segment leaves. Call it once a segment was ingested and its lines were looked
+    /// at; what it gives counts as sent. A segment takes along what was withheld before it and
+    /// what the sender will not repeat; one without payload takes along what was released since
+    /// the last one. A piece has no more than `room` bytes, or is one edit.
+    pub fn emit(&mut self, seq: SeqNumber, payload: &[u8], room: usize) -> Emission {
+        let Some((from, to)) = self.span_to_emit(seq, payload) else {
+            return self.emit_nothing(seq);
+        };
+        if to.is_before(from) || (from == to && from != self.sent) {
+            return self.emit_stale(from);
+        }
+        let (from, to) = self.map.widen(from, to);
+        self.sent = self.sent.later(to);
+        if self.is_same(seq, payload, from, to) {
+            return Emission::Same;
+        }
+        Emission::Changed(self.pieces((from, to), room, Repeated { seq, payload }))
+    }
+
+    /// The bytes that the sender will not repeat since they were acknowledged on the receiver's
+    /// behalf, and that the receiver has not acknowledged. They count as sent.
+    pub fn emit_orphans(&mut self, room: usize) -> Vec<Piece> {
+        let (Some(from), Some(vouched)) = (self.orphans(), self.vouched) else {
+            return Vec::new();
+        };
+        let to = vouched.earlier(self.released);
+        if !from.is_before(to) {
+            return Vec::new();
+        }
+        let (from, to) = self.map.widen(from, to);
+        self.sent = self.sent.later(to);
+        let nothing = Repeated {
+            seq: from,
+            payload: &[],
+        };
+        self.pieces((from, to), room, nothing)
+    }
+
+    fn span_to_emit(&self, seq: SeqNumber, payload: &[u8]) -> Option<(SeqNumber, SeqNumber)> {
+        if payload.is_empty() {
+            let has_news = self.synchronised && seq == self.next() && self.sent != self.released;
+            return has_news.then_some((self.sent, self.released));
+        }
+        let end = seq.plus(payload.len() as u32);
+        let to = if end.is_before(self.next()) {
+            end.earlier(self.released)
+        } else {
+            self.released
+        };
+        Some((self.first_to_emit(seq), to))
+    }
+
+    /// A segment takes along what was withheld before it, and what the sender will not repeat.
+    fn first_to_emit(&self, seq: SeqNumber) -> SeqNumber {
+        let from = seq.earlier(self.sent);
+        let from = self.orphans().map_or(from, |orphan| from.earlier(orphan));
+        self.map.clip_forgotten(from)
+    }
+
+    /// A segment without bytes. Where bytes are withheld it must not seem to come after them; one
+    /// that asks for an answer by an old number (a keep-alive, a probe of a closed window) still
+    /// has one.
+    fn emit_nothing(&self, seq: SeqNumber) -> Emission {
+        let output = if self.is_withholding() && self.sent.is_before(seq) {
+            let is_old = seq.is_before(self.next());
+            self.next_output().shifted(-i32::from(is_old))
+        } else {
+            self.map.to_output(seq)
+        };
+        if output == seq {
+            Emission::Same
+        } else {
+            Emission::Changed(vec![Piece::empty(output)])
+        }
+    }
+
+    /// A repeated segment of which nothing is remembered, because the receiver has acknowledged
+    /// all of it and the sender does not know. What leaves makes the receiver say so again: it is
+    /// one before what is expected, like a keep-alive (RFC 9293 §3.8.4).
+    fn emit_stale(&self, known_from: SeqNumber) -> Emission {
+        let seq = self.map.to_output(known_from).shifted(-1);
+        Emission::Changed(vec![Piece::empty(seq)])
+    }
+
+    fn is_same(&self, seq: SeqNumber, payload: &[u8], from: SeqNumber, to: SeqNumber) -> bool {
+        from == seq
+            && to == seq.plus(payload.len() as u32)
+            && self.map.is_identity(from, to)
+            && self.holds(seq, payload)
+    }
+
+    /// Whether the kept bytes, as far as they are still kept, equal `payload` at `seq`.
+    fn holds(&self, seq: SeqNumber, payload: &[u8]) -> bool {
+        let forgotten = self.base.offset_from(seq).max(0).unsigned_abs() as usize;
+        let Some(kept) = payload.get(forgotten..) else {
+            return true;
+        };
+        let from = self.index_of(seq.later(self.base));
+        self.bytes.get(from..from.saturating_add(kept.len())) == Some(kept)
+    }
+
+    /// Cuts a widened span into pieces.
+    fn pieces(
+        &self,
+        (from, to): (SeqNumber, SeqNumber),
+        room: usize,
+        repeated: Repeated<'_>,
+    ) -> Vec<Piece> {
+        let mut pieces = Vec::with_capacity(1);
+        let mut at = from;
+        loop {
+            let end = self.map.cut(at, to, room);
+            pieces.push(self.without_acknowledged(Piece {
+                seq: self.map.to_output(at),
+                payload: self.compose(at, end, repeated),
+            }));
+            if !end.is_before(to) {
+                return pieces;
+            }
+            at = end;
+        }
+    }
+
+    fn compose(&self, from: SeqNumber, to: SeqNumber, repeated: Repeated<'_>) -> Vec<u8> {
+        let len = to.offset_from(from).max(0).unsigned_abs() as usize;
+        let mut output = Vec::with_capacity(len.saturating_add(16));
+        let mut at = from;
+        for edit in self.map.edits_between(from, to) {
+            self.copy_plain(at, edit.start(), repeated, &mut output);
+            output.extend_from_slice(edit.new_bytes_between(from, to));
+            at = edit.end();
+        }
+        self.copy_plain(at, to, repeated, &mut output);
+        output
+    }
+
+    /// Leaves out what the receiver has acknowledged, where more follows it. A receiver whose
+    /// window took a part of an edit may not look at a segment that begins before the rest.
+    fn without_acknowledged(&self, mut piece: Piece) -> Piece {
+        let known = self.acked_output.offset_from(piece.seq);
+        if known > 0 && self.acked_output.is_before(piece.end()) {
+            piece.payload.drain(..known.unsigned_abs() as usize);
+            piece.seq = self.acked_output;
+        }
+        piece
+    }
+
+    /// Copies unedited bytes: the kept ones where they are kept, else as the sender repeats them.
+    fn copy_plain(
+        &self,
+        from: SeqNumber,
+        to: SeqNumber,
+        repeated: Repeated<'_>,
+        output: &mut Vec<u8>,
+    ) {
+        let kept_from = from.later(self.base).earlier(to);
+        output.extend_from_slice(bytes_between(
+            repeated.payload,
+            repeated.seq,
+            from,
+            kept_from,
+        ));
+        output.extend_from_slice(bytes_between(&self.bytes, self.base, kept_from, to));
+    }
+}

@@ -1,0 +1,197 @@
+//! What a connection costs in memory, counted at the allocator.
+
+#[path = "harness/mod.rs"]
+#[expect(dead_code, reason = "each test uses a part of the harness")]
+mod harness;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    net::Ipv4Addr,
+};
+
+use ftp_alg::proto::{
+    action::{Action, PacketId, Verdict},
+    alg::Alg,
+    flow::Settings,
+    nat::LocalLeases,
+    net::{ConntrackTuples, Direction, Tuple},
+};
+
+use self::harness::{
+    frame::{ACK, Frame, PSH, SYN},
+    origin,
+};
+
+/// Counts what one thread allocates.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(allocations: usize, bytes: isize) {
+    ALLOCATIONS.set(ALLOCATIONS.get() + allocations);
+    BYTES.set(BYTES.get() + bytes);
+}
+
+#[expect(unsafe_code, reason = "an allocator cannot be had without")]
+// SAFETY: every call goes to the system's allocator as it came; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size().cast_signed());
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, -layout.size().cast_signed());
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One connection's packets, made one after the other.
+struct Talk {
+    tuples: ConntrackTuples,
+    next: [u32; 2],
+}
+
+impl Talk {
+    fn new(nth: u32) -> Self {
+        let client = Ipv4Addr::from(0x0a00_0000 + nth / 4);
+        let port = 40_000 + (nth % 4) as u16;
+        let original = Tuple {
+            source: (client, port).into(),
+            destination: "198.51.100.7:21".parse().unwrap(),
+        };
+        let reply = Tuple {
+            source: original.destination,
+            destination: (
+                Ipv4Addr::from(0xcb00_7101 + nth / 60_000),
+                (nth % 60_000) as u16 + 1024,
+            )
+                .into(),
+        };
+        Self {
+            tuples: ConntrackTuples::new(original, reply),
+            next: [1000, 5000],
+        }
+    }
+
+    fn greets(&mut self) -> Vec<u8> {
+        let mut frame = self.frame(Direction::Reply);
+        frame.flags = SYN | ACK;
+        frame.seq = frame.seq.wrapping_sub(1);
+        frame.encode()
+    }
+
+    fn says(&mut self, direction: Direction, line: &str) -> Vec<u8> {
+        let mut frame = self.frame(direction);
+        frame.payload = format!("{line}\r\n").into_bytes();
+        self.next[direction as usize] += frame.payload.len() as u32;
+        frame.encode()
+    }
+
+    fn frame(&self, direction: Direction) -> Frame {
+        let tuple = self.tuples.of(direction);
+        let mut frame = Frame::new(tuple.source, tuple.destination);
+        frame.flags = ACK | PSH;
+        frame.seq = self.next[direction as usize];
+        frame.ack = self.next[!direction as usize];
+        frame.timestamps = Some((7, 9));
+        frame
+    }
+
+    /// A login, and a transfer in passive mode that is over.
+    fn session(&mut self) -> Vec<Vec<u8>> {
+        use Direction::{Original, Reply};
+        vec![
+            self.greets(),
+            self.says(Reply, "220-a server that says a little more than it has to"),
+            self.says(Reply, "220 as they do, in two lines"),
+            self.says(Original, "USER anonymous"),
+            self.says(Reply, "331 Please specify the password."),
+            self.says(Original, "PASS someone@example.org"),
+            self.says(Reply, "230 Login successful."),
+            self.says(Original, "PASV"),
+            self.says(Reply, "227 Entering Passive Mode (198,51,100,7,19,137)."),
+            self.says(Original, "RETR a/file/of/some/name"),
+            self.says(
+                Reply,
+                "150 Opening BINARY mode data connection (1234 bytes).",
+            ),
+            self.says(Reply, "226 Transfer complete."),
+        ]
+    }
+}
+
+/// Hands a packet in and answers what is asked; whether it passed as it is.
+fn handle(alg: &mut Alg<LocalLeases>, talk: &Talk, packet: &[u8]) -> bool {
+    alg.handle_packet(PacketId(1), packet, origin());
+    let mut passed = false;
+    while let Some(action) = alg.poll_action() {
+        match action {
+            Action::Resolve { .. } => alg.handle_resolved(Some(talk.tuples), origin()),
+            Action::RelaxWindow { .. } => alg.handle_relaxed(true, origin()),
+            Action::Expect { id, .. } => alg.handle_expected(id, Ok(()), origin()),
+            Action::Verdict { verdict, .. } => passed = verdict == Verdict::Accept,
+            other => drop(other),
+        }
+    }
+    passed
+}
+
+fn new_alg() -> Alg<LocalLeases> {
+    Alg::new(Settings::default(), LocalLeases::default())
+}
+
+#[test]
+fn a_packet_without_ftp_effect_allocates_nothing() {
+    let mut alg = new_alg();
+    let mut talk = Talk::new(0);
+    for packet in talk.session() {
+        handle(&mut alg, &talk, &packet);
+    }
+    let mut packets = Vec::new();
+    for _ in 0..1000 {
+        packets.push(talk.says(Direction::Original, "SIZE a/file"));
+        packets.push(talk.says(Direction::Reply, "213 4711"));
+    }
+    let (warming, measured) = packets.split_at(100);
+    for packet in warming {
+        assert!(handle(&mut alg, &talk, packet));
+    }
+    let before = ALLOCATIONS.get();
+    for packet in measured {
+        handle(&mut alg, &talk, packet);
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+}
+
+#[test]
+fn an_idle_session_takes_less_than_two_kibibytes_and_a_hundred_thousand_less_than_200_mebibytes() {
+    let sessions = 100_000;
+    let before = BYTES.get();
+    let mut alg = new_alg();
+    for nth in 0..sessions {
+        let mut talk = Talk::new(nth);
+        for packet in talk.session() {
+            handle(&mut alg, &talk, &packet);
+        }
+    }
+    let taken = (BYTES.get() - before).unsigned_abs();
+    let each = taken / sessions as usize;
+    assert_eq!(alg.flow_count(), sessions as usize);
+    assert!(each < 2048, "{each} bytes a session");
+    assert!(taken < 200 << 20, "{taken} bytes in all");
+    let told = alg.memory_bytes();
+    assert!(
+        told > taken * 8 / 10 && told < taken * 12 / 10,
+        "{told} for {taken}"
+    );
+}

@@ -1,0 +1,56 @@
+//! After AUTH TLS nothing can be read, and nothing is guessed (RFC 4217).
+
+use ftp_alg::proto::{action::EventKind, ftp::Role};
+
+use crate::{
+    harness::{
+        dialogue::{Turn, client, server},
+        topology::Topology,
+    },
+    told::{decisions, told, told_open},
+};
+
+#[test]
+fn after_an_accepted_auth_the_connection_is_left_alone() {
+    let turns = [
+        client("AUTH TLS"),
+        server("234 go on"),
+        client("PORT 10,0,0,2,19,137"),
+        server("200 ok"),
+    ];
+    let link = told_open(Topology::Snat, &turns);
+    assert!(link.kernel.is_opaque(&Topology::Snat.tuples(0)));
+    assert_eq!(decisions(&link), Vec::<String>::new());
+    assert!(
+        link.hosts[1]
+            .received
+            .ends_with(b"PORT 10,0,0,2,19,137\r\n")
+    );
+}
+
+#[test]
+fn a_connection_with_an_offset_stays_in_the_queue_and_passes() {
+    let turns = [
+        client("PORT 10,0,0,2,4,5"),
+        server("200 ok"),
+        client("AUTH TLS"),
+        server("234 go on"),
+        Turn::new(Role::Client, b"\x16\x03\x01PORT \x00\xff\n".to_vec()),
+        Turn::new(Role::Server, b"\x16\x03\x01227 \x00\xff\n".to_vec()),
+    ];
+    let link = told(Topology::Snat, &turns);
+    assert!(!link.kernel.is_opaque(&Topology::Snat.tuples(0)));
+    assert_eq!(decisions(&link), ["PORT expect"]);
+    assert!(link.kernel.event_kinds().contains(&EventKind::Opaque));
+}
+
+#[test]
+fn a_refused_auth_changes_nothing() {
+    let turns = [
+        client("AUTH TLS"),
+        server("504 no"),
+        client("PORT 10,0,0,2,19,137"),
+        server("200 ok"),
+    ];
+    assert_eq!(decisions(&told(Topology::Snat, &turns)), ["PORT expect"]);
+}

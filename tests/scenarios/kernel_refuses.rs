@@ -1,0 +1,44 @@
+//! The kernel does not do what it is asked for: nothing passes as if it had.
+
+use ftp_alg::proto::{expect::ExpectError, ftp::Role};
+
+use crate::{
+    harness::{
+        dialogue::{Script, client, server},
+        link::Link,
+        topology::Topology,
+    },
+    told::{decisions, heard_by, session},
+};
+
+const SAID: &str = "PORT 10,0,0,2,4,5";
+
+fn told_after(spoil: impl FnOnce(&mut Link)) -> Link {
+    let turns = session(&[
+        client(SAID),
+        server("200 ok"),
+        client("NOOP"),
+        server("200 ok"),
+    ]);
+    let mut link = Link::of_script(Topology::Snat.tuples(0), &Script::new(&turns));
+    spoil(&mut link);
+    link.run();
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    assert_eq!(heard_by(Role::Server, &link), format!("{SAID}\r\nNOOP\r\n"));
+    link
+}
+
+#[test]
+fn a_refused_expectation_lets_the_announcement_pass_unrewritten() {
+    for error in [ExpectError::TableFull, ExpectError::NoMemory] {
+        let link = told_after(|link| link.kernel.expect_answers.push_back(Err(error)));
+        assert_eq!(decisions(&link), [format!("PORT {}", error.as_str())]);
+    }
+}
+
+#[test]
+fn a_window_that_is_not_relaxed_keeps_the_length_and_opens_nothing() {
+    let link = told_after(|link| link.kernel.refuses_relax = true);
+    assert_eq!(decisions(&link), ["PORT window_not_relaxed"]);
+    assert!(link.kernel.expected.is_empty());
+}

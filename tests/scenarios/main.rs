@@ -1,0 +1,36 @@
+//! One behaviour a file, each told as a dialogue over the simulated link.
+
+#[path = "../harness/mod.rs"]
+#[expect(dead_code, reason = "each test uses a part of the harness")]
+mod harness;
+mod told;
+
+mod clash;
+mod closing_while_withholding;
+mod double_nat;
+mod encrypted;
+mod eprt_through_snat;
+mod growth_beyond_the_mtu;
+mod keep_alive;
+mod kernel_refuses;
+mod out_of_window;
+mod overlapping;
+mod passive_through_dnat;
+mod pickup;
+mod pipelined;
+mod port_range;
+mod port_through_snat;
+mod rejected;
+mod reset;
+mod restart;
+mod retransmission;
+mod split_at_every_byte;
+mod superseded;
+mod timeout;
+mod tuple_reuse;
+mod unseen_packets;
+mod unsolicited;
+mod urgent;
+mod vouching;
+mod withheld_bounds;
+mod zero_and_public_address;

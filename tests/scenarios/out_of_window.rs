@@ -1,0 +1,33 @@
+//! Segments far from what is expected are never read.
+
+use std::time::Duration;
+
+use crate::{
+    harness::{
+        dialogue::{client, server},
+        topology::Topology,
+    },
+    told::{decisions, told_open},
+};
+
+#[test]
+fn an_announcement_far_ahead_or_long_ago_opens_nothing() {
+    for distance in [
+        1,
+        100,
+        1 << 20,
+        1 << 30,
+        u32::MAX - 100,
+        u32::MAX - (1 << 30),
+    ] {
+        let turns = [client("NOOP"), server("200 ok")];
+        let mut link = told_open(Topology::Snat, &turns);
+        link.client().send_odd(|frame| {
+            frame.seq = frame.seq.wrapping_add(distance);
+            frame.payload = b"PORT 10,0,0,2,19,137\r\n".to_vec();
+        });
+        link.run_for(Duration::from_millis(10));
+        assert_eq!(decisions(&link), Vec::<String>::new(), "{distance}");
+        assert!(link.server().received.ends_with(b"NOOP\r\n"));
+    }
+}

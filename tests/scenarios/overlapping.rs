@@ -1,0 +1,57 @@
+//! The same positions with other bytes: the first writer wins, for the reader and for the wire.
+
+use std::time::Duration;
+
+use crate::{
+    harness::{
+        dialogue::{client, server},
+        link::Fate,
+        topology::Topology,
+    },
+    told::{decisions, told_open},
+};
+
+#[test]
+fn bytes_that_were_read_are_not_replaced_by_later_ones() {
+    let mut link = told_open(Topology::Snat, &[]);
+    let start = link.client().next_to_send();
+    // The first segment is read, and lost behind the gateway.
+    link.fates = [Fate::Pass, Fate::Drop].into();
+    link.client().send_odd(|frame| {
+        frame.payload = b"SITE harmless words\r\n".to_vec();
+    });
+    link.run_for(Duration::from_millis(3));
+    link.client().send_odd(|frame| {
+        frame.seq = start;
+        frame.payload = b"PORT 10,0,0,2,19,13\r\nNOOP\r\n".to_vec();
+    });
+    link.run_for(Duration::from_millis(10));
+    assert!(
+        link.server()
+            .received
+            .ends_with(b"SITE harmless words\r\nNOOP\r\n")
+    );
+    assert_eq!(decisions(&link), Vec::<String>::new());
+}
+
+#[test]
+fn an_announcement_that_overlaps_what_left_is_not_half_new() {
+    let turns = [client("NOOP"), server("200 ok")];
+    let mut link = told_open(Topology::Snat, &turns);
+    let start = link.client().next_to_send();
+    link.client().send_odd(|frame| {
+        frame.payload = b"SITE ".to_vec();
+    });
+    link.run_for(Duration::from_millis(3));
+    link.client().send_odd(|frame| {
+        frame.seq = start;
+        frame.payload = b"PORT 10,0,0,2,19,137\r\n".to_vec();
+    });
+    link.run_for(Duration::from_millis(10));
+    assert!(
+        link.server()
+            .received
+            .ends_with(b"SITE 10,0,0,2,19,137\r\n")
+    );
+    assert!(link.kernel.expected.is_empty());
+}

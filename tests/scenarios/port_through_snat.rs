@@ -1,0 +1,49 @@
+//! A client behind NAT announces its private address (RFC 959 PORT; DESIGN.md §1, first row).
+
+use ftp_alg::proto::ftp::Role;
+
+use crate::{
+    harness::{
+        dialogue::{client, server},
+        topology::Topology,
+    },
+    told::{heard_by, told},
+};
+
+fn server_hears(topology: Topology, announced: &str, outgoing: &str) {
+    let port = client(&format!("PORT {announced}"));
+    let turns = [port, server("200 ok"), client("NOOP"), server("200 ok")];
+    let link = told(topology, &turns);
+    assert_eq!(
+        heard_by(Role::Server, &link),
+        format!("PORT {outgoing}\r\nNOOP\r\n")
+    );
+}
+
+#[test]
+fn a_longer_address_makes_the_line_longer_and_nothing_else_changes() {
+    server_hears(Topology::Snat, "10,0,0,2,4,5", "203,0,113,1,4,5");
+}
+
+#[test]
+fn a_shorter_address_makes_the_line_shorter_and_nothing_else_changes() {
+    server_hears(
+        Topology::SnatShorter,
+        "192,168,100,200,19,137",
+        "9,9,9,9,19,137",
+    );
+}
+
+#[test]
+fn an_address_of_the_same_length_keeps_the_announced_port() {
+    server_hears(
+        Topology::SnatSameLength,
+        "10,0,0,2,19,137",
+        "10,9,9,9,19,137",
+    );
+}
+
+#[test]
+fn a_port_with_fewer_digits_is_chosen_where_it_keeps_the_length() {
+    server_hears(Topology::Snat, "10,0,0,2,19,137", "203,0,113,1,4,0");
+}

@@ -1,0 +1,45 @@
+//! The daemon is killed and started again: what it remembered carries a connection on.
+
+use std::time::Duration;
+
+use ftp_alg::proto::{flow::Settings, ftp::Role};
+
+use crate::{
+    harness::{
+        dialogue::{Script, Turn, client, server},
+        link::Link,
+        topology::Topology,
+    },
+    told::{heard_by, session},
+};
+
+/// Tells `turns`, and kills the daemon at `at`.
+fn killed_at(turns: &[Turn], at: Duration) -> Link {
+    let mut link = Link::of_script(Topology::Snat.tuples(0), &Script::new(&session(turns)));
+    link.run_for(at);
+    link.kernel.restart(Settings::default());
+    link.run();
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    link
+}
+
+#[test]
+fn a_connection_with_an_offset_or_withheld_bytes_goes_on_whenever_the_daemon_dies() {
+    let gap = Duration::from_millis(30);
+    let turns = [
+        client("PORT 10,0,0,2,4,5").cut(&[9], gap),
+        server("200 ok"),
+        client("NOOP"),
+        server("200 ok"),
+        client("SITE x"),
+        server("200 ok"),
+    ];
+    for at in 0..110 {
+        let link = killed_at(&turns, Duration::from_millis(at));
+        let heard = heard_by(Role::Server, &link);
+        let lines: Vec<_> = heard.split("\r\n").collect();
+        assert_eq!(lines[1..], ["NOOP", "SITE x", ""], "killed at {at} ms");
+        let announced = ["PORT 10,0,0,2,4,5", "PORT 203,0,113,1,4,5"];
+        assert!(announced.contains(&lines[0]), "killed at {at} ms: {heard}");
+    }
+}

@@ -1,0 +1,80 @@
+//! Whatever is sent again leaves as it did the first time, however it is cut.
+
+use std::{collections::VecDeque, time::Duration};
+
+use ftp_alg::proto::{flow::Settings, ftp::Role};
+
+use crate::{
+    harness::{
+        dialogue::{Script, Turn, client, server},
+        host::Config,
+        link::{Fate, Link},
+        topology::Topology,
+    },
+    told::{decisions, heard_by, session},
+};
+
+/// Loses the `lost`-th packet and sends it again in pieces of `recuts` bytes.
+fn losing(lost: usize, recuts: &[u16]) -> Link {
+    let port = Turn::new(
+        Role::Client,
+        "NOOP\r\nPORT 10,0,0,2,4,5\r\nEPRT |1|10.0.0.2|5005|\r\n",
+    );
+    let replies = Turn::new(Role::Server, "200 a\r\n200 b\r\n200 c\r\n");
+    let config = Config {
+        recuts: VecDeque::from(recuts.to_vec()),
+        ..Config::default()
+    };
+    let mut link = Link::new(Settings::default());
+    link.fates = vec![Fate::Pass; lost].into();
+    link.fates.push_back(Fate::Drop);
+    let script = Script::new(&session(&[port, replies]));
+    link.add(
+        Topology::Snat.tuples(0),
+        (config, Config::default()),
+        &script,
+    );
+    link.run();
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    link
+}
+
+#[test]
+fn any_lost_packet_is_made_good_and_announces_nothing_twice() {
+    for lost in 0..60 {
+        for recuts in [&[][..], &[7, 3, 9, 30], &[1; 40], &[45]] {
+            let link = losing(lost, recuts);
+            assert_eq!(
+                heard_by(Role::Server, &link),
+                "NOOP\r\nPORT 203,0,113,1,4,5\r\nEPRT |1|203.0.113.1|5005|\r\n"
+            );
+            assert_eq!(decisions(&link), ["PORT expect", "EPRT expect"]);
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_was_acknowledged_long_ago_is_answered() {
+    let turns = [
+        client("PORT 10,0,0,2,4,5"),
+        server("200 ok"),
+        client("NOOP"),
+        server("200 ok"),
+    ];
+    let mut link = crate::told::told_open(Topology::Snat, &turns);
+    let start = link.client().next_to_send();
+    let line = b"PORT 10,0,0,2,4,5\r\n";
+    let back = (line.len() + "NOOP\r\n".len()) as u32;
+    let heard = link.delivered.len();
+    link.client().send_odd(|frame| {
+        frame.seq = start.wrapping_sub(back);
+        // Without its end: all of it is a forgotten edit.
+        frame.payload = line[..line.len() - 2].to_vec();
+    });
+    link.run_for(Duration::from_millis(10));
+    let answer = &link.delivered[heard..];
+    assert!(
+        answer.iter().any(|frame| frame.ack == start),
+        "the client learns that all of it has arrived: {answer:?}"
+    );
+}

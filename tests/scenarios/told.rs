@@ -1,0 +1,79 @@
+//! What scenarios have in common: a dialogue over a topology, and what came of it.
+
+use ftp_alg::proto::{
+    action::{Decision, EventKind},
+    ftp::Role,
+};
+
+use crate::harness::{
+    dialogue::{Script, Turn, after_login, client, server},
+    host::Host,
+    link::Link,
+    topology::Topology,
+};
+
+/// A login, `turns`, QUIT, and both ends close.
+pub(crate) fn told(topology: Topology, turns: &[Turn]) -> Link {
+    let mut link = Link::of_script(topology.tuples(0), &Script::new(&session(turns)));
+    link.run();
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    link
+}
+
+/// A login and `turns`, after which the connection stays open.
+pub(crate) fn told_open(topology: Topology, turns: &[Turn]) -> Link {
+    let script = Script::open(&after_login(turns));
+    let mut link = Link::of_script(topology.tuples(0), &script);
+    link.run_while(|link| !link.hosts.iter().all(has_said_all));
+    link.run_for(std::time::Duration::from_millis(3));
+    link
+}
+
+/// A login, `turns`, QUIT.
+pub(crate) fn session(turns: &[Turn]) -> Vec<Turn> {
+    let mut all = after_login(turns);
+    all.push(client("QUIT"));
+    all.push(server("221 bye"));
+    all
+}
+
+/// What an end received between login and QUIT.
+pub(crate) fn heard_by(role: Role, link: &Link) -> String {
+    let (host, login, quit) = match role {
+        Role::Client => (0, "220 hello\r\n331 and?\r\n230 welcome\r\n", "221 bye\r\n"),
+        Role::Server => (1, "USER ann\r\nPASS secret\r\n", "QUIT\r\n"),
+    };
+    let text = String::from_utf8_lossy(&link.hosts[host].received);
+    let text = text.strip_prefix(login).expect("the login");
+    text.strip_suffix(quit).unwrap_or(text).to_owned()
+}
+
+/// Each announcement with what was decided: `PORT expect`, `PASV unsolicited_reply`.
+pub(crate) fn decisions(link: &Link) -> Vec<String> {
+    let reports = link.kernel.events.iter().filter_map(|event| {
+        let EventKind::Announcement(report) = &event.kind else {
+            return None;
+        };
+        let decision = match report.decision {
+            Decision::Expect { .. } => "expect",
+            Decision::Refuse(refusal) => refusal.as_str(),
+        };
+        Some(format!("{} {decision}", report.kind.as_str()))
+    });
+    reports.collect()
+}
+
+/// Each expectation that was withdrawn, by its reason.
+pub(crate) fn withdrawals(link: &Link) -> Vec<&'static str> {
+    let mut reasons = Vec::new();
+    for event in &link.kernel.events {
+        if let EventKind::Withdrawn { reason, .. } = &event.kind {
+            reasons.push(reason.as_str());
+        }
+    }
+    reasons
+}
+
+fn has_said_all(host: &Host) -> bool {
+    host.script.is_empty() && host.is_acknowledged()
+}

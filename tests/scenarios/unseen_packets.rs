@@ -1,0 +1,59 @@
+//! Packets that passed while nobody looked: a queue that failed open.
+
+use std::time::Duration;
+
+use ftp_alg::proto::{action::EventKind, ftp::Role};
+
+use crate::{
+    harness::{
+        dialogue::{Script, Turn, client, server},
+        link::Link,
+        topology::Topology,
+    },
+    told::{decisions, session},
+};
+
+/// The daemon sees nothing between the first and the second of `lines` at the server.
+fn unseen_between(lines: [&str; 2], turns: &[Turn]) -> Link {
+    let mut link = Link::of_script(Topology::Snat.tuples(0), &Script::new(&session(turns)));
+    for (line, is_absent) in lines.into_iter().zip([true, false]) {
+        link.run_while(|link| !link.hosts[1].received.ends_with(line.as_bytes()));
+        link.kernel.is_absent = is_absent;
+    }
+    link.run();
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    assert!(link.kernel.event_kinds().contains(&EventKind::LostPlace));
+    link
+}
+
+#[test]
+fn the_connection_is_read_again_from_the_next_line_on() {
+    let turns = [
+        client("NOOP"),
+        server("200 ok"),
+        client("SYST"),
+        server("215 UNIX"),
+        client("PORT 10,0,0,2,4,5"),
+        server("200 ok"),
+    ];
+    let link = unseen_between(["NOOP\r\n", "SYST\r\n"], &turns);
+    assert_eq!(decisions(&link), ["PORT expect"]);
+}
+
+#[test]
+fn a_long_reply_that_nobody_saw_does_not_stop_the_server() {
+    let listing = "211-x\r\n".repeat(400) + "211 end\r\n";
+    let turns = [
+        client("STAT"),
+        Turn::new(Role::Server, listing).cut(&[10, 1500, 2700], Duration::from_millis(20)),
+        client("NOOP"),
+        server("200 ok"),
+    ];
+    let mut link = Link::of_script(Topology::Snat.tuples(0), &Script::new(&session(&turns)));
+    link.run_while(|link| link.hosts[0].received.len() < 40);
+    link.kernel.is_absent = true;
+    link.run_while(|link| link.hosts[0].received.len() < 1500);
+    link.kernel.is_absent = false;
+    link.run();
+    assert!(link.hosts[0].received.ends_with(b"200 ok\r\n221 bye\r\n"));
+}

@@ -1,0 +1,32 @@
+//! ABOR with Telnet's synch (RFC 959 §4.1.3): the urgent pointer still points at its byte.
+
+use std::time::Duration;
+
+use ftp_alg::proto::ftp::Role;
+
+use crate::{
+    harness::{
+        dialogue::{Turn, client, server},
+        topology::Topology,
+    },
+    told::told,
+};
+
+#[test]
+fn the_urgent_pointer_follows_its_byte_through_an_offset() {
+    let synch = Turn::new(Role::Client, b"\xff\xf4\xff\xf2".to_vec()).urgent();
+    let turns = [
+        client("PORT 10,0,0,2,4,5"),
+        server("200 ok"),
+        synch,
+        client("ABOR").cut(&[2], Duration::from_millis(5)),
+        server("226 ok"),
+    ];
+    let mut link = told(Topology::Snat, &turns);
+    let server = link.server();
+    let mark = server
+        .received
+        .windows(4)
+        .position(|four| four == b"\xff\xf4\xff\xf2");
+    assert_eq!(server.urgent_received, mark.map(|at| at as u32 + 4));
+}

@@ -1,0 +1,100 @@
+//! A sender under Nagle's algorithm is acknowledged on the receiver's behalf (DESIGN.md fact 16).
+
+use std::time::Duration;
+
+use ftp_alg::proto::{flow::Settings, flow::VOUCH_DELAY};
+
+use crate::{
+    harness::{
+        dialogue::{Script, after_login, client, server},
+        frame::{ACK, Frame},
+        host::Config,
+        link::Link,
+        topology::Topology,
+    },
+    told::told_open,
+};
+
+/// A beginning of PORT was said and `wait` has passed.
+fn after_a_beginning(has_timestamps: bool, wait: Duration) -> Link {
+    let mut link = Link::new(Settings::default());
+    let config = Config {
+        has_timestamps,
+        ..Config::default()
+    };
+    let ends = (config.clone(), config);
+    let script = Script::open(&after_login(&[]));
+    link.add(Topology::Snat.tuples(0), ends, &script);
+    link.run_for(Duration::from_secs(2));
+    let turns = [client("PORT 10,0,0,2,19,137").cut(&[9], Duration::from_secs(5))];
+    link.client_says(&turns);
+    link.run_for(Duration::from_millis(1) + wait);
+    link
+}
+
+#[test]
+fn the_acknowledgement_is_what_the_receiver_would_have_sent() {
+    for has_timestamps in [true, false] {
+        let mut link = after_a_beginning(has_timestamps, Duration::from_millis(20));
+        let [ack] = &link.kernel.injected.clone()[..] else {
+            panic!("{:?}", link.kernel.injected);
+        };
+        let sent = link.client().next_to_send();
+        let sample: Vec<&Frame> = link
+            .delivered
+            .iter()
+            .filter(|frame| frame.destination == ack.destination && !frame.payload.is_empty())
+            .collect();
+        let last = sample.last().expect("the server has spoken");
+        assert_eq!(
+            (ack.source, ack.destination),
+            (last.source, last.destination)
+        );
+        assert_eq!(ack.seq, last.seq.wrapping_add(last.payload.len() as u32));
+        assert_eq!((ack.ack, ack.flags, ack.payload.len()), (sent, ACK, 0));
+        assert_eq!(ack.window, last.window);
+        assert_eq!(ack.timestamps.is_some(), has_timestamps);
+        assert!(link.client().is_acknowledged(), "the sender believes it");
+        assert!(link.server().received.ends_with(b"PASS secret\r\n"));
+    }
+}
+
+#[test]
+fn nobody_is_acknowledged_before_the_delay_nor_twice() {
+    let link = after_a_beginning(true, VOUCH_DELAY - Duration::from_millis(1));
+    assert_eq!(link.kernel.injected.len(), 0);
+    let link = after_a_beginning(true, Duration::from_secs(4));
+    assert_eq!(link.kernel.injected.len(), 1);
+}
+
+#[test]
+fn a_connection_whose_window_cannot_be_relaxed_is_not_acknowledged_but_goes_on() {
+    let script = Script::open(&after_login(&[]));
+    let mut link = Link::of_script(Topology::Snat.tuples(0), &script);
+    link.kernel.refuses_relax = true;
+    link.run_for(Duration::from_millis(100));
+    let nagle = [
+        client("PORT 10,0,0,2,19,137").cut(&[9], Duration::from_millis(1)),
+        server("200 ok"),
+    ];
+    link.hosts[0].config.has_nagle = true;
+    link.client_says(&nagle);
+    link.run_for(Duration::from_secs(2));
+    assert_eq!(link.kernel.injected.len(), 0);
+    assert!(
+        link.server()
+            .received
+            .ends_with(b"PORT 10,0,0,2,19,137\r\n")
+    );
+}
+
+#[test]
+fn a_reply_that_was_not_asked_for_is_not_withheld() {
+    let turns = [
+        client("NOOP"),
+        server("227 =198,51,100,7,19,137").cut(&[2], Duration::from_millis(100)),
+    ];
+    let link = told_open(Topology::Snat, &turns);
+    assert!(!link.kernel.is_relaxed(&Topology::Snat.tuples(0)));
+    assert_eq!(link.kernel.injected.len(), 0);
+}

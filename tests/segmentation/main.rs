@@ -1,0 +1,34 @@
+//! Segmentation does not matter: whatever the network does to a dialogue, each end receives what
+//! it would have received with one line a segment and nothing lost, and the same data connections
+//! are expected.
+//!
+//! The normal run has [`CASES`] cases; `FTP_ALG_CASES=1000000` makes it a long one.
+
+mod cases;
+#[path = "../harness/mod.rs"]
+#[expect(dead_code, reason = "each test uses a part of the harness")]
+mod harness;
+mod regressions;
+
+use proptest::{prelude::*, test_runner::TestRunner};
+
+use self::cases::any_case;
+
+/// How many schedules the normal run tries.
+const CASES: u32 = 10_000;
+
+#[test]
+fn any_schedule_gives_what_one_segment_a_line_gives() {
+    let asked = std::env::var("FTP_ALG_CASES").ok();
+    let cases = asked.and_then(|text| text.parse().ok()).unwrap_or(CASES);
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    };
+    let verdict = TestRunner::new(config).run(&any_case(), |case| case.check());
+    if let Err(failure) = verdict {
+        panic!("{failure}");
+    }
+}

@@ -1,0 +1,116 @@
+//! What the random schedules found, each as a test of its own.
+
+use std::time::Duration;
+
+use crate::{
+    cases::{Burst, Case, Exchange},
+    harness::{host::Config, link::Fate, topology::Topology},
+};
+
+/// A case in which nothing is remarkable: the base for struct update.
+fn plain() -> Case {
+    Case {
+        topology: Topology::Routed,
+        ports: 1024..=65_535,
+        bursts: Vec::new(),
+        ends: (Config::default(), Config::default()),
+        fates: Vec::new(),
+        cuts: Vec::new(),
+    }
+}
+
+#[test]
+fn a_greeting_in_two_writes_arrives() {
+    let case = Case {
+        cuts: vec![(vec![1], 7)],
+        ..plain()
+    };
+    case.check().unwrap();
+}
+
+#[test]
+fn a_reply_that_a_small_window_cuts_arrives() {
+    let config = Config {
+        isn: 0,
+        mss: 40,
+        window: 30,
+        has_timestamps: false,
+        has_sack: false,
+        ..Config::default()
+    };
+    let server = Config {
+        has_nagle: true,
+        ..config.clone()
+    };
+    let case = Case {
+        topology: Topology::Dnat,
+        bursts: vec![
+            Burst {
+                exchanges: vec![Exchange::Noop, Exchange::Noop],
+                is_merged: false,
+            },
+            Burst {
+                exchanges: vec![Exchange::Noop, Exchange::Pasv(3584), Exchange::Epsv(1024)],
+                is_merged: false,
+            },
+        ],
+        ends: (config, server),
+        ..plain()
+    };
+    case.check().unwrap();
+}
+
+#[test]
+fn a_line_is_completed_although_the_last_window_seen_was_closed() {
+    let case = Case {
+        topology: Topology::SnatShorter,
+        bursts: vec![Burst {
+            exchanges: vec![Exchange::Eprt(1024)],
+            is_merged: false,
+        }],
+        ends: (
+            Config {
+                isn: 0,
+                mss: 40,
+                window: 30,
+                has_timestamps: false,
+                has_sack: false,
+                delayed_ack: Some(Duration::from_millis(5)),
+                ..Config::default()
+            },
+            Config {
+                isn: 0,
+                mss: 40,
+                window: 30,
+                has_timestamps: false,
+                has_sack: false,
+                closed_window: Some((Duration::from_millis(151), Duration::from_millis(190))),
+                ..Config::default()
+            },
+        ),
+        fates: vec![
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Delay(25),
+            Fate::Duplicate(14),
+            Fate::Pass,
+            Fate::Duplicate(11),
+            Fate::Duplicate(10),
+            Fate::Pass,
+            Fate::Duplicate(8),
+            Fate::Duplicate(7),
+            Fate::Duplicate(6),
+            Fate::Pass,
+            Fate::Delay(32),
+        ],
+        cuts: vec![
+            (vec![], 0),
+            (vec![712351], 9),
+            (vec![], 0),
+            (vec![5068863776904652402, 264759702100725770], 16),
+            (vec![369994], 39),
+        ],
+        ..plain()
+    };
+    case.check().unwrap();
+}
