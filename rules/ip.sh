@@ -56,37 +56,39 @@ table inet ftp_alg {
 	set expect4 {
 		type ipv4_addr . ipv4_addr . inet_service
 		size 65536
-		flags dynamic,timeout
+		flags timeout
+		limit rate 1/day burst 1 packets
 	}
 	# where they go, if their control connection's announcer is behind NAT
 	map dnat4 {
 		type ipv4_addr . ipv4_addr . inet_service : ipv4_addr . inet_service
 		size 65536
-		flags dynamic,timeout
+		flags timeout
 	}
 	# who they come from, if the connecting side is behind NAT
 	map snat4 {
 		type ipv4_addr . ipv4_addr . inet_service : ipv4_addr
 		size 65536
-		flags dynamic,timeout
+		flags timeout
 	}
 	# connections that were announced and may come, once, from any source port
 	set expect6 {
 		type ipv6_addr . ipv6_addr . inet_service
 		size 65536
-		flags dynamic,timeout
+		flags timeout
+		limit rate 1/day burst 1 packets
 	}
 	# where they go, if their control connection's announcer is behind NAT
 	map dnat6 {
 		type ipv6_addr . ipv6_addr . inet_service : ipv6_addr . inet_service
 		size 65536
-		flags dynamic,timeout
+		flags timeout
 	}
 	# who they come from, if the connecting side is behind NAT
 	map snat6 {
 		type ipv6_addr . ipv6_addr . inet_service : ipv6_addr
 		size 65536
-		flags dynamic,timeout
+		flags timeout
 	}
 
 	# what the daemon injects is no connection of this machine
@@ -101,8 +103,8 @@ table inet ftp_alg {
 		iif lo return
 		# a repeated first packet: already admitted
 		ct mark & 0x10000000 != 0 return
-		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport @expect4 delete @expect4 { ip saddr . ip daddr . tcp dport } ct mark set ct mark | 0x10000000
-		tcp flags syn / fin,syn,rst,ack ip6 saddr . ip6 daddr . tcp dport @expect6 delete @expect6 { ip6 saddr . ip6 daddr . tcp dport } ct mark set ct mark | 0x10000000
+		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport @expect4 ct mark set ct mark | 0x10000000
+		tcp flags syn / fin,syn,rst,ack ip6 saddr . ip6 daddr . tcp dport @expect6 ct mark set ct mark | 0x10000000
 	}
 
 	chain prerouting {
@@ -149,22 +151,6 @@ table inet ftp_alg {
 	chain nat_postrouting {
 		type nat hook postrouting priority 90; policy accept;
 		ct mark & 0x10000000 != 0 goto from_connector
-	}
-
-	# the connection has its NAT: its map elements are done
-	chain sweep {
-		meta l4proto tcp delete @dnat4 { ct original ip saddr . ct original ip daddr . ct original proto-dst : 0.0.0.0 . 0 }
-		meta l4proto tcp delete @snat4 { ct original ip saddr . ct original ip daddr . ct original proto-dst : 0.0.0.0 }
-	}
-
-	chain sweep_input {
-		type filter hook input priority 110; policy accept;
-		ct state new ct mark & 0x10000000 != 0 goto sweep
-	}
-
-	chain sweep_postrouting {
-		type filter hook postrouting priority 110; policy accept;
-		ct state new ct mark & 0x10000000 != 0 goto sweep
 	}
 }
 END

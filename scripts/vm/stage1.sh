@@ -27,8 +27,10 @@ if [ "$VM_WRITABLE" ]; then
     mkdir -p "/new$VM_WRITABLE"
     mount -t 9p -o $SHARE,cache=mmap writable "/new$VM_WRITABLE"
 fi
-# What the host may lack, last in the command's PATH: a container has no kmod.
+# What the host may lack: a container has no kmod. Where it has one, that wants indexes which busybox
+# does not write, so its programs make way for busybox's.
 cp /bin/busybox /new/run/vm/busybox
 for name in modprobe insmod rmmod lsmod modinfo ping ping6; do ln -s ../busybox "/new/run/vm/bin/$name"; done
-[ -x /new/sbin/modprobe ] || echo /run/vm/bin/modprobe >/new/proc/sys/kernel/modprobe
+for name in modprobe insmod rmmod lsmod modinfo; do ln -sf "/run/vm/bin/$name" "/new/sbin/$name"; done
+echo /run/vm/bin/modprobe >/new/proc/sys/kernel/modprobe
 exec switch_root /new /run/vm/busybox sh /run/vm/control/stage2

@@ -164,6 +164,23 @@ class OnConntrack(Ours):
     marks_data = False
 
 
+class BesideKernel(Ours):
+    """ftp-alg where the kernel's helper is attached to the same ports: one of them must leave it to the other."""
+
+    name = "ours-beside-kernel"
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.kernel = KernelHelper(*arguments)
+
+    def start(self):
+        self.kernel.start()
+        super().start()
+
+    def stop(self):
+        return super().stop() + self.kernel.stop()
+
+
 def log_event(line):
     """One line of the JSON log as a flat dict if it is about an announcement, else None.
 
@@ -179,4 +196,4 @@ def log_event(line):
     return {key: fields.get(key) for key in ("kind", "announced", "rewritten", "expect", "message", "session")}
 
 
-ENGINES = {engine.name: engine for engine in (NoHelper, KernelHelper, Ours, OnNftables, OnConntrack)}
+ENGINES = {engine.name: engine for engine in (NoHelper, KernelHelper, Ours, OnNftables, OnConntrack, BesideKernel)}

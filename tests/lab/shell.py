@@ -13,6 +13,9 @@ import subprocess
 import threading
 import time
 
+# How many times longer than usual programs may take: an emulated machine is slow.
+PATIENCE = float(os.environ.get("LAB_PATIENCE", "1"))
+
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -69,7 +72,7 @@ class Background:
 
     def wait_for(self, is_ready, timeout, what):
         """Poll until `is_ready()`; a program that ended or is late is an error with its last words."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         while not is_ready():
             if not self.is_running() or time.monotonic() > deadline:
                 raise LabError(f"{self.argv[0]}: {what} did not happen: {self.output()[-600:]}")
