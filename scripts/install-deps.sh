@@ -22,6 +22,7 @@ root=$cache/root
 build=(gcc libc6-dev pkg-config libmnl-dev libnftnl-dev)
 gateway=(nftables iptables iproute2 conntrack tcpdump ethtool procps)
 clients=(curl lftp wget tnftp ncftp openssl python3)
+machine=(qemu-system-x86 busybox-static xz-utils cpio)
 servers=(vsftpd proftpd-core pure-ftpd pure-ftpd-common python3-pyftpdlib)
 
 apt_get() { apt-get -o DPkg::Lock::Timeout=300 -qq "$@"; }
@@ -95,6 +96,6 @@ verify_servers() {        # a library that is missing would otherwise show as a 
     done
 }
 
-install_missing "${build[@]}" "${gateway[@]}" "${clients[@]}"
+install_missing "${build[@]}" "${gateway[@]}" "${clients[@]}" "${machine[@]}"
 install_servers
 verify_servers

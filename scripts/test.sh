@@ -42,6 +42,8 @@ counting() {        # <name> <sed expression that prints "N M" for each result l
 check format run_cargo fmt --check
 check clippy run_cargo clippy --quiet --all-targets -- -D warnings
 counting cargo-test 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' run_cargo test --no-fail-fast
+counting kernel-tests 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' \
+    run_cargo test --no-fail-fast --test netns --test rules -- --ignored
 check dependencies "$repository/scripts/check-deps.sh"
 check build run_cargo build --release --quiet
 counting scenarios 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' python3 "$repository/tests/lab/run.py" "$@"

@@ -3,6 +3,7 @@
 //! A queue is read by a blocking thread of its own, since the crate `nfq` waits in `recv`; the
 //! control plane is asynchronous (signals, the end of a worker).
 
+mod backend;
 pub mod config;
 mod control;
 pub mod logging;
@@ -29,7 +30,7 @@ pub fn run(config: &Config, path: &Path) -> anyhow::Result<()> {
     info!(
         control_ports = ?config.control_ports,
         queues = ?config.queues,
-        backend = "nftables",
+        backend = gateway.backend(),
         "ready"
     );
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

@@ -4,7 +4,9 @@
 //! nothing. Unsafe code is confined to the few files that say so in their first lines.
 
 pub mod clock;
+pub mod cthelper;
 pub mod ctnetlink;
+pub mod expectations;
 pub mod inject;
 pub mod interfaces;
 pub mod netlink;

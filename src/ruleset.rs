@@ -7,6 +7,9 @@
 //!   conntrack mark, and translates it the way its control connection is translated,
 //! * it keeps conntrack away from packets that the daemon itself injects.
 //!
+//! With the backend `conntrack` the second is the kernel's own work, and the table only attaches
+//! our connection tracking helper to each control connection's first packet.
+//!
 //! [`Ruleset::build`] is pure; everything that shows or loads the table starts from its result:
 //! [`Ruleset::to_nft`] and [`to_iptables`] print it for an operator, `io::nftables` sends it to
 //! the kernel. What the daemon loads is therefore what `ftp-alg rules` prints.
@@ -22,12 +25,16 @@ pub use iptables::{to_iptables, to_iptables_removal};
 pub use nft::REMOVAL as NFT_REMOVAL;
 pub(crate) use nft::SHARE_SEED;
 pub use table::{
-    Chain, ChainType, ControlPort, Family, FlagTest, Hook, Rule, Ruleset, Set, SetKind, State,
-    Statement, TcpFlags,
+    Chain, ChainType, ControlPort, Family, FlagTest, HelperObject, Hook, Rule, Ruleset, Set,
+    SetKind, State, Statement, TcpFlags,
 };
 
 /// The name of our table, family `inet`. No other table is ever touched.
 pub const TABLE: &str = "ftp_alg";
+
+/// The kernel's name of our connection tracking helper. It is the machine's: all network namespaces
+/// share it.
+pub const HELPER: &str = "ftp-alg";
 
 /// How many elements a set or map of expectations may hold, dead ones that the kernel has not
 /// collected yet included (it collects once a second). A full set refuses the announcement.
@@ -51,6 +58,18 @@ pub struct Params {
     pub marks: Marks,
     /// How the table reaches the queue.
     pub queue_statement: QueueStatement,
+    /// What lets expected data connections in.
+    pub backend: Backend,
+}
+
+/// What lets expected data connections in, and translates them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// Sets, maps and NAT chains of this table.
+    #[default]
+    Nftables,
+    /// The kernel's own expectations; our helper must be registered before the table is loaded.
+    Conntrack,
 }
 
 /// What happens to a queued packet that nobody reads.
@@ -105,6 +124,7 @@ impl Default for Params {
             when_absent: WhenAbsent::default(),
             marks: Marks::default(),
             queue_statement: QueueStatement::default(),
+            backend: Backend::default(),
         }
     }
 }

@@ -8,6 +8,8 @@ mod conntrack;
 mod expectations;
 #[path = "netns/injection.rs"]
 mod injection;
+#[path = "netns/kernel_expectations.rs"]
+mod kernel_expectations;
 #[path = "netns/lab.rs"]
 mod lab;
 #[path = "netns/queues.rs"]

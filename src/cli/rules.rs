@@ -6,8 +6,11 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, after_help};
 use crate::{
-    daemon::{config::Config, setup::params_of},
-    ruleset::{NFT_REMOVAL, QueueStatement, Ruleset, to_iptables, to_iptables_removal},
+    daemon::{
+        config::{self, Config},
+        setup::params_of,
+    },
+    ruleset::{self, NFT_REMOVAL, QueueStatement, Ruleset, to_iptables, to_iptables_removal},
 };
 
 /// Print the rules that the daemon loads, for loading them by hand.
@@ -41,19 +44,23 @@ enum Frontend {
 impl Rules {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let config = Config::load(&self.config)?;
+        let params = |statement| params_of(&config, statement, backend_of(&config));
         let text = match (self.frontend, self.remove) {
             (Frontend::Nft, true) => NFT_REMOVAL.to_owned(),
-            (Frontend::Nft, false) => {
-                Ruleset::build(&params_of(&config, QueueStatement::Native)).to_nft()
-            }
-            (Frontend::Iptables, true) => {
-                to_iptables_removal(&params_of(&config, QueueStatement::Elsewhere))
-            }
-            (Frontend::Iptables, false) => {
-                to_iptables(&params_of(&config, QueueStatement::Elsewhere))
-            }
+            (Frontend::Nft, false) => Ruleset::build(&params(QueueStatement::Native)).to_nft(),
+            (Frontend::Iptables, true) => to_iptables_removal(&params(QueueStatement::Elsewhere)),
+            (Frontend::Iptables, false) => to_iptables(&params(QueueStatement::Elsewhere)),
         };
         out.write_all(text.as_bytes())?;
         Ok(())
+    }
+}
+
+/// The backend that rules loaded by hand are for: `auto` then follows the rules, and these work
+/// on every kernel.
+fn backend_of(config: &Config) -> ruleset::Backend {
+    match config.backend {
+        config::Backend::Conntrack => ruleset::Backend::Conntrack,
+        config::Backend::Auto | config::Backend::Nftables => ruleset::Backend::Nftables,
     }
 }

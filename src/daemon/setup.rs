@@ -2,30 +2,30 @@
 
 use std::{sync::Arc, thread::JoinHandle};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::sync::{Mutex, mpsc};
 use tracing::{info, warn};
 
 use super::{
-    config::{Backend, Config, WhenAbsent},
+    backend::{self, Choice},
+    config::{Config, WhenAbsent},
     memories::Memories,
     worker::{Kernel, Shared, Worker},
 };
 use crate::{
     io::{
-        ctnetlink::Conntrack,
-        inject::Injector,
-        nfqueue::Queue,
-        nftables::{ExpectationStore, Table, probe},
+        ctnetlink::Conntrack, expectations::Expectations, inject::Injector, nfqueue::Queue,
+        nftables::Table,
     },
     proto::{flow::Settings, memory::Memory, net::Direction},
-    ruleset::{self, Marks, Params, QueueStatement, Ruleset},
+    ruleset::{self, Marks, Params, QueueStatement},
 };
 
 /// A running gateway: its table and its workers.
 pub(super) struct Gateway {
     config: Config,
     shared: Arc<Shared>,
+    choice: Choice,
     table: Option<Table>,
     threads: Vec<JoinHandle<()>>,
     ended: Mutex<mpsc::UnboundedReceiver<Option<anyhow::Error>>>,
@@ -35,16 +35,13 @@ impl Gateway {
     /// Opens the queues, loads the table, starts the workers, in this order: a packet that is
     /// queued finds its reader.
     pub(super) fn start(config: &Config) -> anyhow::Result<Self> {
-        let statement = choose_queue_statement(config)?;
+        let choice = backend::choose(config)?;
         let memories = Memories::open(&config.restart.folder)
             .with_context(|| format!("cannot make {}", config.restart.folder.display()))?;
         forget_dead(config, &memories)?;
         let shared = Arc::new(Shared::new(settings_of(config), memories));
-        let kernels = open_kernels(config)?;
-        let table = config
-            .install_rules
-            .then(|| install(config, statement))
-            .transpose()?;
+        let kernels = open_kernels(config, choice)?;
+        let table = backend::install(config, choice)?;
         let (report, ended) = mpsc::unbounded_channel();
         let threads = make_workers(kernels, &shared)
             .into_iter()
@@ -53,10 +50,16 @@ impl Gateway {
         Ok(Self {
             config: config.clone(),
             shared,
+            choice,
             table,
             threads,
             ended: Mutex::new(ended),
         })
+    }
+
+    /// The name of the backend that was chosen.
+    pub(super) fn backend(&self) -> &'static str {
+        self.choice.backend_name()
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -86,10 +89,11 @@ impl Gateway {
                 warn!("a worker had panicked");
             }
         }
-        match self.table {
-            Some(table) => table.remove().context("cannot remove our table"),
-            None => Ok(()),
+        if let Some(table) = self.table {
+            table.remove().context("cannot remove our table")?;
         }
+        backend::leave(self.choice);
+        Ok(())
     }
 }
 
@@ -104,7 +108,11 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
 
 /// What the table depends on.
 #[must_use]
-pub(crate) fn params_of(config: &Config, queue_statement: QueueStatement) -> Params {
+pub(crate) fn params_of(
+    config: &Config,
+    queue_statement: QueueStatement,
+    backend: ruleset::Backend,
+) -> Params {
     Params {
         control_ports: config.control_ports.clone(),
         queues: config.queues.clone(),
@@ -114,6 +122,7 @@ pub(crate) fn params_of(config: &Config, queue_statement: QueueStatement) -> Par
         },
         marks: marks_of(config),
         queue_statement,
+        backend,
     }
 }
 
@@ -125,46 +134,22 @@ fn marks_of(config: &Config) -> Marks {
     }
 }
 
-fn choose_queue_statement(config: &Config) -> anyhow::Result<QueueStatement> {
-    if config.backend == Backend::Conntrack {
-        bail!("backend \"conntrack\" is not built yet: use \"nftables\" or \"auto\"");
-    }
-    let found = probe().context("cannot ask the kernel what it has")?;
-    if let Some((name, availability)) = found.obstacle() {
-        bail!("{name}: {availability}");
-    }
-    let Some(statement) = found.choice() else {
-        bail!("the kernel has no way into a queue")
-    };
-    info!(queue = ?statement, "backend nftables: the only one that is built");
-    Ok(statement)
-}
-
-fn open_kernels(config: &Config) -> anyhow::Result<Vec<Kernel>> {
+fn open_kernels(config: &Config, choice: Choice) -> anyhow::Result<Vec<Kernel>> {
     config
         .queues
         .clone()
-        .map(|number| open_kernel(number, marks_of(config)))
+        .map(|number| open_kernel(number, choice.open_expectations()?, marks_of(config)))
         .collect()
 }
 
-fn open_kernel(number: u16, marks: Marks) -> anyhow::Result<Kernel> {
+fn open_kernel(number: u16, expectations: Expectations, marks: Marks) -> anyhow::Result<Kernel> {
     Ok(Kernel {
         queue: Queue::open(number).with_context(|| format!("queue {number}"))?,
         conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
-        store: ExpectationStore::open().context("cannot open a socket to nf_tables")?,
+        expectations,
         injector: Injector::open().context("cannot open a raw socket")?,
         marks,
     })
-}
-
-fn install(config: &Config, statement: QueueStatement) -> anyhow::Result<Table> {
-    let ruleset = Ruleset::build(&params_of(config, statement));
-    let mut table = Table::apply(&ruleset).context("cannot load our table")?;
-    table
-        .verify()
-        .context("our table is not as it was loaded")?;
-    Ok(table)
 }
 
 fn make_workers(kernels: Vec<Kernel>, shared: &Arc<Shared>) -> Vec<Worker> {

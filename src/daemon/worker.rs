@@ -18,18 +18,16 @@ use super::{memories::Memories, ports::SharedLeases, report};
 use crate::{
     io::{
         clock,
-        ctnetlink::{Conntrack, ConntrackEntry},
+        ctnetlink::{AttachedHelper, Conntrack, ConntrackEntry},
+        expectations::Expectations,
         inject::Injector,
         nfqueue::{self, Event, Queue},
-        nftables::ExpectationStore,
     },
     proto::{
         action::{Action, PacketId, Verdict},
         alg::Alg,
-        expect::Expectation,
         flow::Settings,
-        net::{ConntrackTuples, Tuple},
-        session::Withdrawal,
+        net::{ConntrackTuples, Direction, Tuple},
     },
     ruleset::Marks,
 };
@@ -90,7 +88,7 @@ pub(super) struct Kernel {
     /// Conntrack entries.
     pub(super) conntrack: Conntrack,
     /// Expectations.
-    pub(super) store: ExpectationStore,
+    pub(super) expectations: Expectations,
     /// Packets of our own.
     pub(super) injector: Injector,
     /// The ct mark bits that are ours.
@@ -142,7 +140,7 @@ impl Worker {
                     self.carry_out(Some(id));
                 }
                 // 3. What could wait for a quiet moment.
-                Event::TimedOut | Event::Woken => self.kernel.store.flush(),
+                Event::TimedOut | Event::Woken => self.kernel.expectations.flush(),
             }
         }
         Ok(())
@@ -153,7 +151,7 @@ impl Worker {
             .alg
             .poll_timeout()
             .map(|due| due.saturating_duration_since(clock::now()));
-        let longest = if self.kernel.store.has_leaving() {
+        let longest = if self.kernel.expectations.has_leaving() {
             QUIET
         } else {
             STOP_POLL
@@ -178,17 +176,21 @@ impl Worker {
                     self.alg.handle_relaxed(is_relaxed, clock::now());
                 }
                 Action::Expect {
-                    id, expectation, ..
+                    id,
+                    expectation,
+                    master,
                 } => {
-                    let result = self.kernel.store.expect(id, &expectation);
+                    let result = self.kernel.expectations.expect(id, &expectation, &master);
                     self.alg.handle_expected(id, result, clock::now());
                 }
                 Action::Unexpect {
+                    id,
                     expectation,
+                    master,
                     reason,
-                    ..
                 } => {
-                    self.kernel.unexpect(expectation, reason);
+                    let withdrawn = (id, &expectation, &master);
+                    self.kernel.expectations.unexpect(withdrawn, reason);
                 }
                 Action::MarkOpaque { tuples } => self.kernel.mark_opaque(&tuples),
                 Action::Verdict { verdict, .. } => {
@@ -210,6 +212,7 @@ impl Worker {
     /// was remembered.
     fn resolve(&mut self, tuple: Tuple) {
         let entry = self.kernel.resolve(tuple);
+        let entry = entry.filter(|entry| !self.kernel.steps_aside_from(entry));
         let now = clock::now();
         let adjusted = entry.filter(|entry| entry.mark & self.kernel.marks.adjust != 0);
         match adjusted.and_then(|entry| self.shared.memories.recall(&entry.tuples)) {
@@ -232,11 +235,19 @@ impl Kernel {
         }
     }
 
-    fn unexpect(&mut self, expectation: Expectation, reason: Withdrawal) {
-        self.store.unexpect(expectation);
-        if !matches!(reason, Withdrawal::Superseded | Withdrawal::Finished) {
-            self.store.flush();
+    /// Whether the kernel's own helper reads and rewrites this connection. Two that rewrite the
+    /// same line would spoil it, so the connection is left alone, and out of the queue, for good.
+    fn steps_aside_from(&mut self, entry: &ConntrackEntry) -> bool {
+        if entry.helper != Some(AttachedHelper::KernelFtp) {
+            return false;
         }
+        warn!(
+            connection = %entry.tuples.of(Direction::Original),
+            "the kernel's nf_conntrack_ftp is attached to this connection: left to it (remove the \
+             rule that attaches the helper \"ftp\" to the control ports)"
+        );
+        self.mark_opaque(&entry.tuples);
+        true
     }
 
     fn relax_window(&mut self, tuples: &ConntrackTuples) -> bool {

@@ -7,10 +7,12 @@
 //! confirmed).
 
 mod entry;
+mod expectation;
 
 use std::net::IpAddr;
 
-pub use entry::{ConntrackEntry, TcpState};
+pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
+pub use expectation::{ConntrackExpectations, Translation};
 
 use crate::{
     io::netlink::{MessageBuffer, MessageType, NetlinkError, Socket},
@@ -25,6 +27,8 @@ mod wire {
     pub(super) const CTA_TUPLE_REPLY: u16 = 2;
     pub(super) const CTA_STATUS: u16 = 3;
     pub(super) const CTA_PROTOINFO: u16 = 4;
+    pub(super) const CTA_HELP: u16 = 5;
+    pub(super) const CTA_HELP_NAME: u16 = 1;
     pub(super) const CTA_MARK: u16 = 8;
     pub(super) const CTA_ID: u16 = 12;
     pub(super) const CTA_MARK_MASK: u16 = 21;
@@ -124,6 +128,27 @@ impl Conntrack {
             .acknowledged(self.buffer.as_bytes(), sequence, sequence)
     }
 
+    /// Whether any connection of this network namespace has our helper.
+    ///
+    /// # Errors
+    /// When conntrack cannot be asked.
+    pub fn has_helped(&mut self) -> Result<bool, NetlinkError> {
+        let kind = MessageType {
+            subsystem: libc::NFNL_SUBSYS_CTNETLINK as u8,
+            request: IPCTNL_MSG_CT_GET,
+        };
+        let sequence = self.socket.next_sequence();
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
+        self.buffer.clear();
+        self.buffer
+            .begin(kind, flags, sequence, libc::AF_UNSPEC as u8, 0);
+        let mut found = false;
+        self.socket.list(self.buffer.as_bytes(), sequence, |one| {
+            found |= AttachedHelper::parse(&one.attributes()) == Some(AttachedHelper::Ours);
+        })?;
+        Ok(found)
+    }
+
     /// Asks for a connection that cannot exist, to see whether conntrack answers at all.
     pub(super) fn greet(&mut self) -> Result<(), NetlinkError> {
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
@@ -146,13 +171,10 @@ impl Conntrack {
         };
         let sequence = self.socket.next_sequence();
         let flags = flags | libc::NLM_F_REQUEST as u16;
-        let family = match tuple.source {
-            std::net::SocketAddr::V4(_) => libc::AF_INET,
-            std::net::SocketAddr::V6(_) => libc::AF_INET6,
-        };
+        let family = family_of(tuple.source.ip());
         self.buffer.clear();
-        self.buffer.begin(kind, flags, sequence, family as u8, 0);
-        put_tuple(&mut self.buffer, tuple);
+        self.buffer.begin(kind, flags, sequence, family, 0);
+        put_tuple(&mut self.buffer, CTA_TUPLE_ORIG, tuple);
         sequence
     }
 
@@ -162,8 +184,16 @@ impl Conntrack {
     }
 }
 
-fn put_tuple(buffer: &mut MessageBuffer, tuple: &Tuple) {
-    buffer.nest(CTA_TUPLE_ORIG, |buffer| {
+const fn family_of(address: IpAddr) -> u8 {
+    let family = match address {
+        IpAddr::V4(_) => libc::AF_INET,
+        IpAddr::V6(_) => libc::AF_INET6,
+    };
+    family as u8
+}
+
+fn put_tuple(buffer: &mut MessageBuffer, attribute: u16, tuple: &Tuple) {
+    buffer.nest(attribute, |buffer| {
         buffer.nest(CTA_TUPLE_IP, |buffer| {
             put_address(buffer, tuple.source.ip(), [CTA_IP_V4_SRC, CTA_IP_V6_SRC]);
             put_address(

@@ -7,6 +7,7 @@
 mod element;
 mod expression;
 mod lower;
+mod object;
 mod probe;
 mod set;
 mod store;
@@ -14,7 +15,7 @@ mod table;
 
 pub use probe::{Availability, Probe, probe};
 pub use store::ExpectationStore;
-pub use table::{ApplyError, Table};
+pub use table::{ApplyError, Table, has_helper_object};
 
 use crate::io::netlink::MessageType;
 

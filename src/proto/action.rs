@@ -62,6 +62,8 @@ pub enum Action {
         id: ExpectationId,
         /// What it was.
         expectation: Expectation,
+        /// The control connection it belongs to.
+        master: ConntrackTuples,
         /// Why. One that was superseded may wait for the one that follows it, one whose transfer
         /// is finished for a quiet moment; any other may still be used, and goes at once.
         reason: Withdrawal,

@@ -57,6 +57,9 @@ pub enum ExpectError {
     NotPermitted,
     /// Our table, a set in it, or the control connection's conntrack entry is gone.
     Gone,
+    /// The control connection began before our helper was there to be attached to it
+    /// (conntrack backend).
+    NoHelper,
     /// Anything else; the log has the error number.
     Other,
 }
@@ -71,6 +74,7 @@ impl ExpectError {
             Self::NoMemory => "no_memory",
             Self::NotPermitted => "not_permitted",
             Self::Gone => "table_gone",
+            Self::NoHelper => "no_helper",
             Self::Other => "kernel_error",
         }
     }

@@ -11,9 +11,11 @@
 //!   kernel refuses another (EBUSY), which costs a failed transaction. The limit also has a lock:
 //!   of two packets that come at once, one passes.
 
+mod attachment;
+
 use super::{
-    ChainType, ControlPort, Family, FlagTest, Hook, Marks, Params, QueueStatement, Rule, Ruleset,
-    Set, SetKind, State,
+    Backend, ChainType, ControlPort, Family, FlagTest, HELPER, Hook, Marks, Params, QueueStatement,
+    Rule, Ruleset, Set, SetKind, State,
     Statement::{self, *},
     TcpFlags, WhenAbsent,
     table::Chain,
@@ -38,21 +40,34 @@ impl Ruleset {
     #[must_use]
     pub fn build(params: &Params) -> Self {
         let queues_itself = params.queue_statement != QueueStatement::Elsewhere;
+        let is_ours = params.backend == Backend::Nftables;
         let mut sets = Vec::new();
         let mut chains = vec![injected()];
-        if queues_itself {
+        if queues_itself || !is_ours {
             sets.push(Set {
                 why: "connections to or from these ports are FTP control connections",
                 kind: SetKind::ControlPorts(params.control_ports.clone()),
             });
+        }
+        if queues_itself {
             chains.extend(inspection_chains(params));
         }
-        sets.extend(Family::BOTH.into_iter().flat_map(expectation_sets));
-        chains.push(admission(&params.marks));
-        chains.extend(entries(queues_itself));
-        chains.extend(translation_chains(&params.marks));
+        if is_ours {
+            sets.extend(Family::BOTH.into_iter().flat_map(expectation_sets));
+            chains.push(admission(&params.marks));
+        }
+        if queues_itself || is_ours {
+            chains.extend(entries(queues_itself, is_ours));
+        }
+        if is_ours {
+            chains.extend(translation_chains(&params.marks));
+        } else {
+            chains.extend(attachment::chains());
+        }
+        let helper = (!is_ours).then_some(attachment::HELPER_OBJECT);
         Self {
             advice: advice(params),
+            helper,
             sets,
             chains,
         }
@@ -60,18 +75,24 @@ impl Ruleset {
 }
 
 fn advice(params: &Params) -> Vec<String> {
-    let mut advice = vec![
-        format!(
-            "ftp-alg's own table, for the control ports {:?}.",
-            params.control_ports
-        ),
-        format!(
-            "Your own rules must accept expected data connections: ct mark & {:#x} != 0 accept",
-            params.marks.data
-        ),
-        "A flowtable must not be given control connections: no rule sees them any more then."
-            .to_owned(),
-    ];
+    let mut advice = vec![format!(
+        "ftp-alg's own table, for the control ports {:?}.",
+        params.control_ports
+    )];
+    advice.extend(match params.backend {
+        Backend::Nftables => [
+            format!(
+                "Your own rules must accept expected data connections: ct mark & {:#x} != 0 accept",
+                params.marks.data
+            ),
+            "A flowtable must not be given control connections: no rule sees them any more then."
+                .to_owned(),
+        ],
+        Backend::Conntrack => [
+            "Expected data connections are related: ct state established,related accept".to_owned(),
+            format!("Loads only while the helper {HELPER} is registered, which the daemon does."),
+        ],
+    });
     if params.queue_statement == QueueStatement::XtTarget {
         advice.push(
             "This kernel lacks nft's queue statement (CONFIG_NFT_QUEUE), so this text does not load."
@@ -213,8 +234,11 @@ fn not_twice() -> Rule {
 
 /// Where packets enter the table. Ordered so that other traffic leaves each rule early: a packet
 /// of an established connection evaluates some twenty of nf_tables' expressions here.
-fn entries(queues_itself: bool) -> [Chain; 2] {
-    let mut dispatch = vec![rule("", [State(State::New), Tcp, Jump("admit")])];
+fn entries(queues_itself: bool, admits: bool) -> [Chain; 2] {
+    let mut dispatch = Vec::new();
+    if admits {
+        dispatch.push(rule("", [State(State::New), Tcp, Jump("admit")]));
+    }
     if queues_itself {
         dispatch.extend([ControlPort::Dialled, ControlPort::Listening].map(|port| {
             rule(

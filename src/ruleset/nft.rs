@@ -6,8 +6,8 @@
 use std::fmt::{self, Write as _};
 
 use super::{
-    ChainType, ControlPort, ELEMENTS_MAX, Family, FlagTest, Rule, Ruleset, Set, SetKind, State,
-    Statement, TABLE, TcpFlags, table::Chain,
+    ChainType, ControlPort, ELEMENTS_MAX, Family, FlagTest, HELPER, HelperObject, Rule, Ruleset,
+    Set, SetKind, State, Statement, TABLE, TcpFlags, table::Chain,
 };
 
 /// Removes the table, whether it exists or not, and nothing else.
@@ -29,6 +29,9 @@ impl Ruleset {
 impl fmt::Display for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "table inet {TABLE} {{")?;
+        if let Some(helper) = &self.helper {
+            helper.fmt(f)?;
+        }
         for set in &self.sets {
             set.fmt(f)?;
         }
@@ -37,6 +40,15 @@ impl fmt::Display for Ruleset {
             chain.fmt(f)?;
         }
         writeln!(f, "}}")
+    }
+}
+
+impl fmt::Display for HelperObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        comment(f, 1, self.why)?;
+        writeln!(f, "\tct helper {} {{", Self::NAME)?;
+        writeln!(f, "\t\ttype \"{HELPER}\" protocol tcp")?;
+        writeln!(f, "\t}}")
     }
 }
 
@@ -146,6 +158,7 @@ impl fmt::Display for Statement {
             Self::Expected(family) => write!(f, "{} @{}", packet_key(*family), permission(*family)),
             Self::SetConnectionMark(bits) => write!(f, "ct mark set ct mark | {bits:#010x}"),
             Self::Notrack => f.write_str("notrack"),
+            Self::AttachHelper => write!(f, "ct helper set \"{}\"", HelperObject::NAME),
             Self::Queue { number, bypass, .. } => {
                 write!(
                     f,

@@ -9,10 +9,25 @@
 pub struct Ruleset {
     /// What an operator must know who loads it, one line each.
     pub advice: Vec<String>,
+    /// Our connection tracking helper, where the table attaches it.
+    pub helper: Option<HelperObject>,
     /// Its sets and maps.
     pub sets: Vec<Set>,
     /// Its chains, in an order in which each is declared before it is jumped to.
     pub chains: Vec<Chain>,
+}
+
+/// What stands in the table for the helper that is registered as [`HELPER`](super::HELPER), for
+/// both IP versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelperObject {
+    /// What an operator wants to know about it.
+    pub why: &'static str,
+}
+
+impl HelperObject {
+    /// The object's name in the table.
+    pub const NAME: &str = "control";
 }
 
 /// An IP version.
@@ -209,6 +224,9 @@ pub enum Statement {
     KeepSource(Family),
     /// Conntrack shall not see this packet.
     Notrack,
+    /// The connection, which this packet begins, gets the table's helper. One that has a helper
+    /// keeps it.
+    AttachHelper,
     /// To the daemon.
     Queue {
         /// The queue's number.

@@ -43,12 +43,14 @@ class Deployment:
             return self.forwarded_port[0]
         return server_port
 
-    def ruleset(self, refusal="drop"):
-        """`refusal`: what ends a chain. "reject" answers at once, so that a test of failure need not wait."""
+    def ruleset(self, refusal="drop", accepts_mark=True):
+        """`refusal`: what ends a chain. "reject" answers at once, so that a test of failure need not wait.
+        `accepts_mark`: whether the operator has the line for the helper's ct mark.
+        """
         last = "meta l4proto tcp reject with tcp reset" if refusal == "reject" else ""
         common = f"""
             ct state established,related accept
-            ct mark & {DATA_MARK:#x} != 0 accept
+            {f"ct mark & {DATA_MARK:#x} != 0 accept" if accepts_mark else ""}
             meta l4proto ipv6-icmp accept"""
         return f"""
         table inet operator
@@ -78,6 +80,8 @@ class Deployment:
           chain output {{
             type filter hook output priority filter; policy drop
             oifname lo accept
+            # What ftp-alg sends in an end's name; conntrack does not know it.
+            meta mark 0x46545041 accept
             {common}
             {self.output}
             {last}
@@ -85,11 +89,11 @@ class Deployment:
         }}
         """
 
-    def apply(self, lab_topology, refusal="drop"):
+    def apply(self, lab_topology, refusal="drop", accepts_mark=True):
         """Load the ruleset, set the inside hosts' source addresses, forget all earlier connections."""
         for host in (INSIDE1, INSIDE2):
             lab_topology.route(host, use_public=self.without_nat)
-        run(["nft", "-f", "-"], stdin=self.ruleset(refusal), namespace=lab_topology.gateway)
+        run(["nft", "-f", "-"], stdin=self.ruleset(refusal, accepts_mark), namespace=lab_topology.gateway)
         run(["conntrack", "-F"], namespace=lab_topology.gateway)
 
 

@@ -24,6 +24,10 @@ class NoHelper:
     """No helper at all: proves that the transfers of a deployment need one."""
 
     name = "none"
+    # Whether it is ftp-alg, with whichever backend.
+    is_ours = False
+    # Whether data connections are known by our ct mark alone, so that the operator's rules need a line for it.
+    marks_data = True
 
     def __init__(self, gateway, workspace, settings=None):
         self.gateway, self.workspace = gateway, workspace
@@ -51,6 +55,7 @@ class KernelHelper(NoHelper):
     """nf_conntrack_ftp and nf_nat_ftp, attached to the control ports before NAT."""
 
     name = "kernel"
+    marks_data = False
     table = "inet kernel_ftp"
 
     def start(self):
@@ -87,6 +92,8 @@ class Ours(NoHelper):
     """ftp-alg run, with the configuration that CONTRACT.md promises and a log in JSON."""
 
     name = "ours"
+    is_ours = True
+    backend = os.environ.get("FTP_ALG_BACKEND", "auto")
     process = None
 
     def config(self):
@@ -94,7 +101,7 @@ class Ours(NoHelper):
         settings = self.settings
         lines = [f"control_ports = {list(CONTROL_PORTS)}", f'queue = "{settings.get("queue", "0-1")}"',
                  f'when_absent = "{settings.get("when_absent", "bypass")}"',
-                 f'backend = "{settings.get("backend", os.environ.get("FTP_ALG_BACKEND", "auto"))}"']
+                 f'backend = "{settings.get("backend", self.backend)}"']
         if "timeout" in settings:
             lines += ["[expectation]", f'timeout = "{settings["timeout"]}"']
         if "ports" in settings:
@@ -142,6 +149,21 @@ class Ours(NoHelper):
         return [event for event in map(log_event, self.log().splitlines()) if event]
 
 
+class OnNftables(Ours):
+    """ftp-alg with sets and maps of its own."""
+
+    name = "ours-nftables"
+    backend = "nftables"
+
+
+class OnConntrack(Ours):
+    """ftp-alg with the kernel's expectations: the operator accepts established and related, and nothing more."""
+
+    name = "ours-conntrack"
+    backend = "conntrack"
+    marks_data = False
+
+
 def log_event(line):
     """One line of the JSON log as a flat dict if it is about an announcement, else None.
 
@@ -157,4 +179,4 @@ def log_event(line):
     return {key: fields.get(key) for key in ("kind", "announced", "rewritten", "expect", "message", "session")}
 
 
-ENGINES = {engine.name: engine for engine in (NoHelper, KernelHelper, Ours)}
+ENGINES = {engine.name: engine for engine in (NoHelper, KernelHelper, Ours, OnNftables, OnConntrack)}

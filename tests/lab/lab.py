@@ -84,11 +84,12 @@ class Lab:
     def gateway_with_engine(self, batch):
         """The deployment's rules and the engine, running; yields the list that collects what stopping finds wrong."""
         deployment = DEPLOYMENTS[batch.deployment]
-        deployment.apply(self.topology, batch.refusal)
+        engine = ENGINES[batch.engine or self.default_engine]
+        deployment.apply(self.topology, batch.refusal, engine.marks_data)
         folder = self.workspace / "engine"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        self.engine = ENGINES[batch.engine or self.default_engine](self.topology.gateway, str(folder), batch.settings)
+        self.engine = engine(self.topology.gateway, str(folder), batch.settings)
         problems = []
         try:
             self.engine.start()

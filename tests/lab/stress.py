@@ -168,7 +168,7 @@ PATIENCE = 30
 
 def restart_case(sessions, adjusted, stage):
     """kill -9 and restart amid busy sessions, `adjusted` of them with a sequence offset: none is lost."""
-    if stage.lab.engine.name != "ours":
+    if not stage.lab.engine.is_ours:
         raise NotApplicable("it is no process that could be killed")
     if adjusted > len(SHORT_PORTS):
         raise LabError(f"only {len(SHORT_PORTS)} sessions can be given a sequence offset")

@@ -158,10 +158,14 @@ def ip_batch(namespace, lines):
 
 def begin():
     """What every program of the lab does first: be root, and turn SIGTERM into an exception so that all is removed."""
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)
     if os.geteuid() != 0:
         raise LabError("the lab builds network namespaces and must be root: run it with sudo")
 
 
 def interrupt(*_):
+    """Once: timeout(1) and an impatient user send the signal again, and that must not interrupt the removal."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use ftp_alg::{
-    io::nftables::{ApplyError, Probe, Table, probe},
-    ruleset::{Params, QueueStatement, Ruleset, WhenAbsent},
+    io::{
+        cthelper,
+        nftables::{ApplyError, Probe, Table, probe},
+    },
+    ruleset::{Backend, HELPER, Params, QueueStatement, Ruleset, WhenAbsent},
 };
 
 use super::lab::{Lab, Namespace};
@@ -41,10 +44,22 @@ fn the_kernel_makes_the_same_of_our_text_and_of_our_messages() {
     let (by_message, by_text) = (Namespace::new("a"), Namespace::new("b"));
     let probe = by_message.inside(|| probe().unwrap());
     let native = probe.queue_statement.is_available();
-    for (queues, when_absent) in [(0..=1, WhenAbsent::Bypass), (7..=7, WhenAbsent::Drop)] {
+    let has_helpers = probe.obstacle(Backend::Conntrack).is_none();
+    if has_helpers {
+        cthelper::register(HELPER).unwrap();
+    }
+    for (queues, when_absent, backend) in [
+        (0..=1, WhenAbsent::Bypass, Backend::Nftables),
+        (7..=7, WhenAbsent::Drop, Backend::Nftables),
+        (0..=1, WhenAbsent::Bypass, Backend::Conntrack),
+    ] {
+        if backend == Backend::Conntrack && !has_helpers {
+            continue;
+        }
         let params = Params {
             queues,
             when_absent,
+            backend,
             ..params(&probe)
         };
         let table = by_message.inside(|| Table::apply(&Ruleset::build(&params)).unwrap());
@@ -145,7 +160,7 @@ fn what_the_kernel_lacks_is_found_out_at_once() {
         now() - begun < Duration::from_secs(2),
         "a refusal is an answer too"
     );
-    assert_eq!(found.obstacle(), None);
+    assert_eq!(found.obstacle(Backend::Nftables), None);
     assert_eq!(listing(&namespace), "", "the probe leaves nothing");
 }
 

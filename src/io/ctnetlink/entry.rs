@@ -6,6 +6,7 @@ use super::wire::*;
 use crate::{
     io::netlink::Attributes,
     proto::net::{ConntrackTuples, Tuple},
+    ruleset::HELPER,
 };
 
 /// What conntrack knows of a TCP connection.
@@ -21,8 +22,34 @@ pub struct ConntrackEntry {
     pub status: u32,
     /// How far it is.
     pub tcp_state: Option<TcpState>,
+    /// The connection tracking helper it has.
+    pub helper: Option<AttachedHelper>,
     /// Whether it accepts, in both directions, what lies outside the window.
     pub is_relaxed: bool,
+}
+
+/// Whose connection tracking helper a connection has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachedHelper {
+    /// Ours.
+    Ours,
+    /// The kernel's own for FTP, `nf_conntrack_ftp`, which rewrites lines itself.
+    KernelFtp,
+    /// Another one.
+    Other,
+}
+
+impl AttachedHelper {
+    /// Reads it from an entry's attributes.
+    pub(super) fn parse(attributes: &Attributes<'_>) -> Option<Self> {
+        let help = attributes.within(CTA_HELP)?;
+        Some(match help.name(CTA_HELP_NAME)? {
+            HELPER => Self::Ours,
+            // Registered as "ftp", and as "ftp-2121" for a port of its module's parameter.
+            name if name == "ftp" || name.starts_with("ftp-") => Self::KernelFtp,
+            _ => Self::Other,
+        })
+    }
 }
 
 /// Conntrack's state of a TCP connection (`enum tcp_conntrack`).
@@ -57,13 +84,14 @@ impl ConntrackEntry {
             id: attributes.u32(CTA_ID).unwrap_or(0),
             status: attributes.u32(CTA_STATUS)?,
             tcp_state: state.map(TcpState),
+            helper: AttachedHelper::parse(attributes),
             is_relaxed: is_liberal(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL)
                 && is_liberal(CTA_PROTOINFO_TCP_FLAGS_REPLY),
         })
     }
 }
 
-fn parse_tuple(attributes: &Attributes<'_>) -> Option<Tuple> {
+pub(super) fn parse_tuple(attributes: &Attributes<'_>) -> Option<Tuple> {
     let addresses = attributes.within(CTA_TUPLE_IP)?;
     let ports = attributes.within(CTA_TUPLE_PROTO)?;
     if ports.find(CTA_PROTO_NUM)? != [libc::IPPROTO_TCP as u8] {

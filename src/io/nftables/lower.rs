@@ -23,6 +23,7 @@ const REG2: u32 = REG + 1;
 /// `nf_tables.h`: keys and operations that the libc crate does not have.
 const INNER_HEADER: u32 = 3;
 const HASH_JENKINS: u32 = 0;
+pub(super) const NFT_OBJECT_CT_HELPER: u32 = 3;
 /// `xt_NFQUEUE.h`
 const NFQ_FLAG_BYPASS: u16 = 1;
 
@@ -79,6 +80,7 @@ impl Lowering {
             Statement::KeepDestination(family) => self.keep(libc::NFT_NAT_DNAT, family),
             Statement::KeepSource(family) => self.keep(libc::NFT_NAT_SNAT, family),
             Statement::Notrack => self.push(Expression::new(c"notrack", [])),
+            Statement::AttachHelper => self.attach_helper(),
             Statement::Queue {
                 number,
                 bypass,

@@ -4,18 +4,23 @@ use std::fmt;
 
 use nftnl::{Batch, Chain, MsgType, ProtoFamily, Rule};
 
-use super::lower::lower;
+use super::{lower::lower, object};
 use crate::{
     io::{
+        cthelper,
         ctnetlink::Conntrack,
         netlink::{NetlinkError, Socket},
         nfqueue,
     },
-    ruleset::{self, QueueStatement, Statement},
+    ruleset::{self, Backend, HelperObject, QueueStatement, Statement},
 };
 
 /// A table that exists only inside a transaction that also deletes it.
 const PROBE_TABLE: &std::ffi::CStr = c"ftp_alg_probe";
+
+const NO_HELPERS: Availability = Availability::Missing {
+    option: "CONFIG_NF_CT_NETLINK_HELPER",
+};
 
 /// Whether one facility can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub enum Availability {
     },
     /// This process may not use it.
     NotPermitted,
+    /// It belongs to the whole machine, and this process only to a container of it.
+    NotPermittedHere,
 }
 
 impl Availability {
@@ -61,6 +68,9 @@ impl fmt::Display for Availability {
                 "not permitted: needs CAP_NET_ADMIN in this network namespace; run as root or \
                  grant it",
             ),
+            Self::NotPermittedHere => {
+                f.write_str("not permitted: needs CAP_NET_ADMIN in the initial user namespace")
+            }
         }
     }
 }
@@ -80,6 +90,10 @@ pub struct Probe {
     pub queues: Availability,
     /// Conntrack over netlink.
     pub ctnetlink: Availability,
+    /// Connection tracking helpers of our own.
+    pub helper: Availability,
+    /// Attaching one from a table of ours.
+    pub helper_object: Availability,
 }
 
 impl Probe {
@@ -95,22 +109,31 @@ impl Probe {
         }
     }
 
-    /// The first facility without which the daemon cannot work, with its name.
+    /// The first facility without which the daemon cannot work with this backend, with its name.
     #[must_use]
-    pub fn obstacle(&self) -> Option<(&'static str, Availability)> {
+    pub fn obstacle(&self, backend: Backend) -> Option<(&'static str, Availability)> {
         let queueing = match self.choice() {
             Some(_) => Availability::Available,
             None => self.queue_statement,
         };
-        [
+        let everywhere = [
             ("nf_tables", self.nf_tables),
-            ("nf_tables NAT", self.nat),
             ("nfnetlink_queue", self.queues),
             ("NFQUEUE", queueing),
             ("ctnetlink", self.ctnetlink),
-        ]
-        .into_iter()
-        .find(|(_, availability)| !availability.is_available())
+        ];
+        let own: &[_] = match backend {
+            Backend::Nftables => &[("nf_tables NAT", self.nat)],
+            Backend::Conntrack => &[
+                ("nfnetlink_cthelper", self.helper),
+                ("ct helper objects", self.helper_object),
+            ],
+        };
+        everywhere
+            .iter()
+            .chain(own)
+            .copied()
+            .find(|(_, availability)| !availability.is_available())
     }
 }
 
@@ -120,6 +143,7 @@ impl Probe {
 /// When not even a netlink socket can be had.
 pub fn probe() -> Result<Probe, NetlinkError> {
     Socket::open()?;
+    let (helper, helper_object) = probe_helper();
     let queue = |through_xt| Statement::Queue {
         number: 0,
         bypass: true,
@@ -141,11 +165,35 @@ pub fn probe() -> Result<Probe, NetlinkError> {
             &Conntrack::open().and_then(|mut conntrack| conntrack.greet()),
             "CONFIG_NF_CT_NETLINK",
         ),
+        helper,
+        helper_object,
     })
 }
 
-/// Makes and deletes a table with one rule, in one transaction.
+/// Registers a helper, attaches it in a table, and takes both away again.
+fn probe_helper() -> (Availability, Availability) {
+    // A name of its own: ours may be in use, and another daemon may be probing.
+    let name = format!("ftp-alg{:08x}", std::process::id());
+    let helper = match cthelper::register(&name) {
+        Ok(()) => Availability::Available,
+        Err(error) if error.is(libc::EPERM) => Availability::NotPermittedHere,
+        Err(_) => NO_HELPERS,
+    };
+    if !helper.is_available() {
+        return (helper, helper);
+    }
+    let object = attempt_with(Some(Statement::AttachHelper), Some(&name));
+    // One that stays registered is in nobody's way.
+    let _ = cthelper::unregister(&name);
+    (helper, Availability::of(&object, "CONFIG_NFT_CT"))
+}
+
 fn attempt(statement: Option<Statement>) -> Result<(), NetlinkError> {
+    attempt_with(statement, None)
+}
+
+/// Makes and deletes a table with one rule, and an object for this helper, in one transaction.
+fn attempt_with(statement: Option<Statement>, helper: Option<&str>) -> Result<(), NetlinkError> {
     let mut socket = Socket::open()?;
     let table = nftnl::Table::new(PROBE_TABLE, ProtoFamily::Inet);
     let mut chain = Chain::new(c"probe", &table);
@@ -156,6 +204,10 @@ fn attempt(statement: Option<Statement>) -> Result<(), NetlinkError> {
     }
     let mut batch = Batch::new();
     batch.add(&table, MsgType::Add);
+    if let Some(helper) = helper {
+        let object = object::Helper::of(HelperObject::NAME, helper, "ftp_alg_probe");
+        batch.add(&object, MsgType::Add);
+    }
     batch.add(&chain, MsgType::Add);
     if let Some(statement) = statement {
         let mut rule = Rule::new(&chain);

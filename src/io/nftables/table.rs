@@ -4,14 +4,22 @@ use std::{collections::BTreeMap, ffi::CString};
 
 use nftnl::{Batch, ChainType, FinalizedBatch, Hook, MsgType, Policy, ProtoFamily, Rule};
 
-use super::{INET, lower::lower, message, set};
+use super::{
+    INET,
+    lower::{NFT_OBJECT_CT_HELPER, lower},
+    message, object, set,
+};
 use crate::{
     io::netlink::{MessageBuffer, NetlinkError, Socket},
-    ruleset::{self, Ruleset, TABLE},
+    ruleset::{self, HELPER, HelperObject, Ruleset, TABLE},
 };
 
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_OBJ_TABLE: u16 = 1;
+const NFTA_OBJ_NAME: u16 = 2;
+const NFTA_OBJ_TYPE: u16 = 3;
+const NFT_MSG_GETOBJ: i32 = 19;
 
 /// Why the table could not be loaded, verified or removed.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +134,12 @@ fn transaction(ruleset: &Ruleset) -> FinalizedBatch {
     batch.add(&table, MsgType::Add);
     batch.add(&table, MsgType::Del);
     batch.add(&table, MsgType::Add);
+    if ruleset.helper.is_some() {
+        batch.add(
+            &object::Helper::of(HelperObject::NAME, HELPER, TABLE),
+            MsgType::Add,
+        );
+    }
     for (id, set) in (1..).zip(&ruleset.sets) {
         let set = set::object(set, id, &table);
         batch.add(&set, MsgType::Add);
@@ -183,6 +197,26 @@ fn send(socket: &mut Socket, batch: &FinalizedBatch) -> Result<(), ApplyError> {
     let bytes = batch.iter().collect::<Vec<_>>().concat();
     let numbers = batch.sequence_numbers();
     Ok(socket.acknowledged(&bytes, numbers.start, numbers.end - 1)?)
+}
+
+/// Whether a table of our name is loaded that attaches our helper, whoever loaded it.
+///
+/// # Errors
+/// When nf_tables cannot be asked.
+pub fn has_helper_object() -> Result<bool, NetlinkError> {
+    let mut socket = Socket::open()?;
+    let mut buffer = MessageBuffer::default();
+    let sequence = socket.next_sequence();
+    let flags = libc::NLM_F_REQUEST as u16;
+    buffer.begin(message(NFT_MSG_GETOBJ), flags, sequence, INET, 0);
+    buffer.put_name(NFTA_OBJ_TABLE, TABLE);
+    buffer.put_name(NFTA_OBJ_NAME, HelperObject::NAME);
+    buffer.put_u32(NFTA_OBJ_TYPE, NFT_OBJECT_CT_HELPER);
+    match socket.ask(buffer.as_bytes(), sequence, |_| Some(())) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn rules_by_chain(socket: &mut Socket) -> Result<BTreeMap<String, usize>, NetlinkError> {

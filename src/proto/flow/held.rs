@@ -88,6 +88,7 @@ impl Flow {
             context.actions.push_back(Action::Unexpect {
                 id: held.id,
                 expectation,
+                master: self.tuples,
                 reason,
             });
         }

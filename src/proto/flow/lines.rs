@@ -118,6 +118,7 @@ impl Flow {
                 context.actions.push_back(Action::Unexpect {
                     id,
                     expectation,
+                    master: self.tuples,
                     reason: Withdrawal::Superseded,
                 });
                 return Some(self.request_expectation(plan, context));

@@ -1,3 +1,5 @@
+//! What a dialogue of commands and replies is found to mean.
+
 use super::*;
 
 /// What each line of a dialogue meant; lines of the client begin with `>`.

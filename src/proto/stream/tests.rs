@@ -1,3 +1,5 @@
+//! One stream by itself: what is withheld, vouched for, lost, repeated.
+
 use super::*;
 
 const START: SeqNumber = SeqNumber(u32::MAX - 9);

@@ -2,13 +2,15 @@
 
 use nftnl::nftnl_sys::*;
 
-use super::{Lowering, NFQ_FLAG_BYPASS, REG, REG2, REG32, address_length, protocol};
+use super::{
+    Lowering, NFQ_FLAG_BYPASS, NFT_OBJECT_CT_HELPER, REG, REG2, REG32, address_length, protocol,
+};
 use crate::{
     io::nftables::expression::{
         Expression,
         Value::{Name, TargetData, U16, U32},
     },
-    ruleset::{Family, SetKind},
+    ruleset::{Family, HelperObject, SetKind},
 };
 
 impl Lowering {
@@ -20,6 +22,16 @@ impl Lowering {
             [
                 (NFTNL_EXPR_CT_KEY, U32(libc::NFT_CT_MARK as u32)),
                 (NFTNL_EXPR_CT_SREG, U32(REG)),
+            ],
+        ));
+    }
+
+    pub(super) fn attach_helper(&mut self) {
+        self.push(Expression::new(
+            c"objref",
+            [
+                (NFTNL_EXPR_OBJREF_IMM_TYPE, U32(NFT_OBJECT_CT_HELPER)),
+                (NFTNL_EXPR_OBJREF_IMM_NAME, Name(HelperObject::NAME)),
             ],
         ));
     }

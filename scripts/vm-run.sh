@@ -1,0 +1,110 @@
+#!/bin/bash
+# vm-run.sh - run one command as root in a throw-away virtual machine with Debian's own kernel.
+#
+#   scripts/vm-run.sh [-m MiB] [-s CPUS] [-t SECONDS] [-w DIR]... [-e VAR[=VALUE]]... [-v] [--] COMMAND [ARG...]
+#
+#   -m MiB      memory of the guest (default 1024; what the guest writes lives in it)
+#   -s CPUS     processors of the guest (default 2)
+#   -t SECONDS  end the machine after this long (default 300; exit status 124)
+#   -w DIR      a folder of the host that the guest may write to, under the same path
+#   -e VAR[=V]  hand a variable to the command; PATH, HOME, TERM and LANG always go
+#   -v          the guest's kernel messages and timings, on stderr
+#
+# The guest has the host's root file system, read-only under an overlay that is thrown away: every
+# program, this repository and what was built in it work in the guest, and nothing it writes reaches the
+# host except below -w. /proc, /sys, /dev, /run and the kernel modules are the guest's own. COMMAND starts in the
+# current folder with an empty stdin; its stdout and stderr are passed on separately. When it ends the machine
+# ends, and all it left running. The exit status is COMMAND's; 124 = too late, 125 = the machine itself failed.
+#
+# No KVM is needed. The kernel is downloaded from the Debian archive and unpacked into a cache, never installed.
+# Environment: FTP_ALG_VM_CACHE (the cache, default ~/.cache/ftp-alg-vm), FTP_ALG_VM_KERNEL (a package's name, default
+# the one that linux-image-amd64 names), FTP_ALG_VM_DEB (a .deb at hand in place of a download), FTP_ALG_VM_ACCEL
+# (default tcg,thread=multi; "kvm" where that works), FTP_ALG_VM_APPEND (kernel parameters).
+set -euo pipefail
+
+die() { echo "vm-run: $*" >&2; exit 125; }
+usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | head -n -1 >&2; exit 125; }
+
+here=$(cd "$(dirname "$0")" && pwd)
+memory=1024 cpus=2 limit=300 verbose='' writable='' variables=(PATH HOME TERM LANG)
+while getopts m:s:t:w:e:v option; do
+    case $option in
+        m) memory=$OPTARG ;;
+        s) cpus=$OPTARG ;;
+        t) limit=$OPTARG ;;
+        w) mkdir -p "$OPTARG"; writable=$(realpath "$OPTARG") ;;
+        e) case $OPTARG in *=*) export "${OPTARG?}" ;; esac; variables+=("${OPTARG%%=*}") ;;
+        v) verbose=1 ;;
+        *) usage ;;
+    esac
+done
+shift $((OPTIND - 1))
+[ $# -gt 0 ] || usage
+
+. "$here/vm/kernel.sh"
+require_programs
+began=$(date +%s.%N)
+kernel=$(prepare_kernel)
+version=$(ls "$kernel/lib/modules")
+
+# --- what the guest reads of this run, and where it leaves its answer ---
+run=$(mktemp -d "${TMPDIR:-/tmp}/vm-run.XXXXXX")
+qemu=''
+trap '[ -z "$qemu" ] || kill "$qemu" 2>/dev/null || :; rm -rf "$run"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+mkdir "$run/control"
+cp "$here/vm/stage2.sh" "$run/control/stage2"
+printf 'VM_VERSION=%q\nVM_MODULES=%q\nVM_WRITABLE=%q\n' \
+    "$version" "$kernel/lib/modules/$version" "$writable" >"$run/control/env"
+{
+    for name in "${variables[@]}"; do
+        [ -z "${!name+x}" ] || printf 'export %s=%q\n' "$name" "${!name}"
+    done
+    printf 'export PATH=$PATH:/run/vm/bin\ncd %q || exit 125\nexec' "$PWD"
+    printf ' %q' "$@"
+    echo
+} >"$run/control/command"
+
+mkfifo "$run/stdout" "$run/stderr"
+cat "$run/stdout" & copies=($!)
+cat "$run/stderr" >&2 & copies+=($!)
+
+share() {        # <tag> <folder> [,options]: a folder of the host for the guest
+    arguments+=(-fsdev "local,id=$1,path=${2//,/,,},security_model=none,multidevs=remap${3:-}"
+                -device "virtio-9p-pci,fsdev=$1,mount_tag=$1")
+}
+arguments=(-nodefaults -no-user-config -display none -no-reboot
+           -M q35 -accel "${FTP_ALG_VM_ACCEL:-tcg,thread=multi}" -smp "$cpus" -m "$memory"
+           -kernel "$kernel/vmlinux" -initrd "$kernel/initrd" -serial "file:$run/console"
+           -device virtio-serial-pci,max_ports=3
+           -chardev "file,id=o,path=$run/stdout" -device virtserialport,nr=1,chardev=o
+           -chardev "file,id=e,path=$run/stderr" -device virtserialport,nr=2,chardev=e)
+share host / ,readonly=on
+share control "$run/control"
+[ -z "$writable" ] || share writable "$writable"
+# Without self-tests of ciphers and delay calibration the guest is up half a second earlier; removing a
+# namespace and committing nft rules wait for RCU, which is expedited.
+timeout -k 5 "$limit" qemu-system-x86_64 "${arguments[@]}" -append "console=ttyS0 quiet panic=-1 \
+mitigations=off audit=0 apparmor=0 nowatchdog cryptomgr.notests lpj=4000000 \
+rcupdate.rcu_expedited=1 net.ifnames=0 ${FTP_ALG_VM_APPEND:-}" </dev/null 2>"$run/qemu" &
+qemu=$!
+status=0
+wait $qemu || status=$?
+qemu=''
+wait "${copies[@]}" || :
+
+if [ -n "$verbose" ]; then
+    sed 's/^/console: /' "$run/console" >&2
+    up=$(stat -c %.9Y "$run/control/up" 2>/dev/null || echo "$began")
+    awk -v began="$began" -v up="$up" -v ended="$(date +%s.%N)" \
+        'BEGIN { printf "vm-run: the command started after %.2f s; %.2f s in all\n", up - began, ended - began }' >&2
+fi
+[ ! -s "$run/control/status" ] || exit "$(cat "$run/control/status")"
+if [ $status = 124 ]; then
+    echo "vm-run: not done after $limit s (-t)" >&2
+    exit 124
+fi
+cat "$run/qemu" >&2
+[ -n "$verbose" ] || tail -n 30 "$run/console" >&2 2>/dev/null || :
+die "the machine ended without a status (QEMU: $status)"

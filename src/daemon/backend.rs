@@ -1,0 +1,186 @@
+//! Which backend lets data connections in, and what it needs beyond the workers.
+//!
+//! With `auto` the kernel is asked once, at start: its own expectations where it takes helpers of
+//! ours, our own sets and maps everywhere else. Rules that were loaded by hand have made the
+//! choice already.
+
+use anyhow::{Context, bail};
+use tracing::{info, warn};
+
+use super::{
+    config::{self, Config},
+    setup::params_of,
+};
+use crate::{
+    io::{
+        cthelper,
+        ctnetlink::{Conntrack, ConntrackExpectations, Translation},
+        expectations::Expectations,
+        nftables::{ApplyError, ExpectationStore, Probe, Table, has_helper_object, probe},
+    },
+    ruleset::{Backend, HELPER, QueueStatement, Ruleset},
+};
+
+/// How often the table is loaded anew because another daemon, in another network namespace, took
+/// the helper away in between.
+const LOAD_ATTEMPTS: u32 = 3;
+
+/// What was chosen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice {
+    backend: Backend,
+    statement: QueueStatement,
+    translation: Translation,
+}
+
+impl Choice {
+    /// The configuration's name of the backend.
+    pub(super) const fn backend_name(self) -> &'static str {
+        match self.backend {
+            Backend::Nftables => "nftables",
+            Backend::Conntrack => "conntrack",
+        }
+    }
+
+    /// Opens a worker's connection to it.
+    pub(super) fn open_expectations(self) -> anyhow::Result<Expectations> {
+        Ok(match self.backend {
+            Backend::Nftables => Expectations::Nftables(
+                ExpectationStore::open().context("cannot open a socket to nf_tables")?,
+            ),
+            Backend::Conntrack => Expectations::Conntrack(
+                ConntrackExpectations::open(self.translation)
+                    .context("cannot open a socket to conntrack")?,
+            ),
+        })
+    }
+}
+
+/// Asks the kernel what it has, and chooses.
+///
+/// # Errors
+/// The kernel lacks what the configuration asks for; the message names the build option or the
+/// privilege.
+pub(super) fn choose(config: &Config) -> anyhow::Result<Choice> {
+    let found = probe().context("cannot ask the kernel what it has")?;
+    log_findings(&found);
+    let (backend, why) = choose_backend(config, &found)?;
+    if let Some((name, availability)) = found.obstacle(backend) {
+        bail!("{name}: {availability}");
+    }
+    let Some(statement) = found.choice() else {
+        bail!("the kernel has no way into a queue")
+    };
+    let choice = Choice {
+        backend,
+        statement,
+        translation: if found.nat.is_available() {
+            Translation::FollowMaster
+        } else {
+            Translation::Absent
+        },
+    };
+    info!(
+        backend = choice.backend_name(),
+        why,
+        queue = ?statement,
+        "backend chosen"
+    );
+    Ok(choice)
+}
+
+fn choose_backend(config: &Config, found: &Probe) -> anyhow::Result<(Backend, String)> {
+    let asked = |backend| (backend, "the configuration says so".to_owned());
+    let obstacle = found.obstacle(Backend::Conntrack);
+    Ok(match (config.backend, obstacle) {
+        (config::Backend::Nftables, _) => asked(Backend::Nftables),
+        (config::Backend::Conntrack, None) => asked(Backend::Conntrack),
+        (config::Backend::Conntrack, Some((name, availability))) => {
+            bail!("backend \"conntrack\" cannot be used here: {name}: {availability}")
+        }
+        (config::Backend::Auto, _) if !config.install_rules => choose_by_table(),
+        (config::Backend::Auto, None) => (
+            Backend::Conntrack,
+            "the kernel takes connection tracking helpers".to_owned(),
+        ),
+        (config::Backend::Auto, Some((name, availability))) => {
+            (Backend::Nftables, format!("{name}: {availability}"))
+        }
+    })
+}
+
+/// With rules loaded by hand: the backend that they were printed for.
+fn choose_by_table() -> (Backend, String) {
+    match has_helper_object() {
+        Ok(true) => (
+            Backend::Conntrack,
+            "the loaded table attaches our helper".to_owned(),
+        ),
+        Ok(false) | Err(_) => (
+            Backend::Nftables,
+            "install_rules is off, and no loaded table attaches our helper".to_owned(),
+        ),
+    }
+}
+
+fn log_findings(found: &Probe) {
+    info!(
+        nf_tables = %found.nf_tables,
+        nat = %found.nat,
+        queue_statement = %found.queue_statement,
+        queue_target = %found.queue_target,
+        nfnetlink_queue = %found.queues,
+        ctnetlink = %found.ctnetlink,
+        nfnetlink_cthelper = %found.helper,
+        helper_object = %found.helper_object,
+        "the kernel"
+    );
+}
+
+/// Registers the helper where it is needed, and puts our table in place if it is ours to put.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn install(config: &Config, choice: Choice) -> anyhow::Result<Option<Table>> {
+    let ruleset = Ruleset::build(&params_of(config, choice.statement, choice.backend));
+    for attempt in 1.. {
+        if choice.backend == Backend::Conntrack {
+            cthelper::register(HELPER).context("cannot register our connection tracking helper")?;
+        }
+        if !config.install_rules {
+            return Ok(None);
+        }
+        match Table::apply(&ruleset) {
+            Err(ApplyError::Unsupported) if ruleset.helper.is_some() && attempt < LOAD_ATTEMPTS => {
+            }
+            applied => return verify(applied.context("cannot load our table")?).map(Some),
+        }
+    }
+    Ok(None)
+}
+
+fn verify(mut table: Table) -> anyhow::Result<Table> {
+    table
+        .verify()
+        .context("our table is not as it was loaded")?;
+    Ok(table)
+}
+
+/// Takes the helper away, unless somebody still needs it: a connection of this network namespace
+/// (the next daemon will go on with it), or the table of a daemon in another one.
+pub(super) fn leave(choice: Choice) {
+    if choice.backend != Backend::Conntrack {
+        return;
+    }
+    let is_used = Conntrack::open().and_then(|mut conntrack| conntrack.has_helped());
+    let result = match is_used {
+        Ok(true) => Ok(false),
+        Ok(false) => cthelper::unregister(HELPER),
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(true) => info!(helper = HELPER, "unregistered"),
+        Ok(false) => info!(helper = HELPER, "stays registered: it is in use"),
+        Err(error) => warn!(helper = HELPER, %error, "could not be unregistered"),
+    }
+}

@@ -1,0 +1,401 @@
+//! Expectations of the kernel's own connection tracking, asked for over netlink.
+//!
+//! The data connection that matches one is RELATED, knows its control connection as its master,
+//! and is translated like it (`nf_nat_follow_master`): source and destination as the announcer's
+//! packets on the control connection have them, and the announced port.
+//!
+//! Two things of the kernel (6.1 to 6.12, read and tried) shape the messages:
+//!
+//! * A new expectation takes its timeout from its helper's policy, and the message's timeout is
+//!   looked at only where it *changes* an expectation: another timeout takes a second message.
+//! * `CTA_EXPECT_HELP_NAME` in a new expectation names the helper of the *child* (until it was
+//!   dropped in 2026), which would then keep data connections out of flowtables: it stays away. The
+//!   expectation's own helper is its master's.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use tracing::warn;
+
+use super::{entry::parse_tuple, family_of, put_tuple};
+use crate::{
+    io::{
+        cthelper::POLICY_TIMEOUT,
+        netlink::{MessageBuffer, MessageType, NetlinkError, Socket},
+    },
+    proto::{
+        expect::{ExpectError, Expectation, ExpectationId},
+        net::{ConntrackTuples, Direction, Tuple},
+    },
+};
+
+/// `nfnetlink_conntrack.h`
+mod wire {
+    pub(super) const IPCTNL_MSG_EXP_NEW: u8 = 0;
+    pub(super) const IPCTNL_MSG_EXP_GET: u8 = 1;
+    pub(super) const IPCTNL_MSG_EXP_DELETE: u8 = 2;
+    pub(super) const CTA_EXPECT_MASTER: u16 = 1;
+    pub(super) const CTA_EXPECT_TUPLE: u16 = 2;
+    pub(super) const CTA_EXPECT_MASK: u16 = 3;
+    pub(super) const CTA_EXPECT_TIMEOUT: u16 = 4;
+    pub(super) const CTA_EXPECT_ID: u16 = 5;
+    pub(super) const CTA_EXPECT_NAT: u16 = 10;
+    pub(super) const CTA_EXPECT_FN: u16 = 11;
+    pub(super) const CTA_EXPECT_NAT_DIR: u16 = 1;
+    pub(super) const CTA_EXPECT_NAT_TUPLE: u16 = 2;
+}
+use wire::*;
+
+/// The kernel's name of its function that translates a child like its master; `nf_nat` has it.
+const FOLLOW_MASTER: &str = "nat-follow-master";
+
+const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
+const ACK: u16 = libc::NLM_F_ACK as u16;
+const NEW: u16 = REQUEST | (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+
+/// Whether expected connections are to be translated by the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translation {
+    /// Like their control connection, no NAT rule of the operator being asked.
+    FollowMaster,
+    /// The kernel has no NAT.
+    Absent,
+}
+
+/// A worker's connection to the kernel's expectations.
+#[derive(Debug)]
+pub struct ConntrackExpectations {
+    socket: Socket,
+    buffer: MessageBuffer,
+    translation: Translation,
+}
+
+/// An expectation of the kernel, as far as it must be told from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Found {
+    master: Tuple,
+    id: u32,
+}
+
+impl ConntrackExpectations {
+    /// Opens the connection.
+    ///
+    /// # Errors
+    /// When no netlink socket can be had.
+    pub fn open(translation: Translation) -> Result<Self, NetlinkError> {
+        Ok(Self {
+            socket: Socket::open()?,
+            buffer: MessageBuffer::default(),
+            translation,
+        })
+    }
+
+    /// Installs an expectation; it is in force when this returns. What was expected of the same
+    /// connection before makes way: the newest announcement is the one that counts.
+    ///
+    /// # Errors
+    /// Nothing is in force then.
+    pub fn expect(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Result<(), ExpectError> {
+        if !is_of_one_family(expectation) {
+            return Err(ExpectError::Other);
+        }
+        let created = match self.create(expectation, master) {
+            Err(error) if error.is(libc::EEXIST) => self
+                .delete(expectation, None)
+                .and_then(|_| self.create(expectation, master)),
+            other => other,
+        };
+        created
+            .and_then(|()| self.limit(expectation, master))
+            .map_err(|error| refusal(id, &error))
+    }
+
+    /// Withdraws an expectation of this control connection. Tells whether it was still unused.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the expectation then lives until its timeout.
+    pub fn unexpect(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Result<bool, ExpectError> {
+        let found = self
+            .find(expectation)
+            .map_err(|error| refusal(id, &error))?;
+        match found {
+            // Another session may expect the same by now: a server uses its ports again.
+            Some(found) if found.master == master.of(Direction::Original) => self
+                .delete(expectation, Some(found.id))
+                .map_err(|error| refusal(id, &error)),
+            Some(_) | None => Ok(false),
+        }
+    }
+
+    fn create(
+        &mut self,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Result<(), NetlinkError> {
+        let sequence = self.begin(IPCTNL_MSG_EXP_NEW, NEW | ACK, expectation);
+        self.put_rest(expectation, master);
+        if self.translation == Translation::FollowMaster {
+            put_translation(&mut self.buffer, expectation, master);
+        }
+        self.socket
+            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
+    }
+
+    /// Gives a new expectation its own timeout, where that is not its helper's.
+    fn limit(
+        &mut self,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Result<(), NetlinkError> {
+        if seconds(expectation.timeout) == seconds(POLICY_TIMEOUT) {
+            return Ok(());
+        }
+        let sequence = self.begin(IPCTNL_MSG_EXP_NEW, REQUEST | ACK, expectation);
+        self.put_rest(expectation, master);
+        self.buffer
+            .put_u32(CTA_EXPECT_TIMEOUT, seconds(expectation.timeout));
+        match self
+            .socket
+            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
+        {
+            // Its connection has come already.
+            Err(error) if error.is(libc::ENOENT) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn find(&mut self, expectation: &Expectation) -> Result<Option<Found>, NetlinkError> {
+        let sequence = self.begin(IPCTNL_MSG_EXP_GET, REQUEST, expectation);
+        let answer = self.socket.ask(self.buffer.as_bytes(), sequence, |answer| {
+            let attributes = answer.attributes();
+            Some(Found {
+                master: parse_tuple(&attributes.within(CTA_EXPECT_MASTER)?)?,
+                id: attributes.u32(CTA_EXPECT_ID)?,
+            })
+        });
+        match answer {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there was one to delete: with this id, or any.
+    fn delete(&mut self, expectation: &Expectation, id: Option<u32>) -> Result<bool, NetlinkError> {
+        let sequence = self.begin(IPCTNL_MSG_EXP_DELETE, REQUEST | ACK, expectation);
+        if let Some(id) = id {
+            self.buffer.put_u32(CTA_EXPECT_ID, id);
+        }
+        match self
+            .socket
+            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
+        {
+            Ok(()) => Ok(true),
+            Err(error) if error.is(libc::ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins a message with what names an expectation: its tuple.
+    fn begin(&mut self, request: u8, flags: u16, expectation: &Expectation) -> u32 {
+        let kind = MessageType {
+            subsystem: libc::NFNL_SUBSYS_CTNETLINK_EXP as u8,
+            request,
+        };
+        let sequence = self.socket.next_sequence();
+        let tuple = Tuple {
+            source: SocketAddr::new(expectation.source, 0),
+            destination: expectation.destination,
+        };
+        self.buffer.clear();
+        self.buffer
+            .begin(kind, flags, sequence, family_of(expectation.source), 0);
+        put_tuple(&mut self.buffer, CTA_EXPECT_TUPLE, &tuple);
+        sequence
+    }
+
+    /// The mask, which leaves the connector's port open, and the control connection.
+    fn put_rest(&mut self, expectation: &Expectation, master: &ConntrackTuples) {
+        let whole = match expectation.source {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::BROADCAST),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from([0xff; 16])),
+        };
+        let mask = Tuple {
+            source: SocketAddr::new(whole, 0),
+            destination: SocketAddr::new(whole, u16::MAX),
+        };
+        put_tuple(&mut self.buffer, CTA_EXPECT_MASK, &mask);
+        put_tuple(
+            &mut self.buffer,
+            CTA_EXPECT_MASTER,
+            &master.of(Direction::Original),
+        );
+    }
+}
+
+/// What `nf_nat_follow_master` reads: the direction in which the data connection goes, compared
+/// with its master, and the port on which the announcer listens.
+fn put_translation(
+    buffer: &mut MessageBuffer,
+    expectation: &Expectation,
+    master: &ConntrackTuples,
+) {
+    let announcer = announcer(expectation, master);
+    let nothing = match expectation.source {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let listening = Tuple {
+        source: expectation.translated_destination,
+        destination: SocketAddr::new(nothing, 0),
+    };
+    buffer.nest(CTA_EXPECT_NAT, |buffer| {
+        let direction = match !announcer {
+            Direction::Original => 0,
+            Direction::Reply => 1,
+        };
+        buffer.put_u32(CTA_EXPECT_NAT_DIR, direction);
+        put_tuple(buffer, CTA_EXPECT_NAT_TUPLE, &listening);
+    });
+    buffer.put_name(CTA_EXPECT_FN, FOLLOW_MASTER);
+}
+
+/// In which direction of the control connection the announcer sends. Where both directions fit,
+/// both ends have the same addresses, and the translation is the same.
+fn announcer(expectation: &Expectation, master: &ConntrackTuples) -> Direction {
+    let client = master.of(Direction::Original);
+    let is_client = client.source.ip() == expectation.translated_destination.ip()
+        && client.destination.ip() == expectation.translated_source;
+    if is_client {
+        Direction::Original
+    } else {
+        Direction::Reply
+    }
+}
+
+fn is_of_one_family(expectation: &Expectation) -> bool {
+    let addresses = [
+        expectation.destination.ip(),
+        expectation.translated_source,
+        expectation.translated_destination.ip(),
+    ];
+    addresses
+        .iter()
+        .all(|address| address.is_ipv4() == expectation.source.is_ipv4())
+}
+
+/// The kernel counts in seconds; never less than was asked for.
+fn seconds(timeout: Duration) -> u32 {
+    let rounded = timeout
+        .as_secs()
+        .saturating_add(u64::from(timeout.subsec_nanos() > 0));
+    u32::try_from(rounded).unwrap_or(u32::MAX)
+}
+
+/// The core's name for the kernel's refusal.
+fn refusal(id: ExpectationId, error: &NetlinkError) -> ExpectError {
+    let (reason, hint) = match error.errno() {
+        Some(libc::EEXIST | libc::EBUSY | libc::EALREADY) => (
+            ExpectError::Clash,
+            "another connection tracking helper expects the same connection",
+        ),
+        Some(libc::EMFILE) => (
+            ExpectError::TableFull,
+            "raise the sysctl net.netfilter.nf_conntrack_expect_max",
+        ),
+        Some(libc::ENOMEM | libc::ENOBUFS) => (ExpectError::NoMemory, "the kernel has no memory"),
+        Some(libc::EPERM | libc::EACCES) => (ExpectError::NotPermitted, "needs CAP_NET_ADMIN"),
+        Some(libc::ENOENT) => (
+            ExpectError::Gone,
+            "the control connection is not in conntrack any more",
+        ),
+        Some(libc::EOPNOTSUPP | libc::ESHUTDOWN) => (
+            ExpectError::NoHelper,
+            "the control connection began without our helper: it works after reconnecting",
+        ),
+        Some(_) | None => (ExpectError::Other, "unexpected"),
+    };
+    warn!(expectation = id.0, reason = reason.as_str(), %error, hint, "expectation refused");
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(source: &str, destination: &str) -> Tuple {
+        Tuple {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+        }
+    }
+
+    /// A client 10.0.0.2 behind 203.0.113.1 talks to 198.51.100.7.
+    fn master() -> ConntrackTuples {
+        ConntrackTuples::new(
+            tuple("10.0.0.2:4000", "198.51.100.7:21"),
+            tuple("198.51.100.7:21", "203.0.113.1:4000"),
+        )
+    }
+
+    fn expectation(source: &str, destination: &str, to: &str, from: &str) -> Expectation {
+        Expectation {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            translated_destination: to.parse().unwrap(),
+            translated_source: from.parse().unwrap(),
+            timeout: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn the_announcer_is_the_end_that_the_connection_goes_to() {
+        let to_client = expectation(
+            "198.51.100.7",
+            "203.0.113.1:5000",
+            "10.0.0.2:6000",
+            "198.51.100.7",
+        );
+        assert_eq!(announcer(&to_client, &master()), Direction::Original);
+        let to_server = expectation(
+            "10.0.0.2",
+            "198.51.100.7:5000",
+            "198.51.100.7:5000",
+            "203.0.113.1",
+        );
+        assert_eq!(announcer(&to_server, &master()), Direction::Reply);
+    }
+
+    #[test]
+    fn a_part_of_a_second_is_a_second() {
+        assert_eq!(seconds(Duration::from_millis(1)), 1);
+        assert_eq!(seconds(Duration::from_millis(2000)), 2);
+        assert_eq!(seconds(Duration::from_millis(2001)), 3);
+        assert_eq!(seconds(Duration::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn each_refusal_of_the_kernel_has_a_name() {
+        let named = |errno| refusal(ExpectationId(1), &NetlinkError::Refused(errno));
+        assert_eq!(named(libc::EBUSY), ExpectError::Clash);
+        assert_eq!(named(libc::EMFILE), ExpectError::TableFull);
+        assert_eq!(named(libc::ENOMEM), ExpectError::NoMemory);
+        assert_eq!(named(libc::EPERM), ExpectError::NotPermitted);
+        assert_eq!(named(libc::ENOENT), ExpectError::Gone);
+        assert_eq!(named(libc::EOPNOTSUPP), ExpectError::NoHelper);
+        assert_eq!(named(libc::ESHUTDOWN), ExpectError::NoHelper);
+        assert_eq!(named(libc::EINVAL), ExpectError::Other);
+    }
+}

@@ -1,0 +1,75 @@
+//! What lets announced data connections in: one interface, two backends.
+
+use crate::{
+    io::{ctnetlink::ConntrackExpectations, nftables::ExpectationStore},
+    proto::{
+        expect::{ExpectError, Expectation, ExpectationId},
+        net::ConntrackTuples,
+        session::Withdrawal,
+    },
+};
+
+/// A worker's connection to the backend that was chosen.
+#[derive(Debug)]
+pub enum Expectations {
+    /// Elements of sets and maps in our own table; data connections carry our mark.
+    Nftables(ExpectationStore),
+    /// The kernel's own expectations; data connections are RELATED.
+    Conntrack(ConntrackExpectations),
+}
+
+impl Expectations {
+    /// Installs an expectation of a control connection; it is in force when this returns.
+    ///
+    /// # Errors
+    /// Nothing is in force then.
+    pub fn expect(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Result<(), ExpectError> {
+        match self {
+            Self::Nftables(store) => store.expect(id, expectation),
+            Self::Conntrack(expectations) => expectations.expect(id, expectation, master),
+        }
+    }
+
+    /// Withdraws an expectation, if it is still unused: at once where it could still be used, else
+    /// by the next [`expect`](Self::expect) or [`flush`](Self::flush) at the latest.
+    pub fn unexpect(
+        &mut self,
+        (id, expectation, master): (ExpectationId, &Expectation, &ConntrackTuples),
+        reason: Withdrawal,
+    ) {
+        match self {
+            Self::Nftables(store) => {
+                store.unexpect(*expectation);
+                if !matches!(reason, Withdrawal::Superseded | Withdrawal::Finished) {
+                    store.flush();
+                }
+            }
+            Self::Conntrack(expectations) => {
+                // A failure is logged, and the expectation expires by itself.
+                let _ = expectations.unexpect(id, expectation, master);
+            }
+        }
+    }
+
+    /// Whether something was withdrawn and not yet deleted.
+    #[must_use]
+    pub fn has_leaving(&self) -> bool {
+        match self {
+            Self::Nftables(store) => store.has_leaving(),
+            Self::Conntrack(_) => false,
+        }
+    }
+
+    /// Deletes what was withdrawn.
+    pub fn flush(&mut self) {
+        match self {
+            Self::Nftables(store) => store.flush(),
+            Self::Conntrack(_) => {}
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Gives control connections our connection tracking helper (backend `conntrack`).
+
+use super::{base, rule};
+use crate::ruleset::{
+    ChainType, ControlPort, HelperObject, State,
+    Statement::{AttachHelper, ControlPort as ToControlPort, State as InState, Tcp},
+    table::Chain,
+};
+
+/// After conntrack (-200), before anything is queued.
+const ATTACHMENT: i32 = -160;
+
+pub(super) const HELPER_OBJECT: HelperObject = HelperObject {
+    why: "the daemon's connection tracking helper, which it registers when it starts",
+};
+
+/// Gives each control connection the helper, before its first packet is through: no later one
+/// can. Which port a server listens on behind a port-forward shows only after destination NAT.
+pub(super) fn chains() -> [Chain; 4] {
+    let attach = |why, name, hook, port| {
+        let rules = vec![rule(
+            "",
+            [InState(State::New), Tcp, ToControlPort(port), AttachHelper],
+        )];
+        base(why, name, (ChainType::Filter, hook, ATTACHMENT), rules)
+    };
+    let (dialled, listening) = (ControlPort::Dialled, ControlPort::Listening);
+    [
+        attach(
+            "only a connection with a helper can have expectations",
+            "attach_prerouting",
+            "prerouting",
+            dialled,
+        ),
+        attach("", "attach_output", "output", dialled),
+        attach(
+            "the same behind a port-forward from another port",
+            "attach_input",
+            "input",
+            listening,
+        ),
+        attach("", "attach_postrouting", "postrouting", listening),
+    ]
+}
