@@ -12,6 +12,9 @@ mod emit;
 mod lines;
 mod map;
 
+#[cfg(test)]
+mod tests;
+
 pub use acks::{Unseen, Vouched};
 pub use emit::{Emission, Piece};
 pub use lines::{LINE_MAX, Line};

@@ -13,7 +13,7 @@ use std::{
 use ftp_alg::proto::{
     action::{Action, Event, EventKind, PacketId, Verdict},
     alg::Alg,
-    expect::{ExpectError, Expectation, ExpectationId},
+    expect::{ExpectError, Expectation},
     flow::Settings,
     memory::Memory,
     nat::LocalLeases,
@@ -31,8 +31,8 @@ pub(crate) struct Kernel {
     pub(crate) refuses_relax: bool,
     /// No daemon is there: every packet passes.
     pub(crate) is_absent: bool,
-    /// What can use a data connection now.
-    pub(crate) live: BTreeMap<(IpAddr, SocketAddr), (ExpectationId, Expectation)>,
+    /// What is let in now, and until when; the kernel's own timeout ends it.
+    pub(crate) live: BTreeMap<(IpAddr, SocketAddr), (Expectation, Instant)>,
     /// Every expectation that was accepted, in order.
     pub(crate) expected: Vec<Expectation>,
     pub(crate) events: Vec<Event>,
@@ -135,7 +135,7 @@ impl Kernel {
     pub(crate) fn admits(&self, source: IpAddr, destination: SocketAddr) -> Option<SocketAddr> {
         self.live
             .get(&(source, destination))
-            .map(|(_, expectation)| expectation.translated_destination)
+            .map(|(expectation, _)| expectation.translated_destination)
     }
 
     /// The kinds of event so far, but for announcements.
@@ -164,6 +164,7 @@ impl Kernel {
 
     /// Carries the core's actions out; gives the verdict.
     fn run_actions(&mut self, now: Instant) -> Option<(PacketId, Verdict)> {
+        self.live.retain(|_, (_, until)| *until > now);
         let mut given = None;
         while let Some(action) = self.alg.poll_action() {
             match action {
@@ -182,7 +183,7 @@ impl Kernel {
                 } => {
                     assert!(given.is_none(), "the announcement has left already");
                     assert!(self.conntrack.contains(&master));
-                    let answer = self.expect(id, expectation);
+                    let answer = self.expect(expectation, now);
                     self.alg.handle_expected(id, answer, now);
                 }
                 Action::Unexpect { expectation, .. } => {
@@ -232,13 +233,14 @@ impl Kernel {
         }
     }
 
-    fn expect(&mut self, id: ExpectationId, expectation: Expectation) -> Result<(), ExpectError> {
+    fn expect(&mut self, expectation: Expectation, now: Instant) -> Result<(), ExpectError> {
         self.expect_answers.pop_front().unwrap_or(Ok(()))?;
         let key = (expectation.source, expectation.destination);
         if self.live.contains_key(&key) {
             return Err(ExpectError::Clash);
         }
-        self.live.insert(key, (id, expectation));
+        let until = now + expectation.timeout;
+        self.live.insert(key, (expectation, until));
         self.expected.push(expectation);
         Ok(())
     }

@@ -1,0 +1,186 @@
+//! One stream by itself: what is withheld, vouched for, lost, repeated.
+
+use super::*;
+
+const START: SeqNumber = SeqNumber(u32::MAX - 9);
+
+/// A stream that begins near the end of the ring and has taken `text` in; lines are out.
+fn stream_of(text: &[u8]) -> Stream {
+    let mut stream = Stream::default();
+    stream.start_at(START);
+    assert_eq!(stream.ingest(START, text, false), Arrival::New);
+    while stream.poll_line().is_some() {}
+    stream.release_lines();
+    stream
+}
+
+/// The pieces that leave for a segment.
+fn emitted(stream: &mut Stream, seq: SeqNumber, payload: &[u8]) -> Vec<(SeqNumber, Vec<u8>)> {
+    match stream.emit(seq, payload, 1000) {
+        Emission::Same => vec![(seq, payload.to_vec())],
+        Emission::Changed(pieces) => pieces
+            .into_iter()
+            .map(|piece| (piece.seq, piece.payload))
+            .collect(),
+    }
+}
+
+#[test]
+fn whole_lines_leave_and_a_begun_one_stays() {
+    let mut stream = stream_of(b"NOOP\r\nPO");
+    assert_eq!(
+        emitted(&mut stream, START, b"NOOP\r\nPO"),
+        [(START, b"NOOP\r\n".to_vec())]
+    );
+    assert!(stream.is_withholding());
+    assert_eq!(stream.partial_line(), b"PO");
+}
+
+#[test]
+fn what_was_withheld_leaves_with_the_segment_that_completes_the_line() {
+    let mut stream = stream_of(b"PO");
+    assert_eq!(emitted(&mut stream, START, b"PO"), [(START, Vec::new())]);
+    let rest = START.plus(2);
+    stream.ingest(rest, b"RT x\r\n", false);
+    assert!(stream.poll_line().is_some());
+    stream.release_lines();
+    assert_eq!(
+        emitted(&mut stream, rest, b"RT x\r\n"),
+        [(START, b"PORT x\r\n".to_vec())]
+    );
+}
+
+#[test]
+fn a_probe_of_a_sender_whose_bytes_are_withheld_still_asks_for_an_answer() {
+    let mut stream = stream_of(b"NOOP\r\nPO");
+    emitted(&mut stream, START, b"NOOP\r\nPO");
+    let (sent, next) = (START.plus(6), START.plus(8));
+    assert_eq!(
+        emitted(&mut stream, next.shifted(-1), b""),
+        [(sent.shifted(-1), Vec::new())]
+    );
+    assert_eq!(emitted(&mut stream, next, b""), [(sent, Vec::new())]);
+}
+
+#[test]
+fn what_was_acknowledged_for_the_receiver_is_sent_until_the_receiver_has_it() {
+    let mut stream = stream_of(b"PO");
+    emitted(&mut stream, START, b"PO");
+    assert_eq!(stream.vouch(), Some(START.plus(2)));
+    assert!(stream.emit_orphans(1000).is_empty(), "still withheld");
+    assert_eq!(stream.translate_ack(START), START.plus(2));
+    stream.abandon_line();
+    for _ in 0..2 {
+        let pieces = stream.emit_orphans(1000);
+        assert_eq!((pieces[0].seq, &pieces[0].payload[..]), (START, &b"PO"[..]));
+    }
+    stream.handle_ack(START.plus(2)).unwrap();
+    assert!(!stream.has_orphans());
+    assert!(stream.emit_orphans(1000).is_empty());
+}
+
+#[test]
+fn bytes_that_are_not_kept_any_more_are_not_acknowledged_for_anybody() {
+    let mut stream = stream_of(b"NOOP\r\n");
+    let mut at = START.plus(6);
+    for _ in 0..2 * HISTORY_MAX / 6 {
+        emitted(&mut stream, at, b"");
+        stream.ingest(at, b"NOOP\r\n", false);
+        while stream.poll_line().is_some() {}
+        stream.release_lines();
+        emitted(&mut stream, at, b"NOOP\r\n");
+        at = at.plus(6);
+    }
+    assert_eq!(stream.vouch(), None);
+    stream.handle_ack(at).unwrap();
+    assert_eq!(stream.vouch(), Some(at));
+}
+
+#[test]
+fn a_sack_block_within_what_was_vouched_for_is_not_told_but_a_duplicate_is() {
+    let mut stream = stream_of(b"NOOP\r\nPO");
+    stream.vouch();
+    let block = |left, right, ack| {
+        stream.translate_sack(START.plus(left), START.plus(right), Some(START.plus(ack)))
+    };
+    assert_eq!(block(2, 6, 0), None, "told already");
+    assert_eq!(
+        block(6, 12, 0),
+        Some((START.plus(8), START.plus(12))),
+        "the new part"
+    );
+    assert_eq!(
+        block(0, 2, 4),
+        Some((START, START.plus(2))),
+        "a duplicate (RFC 2883)"
+    );
+}
+
+#[test]
+fn an_acknowledgement_of_bytes_that_never_came_is_an_error() {
+    let mut stream = stream_of(b"NOOP\r\n");
+    assert_eq!(stream.handle_ack(START.plus(6)), Ok(()));
+    assert_eq!(stream.handle_ack(START.plus(7)), Err(Unseen));
+    stream.finish();
+    assert_eq!(stream.handle_ack(START.plus(7)), Ok(()), "the FIN");
+}
+
+#[test]
+fn nothing_comes_after_a_fin() {
+    let mut stream = stream_of(b"QUIT\r\n");
+    stream.finish();
+    assert_eq!(stream.ingest(START.plus(6), b"PORT", false), Arrival::Ahead);
+}
+
+#[test]
+fn a_fin_beyond_a_gap_is_ahead() {
+    let mut stream = stream_of(b"NOOP\r\n");
+    assert_eq!(stream.ingest(START.plus(7), b"", true), Arrival::Ahead);
+    assert_eq!(stream.ingest(START.plus(6), b"", true), Arrival::Old);
+}
+
+#[test]
+fn a_segment_that_keeps_coming_beyond_a_gap_shows_that_the_gap_has_passed() {
+    let mut stream = stream_of(b"NOOP\r\n");
+    let beyond = START.plus(20);
+    for _ in 1..BEYOND_MAX {
+        assert_eq!(stream.ingest(beyond, b"NOOP\r\n", false), Arrival::Ahead);
+    }
+    assert_eq!(stream.ingest(beyond, b"NOOP\r\n", false), Arrival::Beyond);
+}
+
+#[test]
+fn an_edit_of_the_same_length_may_be_repeated_in_part() {
+    let mut stream = Stream::default();
+    stream.start_at(START);
+    stream.ingest(START, b"PORT a\r\n", false);
+    let line = stream.poll_line().unwrap();
+    stream.record_edit(&line, b"PORT b".to_vec());
+    stream.release_lines();
+    assert_eq!(
+        emitted(&mut stream, START, b"PORT a\r\n"),
+        [(START, b"PORT b\r\n".to_vec())]
+    );
+    assert_eq!(
+        emitted(&mut stream, START.plus(5), b"a\r"),
+        [(START.plus(5), b"b\r".to_vec())]
+    );
+    assert_eq!(stream.translate_ack(START.plus(5)), START.plus(5));
+}
+
+#[test]
+fn a_stream_that_lost_its_place_keeps_its_offset() {
+    let mut stream = Stream::default();
+    stream.start_at(START);
+    stream.ingest(START, b"PORT a\r\n", false);
+    let line = stream.poll_line().unwrap();
+    stream.record_edit(&line, b"PORT bcd".to_vec());
+    stream.lose_place();
+    assert!(!stream.is_synchronised());
+    stream.ingest(START.plus(100), b"NOOP\r\n", false);
+    stream.release_all();
+    assert_eq!(
+        emitted(&mut stream, START.plus(100), b"NOOP\r\n"),
+        [(START.plus(102), b"NOOP\r\n".to_vec())]
+    );
+}
