@@ -171,13 +171,16 @@ impl Flow {
         context: &mut Context<'_>,
     ) -> Option<Verdict> {
         self.last_seen = context.now;
-        self.handle_side(direction, segment);
         if segment.flags.is_syn() {
+            self.handle_side(direction, segment);
             self.handle_syn(direction, segment, context);
             return Some(Verdict::Accept);
         }
-        if let Some(ack) = segment.ack {
-            self.handle_ack(direction, ack, context);
+        if self.streams[direction].is_near(segment.seq) {
+            self.handle_side(direction, segment);
+            if let Some(ack) = segment.ack {
+                self.handle_ack(direction, ack, context);
+            }
         }
         if segment.flags.is_rst() {
             return None;

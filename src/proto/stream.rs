@@ -37,6 +37,10 @@ pub const VOUCHED_BACKLOG_MAX: usize = 4 * HISTORY_MAX;
 /// (RFC 8985 §7).
 const BEYOND_MAX: u8 = 4;
 
+/// How far from the next expected byte a segment may be for what it says of its sender to be
+/// believed. Whoever forges one without having seen the connection has to guess that well.
+const NEAR: u32 = 1 << 16;
+
 /// An idle buffer larger than this gives its memory back.
 const IDLE_CAPACITY: usize = 512;
 
@@ -252,6 +256,12 @@ impl Stream {
     #[must_use]
     pub fn next(&self) -> SeqNumber {
         self.base.plus(self.bytes.len() as u32)
+    }
+
+    /// Whether a segment at `seq` can be of this stream's sender.
+    #[must_use]
+    pub fn is_near(&self, seq: SeqNumber) -> bool {
+        !self.synchronised || self.next().offset_from(seq).unsigned_abs() <= NEAR
     }
 
     /// The sequence number that the receiver expects next, as far as was sent.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ftp_alg::proto::action::EventKind;
+
 use crate::{
     harness::{
         dialogue::{client, server},
@@ -30,4 +32,19 @@ fn an_announcement_far_ahead_or_long_ago_opens_nothing() {
         assert_eq!(decisions(&link), Vec::<String>::new(), "{distance}");
         assert!(link.server().received.ends_with(b"NOOP\r\n"));
     }
+}
+
+#[test]
+fn a_forged_acknowledgement_from_afar_does_not_make_a_connection_lose_its_place() {
+    let turns = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
+    let mut link = told_open(Topology::Snat, &turns);
+    for (host, forged_seq) in [(0, 1 << 30), (1, 1 << 29)] {
+        link.hosts[host].send_odd(|frame| {
+            frame.seq = frame.seq.wrapping_add(forged_seq);
+            frame.ack = frame.ack.wrapping_add(1 << 20);
+            frame.payload = b"x".to_vec();
+        });
+    }
+    link.run_for(Duration::from_millis(10));
+    assert!(!link.kernel.event_kinds().contains(&EventKind::LostPlace));
 }
