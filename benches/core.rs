@@ -68,7 +68,13 @@ fn handle(alg: &mut Alg<LocalLeases>, nth: u32, packet: &[u8], now: Instant) {
             Action::Resolve { .. } => alg.handle_resolved(Some(tuples(nth)), now),
             Action::RelaxWindow { .. } => alg.handle_relaxed(true, now),
             Action::Expect { id, .. } => alg.handle_expected(id, Ok(()), now),
-            other => {
+            other @ (Action::Unexpect { .. }
+            | Action::MarkOpaque { .. }
+            | Action::Verdict { .. }
+            | Action::Inject { .. }
+            | Action::Remember(_)
+            | Action::Forget { .. }
+            | Action::Report(_)) => {
                 black_box(other);
             }
         }

@@ -143,7 +143,6 @@ fn a_connector_behind_nat_appears_under_its_outside_address() {
     store(&lab.gateway).expect(ID, &expectation).unwrap();
     lab.inside.connect("203.0.113.2:5000").unwrap();
     assert_eq!(accept(&listener).1.ip(), translated_source);
-    assert_eq!(elements(&lab.gateway, "snat4"), 0);
 }
 
 #[test]
