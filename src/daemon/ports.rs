@@ -1,31 +1,37 @@
 //! The outside ports that all workers share.
 
 use std::{
-    collections::HashSet,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::proto::nat::PortLeases;
+use crate::proto::nat::{LeaseTable, PortLeases};
 
 /// Leases behind a lock. It is taken once for each announcement of an end behind NAT, for the
 /// time of one look-up.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SharedLeases(Arc<Mutex<HashSet<SocketAddr>>>);
+#[derive(Clone, Debug)]
+pub(super) struct SharedLeases(Arc<Mutex<LeaseTable>>);
+
+impl SharedLeases {
+    /// Leases of all ports but `reserved`.
+    pub(super) fn reserving(reserved: Vec<u16>) -> Self {
+        Self(Arc::new(Mutex::new(LeaseTable::reserving(reserved))))
+    }
+}
 
 impl PortLeases for SharedLeases {
     fn lease(&self, outside: SocketAddr) -> bool {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(outside)
+            .lease(outside)
     }
 
     fn release(&self, outside: SocketAddr) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&outside);
+            .release(outside);
     }
 }
 
@@ -35,7 +41,7 @@ mod tests {
 
     #[test]
     fn two_workers_never_hold_the_same_endpoint() {
-        let first = SharedLeases::default();
+        let first = SharedLeases::reserving(vec![21]);
         let second = first.clone();
         let outside = "203.0.113.1:40000".parse().unwrap();
         assert!(first.lease(outside));

@@ -10,6 +10,7 @@ use super::{
     backend::{self, Choice},
     config::{Config, WhenAbsent},
     memories::Memories,
+    ports::SharedLeases,
     worker::{Kernel, Shared, Worker},
 };
 use crate::{
@@ -39,7 +40,8 @@ impl Gateway {
         let memories = Memories::open(&config.restart.folder)
             .with_context(|| format!("cannot make {}", config.restart.folder.display()))?;
         forget_dead(config, &memories)?;
-        let shared = Arc::new(Shared::new(settings_of(config), memories));
+        let leases = SharedLeases::reserving(config.control_ports.clone());
+        let shared = Arc::new(Shared::new(settings_of(config), leases, memories));
         let kernels = open_kernels(config, choice)?;
         let table = backend::install(config, choice)?;
         let (report, ended) = mpsc::unbounded_channel();

@@ -54,10 +54,10 @@ pub(super) struct Shared {
 impl Shared {
     /// What workers start with.
     #[must_use]
-    pub(super) fn new(settings: Settings, memories: Memories) -> Self {
+    pub(super) fn new(settings: Settings, leases: SharedLeases, memories: Memories) -> Self {
         Self {
             stop: AtomicBool::new(false),
-            leases: SharedLeases::default(),
+            leases,
             memories,
             settings: RwLock::new(settings),
             generation: AtomicU64::new(0),

@@ -2,7 +2,7 @@
 
 mod ports;
 
-pub use ports::{LocalLeases, PortLeases, choose_port};
+pub use ports::{LeaseTable, LocalLeases, PortLeases, choose_port};
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -14,7 +14,7 @@ use crate::{
     proto::{
         action::{Action, Event, PacketId},
         alg::Alg,
-        nat::LocalLeases,
+        nat::{LeaseTable, LocalLeases},
         net::{ConntrackTuples, Tuple},
         packet::{Flags, Segment},
     },
@@ -38,8 +38,9 @@ struct Times {
 
 impl Gateway {
     pub(super) fn new(config: &Config, nat: Mappings) -> Self {
+        let leases = LocalLeases::of(LeaseTable::reserving(config.control_ports.clone()));
         Self {
-            alg: Alg::new(settings_of(config), LocalLeases::default()),
+            alg: Alg::new(settings_of(config), leases),
             control_ports: config.control_ports.clone(),
             nat,
             events: VecDeque::new(),

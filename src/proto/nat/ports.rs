@@ -28,17 +28,54 @@ pub trait PortLeases {
     fn release(&self, outside: SocketAddr);
 }
 
+/// The outside endpoints that are given away, and the ports that never are: an expected
+/// connection to a control port would be taken for a control connection.
+#[derive(Clone, Debug, Default)]
+pub struct LeaseTable {
+    taken: HashSet<SocketAddr>,
+    reserved: Vec<u16>,
+}
+
+impl LeaseTable {
+    /// Nothing is given away yet; `reserved` never is.
+    #[must_use]
+    pub fn reserving(reserved: Vec<u16>) -> Self {
+        Self {
+            taken: HashSet::new(),
+            reserved,
+        }
+    }
+
+    /// Takes `outside` if nobody has it.
+    pub fn lease(&mut self, outside: SocketAddr) -> bool {
+        !self.reserved.contains(&outside.port()) && self.taken.insert(outside)
+    }
+
+    /// Gives `outside` back.
+    pub fn release(&mut self, outside: SocketAddr) {
+        self.taken.remove(&outside);
+    }
+}
+
 /// Leases of a single core, as tests and `replay` use it.
 #[derive(Debug, Default)]
-pub struct LocalLeases(RefCell<HashSet<SocketAddr>>);
+pub struct LocalLeases(RefCell<LeaseTable>);
+
+impl LocalLeases {
+    /// Leases from this table.
+    #[must_use]
+    pub fn of(table: LeaseTable) -> Self {
+        Self(RefCell::new(table))
+    }
+}
 
 impl PortLeases for LocalLeases {
     fn lease(&self, outside: SocketAddr) -> bool {
-        self.0.borrow_mut().insert(outside)
+        self.0.borrow_mut().lease(outside)
     }
 
     fn release(&self, outside: SocketAddr) {
-        self.0.borrow_mut().remove(&outside);
+        self.0.borrow_mut().release(outside);
     }
 }
 
@@ -125,6 +162,13 @@ mod tests {
             .map(|&port| digits(port))
             .collect();
         assert_eq!(wholes, HashSet::from([4, 5]));
+    }
+
+    #[test]
+    fn a_reserved_port_is_never_leased() {
+        let leases = LocalLeases::of(LeaseTable::reserving(vec![2121]));
+        assert!(!leases.lease("203.0.113.1:2121".parse().unwrap()));
+        assert!(leases.lease("203.0.113.1:2122".parse().unwrap()));
     }
 
     #[test]
