@@ -86,7 +86,7 @@ fn new_alg() -> Alg<LocalLeases> {
 }
 
 /// A repeated command: read, looked up, compared, let through.
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn packet_without_ftp_effect(bencher: Bencher<'_, '_>) {
     let now = origin();
     let mut alg = new_alg();
@@ -113,7 +113,7 @@ fn reply_parsed(line: &str) -> Option<ReplyLine> {
 }
 
 /// PORT through NAT with the same length: translated, expected, rewritten.
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn announcement_rewritten(bencher: Bencher<'_, '_>) {
     let now = origin();
     let mut alg = new_alg();

@@ -50,17 +50,14 @@ impl Default for Side {
 impl Side {
     fn handle_segment(&mut self, segment: &Segment<'_>) {
         // The window of a SYN is not scaled, those after it are.
-        let shift = segment.window_scale().unwrap_or(0).min(14);
-        self.window = segment.window >> shift;
+        let scale = segment.flags.is_syn().then(|| segment.window_scale());
+        self.window = segment.window >> scale.flatten().unwrap_or(0).min(14);
         self.ack = segment
             .ack
             .map(|ack| self.ack.map_or(ack, |known| known.later(ack)))
             .or(self.ack);
         let size = u16::try_from(segment.packet().len()).unwrap_or(u16::MAX);
         self.largest = self.largest.max(size);
-        if let Some(timestamps) = segment.timestamps() {
-            self.handle_clock(timestamps.value);
-        }
     }
 
     fn handle_clock(&mut self, value: u32) {
@@ -78,7 +75,11 @@ impl Flow {
             return;
         }
         self.sides[direction].handle_segment(segment);
-        if let Some(timestamps) = segment.timestamps().filter(|known| known.echo != 0) {
+        let Some(timestamps) = segment.timestamps() else {
+            return;
+        };
+        self.sides[direction].handle_clock(timestamps.value);
+        if timestamps.echo != 0 {
             self.sides[!direction].handle_clock(timestamps.echo);
         }
     }

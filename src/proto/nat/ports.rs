@@ -97,40 +97,81 @@ pub fn choose_port(
         let outside = SocketAddr::new(address, port);
         leases.lease(outside).then_some(outside)
     };
-    let candidates = || candidates(announced, ports);
     if PORTS_OF_EACH_LENGTH.into_iter().any(keeps_length) {
-        let found = candidates()
-            .filter(|&port| keeps_length(port))
-            .find_map(lease);
+        let found = find_port(announced, ports, keeps_length, lease);
         if found.is_some() {
             return found;
         }
     }
-    candidates().take(TRIES_MAX as usize).find_map(lease)
+    find_port(announced, ports, |_| true, lease)
 }
 
-/// The range's ports, the announced one first where it is in the range, then onwards from it.
-fn candidates(announced: u16, ports: &RangeInclusive<u16>) -> impl Iterator<Item = u16> {
+/// Leases the first port that is `wanted`: the announced one where it is in the range, then
+/// onwards from it, then the range's beginning. Whether a port is wanted depends on its digits
+/// only, so whole stretches are left out at once.
+fn find_port(
+    announced: u16,
+    ports: &RangeInclusive<u16>,
+    wanted: impl Fn(u16) -> bool,
+    lease: impl Fn(u16) -> Option<SocketAddr>,
+) -> Option<SocketAddr> {
     let (low, high) = (u32::from(*ports.start()), u32::from(*ports.end()));
-    let count = (high + 1).saturating_sub(low);
-    let first = u32::from(announced).saturating_sub(low) % count.max(1);
+    let count = (high + 1).saturating_sub(low).max(1);
     let first = if ports.contains(&announced) {
-        first
+        u32::from(announced)
     } else {
-        u32::from(announced) % count.max(1)
+        low + u32::from(announced) % count
     };
-    (0..count).map(move |step| (low + (first + step) % count) as u16)
+    let mut tries = 0..TRIES_MAX;
+    for (mut at, end) in [(first, high + 1), (low, first)] {
+        while at < end {
+            let port = at as u16;
+            if !wanted(port) {
+                at = next_digits(at);
+                continue;
+            }
+            tries.next()?;
+            let found = lease(port);
+            if found.is_some() {
+                return found;
+            }
+            at += 1;
+        }
+    }
+    None
+}
+
+/// The next port whose halves, or which as a whole, has another number of digits.
+fn next_digits(port: u32) -> u32 {
+    let half = port & 0xff00;
+    let next = match port & 0xff {
+        0..=9 => half + 10,
+        10..=99 => half + 100,
+        _ => half + 256,
+    };
+    let whole = [10, 100, 1000, 10_000].into_iter().find(|&at| at > port);
+    whole.map_or(next, |whole| next.min(whole))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The order in which ports are tried.
+    fn tried(announced: u16, ports: &RangeInclusive<u16>) -> Vec<u16> {
+        let tried = RefCell::new(Vec::new());
+        let lease = |port| {
+            tried.borrow_mut().push(port);
+            None
+        };
+        assert_eq!(find_port(announced, ports, |_| true, lease), None);
+        tried.into_inner()
+    }
+
     #[test]
     fn the_announced_port_comes_first_and_every_port_of_the_range_once() {
-        let all: Vec<u16> = candidates(10_004, &(10_000..=10_009)).collect();
         assert_eq!(
-            all,
+            tried(10_004, &(10_000..=10_009)),
             [
                 10_004, 10_005, 10_006, 10_007, 10_008, 10_009, 10_000, 10_001, 10_002, 10_003
             ]
@@ -138,15 +179,34 @@ mod tests {
     }
 
     #[test]
-    fn a_port_outside_the_range_is_never_a_candidate() {
-        let all: Vec<u16> = candidates(40_000, &(1024..=1026)).collect();
+    fn a_port_outside_the_range_is_never_tried() {
+        let all = tried(40_000, &(1024..=1026));
         assert_eq!(all.len(), 3);
         assert!(all.iter().all(|port| (1024..=1026).contains(port)));
     }
 
     #[test]
-    fn the_whole_range_of_ports_has_no_overflow() {
-        assert_eq!(candidates(65_535, &(1..=65_535)).count(), 65_535);
+    fn the_search_ends_after_so_many_tries_whatever_the_range() {
+        assert_eq!(tried(65_535, &(1..=65_535)).len(), TRIES_MAX as usize);
+    }
+
+    #[test]
+    fn no_port_of_the_wanted_digits_is_left_out() {
+        let digits = |n: u16| n.to_string().len();
+        let halves = |port: u16| digits(port >> 8) + digits(port & 0xff);
+        for announced in [1, 999, 5001, 9_999, 40_000, 65_535] {
+            for length in 2..=6 {
+                for of in [&halves as &dyn Fn(u16) -> usize, &digits] {
+                    let wanted = |port: u16| of(port) == length;
+                    let lease = |port| Some(SocketAddr::from(([0; 4], port)));
+                    let found = find_port(announced, &(1..=65_535), wanted, lease);
+                    let naive = (announced..=65_535)
+                        .chain(1..announced)
+                        .find(|&p| wanted(p));
+                    assert_eq!(found.map(|found| found.port()), naive);
+                }
+            }
+        }
     }
 
     #[test]
