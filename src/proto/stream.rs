@@ -28,6 +28,10 @@ use super::net::SeqNumber;
 /// pass as the sender repeats them.
 pub const HISTORY_MAX: usize = 4096;
 
+/// How many more there may be before the oldest are forgotten, all at once: forgetting moves the
+/// rest.
+const HISTORY_SLACK: usize = HISTORY_MAX / 4;
+
 /// How far behind the receiver may fall with bytes that the sender believes acknowledged
 /// ([`Stream::vouch`]) before further segments are dropped for the sender to repeat.
 pub const VOUCHED_BACKLOG_MAX: usize = 4 * HISTORY_MAX;
@@ -335,7 +339,8 @@ impl Stream {
         let mut from = self.acked.earlier(self.sent).earlier(kept_line);
         self.map.forget_before(self.acked.earlier(self.sent));
         let oldest = SeqNumber(self.next().0.wrapping_sub(HISTORY_MAX as u32));
-        if self.orphans().is_none() {
+        let is_due = self.bytes.len() > HISTORY_MAX.saturating_add(HISTORY_SLACK);
+        if is_due && self.orphans().is_none() {
             from = from.later(oldest).earlier(self.sent).earlier(kept_line);
         }
         let count = self.index_of(from).min(self.bytes.len());
