@@ -56,6 +56,9 @@ FTP_ACCOUNT = "ftp-lab"
 # Conntrack must not guess: the gateway forwards, and answers nobody's redirects.
 GATEWAY_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
                    "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.lan.send_redirects=0")
+# The links are bridges. Where bridges call netfilter, packets pass prerouting below the bridge: before a capture on
+# the bridge sees them, which no router does.
+BRIDGE_SYSCTLS = ("net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
 
 
 class Topology:
@@ -113,6 +116,8 @@ class Topology:
             lines.append(f"link set {link} up")
         ip_batch(self.gateway, lines)
         run(["sysctl", "-qw", *GATEWAY_SYSCTLS], namespace=self.gateway)
+        # Missing where the kernel's bridges cannot call netfilter.
+        run(["sysctl", "-qw", *BRIDGE_SYSCTLS], namespace=self.gateway, check=False)
 
     def attach(self, host):
         namespace = self.namespace(host.name)
