@@ -114,3 +114,71 @@ fn a_line_is_completed_although_the_last_window_seen_was_closed() {
     };
     case.check().unwrap();
 }
+
+/// The receiver's window closes while one byte is withheld, and the news that it has opened is
+/// lost: the sender's probe, one before what it would send, must be answered.
+#[test]
+fn a_probe_of_a_closed_window_is_answered_while_a_single_byte_is_withheld() {
+    let case = Case {
+        ends: (
+            Config {
+                isn: 0,
+                mss: 40,
+                window: 30,
+                has_timestamps: false,
+                has_sack: false,
+                delayed_ack: Some(Duration::from_millis(5)),
+                ..Config::default()
+            },
+            Config {
+                isn: 0,
+                mss: 40,
+                window: 30,
+                has_timestamps: false,
+                has_sack: false,
+                closed_window: Some((Duration::from_millis(48), Duration::from_millis(90))),
+                ..Config::default()
+            },
+        ),
+        fates: vec![
+            Fate::Pass,
+            Fate::Delay(3),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Split(1),
+            Fate::Split(6),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Duplicate(41),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Duplicate(8),
+            Fate::Split(1),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Delay(24),
+            Fate::Pass,
+            Fate::Drop,
+        ],
+        cuts: vec![
+            (vec![9199799483573340643], 7),
+            (vec![12474039561], 20),
+            (vec![], 0),
+            (vec![5386523237728997404], 8),
+        ],
+        ..plain()
+    };
+    case.check().unwrap();
+}

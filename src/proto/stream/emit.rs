@@ -108,7 +108,7 @@ impl Stream {
     /// that asks for an answer by an old number (a keep-alive, a probe of a closed window) still
     /// has one.
     fn emit_nothing(&self, seq: SeqNumber) -> Emission {
-        let output = if self.is_withholding() && self.sent.is_before(seq) {
+        let output = if self.is_withholding() && !seq.is_before(self.sent) {
             let is_old = seq.is_before(self.next());
             self.next_output().shifted(-i32::from(is_old))
         } else {
