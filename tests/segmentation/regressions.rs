@@ -161,3 +161,142 @@ fn a_probe_of_a_closed_window_is_answered_while_a_single_byte_is_withheld() {
     };
     case.check().unwrap();
 }
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "the schedule as it was found")]
+fn bytes_that_were_withheld_when_their_turn_came_are_sent_again_later() {
+    let millis = Duration::from_millis;
+    let config = Config {
+        isn: 0,
+        mss: 40,
+        window: 30,
+        has_timestamps: false,
+        has_nagle: true,
+        ..Config::default()
+    };
+    let case = Case {
+        topology: Topology::Routed,
+        bursts: vec![Burst {
+            exchanges: vec![Exchange::PortMalformed, Exchange::Pasv(1124)],
+            is_merged: false,
+        }],
+        ends: (
+            Config {
+                delayed_ack: Some(millis(200)),
+                ..config.clone()
+            },
+            Config {
+                recuts: [16, 10].into(),
+                keep_alive: Some(millis(59)),
+                ..config
+            },
+        ),
+        fates: vec![
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Delay(1),
+            Fate::Pass,
+            Fate::Delay(1),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Delay(1),
+            Fate::Pass,
+            Fate::Duplicate(0),
+            Fate::Delay(1),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Delay(1),
+            Fate::Pass,
+            Fate::Split(2),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Duplicate(6),
+            Fate::Pass,
+            Fate::Drop,
+            Fate::Pass,
+            Fate::Duplicate(0),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Drop,
+            Fate::Pass,
+            Fate::Split(8),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Delay(1),
+            Fate::Split(1),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Delay(1),
+            Fate::Duplicate(10),
+            Fate::Pass,
+            Fate::Duplicate(0),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Delay(36),
+            Fate::Pass,
+            Fate::Duplicate(0),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Split(4),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Split(1),
+            Fate::Split(1),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Split(1),
+            Fate::Drop,
+            Fate::Drop,
+            Fate::Delay(1),
+            Fate::Pass,
+            Fate::Pass,
+            Fate::Delay(1),
+            Fate::Pass,
+            Fate::Drop,
+            Fate::Delay(1),
+            Fate::Pass,
+            Fate::Duplicate(0),
+            Fate::Delay(1),
+            Fate::Split(31),
+        ],
+        cuts: vec![
+            (vec![], 0),
+            (
+                vec![621454669878588754, 100280541995749825, 1422744214758211496],
+                4,
+            ),
+            (vec![], 0),
+            (vec![13368628875095504, 139297069144586], 7),
+            (vec![], 0),
+            (vec![3253823], 1),
+            (vec![5485572124184780024], 14),
+            (
+                vec![
+                    2652192749446390852,
+                    18245735597927659073,
+                    1728362469358632754,
+                ],
+                4,
+            ),
+            (vec![6915127630697582731], 21),
+        ],
+        ..plain()
+    };
+    case.check().unwrap();
+}

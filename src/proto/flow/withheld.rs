@@ -240,8 +240,11 @@ impl Flow {
         let Some(withheld) = &mut self.withheld[direction] else {
             return;
         };
-        // Where all of it is withheld, there is nothing to count yet.
-        if has_orphans && !pieces.is_empty() && withheld.resends < RESENDS_MAX {
+        if pieces.is_empty() {
+            // All of it is withheld, or has arrived: counting begins anew with what comes next.
+            withheld.resend_at = None;
+            withheld.resends = 0;
+        } else if withheld.resends < RESENDS_MAX {
             let wait = RESEND_FIRST.saturating_mul(1 << withheld.resends);
             withheld.resend_at = Some(context.now + wait);
             withheld.resends = withheld.resends.saturating_add(1);
