@@ -9,7 +9,8 @@ import re
 import sys
 import tomllib
 
-REGISTRY = "registry+https://github.com/rust-lang/crates.io-index"
+# From a registry, and not from a repository or a folder.
+REGISTRY = "registry+"
 
 
 def linked_packages(metadata):
@@ -42,7 +43,7 @@ def problems(metadata, policy):
     linked = linked_packages(metadata)
     for package in metadata["packages"]:
         name = f"{package['name']} {package['version']}"
-        if package["source"] not in (None, REGISTRY):
+        if not (package["source"] or REGISTRY).startswith(REGISTRY):
             yield f"{name} comes from {package['source']}"
         licence = package["license"] or ""
         if package["id"] in linked and not is_satisfied(licence, allowed | exceptions.get(package["name"], set())):
