@@ -38,6 +38,9 @@ impl Namespace {
         run("ip", &["netns", "add", &name]);
         let namespace = Self { name };
         namespace.run("ip", &["link", "set", "lo", "up"]);
+        // While a link-local address is being checked for duplicates, nobody is asked for a
+        // neighbour: for two seconds packets would go nowhere.
+        namespace.run("sysctl", &["-qw", "net.ipv6.conf.default.accept_dad=0"]);
         namespace
     }
 
