@@ -9,6 +9,7 @@
 
 mod acks;
 mod emit;
+mod hold;
 mod lines;
 mod map;
 
@@ -17,6 +18,7 @@ mod tests;
 
 pub use acks::{Unseen, Vouched};
 pub use emit::{Emission, Piece};
+pub use hold::HELD_BACK_MAX;
 pub use lines::{LINE_MAX, Line};
 pub use map::{EDITS_MAX, Edit, SequenceMap};
 
@@ -75,6 +77,8 @@ pub struct Stream {
     sent: SeqNumber,
     /// Up to here bytes may leave.
     released: SeqNumber,
+    /// From here on lines wait for an answer to an earlier one.
+    held_from: Option<SeqNumber>,
     /// Up to here the receiver has acknowledged, as far as was seen.
     acked: SeqNumber,
     /// The same as the receiver said it: in output space.
@@ -108,6 +112,7 @@ impl Stream {
             base: start,
             sent: start,
             released: start,
+            held_from: None,
             acked: start,
             acked_output: start,
             vouched: None,
@@ -159,7 +164,7 @@ impl Stream {
         else {
             return Arrival::Old;
         };
-        if self.finished || self.has_backlog() {
+        if self.finished || self.has_backlog() || self.held_back() > HELD_BACK_MAX {
             return Arrival::Ahead;
         }
         self.beyond.1 = 0;
@@ -168,8 +173,12 @@ impl Stream {
         Arrival::New
     }
 
-    /// The next complete line that was not yet looked at.
+    /// The next complete line that was not yet looked at and [is not held
+    /// back](Self::hold_back).
     pub fn poll_line(&mut self) -> Option<Line> {
+        if self.held_from.is_some() {
+            return None;
+        }
         self.scanner
             .poll(&self.bytes)
             .map(|found| found.at(self.base))
@@ -192,15 +201,15 @@ impl Stream {
 
     /// Lets everything out that has come in.
     pub fn release_all(&mut self) {
+        self.held_from = None;
         self.released = self.next();
     }
 
-    /// Lets everything out but the line that has begun and not ended.
+    /// Lets everything out but what is held back and the line that has begun and not ended.
     pub fn release_lines(&mut self) {
         let partial = self.partial_line().len() as u32;
-        self.released = self
-            .released
-            .later(SeqNumber(self.next().0.wrapping_sub(partial)));
+        let whole = SeqNumber(self.next().0.wrapping_sub(partial));
+        self.released = self.released.later(self.held_from.unwrap_or(whole));
     }
 
     /// Gives the begun line up as a line: its rest passes unread.
@@ -305,6 +314,7 @@ impl Stream {
         self.released = at;
         self.acked = at;
         self.acked_output = self.map.to_output(at);
+        self.held_from = None;
         self.vouched = None;
         self.synchronised = true;
     }

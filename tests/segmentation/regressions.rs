@@ -300,3 +300,44 @@ fn bytes_that_were_withheld_when_their_turn_came_are_sent_again_later() {
     };
     case.check().unwrap();
 }
+
+#[test]
+fn a_slow_receiver_does_not_outlast_the_wait_for_an_answer() {
+    let config = Config {
+        isn: 0,
+        mss: 100,
+        window: 30,
+        has_timestamps: false,
+        has_sack: false,
+        has_nagle: true,
+        ..Config::default()
+    };
+    let server = Config {
+        has_nagle: false,
+        delayed_ack: Some(Duration::from_millis(200)),
+        ..config.clone()
+    };
+    let case = Case {
+        bursts: vec![
+            Burst {
+                exchanges: vec![Exchange::Port(1024), Exchange::Pasv(1024)],
+                is_merged: false,
+            },
+            Burst {
+                exchanges: vec![
+                    Exchange::Port(1024),
+                    Exchange::PortRejected(1024),
+                    Exchange::PortRejected(1024),
+                    Exchange::BareLf(1024),
+                    Exchange::Filler(436),
+                    Exchange::Eprt(10000),
+                    Exchange::Noop,
+                ],
+                is_merged: false,
+            },
+        ],
+        ends: (config, server),
+        ..plain()
+    };
+    case.check().unwrap();
+}

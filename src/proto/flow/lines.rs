@@ -3,7 +3,7 @@
 use super::{Context, Flow, held::Held, role_of};
 use crate::proto::{
     action::{Action, AnnouncementReport, Decision, EventKind, PacketId, RewriteReport},
-    expect::{ExpectError, Expectation, ExpectationId},
+    expect::{ExpectError, Expectation, ExpectationId, Stage},
     ftp::{Announcement, AnnouncementKind, Rewritten, Role},
     nat::{Translation, addresses_of},
     net::{ConntrackTuples, Direction},
@@ -28,6 +28,8 @@ pub enum Request {
         id: ExpectationId,
         /// What it lets in.
         expectation: Expectation,
+        /// What it is to become.
+        stage: Stage,
         /// The control connection.
         master: ConntrackTuples,
     },
@@ -49,8 +51,22 @@ pub(super) struct Plan {
 }
 
 impl Flow {
-    /// Step 2: looks at the completed lines of a direction, up to one that needs the kernel.
+    /// Step 2: looks at the completed lines of a direction, and at those that they made free to
+    /// be looked at, up to one that needs the kernel.
     pub fn poll_request(
+        &mut self,
+        direction: Direction,
+        packet: PacketId,
+        context: &mut Context<'_>,
+    ) -> Option<Request> {
+        if direction == Direction::Original {
+            self.last_of_client = packet;
+        }
+        self.poll_lines(direction, packet, context)
+            .or_else(|| self.poll_lifted(context))
+    }
+
+    pub(super) fn poll_lines(
         &mut self,
         direction: Direction,
         packet: PacketId,
@@ -62,6 +78,7 @@ impl Flow {
                 Finding::Announcement(found) => {
                     self.handle_found(direction, packet, (line, found), context)
                 }
+                Finding::Accepted => self.open_concerned(),
                 Finding::Withdraw(reason) => {
                     self.withdraw_concerned(reason, context);
                     None
@@ -108,6 +125,9 @@ impl Flow {
         result: Result<(), ExpectError>,
         context: &mut Context<'_>,
     ) -> Option<Request> {
+        if let Some(opening) = self.opening.take() {
+            return self.handle_opened(opening, result, context);
+        }
         let mut plan = self.plan.take()?;
         match result {
             Ok(()) => self.fulfil(id, *plan, context),
@@ -118,6 +138,7 @@ impl Flow {
                 context.actions.push_back(Action::Unexpect {
                     id,
                     expectation,
+                    stage: Stage::Open,
                     master: self.tuples,
                     reason: Withdrawal::Superseded,
                 });
@@ -250,20 +271,25 @@ impl Flow {
 
     fn request_expectation(&mut self, plan: Box<Plan>, context: &mut Context<'_>) -> Request {
         let (id, expectation) = (context.next_expectation_id(), plan.expectation);
+        let stage = first_stage(plan.direction);
         self.plan = Some(plan);
         Request::Expect {
             id,
             expectation,
+            stage,
             master: self.tuples,
         }
     }
 
-    /// The data connection may come: the line goes out, rewritten where that is needed.
+    /// The data connection may come, or its endpoint is set aside: the line goes out, rewritten
+    /// where that is needed. What the client says behind it waits for the server's answer, so that
+    /// the server cannot connect before its connection is let in.
     fn fulfil(&mut self, id: ExpectationId, plan: Plan, context: &mut Context<'_>) {
         self.held.push(Held {
             id,
             announced_by: plan.announced_by,
             expectation: plan.expectation,
+            stage: first_stage(plan.direction),
             lease: plan
                 .translation
                 .is_leased
@@ -271,6 +297,10 @@ impl Flow {
             expires: context.now + plan.expectation.timeout,
             is_expired: false,
         });
+        // A server whose packets do not come through here is not waited for.
+        if first_stage(plan.direction) == Stage::Reserved && self.streams.reply.is_synchronised() {
+            self.streams[plan.direction].hold_back();
+        }
         let rewritten = plan.rewritten.map(|rewritten| {
             let report = RewriteReport {
                 endpoint: plan.translation.outside,
@@ -350,5 +380,13 @@ impl Flow {
             });
         }
         self.report(EventKind::Opaque, context);
+    }
+}
+
+/// A server needs nobody's consent for what it announces; a client needs the server's.
+const fn first_stage(announcer: Direction) -> Stage {
+    match announcer {
+        Direction::Original => Stage::Reserved,
+        Direction::Reply => Stage::Open,
     }
 }

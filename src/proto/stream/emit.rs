@@ -74,6 +74,20 @@ impl Stream {
         if !from.is_before(to) {
             return Vec::new();
         }
+        self.emit_kept(from, to, room)
+    }
+
+    /// The bytes that were released without a segment of their sender. They count as sent.
+    pub fn emit_released(&mut self, room: usize) -> Vec<Piece> {
+        let (from, to) = (self.sent, self.released);
+        if !from.is_before(to) {
+            return Vec::new();
+        }
+        self.emit_kept(from, to, room)
+    }
+
+    /// Bytes that are kept here, without a segment that repeats them.
+    fn emit_kept(&mut self, from: SeqNumber, to: SeqNumber, room: usize) -> Vec<Piece> {
         let (from, to) = self.map.widen(from, to);
         self.sent = self.sent.later(to);
         let nothing = Repeated {
