@@ -135,7 +135,8 @@ impl Printer<'_> {
                 let line = AnnouncementLine::new(self.file, event, report);
                 self.form.write(self.out, &Line::Announcement(line))?;
             }
-            EventKind::Opened { .. }
+            EventKind::Unanswered { .. }
+            | EventKind::Opened { .. }
             | EventKind::NotOpened { .. }
             | EventKind::Withdrawn { .. }
             | EventKind::Opaque

@@ -125,6 +125,12 @@ pub enum EventKind {
     },
     /// A line announced a data endpoint, or tried to.
     Announcement(AnnouncementReport),
+    /// The server takes long to answer what its client has announced: it may be one that connects
+    /// first.
+    Unanswered {
+        /// Which one waits.
+        expectation: Expectation,
+    },
     /// The server accepted what its client had announced: the data connection may come.
     Opened {
         /// Which one.

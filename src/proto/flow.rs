@@ -27,6 +27,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ipnetwork::IpNetwork;
+
 use self::{
     held::{Held, Opening},
     lines::Plan,
@@ -35,9 +37,9 @@ use self::{
 };
 use super::{
     action::{Action, Event, EventKind, PacketId, SessionId, Verdict},
-    expect::ExpectationId,
+    expect::{ExpectationId, Stage},
     ftp::{Role, reads_as_line},
-    nat::PortLeases,
+    nat::{PortLeases, addresses_of},
     net::{ConntrackTuples, Direction, PerDirection, SeqNumber},
     packet::Segment,
     session::{Session, Withdrawal},
@@ -65,6 +67,21 @@ pub struct Settings {
     pub max_per_session: usize,
     /// Outside ports that an announcer behind NAT may be given.
     pub ports: RangeInclusive<u16>,
+    /// Servers that connect before they answer PORT: what is announced to them opens at once.
+    pub early_servers: Vec<IpNetwork>,
+}
+
+impl Settings {
+    /// How far an announcement comes with its line. A server needs nobody's consent for what it
+    /// announces; a client needs the server's, which some servers give by connecting.
+    fn first_stage(&self, tuples: &ConntrackTuples, announcer: Direction) -> Stage {
+        let (own, seen) = addresses_of(tuples, Direction::Reply);
+        let is_early = |network: &IpNetwork| network.contains(own) || network.contains(seen);
+        match announcer {
+            Direction::Original if !self.early_servers.iter().any(is_early) => Stage::Reserved,
+            Direction::Original | Direction::Reply => Stage::Open,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -73,6 +90,7 @@ impl Default for Settings {
             expectation_timeout: Duration::from_secs(60),
             max_per_session: 1,
             ports: 1024..=65535,
+            early_servers: Vec::new(),
         }
     }
 }
@@ -247,6 +265,7 @@ impl Flow {
     /// Does what is due; asks for the kernel's help where it is needed first.
     pub fn handle_timeout(&mut self, context: &mut Context<'_>) -> Option<Request> {
         self.expire_held(context);
+        self.report_unanswered(context);
         let request = [Direction::Original, Direction::Reply]
             .into_iter()
             .find_map(|direction| self.handle_withheld_timeout(direction, context))

@@ -102,8 +102,9 @@ class Ours(NoHelper):
         lines = [f"control_ports = {list(CONTROL_PORTS)}", f'queue = "{settings.get("queue", "0-1")}"',
                  f'when_absent = "{settings.get("when_absent", "bypass")}"',
                  f'backend = "{settings.get("backend", self.backend)}"']
+        lines += ["[expectation]", f"early_servers = {list(settings.get('early_servers', ()))}"]
         if "timeout" in settings:
-            lines += ["[expectation]", f'timeout = "{settings["timeout"]}"']
+            lines += [f'timeout = "{settings["timeout"]}"']
         if "ports" in settings:
             lines += ["[nat]", f'ports = "{settings["ports"]}"']
         lines += ["[log]", 'format = "json"', "[control]", f'socket = "{self.workspace}/control.sock"']

@@ -176,8 +176,9 @@ class Session:
         if heard != text:
             raise CaseFailure(f"the client said {text!r} and the server heard {heard!r}")
 
-    def announce(self, mode, *, send=Peer.send, port=0, address=None, timeout=LINE_SECONDS):
-        """Announce a listening socket in a mode; `send` decides how the line's bytes leave, `address` what it claims."""
+    def announce(self, mode, *, send=Peer.send, port=0, address=None, reply="200 noted", timeout=LINE_SECONDS):
+        """Announce a listening socket in a mode; `send` decides how the line's bytes leave, `address` what it claims,
+        `reply` what the server answers to a client's, if it does."""
         active = mode in ("PORT", "EPRT")
         announcer, host = (self.client, self.client_host) if active else (self.server, self.stage.deployment.server)
         listener = listen(self.stage.lab.namespace(host), announcer.address, port)
@@ -188,8 +189,8 @@ class Session:
         heard = (self.server if active else self.client).line(timeout)
         connector = self.stage.deployment.server if active else self.client_host
         connecting = self.server if active else self.client
-        if active:
-            self.reply("200 noted", timeout)
+        if active and reply:
+            self.reply(reply, timeout)
         return Offer(self, listener, connector, connecting.address, *decode(heard, connecting.peer_address))
 
     def close(self):

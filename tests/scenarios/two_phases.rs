@@ -180,3 +180,33 @@ fn one_that_the_kernel_does_not_open_is_told_of_and_gives_its_port_back() {
     assert!(link.kernel.event_kinds().iter().any(refused));
     assert_eq!(link.kernel.expected.len(), 1, "the second one was opened");
 }
+
+#[test]
+fn what_is_announced_to_an_early_server_is_open_before_it_answers() {
+    for (network, is_early) in [
+        ("198.51.100.0/24", true),
+        ("198.51.100.7", true),
+        ("10.0.0.0/8", false),
+    ] {
+        let mut link = Link::new(Settings {
+            early_servers: vec![network.parse().unwrap()],
+            ..Settings::default()
+        });
+        let script = Script::open(&after_login(&[client("PORT 10,0,0,2,19,137")]));
+        let ends = (Config::default(), Config::default());
+        link.add(Topology::Routed.tuples(0), ends, &script);
+        link.run_for(Duration::from_millis(50));
+        assert_eq!(is_open(&link), is_early, "{network}");
+        assert_eq!(is_reserved(&link), !is_early, "{network}");
+    }
+}
+
+#[test]
+fn a_server_that_takes_long_to_answer_is_told_of_once() {
+    let script = Script::open(&after_login(&[client("PORT 10,0,0,2,19,137")]));
+    let mut link = Link::of_script(Topology::Routed.tuples(0), &script);
+    link.run_for(Duration::from_secs(10));
+    let unanswered = |kind: &EventKind| matches!(kind, EventKind::Unanswered { .. });
+    let events = link.kernel.event_kinds();
+    assert_eq!(events.iter().filter(|kind| unanswered(kind)).count(), 1);
+}

@@ -1,6 +1,9 @@
 //! The expectations that a session has pending, and the outside ports it holds.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::{Context, Flow, Request};
 use crate::proto::{
@@ -8,6 +11,10 @@ use crate::proto::{
     expect::{ExpectError, Expectation, ExpectationId, Stage},
     session::{CommandNumber, Withdrawal},
 };
+
+/// How long a server may take to answer PORT before that is told: it may be one that connects
+/// first, and wait in vain.
+pub(super) const ANSWER_LATE: Duration = Duration::from_secs(2);
 
 /// One expectation as its session knows it.
 #[derive(Clone, Debug)]
@@ -18,6 +25,8 @@ pub(super) struct Held {
     pub(super) expectation: Expectation,
     /// What the client announced is open once the server has accepted it.
     pub(super) stage: Stage,
+    /// When it is told that the server has not answered.
+    pub(super) late_at: Option<Instant>,
     /// The outside endpoint to give back. It is kept while a data connection may use it, which
     /// is longer than the expectation: a second connection to the same endpoint would clash.
     pub(super) lease: Option<SocketAddr>,
@@ -62,6 +71,7 @@ impl Flow {
             Ok(()) => {
                 let held = self.held.get_mut(at)?;
                 held.stage = Stage::Open;
+                held.late_at = None;
                 held.expires = context.now + expectation.timeout;
                 self.report(EventKind::Opened { expectation }, context);
             }
@@ -170,12 +180,29 @@ impl Flow {
         self.lift_answered();
     }
 
-    /// The next time at which an expectation expires.
+    /// Tells of servers that take their time to answer.
+    pub(super) fn report_unanswered(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        let late = |held: &mut Held| {
+            held.late_at
+                .take_if(|at| *at <= now)
+                .map(|_| held.expectation)
+        };
+        let unanswered: Vec<Expectation> = self.held.iter_mut().filter_map(late).collect();
+        for expectation in unanswered {
+            self.report(EventKind::Unanswered { expectation }, context);
+        }
+    }
+
+    /// The next time at which an expectation expires, or its answer is late.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.held
             .iter()
             .filter(|held| !held.is_expired)
-            .map(|held| held.expires)
+            .map(|held| {
+                held.late_at
+                    .map_or(held.expires, |late| late.min(held.expires))
+            })
             .min()
     }
 

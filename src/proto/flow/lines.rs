@@ -1,6 +1,10 @@
 //! Looks at the lines that a segment completed, and acts on what they announce.
 
-use super::{Context, Flow, held::Held, role_of};
+use super::{
+    Context, Flow,
+    held::{ANSWER_LATE, Held},
+    role_of,
+};
 use crate::proto::{
     action::{Action, AnnouncementReport, Decision, EventKind, PacketId, RewriteReport},
     expect::{ExpectError, Expectation, ExpectationId, Stage},
@@ -45,6 +49,7 @@ pub(super) struct Plan {
     translation: Translation,
     rewritten: Option<Rewritten>,
     expectation: Expectation,
+    stage: Stage,
     announced_by: CommandNumber,
     /// The same was refused once as a clash, and asked for again.
     is_retry: bool,
@@ -211,6 +216,7 @@ impl Flow {
             translation,
             rewritten,
             expectation,
+            stage: settings.first_stage(&self.tuples, direction),
             announced_by: self.session.concerned(),
             is_retry: false,
         })
@@ -270,8 +276,8 @@ impl Flow {
     }
 
     fn request_expectation(&mut self, plan: Box<Plan>, context: &mut Context<'_>) -> Request {
-        let (id, expectation) = (context.next_expectation_id(), plan.expectation);
-        let stage = first_stage(plan.direction);
+        let id = context.next_expectation_id();
+        let (expectation, stage) = (plan.expectation, plan.stage);
         self.plan = Some(plan);
         Request::Expect {
             id,
@@ -289,7 +295,8 @@ impl Flow {
             id,
             announced_by: plan.announced_by,
             expectation: plan.expectation,
-            stage: first_stage(plan.direction),
+            stage: plan.stage,
+            late_at: (plan.stage == Stage::Reserved).then(|| context.now + ANSWER_LATE),
             lease: plan
                 .translation
                 .is_leased
@@ -298,7 +305,7 @@ impl Flow {
             is_expired: false,
         });
         // A server whose packets do not come through here is not waited for.
-        if first_stage(plan.direction) == Stage::Reserved && self.streams.reply.is_synchronised() {
+        if plan.stage == Stage::Reserved && self.streams.reply.is_synchronised() {
             self.streams[plan.direction].hold_back();
         }
         let rewritten = plan.rewritten.map(|rewritten| {
@@ -380,13 +387,5 @@ impl Flow {
             });
         }
         self.report(EventKind::Opaque, context);
-    }
-}
-
-/// A server needs nobody's consent for what it announces; a client needs the server's.
-const fn first_stage(announcer: Direction) -> Stage {
-    match announcer {
-        Direction::Original => Stage::Reserved,
-        Direction::Reply => Stage::Open,
     }
 }
