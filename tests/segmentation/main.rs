@@ -43,7 +43,7 @@ fn any_schedule_gives_what_one_segment_a_line_gives() {
         checked.set(checked.get() + 1);
         case.check()
     });
-    println!("{} schedules were run", checked.get());
+    eprintln!("{} schedules were run", checked.get());
     if let Err(failure) = verdict {
         panic!("{failure}");
     }
