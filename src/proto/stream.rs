@@ -221,10 +221,15 @@ impl Stream {
         self.released != self.next()
     }
 
-    /// Whether `line` can still be edited as a whole: none of it has left yet.
+    /// Whether `line` can still be edited as a whole: none of it has left yet, neither from here
+    /// nor, as its edits tell, from another process.
     #[must_use]
     pub fn is_unsent(&self, line: &Line) -> bool {
+        let end = line.start.plus(line.len);
+        let mut edits = self.map.edits_between(line.start, end);
         !line.start.is_before(self.sent)
+            && self.map.clip_forgotten(line.start) == line.start
+            && edits.next().is_none()
     }
 
     /// Replaces the bytes of `line` (not its end) from now on, in every transmission. The caller

@@ -7,7 +7,7 @@ use ftp_alg::proto::{flow::Settings, ftp::Role};
 use crate::{
     harness::{
         dialogue::{Script, Turn, client, server},
-        link::Link,
+        link::{Fate, Link},
         topology::Topology,
     },
     told::{heard_by, session},
@@ -41,5 +41,30 @@ fn a_connection_with_an_offset_or_withheld_bytes_goes_on_whenever_the_daemon_die
         assert_eq!(lines[1..], ["NOOP", "SITE x", ""], "killed at {at} ms");
         let announced = ["PORT 10,0,0,2,4,5", "PORT 203,0,113,1,4,5"];
         assert!(announced.contains(&lines[0]), "killed at {at} ms: {heard}");
+    }
+}
+
+#[test]
+fn an_announcement_that_is_repeated_after_the_restart_is_not_rewritten_twice() {
+    let turns = [
+        client("PORT 10,0,0,2,4,5"),
+        server("200 ok"),
+        client("NOOP"),
+        server("200 ok"),
+    ];
+    for (lost, at) in (0..40).flat_map(|lost| (10..40).map(move |at| (lost, at))) {
+        let mut link = Link::of_script(Topology::Snat.tuples(0), &Script::new(&session(&turns)));
+        link.fates = vec![Fate::Pass; lost].into();
+        link.fates.push_back(Fate::Drop);
+        link.run_for(Duration::from_millis(at));
+        link.kernel.restart(Settings::default());
+        link.run();
+        let case = format!("packet {lost} is lost, and the daemon killed at {at} ms");
+        assert_eq!(link.faults(), Vec::<&String>::new(), "{case}");
+        let heard = heard_by(Role::Server, &link);
+        let announced = ["PORT 10,0,0,2,4,5", "PORT 203,0,113,1,4,5"];
+        let lines: Vec<_> = heard.split("\r\n").collect();
+        assert!(announced.contains(&lines[0]), "{case}: {heard}");
+        assert_eq!(lines[1..], ["NOOP", ""], "{case}");
     }
 }
