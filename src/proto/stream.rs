@@ -75,6 +75,8 @@ pub struct Stream {
     sent: SeqNumber,
     /// Up to here bytes may leave.
     released: SeqNumber,
+    /// Up to here another process has let them leave.
+    left_before: Option<SeqNumber>,
     /// Up to here the receiver has acknowledged, as far as was seen.
     acked: SeqNumber,
     /// The same as the receiver said it: in output space.
@@ -108,6 +110,7 @@ impl Stream {
             base: start,
             sent: start,
             released: start,
+            left_before: None,
             acked: start,
             acked_output: start,
             vouched: None,
@@ -215,6 +218,16 @@ impl Stream {
         self.release_all();
     }
 
+    /// Up to here bytes may leave, for keeping it outside the process.
+    #[must_use]
+    pub fn released(&self) -> Option<SeqNumber> {
+        let known = self.synchronised.then_some(self.released);
+        [known, self.left_before]
+            .into_iter()
+            .flatten()
+            .reduce(SeqNumber::later)
+    }
+
     /// Whether bytes are withheld.
     #[must_use]
     pub fn is_withholding(&self) -> bool {
@@ -222,14 +235,11 @@ impl Stream {
     }
 
     /// Whether `line` can still be edited as a whole: none of it has left yet, neither from here
-    /// nor, as its edits tell, from another process.
+    /// nor from another process.
     #[must_use]
     pub fn is_unsent(&self, line: &Line) -> bool {
-        let end = line.start.plus(line.len);
-        let mut edits = self.map.edits_between(line.start, end);
-        !line.start.is_before(self.sent)
-            && self.map.clip_forgotten(line.start) == line.start
-            && edits.next().is_none()
+        let mut left = [Some(self.sent), self.left_before].into_iter().flatten();
+        left.all(|left| !line.start.is_before(left))
     }
 
     /// Replaces the bytes of `line` (not its end) from now on, in every transmission. The caller
@@ -244,7 +254,9 @@ impl Stream {
         let mut map = std::mem::take(&mut self.map);
         map.fold_all();
         let was_stopped = self.scanner.is_stopped();
+        let left_before = self.left_before;
         *self = Self::with_map(map);
+        self.left_before = left_before;
         if was_stopped {
             self.scanner.stop();
         }
