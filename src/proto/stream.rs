@@ -320,8 +320,10 @@ impl Stream {
         self.base = at;
         self.sent = at;
         self.released = at;
-        self.acked = at;
-        self.acked_output = self.map.to_output(at);
+        // What was rewritten before and is still remembered has not been acknowledged yet.
+        let edit = self.map.edits().first();
+        self.acked = edit.map_or(at, |edit| at.earlier(edit.start()));
+        self.acked_output = self.map.to_output(self.acked);
         self.vouched = None;
         self.synchronised = true;
     }
