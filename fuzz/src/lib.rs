@@ -15,7 +15,7 @@ use ftp_alg::proto::{
         Announcement, AnnouncementKind, Command, Malformed, ReplyLine, Role, could_announce,
         could_announce_any_of, parse_announcing_reply,
     },
-    packet::{Change, Flags, PacketError, Segment, acknowledge, rebuild},
+    packet::{Change, Flags, PacketError, Segment, rebuild},
 };
 
 /// Endpoints to rewrite to: the shortest and the longest text of each family, and between.
@@ -84,10 +84,6 @@ pub fn packet(packet: &[u8]) {
     assert!(same.sack_blocks().eq(segment.sack_blocks()));
     assert!(same.has_valid_checksums());
     rewrite_packet(&segment);
-    let answer = acknowledge(&segment, segment.seq, segment.end(), 1).expect("one family");
-    let answer = Segment::parse(&answer).expect("an acknowledgment is a packet");
-    assert_eq!(answer.tuple, segment.tuple.inverted());
-    assert!(answer.has_valid_checksums());
 }
 
 fn rewrite_packet(segment: &Segment<'_>) {

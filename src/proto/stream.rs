@@ -79,6 +79,8 @@ pub struct Stream {
     released: SeqNumber,
     /// From here on lines wait for an answer to an earlier one.
     held_from: Option<SeqNumber>,
+    /// Up to here another process has let them leave.
+    left_before: Option<SeqNumber>,
     /// Up to here the receiver has acknowledged, as far as was seen.
     acked: SeqNumber,
     /// The same as the receiver said it: in output space.
@@ -113,6 +115,7 @@ impl Stream {
             sent: start,
             released: start,
             held_from: None,
+            left_before: None,
             acked: start,
             acked_output: start,
             vouched: None,
@@ -224,16 +227,28 @@ impl Stream {
         self.release_all();
     }
 
+    /// Up to here bytes may leave, for keeping it outside the process.
+    #[must_use]
+    pub fn released(&self) -> Option<SeqNumber> {
+        let known = self.synchronised.then_some(self.released);
+        [known, self.left_before]
+            .into_iter()
+            .flatten()
+            .reduce(SeqNumber::later)
+    }
+
     /// Whether bytes are withheld.
     #[must_use]
     pub fn is_withholding(&self) -> bool {
         self.released != self.next()
     }
 
-    /// Whether `line` can still be edited as a whole: none of it has left yet.
+    /// Whether `line` can still be edited as a whole: none of it has left yet, neither from here
+    /// nor from another process.
     #[must_use]
     pub fn is_unsent(&self, line: &Line) -> bool {
-        !line.start.is_before(self.sent)
+        let mut left = [Some(self.sent), self.left_before].into_iter().flatten();
+        left.all(|left| !line.start.is_before(left))
     }
 
     /// Replaces the bytes of `line` (not its end) from now on, in every transmission. The caller
@@ -248,7 +263,9 @@ impl Stream {
         let mut map = std::mem::take(&mut self.map);
         map.fold_all();
         let was_stopped = self.scanner.is_stopped();
+        let left_before = self.left_before;
         *self = Self::with_map(map);
+        self.left_before = left_before;
         if was_stopped {
             self.scanner.stop();
         }
@@ -312,8 +329,10 @@ impl Stream {
         self.base = at;
         self.sent = at;
         self.released = at;
-        self.acked = at;
-        self.acked_output = self.map.to_output(at);
+        // What was rewritten before and is still remembered has not been acknowledged yet.
+        let edit = self.map.edits().first();
+        self.acked = edit.map_or(at, |edit| at.earlier(edit.start()));
+        self.acked_output = self.map.to_output(self.acked);
         self.held_from = None;
         self.vouched = None;
         self.synchronised = true;

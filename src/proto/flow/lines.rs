@@ -182,6 +182,7 @@ impl Flow {
         match plan {
             Ok(plan) => Some(self.begin(Box::new(plan), context)),
             Err(refusal) => {
+                self.has_news |= self.is_adjusted;
                 self.report_refused((direction, packet, kind), announced, refusal, context);
                 None
             }
@@ -334,6 +335,7 @@ impl Flow {
     /// The data connection may not come: the line goes out as it is.
     fn abandon(&mut self, plan: Plan, refusal: Refusal, context: &mut Context<'_>) {
         plan.translation.release(context.leases);
+        self.has_news |= self.is_adjusted;
         let kind = plan.announcement.kind;
         self.report_refused(
             (plan.direction, plan.packet, kind),

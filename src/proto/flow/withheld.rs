@@ -233,6 +233,8 @@ impl Flow {
     /// The line did not end in time: its bytes leave as they are.
     fn give_up(&mut self, direction: Direction, context: &mut Context<'_>) {
         self.streams[direction].abandon_line();
+        self.has_news |= self.streams[direction].has_orphans();
+        self.remember(context);
         self.report(EventKind::WithholdExpired, context);
         if let Some(withheld) = &mut self.withheld[direction] {
             withheld.release();

@@ -19,10 +19,11 @@ pub struct Vouched {
 pub struct Unseen;
 
 impl Stream {
-    /// A stream as another process knew it.
+    /// A stream as another process knew it, which had let bytes leave up to `left`.
     #[must_use]
-    pub fn restored(map: SequenceMap, vouched: Option<Vouched>) -> Self {
+    pub fn restored(map: SequenceMap, left: Option<SeqNumber>, vouched: Option<Vouched>) -> Self {
         let mut stream = Self::with_map(map);
+        stream.left_before = left;
         if let Some(vouched) = vouched {
             stream.place(vouched.start);
             stream.bytes = vouched.bytes;

@@ -184,3 +184,24 @@ fn a_stream_that_lost_its_place_keeps_its_offset() {
         [(START.plus(102), b"NOOP\r\n".to_vec())]
     );
 }
+
+#[test]
+fn a_rewritten_line_that_another_process_sent_is_repeated_although_later_bytes_come_first() {
+    let mut map = SequenceMap::default();
+    let new = b"PORT 203,0,113,1,4,5".to_vec();
+    map.record(Edit::new(START, 18, new.clone()));
+    let behind = START.plus(20);
+    let mut stream = Stream::restored(map, Some(behind), None);
+    let moved = (behind.plus(2), b"RETR x\r\n".to_vec());
+    assert_eq!(stream.ingest(behind, b"RETR x\r\n", false), Arrival::New);
+    stream.release_all();
+    assert_eq!(emitted(&mut stream, behind, b"RETR x\r\n"), [moved]);
+    stream.ingest(behind.plus(8), b"NOOP\r\n", false);
+    stream.release_all();
+    assert_eq!(stream.translate_ack(START), START, "nothing has arrived");
+    let line = [&new[..], b"\r\n"].concat();
+    assert_eq!(
+        emitted(&mut stream, START, b"PORT 10,0,0,22,4,5\r\n"),
+        [(START, line)]
+    );
+}
