@@ -322,3 +322,34 @@ fn a_slow_receiver_does_not_outlast_the_wait_for_an_answer() {
     };
     case.check().unwrap();
 }
+
+#[test]
+fn ends_whose_windows_are_full_do_not_acknowledge_each_other_for_ever() {
+    let server = Config {
+        isn: 0,
+        mss: 40,
+        window: 30,
+        has_timestamps: false,
+        has_sack: false,
+        ..Config::default()
+    };
+    let client = Config {
+        has_nagle: true,
+        recuts: [30].into(),
+        ..server.clone()
+    };
+    let case = Case {
+        bursts: vec![Burst {
+            exchanges: vec![
+                Exchange::Filler(2),
+                Exchange::PortZero(27748),
+                Exchange::MultiLine(1024),
+                Exchange::Filler(106),
+            ],
+            is_merged: false,
+        }],
+        ends: (client, server),
+        ..plain()
+    };
+    case.check().unwrap();
+}

@@ -119,12 +119,13 @@ impl Stream {
     }
 
     /// A segment without bytes. Where bytes are withheld it must not seem to come after them; one
-    /// that asks for an answer by an old number (a keep-alive, a probe of a closed window) still
-    /// has one.
+    /// that asks for an answer by a number that its sender believes acknowledged (a keep-alive, a
+    /// probe of a closed window) still has one. Any other has none: an acknowledgement from a
+    /// sender that has gone back would be answered, and the answer perhaps acknowledged, for ever.
     fn emit_nothing(&self, seq: SeqNumber) -> Emission {
         let output = if self.is_withholding() && !seq.is_before(self.sent) {
-            let is_old = seq.is_before(self.next());
-            self.next_output().shifted(-i32::from(is_old))
+            let is_probe = self.vouched.is_some_and(|vouched| seq.is_before(vouched));
+            self.next_output().shifted(-i32::from(is_probe))
         } else {
             self.map.to_output(seq)
         };
