@@ -180,6 +180,10 @@ impl Witness {
                 Note::Dropped => {}
             }
         }
+        let has_left = notes.iter().any(|note| matches!(note, Note::Left(_)));
+        if let Some(given) = given.filter(|_| has_left) {
+            self.check_withheld(given);
+        }
     }
 
     /// One of the core's own packets is addressed as its receiver knows its peer.
@@ -213,9 +217,6 @@ impl Witness {
         if given.frame.has(ACK) {
             self.check_ack(given, frame);
             self.check_sack(given, frame);
-        }
-        if !given.frame.payload.is_empty() {
-            self.check_withheld(given, frame);
         }
     }
 
@@ -327,12 +328,13 @@ impl Witness {
     }
 
     /// All that came leaves, but for a line that has begun.
-    fn check_withheld(&self, given: &Given, frame: &Frame) {
+    fn check_withheld(&self, given: &Given) {
+        if given.frame.payload.is_empty() || given.frame.has(RST) || self.has_lost_place {
+            return;
+        }
         let way = &self.ways[given.direction];
-        let end = way.position(frame.seq) + frame.payload.len() as i64;
-        let left = self.seen[given.direction].left.max(end);
         let taken = way.rewriting().to_output(way.taken() as i64);
-        let withheld = taken - left;
+        let withheld = taken - self.seen[given.direction].left;
         assert!(
             withheld <= LINE_MAX as i64 + WITHHELD_SLACK || self.has_restarted,
             "{withheld} bytes have not left"
