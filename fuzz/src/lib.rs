@@ -5,8 +5,10 @@
 //! is needed:
 //!
 //! ```text
-//! cargo fuzz run --sanitizer none command -- -max_total_time=120
+//! cargo fuzz run --sanitizer none stream -- -max_total_time=120
 //! ```
+
+mod stream;
 
 use std::net::SocketAddr;
 
@@ -17,6 +19,8 @@ use ftp_alg::proto::{
     },
     packet::{Change, Flags, PacketError, Segment, rebuild},
 };
+
+pub use self::stream::stream;
 
 /// Endpoints to rewrite to: the shortest and the longest text of each family, and between.
 const ENDPOINTS: [&str; 6] = [

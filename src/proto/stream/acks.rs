@@ -26,6 +26,9 @@ impl Stream {
         stream.left_before = left;
         if let Some(vouched) = vouched {
             stream.place(vouched.start);
+            // The receiver has all that lies before, rewritten lines too.
+            stream.acked = vouched.start;
+            stream.acked_output = stream.map.to_output(vouched.start);
             stream.bytes = vouched.bytes;
             stream.vouched = Some(stream.next());
             stream.released = vouched.line_start.unwrap_or_else(|| stream.next());

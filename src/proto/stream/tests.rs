@@ -205,3 +205,20 @@ fn a_rewritten_line_that_another_process_sent_is_repeated_although_later_bytes_c
         [(START, line)]
     );
 }
+
+#[test]
+fn what_another_process_vouched_for_is_sent_without_the_acknowledged_line_before_it() {
+    let mut map = SequenceMap::default();
+    map.record(Edit::new(START, 18, b"PORT 10,9,9,22,4,5".to_vec()));
+    let start = START.plus(20);
+    let vouched = Vouched {
+        start,
+        bytes: b"PO".to_vec(),
+        line_start: Some(start),
+    };
+    let mut stream = Stream::restored(map, Some(start), Some(vouched));
+    stream.abandon_line();
+    let pieces = stream.emit_orphans(1000);
+    assert_eq!(pieces.len(), 1);
+    assert_eq!((pieces[0].seq, &pieces[0].payload[..]), (start, &b"PO"[..]));
+}
