@@ -12,7 +12,7 @@ use std::{
 use ftp_alg::proto::{
     action::{Action, EventKind, PacketId, Verdict},
     alg::Alg,
-    expect::{ExpectError, Expectation, ExpectationId},
+    expect::{ExpectError, Expectation, ExpectationId, Stage},
     flow::Settings,
     memory::Memory,
     nat::PortLeases,
@@ -205,7 +205,8 @@ impl Gateway {
         let memory = self.alg.memory_bytes();
         assert!(memory <= MEMORY_MAX, "{memory} bytes of memory");
         let live = self.live.values().filter(|&&until| until > self.now);
-        assert!(live.count() <= self.max_per_session, "too much is open");
+        // Beside one that a transfer under way may need.
+        assert!(live.count() <= self.max_per_session + 1, "too much is open");
         assert!(self.leases.0.borrow().len() <= self.max_per_session);
     }
 
@@ -238,11 +239,15 @@ impl Gateway {
                     self.alg.handle_relaxed(is_relaxed, self.now);
                 }
                 Action::Expect {
-                    id, expectation, ..
+                    id,
+                    expectation,
+                    stage,
+                    ..
                 } => {
                     assert!(!has_left, "the announcement has left already");
-                    let answer = self.expect(id, expectation);
-                    notes.extend(answer.is_ok().then_some(Note::Opened(expectation)));
+                    let answer = self.expect(id, expectation, stage);
+                    let is_open = answer.is_ok() && stage == Stage::Open;
+                    notes.extend(is_open.then_some(Note::Opened(expectation)));
                     self.alg.handle_expected(id, answer, self.now);
                 }
                 Action::Unexpect { id, .. } => {
@@ -287,11 +292,18 @@ impl Gateway {
         }
     }
 
-    fn expect(&mut self, id: ExpectationId, expectation: Expectation) -> Result<(), ExpectError> {
+    fn expect(
+        &mut self,
+        id: ExpectationId,
+        expectation: Expectation,
+        stage: Stage,
+    ) -> Result<(), ExpectError> {
         if self.refuses() {
             return Err(ExpectError::Clash);
         }
-        self.live.insert(id, self.now + expectation.timeout);
+        if stage == Stage::Open {
+            self.live.insert(id, self.now + expectation.timeout);
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use ftp_alg::proto::{
     ftp::{Announcement, Role},
     memory::Memory,
     net::{ConntrackTuples, Direction, PerDirection},
-    stream::{HISTORY_MAX, LINE_MAX},
+    stream::{HELD_BACK_MAX, HISTORY_MAX, LINE_MAX},
 };
 
 use super::{
@@ -327,7 +327,7 @@ impl Witness {
         }
     }
 
-    /// All that came leaves, but for a line that has begun.
+    /// All that came leaves, but for a line that has begun, or lines that wait for an answer.
     fn check_withheld(&self, given: &Given) {
         if given.frame.payload.is_empty() || given.frame.has(RST) || self.has_lost_place {
             return;
@@ -336,7 +336,7 @@ impl Witness {
         let taken = way.rewriting().to_output(way.taken() as i64);
         let withheld = taken - self.seen[given.direction].left;
         assert!(
-            withheld <= LINE_MAX as i64 + WITHHELD_SLACK || self.has_restarted,
+            withheld <= (HELD_BACK_MAX + LINE_MAX) as i64 + WITHHELD_SLACK || self.has_restarted,
             "{withheld} bytes have not left"
         );
     }
@@ -371,6 +371,9 @@ impl Witness {
             // What goes on after its end is picked up like any other connection.
             EventKind::LostPlace | EventKind::Ended => self.has_lost_place = true,
             EventKind::Started { .. }
+            | EventKind::Unanswered { .. }
+            | EventKind::Opened { .. }
+            | EventKind::NotOpened { .. }
             | EventKind::Withdrawn { .. }
             | EventKind::Opaque
             | EventKind::WithholdExpired => {}
