@@ -212,6 +212,8 @@ fn a_translated_client_announces_its_outside_address() {
 fn a_translated_server_announces_its_outside_address() {
     let capture = Recording::of("192.0.2.5:40001", "10.0.0.9:21")
         .server("220 ready\r\n")
+        .client("USER ann\r\n")
+        .server("230 welcome\r\n")
         .client("PASV\r\n")
         .server("227 Entering Passive Mode (10,0,0,9,200,10)\r\n")
         .file;

@@ -9,7 +9,8 @@ use crate::daemon::config::Config;
 
 /// Validate a configuration.
 ///
-/// Prints `FILE: valid`, or one line with file, line, column and the reason.
+/// Prints `FILE: valid`, or one line with file, line, column and the reason. Warns of each key that
+/// relaxes a safe default.
 #[derive(Args)]
 #[command(after_help = after_help!("ftp-alg check --config /etc/ftp-alg.toml"))]
 pub(super) struct Check {
@@ -20,7 +21,11 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        Config::load(&self.config)?;
+        let config = Config::load(&self.config)?;
+        for key in config.policy.relaxed() {
+            let file = self.config.display();
+            eprintln!("{file}: warning: {key} opens more than FTP needs, for the hosts it names");
+        }
         writeln!(out, "{}: valid", self.config.display())?;
         Ok(())
     }

@@ -35,6 +35,8 @@ pub struct Config {
     pub expectation: Expectation,
     /// How announcements are translated.
     pub nat: Nat,
+    /// What is opened beyond the safe defaults.
+    pub policy: Policy,
     /// The ct mark bits that are ours.
     pub mark: Mark,
     /// How the log looks.
@@ -85,6 +87,29 @@ pub struct Expectation {
 pub struct Nat {
     /// The outside ports an announcement may be given.
     pub ports: RangeInclusive<u16>,
+}
+
+/// Where the operator relaxes what is refused by default. Each of these opens more than FTP needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Servers for whose sessions something is opened before they have shown that they are FTP,
+    /// and their user let in.
+    pub unproven_servers: Vec<IpNetwork>,
+    /// Hosts that may announce a port below 1024.
+    pub privileged_ports: Vec<IpNetwork>,
+}
+
+impl Policy {
+    /// The keys that relax a default.
+    #[must_use]
+    pub fn relaxed(&self) -> Vec<&'static str> {
+        let keys = [
+            ("policy.unproven_servers", &self.unproven_servers),
+            ("policy.privileged_ports", &self.privileged_ports),
+        ];
+        let relaxed = keys.iter().filter(|(_, networks)| !networks.is_empty());
+        relaxed.map(|(key, _)| *key).collect()
+    }
 }
 
 /// The ct mark bits that are ours. No two share a bit, none is zero.
@@ -172,6 +197,7 @@ impl Default for Config {
             when_absent: WhenAbsent::default(),
             expectation: Expectation::default(),
             nat: Nat::default(),
+            policy: Policy::default(),
             mark: Mark::default(),
             log: Log::default(),
             control: Control::default(),

@@ -105,6 +105,8 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
         expectation_timeout: config.expectation.timeout,
         max_per_session: config.expectation.max_per_session.into(),
         early_servers: config.expectation.early_servers.clone(),
+        unproven_servers: config.policy.unproven_servers.clone(),
+        privileged_ports: config.policy.privileged_ports.clone(),
         ports: config.nat.ports.clone(),
     }
 }

@@ -69,18 +69,25 @@ pub struct Settings {
     pub ports: RangeInclusive<u16>,
     /// Servers that connect before they answer PORT: what is announced to them opens at once.
     pub early_servers: Vec<IpNetwork>,
+    /// Servers whose sessions need not show that they are FTP and their user let in.
+    pub unproven_servers: Vec<IpNetwork>,
+    /// Hosts that may announce a privileged port.
+    pub privileged_ports: Vec<IpNetwork>,
 }
 
 impl Settings {
     /// How far an announcement comes with its line. A server needs nobody's consent for what it
     /// announces; a client needs the server's, which some servers give by connecting.
     fn first_stage(&self, tuples: &ConntrackTuples, announcer: Direction) -> Stage {
-        let (own, seen) = addresses_of(tuples, Direction::Reply);
-        let is_early = |network: &IpNetwork| network.contains(own) || network.contains(seen);
         match announcer {
-            Direction::Original if !self.early_servers.iter().any(is_early) => Stage::Reserved,
+            Direction::Original if !has_server(&self.early_servers, tuples) => Stage::Reserved,
             Direction::Original | Direction::Reply => Stage::Open,
         }
+    }
+
+    /// Whether the server's sessions need no proof.
+    fn trusts(&self, tuples: &ConntrackTuples) -> bool {
+        has_server(&self.unproven_servers, tuples)
     }
 }
 
@@ -91,6 +98,8 @@ impl Default for Settings {
             max_per_session: 1,
             ports: 1024..=65535,
             early_servers: Vec::new(),
+            unproven_servers: Vec::new(),
+            privileged_ports: Vec::new(),
         }
     }
 }
@@ -336,6 +345,14 @@ impl Flow {
             kind,
         }));
     }
+}
+
+/// Whether the server of a connection is in one of `networks`, by its own address or by the one
+/// its clients use.
+fn has_server(networks: &[IpNetwork], tuples: &ConntrackTuples) -> bool {
+    let (own, seen) = addresses_of(tuples, Direction::Reply);
+    let mut networks = networks.iter();
+    networks.any(|network| network.contains(own) || network.contains(seen))
 }
 
 /// On a control connection the client speaks in the original direction.

@@ -39,7 +39,7 @@ mod telnet;
 mod tests;
 
 pub use announcement::{Announcement, AnnouncementKind, Role};
-pub use command::{Command, EpsvArgument};
+pub use command::{Command, EpsvArgument, is_command_shaped};
 pub use malformed::Malformed;
 pub use pickup::reads_as_line;
 pub use prefix::{could_announce, could_announce_any_of};

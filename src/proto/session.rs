@@ -6,10 +6,11 @@
 //! reply, or in answer to anything else, opens nothing (VU#328867).
 
 pub mod policy;
+mod proof;
 
 use std::collections::VecDeque;
 
-use self::policy::Refusal;
+use self::{policy::Refusal, proof::Proof};
 use super::ftp::{
     Announcement, AnnouncementKind, Command, EpsvArgument, Malformed, ReplyLine,
     parse_announcing_reply,
@@ -98,6 +99,10 @@ enum Awaited {
     Auth,
     Transfer,
     Abort,
+    /// USER, PASS or ACCT.
+    Login,
+    /// REIN.
+    Reinitialisation,
     Other,
 }
 
@@ -110,6 +115,7 @@ pub struct Session {
     /// The code of the multi-line reply that has begun and not ended.
     multi_line: Option<u16>,
     is_epsv_only: bool,
+    proof: Proof,
     commands: u64,
     concerned: CommandNumber,
 }
@@ -124,6 +130,7 @@ impl Session {
     pub fn greeted() -> Self {
         Self {
             awaited: VecDeque::from([Awaited::Greeting]),
+            proof: Proof::Silent,
             ..Self::default()
         }
     }
@@ -134,6 +141,7 @@ impl Session {
         self.commands = self.commands.saturating_add(1);
         self.concerned = CommandNumber(self.commands);
         let is_tracked = self.record_owed(&command);
+        self.proof.handle_command(line);
         match command {
             Command::Announce(kind, announcement) => {
                 let refusal = self.refusal_of_active(is_tracked, is_complete);
@@ -151,7 +159,7 @@ impl Session {
             | Command::Epsv(_)
             | Command::Auth
             | Command::Ccc
-            | Command::User
+            | Command::Login
             | Command::Host
             | Command::Transfer
             | Command::Noop
@@ -168,6 +176,7 @@ impl Session {
             return Finding::Nothing;
         }
         let answered = self.poll_owed(reply.code);
+        self.proof.handle_answer(answered, reply.code);
         match announcing_kind(reply.code) {
             Some(kind) => Finding::Announcement(Found {
                 kind,
@@ -211,6 +220,14 @@ impl Session {
         self.awaited.clear();
         self.uncounted = 0;
         self.multi_line = None;
+        self.proof.handle_gap();
+    }
+
+    /// Why nothing may be opened for this connection, whatever is announced: it has not shown that
+    /// it is FTP, and its user let in.
+    #[must_use]
+    pub fn refusal_of_unproven(&self) -> Option<Refusal> {
+        self.proof.refusal()
     }
 
     /// How many commands the server has answered.
@@ -286,13 +303,11 @@ impl Session {
             Command::Auth => Awaited::Auth,
             Command::Transfer => Awaited::Transfer,
             Command::Abor => Awaited::Abort,
-            Command::Ccc
-            | Command::User
-            | Command::Rein
-            | Command::Quit
-            | Command::Host
-            | Command::Noop
-            | Command::Other => Awaited::Other,
+            Command::Login => Awaited::Login,
+            Command::Rein => Awaited::Reinitialisation,
+            Command::Ccc | Command::Quit | Command::Host | Command::Noop | Command::Other => {
+                Awaited::Other
+            }
         };
         let is_tracked = self.awaited.len() < AWAITED_MAX && self.uncounted == 0;
         if is_tracked {

@@ -20,6 +20,7 @@ mod pickup;
 mod pipelined;
 mod port_range;
 mod port_through_snat;
+mod proof;
 mod rejected;
 mod reset;
 mod restart;

@@ -5,13 +5,15 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Restart, WhenAbsent,
+    Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Policy, Restart,
+    WhenAbsent,
     value::{self, Problem},
 };
 
 /// A value and where it stands.
 type Text = Option<Spanned<String>>;
 type Number = Option<Spanned<i64>>;
+type Networks = Option<Vec<Spanned<String>>>;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -23,6 +25,7 @@ pub(super) struct Document {
     when_absent: Text,
     expectation: ExpectationTable,
     nat: NatTable,
+    policy: PolicyTable,
     mark: MarkTable,
     log: LogTable,
     control: ControlTable,
@@ -35,13 +38,20 @@ pub(super) struct Document {
 struct ExpectationTable {
     timeout: Text,
     max_per_session: Number,
-    early_servers: Option<Vec<Spanned<String>>>,
+    early_servers: Networks,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct NatTable {
     ports: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct PolicyTable {
+    unproven_servers: Networks,
+    privileged_ports: Networks,
 }
 
 #[derive(Deserialize, Default)]
@@ -89,6 +99,7 @@ impl Document {
             when_absent: checked(self.when_absent, when_absent)?.unwrap_or(default.when_absent),
             expectation: self.expectation.check()?,
             nat: self.nat.check()?,
+            policy: self.policy.check()?,
             mark: self.mark.check()?,
             log: self.log.check()?,
             control: self.control.check()?,
@@ -105,7 +116,7 @@ impl ExpectationTable {
             timeout: checked(self.timeout, value::timeout)?.unwrap_or(default.timeout),
             max_per_session: checked(self.max_per_session, value::max_per_session)?
                 .unwrap_or(default.max_per_session),
-            early_servers: networks(self.early_servers.unwrap_or_default())?,
+            early_servers: networks(self.early_servers)?,
         })
     }
 }
@@ -114,6 +125,15 @@ impl NatTable {
     fn check(self) -> Result<Nat, Problem> {
         let ports = checked(self.ports, value::ports)?;
         Ok(ports.map_or_else(Nat::default, |ports| Nat { ports }))
+    }
+}
+
+impl PolicyTable {
+    fn check(self) -> Result<Policy, Problem> {
+        Ok(Policy {
+            unproven_servers: networks(self.unproven_servers)?,
+            privileged_ports: networks(self.privileged_ports)?,
+        })
     }
 }
 
@@ -160,9 +180,10 @@ impl MetricsTable {
     }
 }
 
-fn networks(written: Vec<Spanned<String>>) -> Result<Vec<IpNetwork>, Problem> {
+fn networks(written: Networks) -> Result<Vec<IpNetwork>, Problem> {
     written
         .into_iter()
+        .flatten()
         .filter_map(|network| checked(Some(network), value::network).transpose())
         .collect()
 }

@@ -26,6 +26,11 @@ fn metrics_are_served_only_where_the_table_is_written() {
     assert_eq!(config.metrics, Some(Metrics::default()));
 }
 
+fn networks(written: &[&str]) -> Vec<IpNetwork> {
+    let parsed = written.iter().map(|network| network.parse());
+    parsed.collect::<Result<_, _>>().unwrap()
+}
+
 #[test]
 fn every_key_is_read() {
     let text = r#"
@@ -62,10 +67,9 @@ fn every_key_is_read() {
         expectation: Expectation {
             timeout: Duration::from_secs(120),
             max_per_session: 3,
-            early_servers: ["10.0.0.5", "2001:db8::/32"]
-                .map(|network| network.parse().unwrap())
-                .to_vec(),
+            early_servers: networks(&["10.0.0.5", "2001:db8::/32"]),
         },
+        policy: Policy::default(),
         nat: Nat {
             ports: 30000..=31000,
         },
@@ -250,6 +254,8 @@ fn the_example_file_has_every_key() {
         "max_per_session",
         "early_servers",
         "ports",
+        "unproven_servers",
+        "privileged_ports",
         "data",
         "adjust",
         "opaque",
@@ -264,4 +270,18 @@ fn the_example_file_has_every_key() {
             .any(|line| line.starts_with(&format!("{key} = ")));
         assert!(is_there, "{key}");
     }
+}
+
+#[test]
+fn what_relaxes_a_safe_default_is_read_and_named() {
+    let text =
+        "[policy]\nunproven_servers = [\"10.0.0.6\"]\nprivileged_ports = [\"10.0.0.0/24\"]\n";
+    let policy = Config::parse(text, "x").unwrap().policy;
+    assert_eq!(policy.unproven_servers, networks(&["10.0.0.6"]));
+    assert_eq!(policy.privileged_ports, networks(&["10.0.0.0/24"]));
+    assert_eq!(
+        policy.relaxed(),
+        ["policy.unproven_servers", "policy.privileged_ports"]
+    );
+    assert_eq!(Policy::default().relaxed(), Vec::<&str>::new());
 }

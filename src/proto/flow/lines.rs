@@ -1,7 +1,7 @@
 //! Looks at the lines that a segment completed, and acts on what they announce.
 
 use super::{
-    Context, Flow,
+    Context, Flow, Settings,
     held::{ANSWER_LATE, Held},
     role_of,
 };
@@ -173,7 +173,7 @@ impl Flow {
         let kind = found.kind;
         let announced = found.announcement.ok();
         let plan = self
-            .admit(direction, &line, found)
+            .admit(direction, &line, found, context.settings)
             .and_then(|announcement| {
                 // What the older announcement held may serve the newer one.
                 self.supersede_held(context);
@@ -245,6 +245,7 @@ impl Flow {
         direction: Direction,
         line: &Line,
         found: Found,
+        settings: &Settings,
     ) -> Result<Announcement, Refusal> {
         if let Some(refusal) = found.refusal {
             return Err(refusal);
@@ -258,8 +259,10 @@ impl Flow {
             return Err(Refusal::AlreadyForwarded);
         }
         let (own, seen) = addresses_of(&self.tuples, direction);
-        admit(&announcement, own, seen)?;
-        Ok(announcement)
+        admit(&announcement, (own, seen), &settings.privileged_ports)?;
+        let unproven = self.session.refusal_of_unproven();
+        let unproven = unproven.filter(|_| !settings.trusts(&self.tuples));
+        unproven.map_or(Ok(announcement), Err)
     }
 
     fn begin(&mut self, plan: Box<Plan>, context: &mut Context<'_>) -> Request {

@@ -24,8 +24,8 @@ pub enum Command {
     Auth,
     /// The control connection returns to clear text (RFC 2228).
     Ccc,
-    /// A login begins.
-    User,
+    /// A step of a login: USER, PASS or ACCT.
+    Login,
     /// The session begins anew.
     Rein,
     /// The session ends.
@@ -89,8 +89,13 @@ impl Command {
     }
 }
 
+/// The lengths of verbs in use: CWD and RMD to XSHA512-like ones without digits, which come after
+/// the login.
+const VERB_MIN: usize = 3;
+const VERB_MAX: usize = 8;
+
 /// The verbs that matter to a session and whose argument does not.
-const VERBS: [(&[u8], Command); 18] = [
+const VERBS: [(&[u8], Command); 20] = [
     (b"RETR", Command::Transfer),
     (b"STOR", Command::Transfer),
     (b"PASV", Command::Pasv),
@@ -100,7 +105,8 @@ const VERBS: [(&[u8], Command); 18] = [
     (b"APPE", Command::Transfer),
     (b"STOU", Command::Transfer),
     (b"NOOP", Command::Noop),
-    (b"USER", Command::User),
+    (b"USER", Command::Login),
+    (b"PASS", Command::Login),
     (b"QUIT", Command::Quit),
     (b"ABOR", Command::Abor),
     (b"AUTH", Command::Auth),
@@ -108,6 +114,7 @@ const VERBS: [(&[u8], Command); 18] = [
     (b"REIN", Command::Rein),
     (b"HOST", Command::Host),
     (b"LPSV", Command::Lpsv),
+    (b"ACCT", Command::Login),
     // What some home routers made of PASV; Pure-FTPd and others answer it with a 227.
     (b"P@SW", Command::Pasv),
 ];
@@ -155,6 +162,20 @@ pub(super) fn parse_announcing_command(
     cursor.skip_spaces();
     cursor.expect_end(Malformed::TrailingGarbage)?;
     Ok(announcement)
+}
+
+/// Whether a line can be a command of FTP, known or not: a verb, and then nothing or a space. What
+/// other protocols begin with is none: a request line of HTTP or SIP, their headers, TLS records.
+#[must_use]
+pub fn is_command_shaped(line: &[u8]) -> bool {
+    let text = telnet::skip_sequences(line).trim_ascii();
+    let length = text.iter().take_while(|byte| is_of_verb(**byte)).count();
+    let is_verb = text.is_empty() || (VERB_MIN..=VERB_MAX).contains(&length);
+    let ends = text.get(length).is_none_or(|byte| *byte == b' ');
+    let last_word = text.rsplit(|byte| *byte == b' ').next();
+    let is_request =
+        last_word.is_some_and(|word| word.starts_with(b"HTTP/") || word.starts_with(b"SIP/"));
+    is_verb && ends && !is_request
 }
 
 const fn is_of_verb(byte: u8) -> bool {

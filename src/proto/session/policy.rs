@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 use crate::proto::{expect::ExpectError, ftp::Announcement};
 
 /// The lowest data port that is honoured (RFC 2577 §3: ports below 1024 are refused).
@@ -18,6 +20,10 @@ pub enum Refusal {
     ThirdPartyAddress,
     /// The port is below [`DATA_PORT_MIN`].
     PrivilegedPort,
+    /// The connection did not begin as FTP does: the server first, with 220, then commands.
+    NotFtp,
+    /// The server has not let the user in.
+    NotLoggedIn,
     /// A 227, 228 or 229 that does not answer the command it would belong to.
     UnsolicitedReply,
     /// The line cannot be read, or can be read in two ways.
@@ -48,6 +54,8 @@ impl Refusal {
         match self {
             Self::ThirdPartyAddress => "third_party_address",
             Self::PrivilegedPort => "privileged_port",
+            Self::NotFtp => "not_ftp",
+            Self::NotLoggedIn => "not_logged_in",
             Self::UnsolicitedReply => "unsolicited_reply",
             Self::Malformed => "malformed",
             Self::AfterEpsvAll => "after_epsv_all",
@@ -66,18 +74,23 @@ impl Refusal {
 ///
 /// `own` is the announcer's real address, `seen` the address its peer knows it by. A server that
 /// was configured with its public address announces `seen`; a zero address means "the one you
-/// talk to".
+/// talk to". Hosts in `privileged` may announce ports below [`DATA_PORT_MIN`].
 ///
 /// # Errors
 /// The [`Refusal`] where it is not honoured.
-pub fn admit(announcement: &Announcement, own: IpAddr, seen: IpAddr) -> Result<(), Refusal> {
+pub fn admit(
+    announcement: &Announcement,
+    (own, seen): (IpAddr, IpAddr),
+    privileged: &[IpNetwork],
+) -> Result<(), Refusal> {
     let is_own = announcement
         .address
         .is_none_or(|address| address == own || address == seen || address.is_unspecified());
     if !is_own {
         return Err(Refusal::ThirdPartyAddress);
     }
-    if announcement.port.get() < DATA_PORT_MIN {
+    let is_privileged = announcement.port.get() < DATA_PORT_MIN;
+    if is_privileged && !privileged.iter().any(|network| network.contains(own)) {
         return Err(Refusal::PrivilegedPort);
     }
     Ok(())

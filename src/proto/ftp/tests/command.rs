@@ -57,7 +57,7 @@ fn verbs_are_recognised_in_any_case_with_and_without_argument() {
         ("AUTH TLS", Command::Auth),
         ("auth ssl", Command::Auth),
         ("CCC", Command::Ccc),
-        ("USER anonymous", Command::User),
+        ("USER anonymous", Command::Login),
         ("REIN", Command::Rein),
         ("QUIT", Command::Quit),
         ("ABOR", Command::Abor),
@@ -71,7 +71,7 @@ fn verbs_are_recognised_in_any_case_with_and_without_argument() {
         ("MLSD /", Command::Transfer),
         ("NOOP", Command::Noop),
         ("  NOOP", Command::Noop),
-        ("PASS PORT 10,0,0,1,19,137", Command::Other),
+        ("PASS PORT 10,0,0,1,19,137", Command::Login),
         ("MLST a", Command::Other),
         ("PASVX", Command::Other),
         ("PASV1", Command::Other),
@@ -128,4 +128,32 @@ fn epsv_takes_nothing_a_family_or_all() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn what_other_protocols_begin_with_is_no_command() {
+    for line in [
+        "POST / HTTP/1.1",
+        "get / HTTP/1.0",
+        "Host: example.net",
+        "Content-Length: 100",
+        "REGISTER sip:example.net SIP/2.0",
+        "\u{16}\u{3}\u{1}",
+        "{\"a\": 1}",
+        "A",
+    ] {
+        assert!(!is_command_shaped(line.as_bytes()), "{line:?}");
+    }
+    for line in [
+        "",
+        "USER ann",
+        "user ann",
+        " CWD x",
+        "FEAT",
+        "OPTS UTF8 ON",
+        "XCWD a",
+    ] {
+        assert!(is_command_shaped(line.as_bytes()), "{line:?}");
+    }
+    assert!(is_command_shaped(b"\xff\xf4\xff\xf2ABOR"));
 }

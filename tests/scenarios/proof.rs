@@ -1,0 +1,131 @@
+//! Nothing is opened before a connection has shown that it is FTP, and its user was let in.
+
+use std::time::Duration;
+
+use ftp_alg::proto::{flow::Settings, ftp::Role};
+
+use crate::{
+    harness::{
+        dialogue::{Script, Turn, after_login, client, server},
+        host::Config,
+        link::Link,
+        topology::Topology,
+    },
+    told::{decisions, told_open},
+};
+
+/// A dialogue from the very first line, over a gateway with these settings.
+fn said(turns: &[Turn], settings: Settings) -> Link {
+    let mut link = Link::new(settings);
+    let ends = (Config::default(), Config::default());
+    link.add(Topology::Routed.tuples(0), ends, &Script::open(turns));
+    link.run_for(Duration::from_millis(500));
+    link
+}
+
+fn decided(turns: &[Turn]) -> Vec<String> {
+    let link = said(turns, Settings::default());
+    assert_eq!(link.kernel.expected, []);
+    decisions(&link)
+}
+
+const PORT: &str = "PORT 10,0,0,2,19,137";
+
+#[test]
+fn what_is_announced_before_the_login_is_refused() {
+    let greeted = [server("220 hello"), client(PORT), server("200 ok")];
+    assert_eq!(decided(&greeted), ["PORT not_logged_in"]);
+    let refused = [
+        server("220 hello"),
+        client("USER ann"),
+        server("331 and?"),
+        client("PASS wrong"),
+        server("530 no"),
+        client("PASV"),
+        server("227 =198,51,100,7,19,137"),
+    ];
+    assert_eq!(decided(&refused), ["PASV not_logged_in"]);
+}
+
+#[test]
+fn a_230_that_answers_no_login_lets_nobody_in() {
+    let turns = [
+        server("220 hello"),
+        client("NOOP"),
+        server("230 welcome"),
+        client(PORT),
+        server("200 ok"),
+    ];
+    assert_eq!(decided(&turns), ["PORT not_logged_in"]);
+}
+
+#[test]
+fn a_request_of_another_protocol_opens_nothing_whatever_its_body_says() {
+    let body = format!("POST / HTTP/1.1\r\nHost: x\r\n\r\nUSER a\r\nPASS b\r\n{PORT}\r\n");
+    let post = Turn::new(Role::Client, body);
+    let answers = Turn::new(Role::Server, "331 and?\r\n230 welcome\r\n200 ok\r\n");
+    // A browser speaks first; one that was told to wait speaks no FTP.
+    for turns in [
+        vec![post.clone(), server("220 hello"), answers.clone()],
+        vec![server("220 hello"), post, answers],
+    ] {
+        assert_eq!(decided(&turns), ["PORT not_ftp"]);
+    }
+}
+
+#[test]
+fn a_client_that_speaks_before_the_server_is_not_trusted_later() {
+    let turns = [
+        client("USER ann"),
+        server("220 hello\r\n331 and?"),
+        client("PASS secret"),
+        server("230 welcome"),
+        client(PORT),
+        server("200 ok"),
+    ];
+    assert_eq!(decided(&turns), ["PORT not_ftp"]);
+}
+
+#[test]
+fn after_rein_the_user_logs_in_again() {
+    let rein = [client("REIN"), server("220 again"), client(PORT)];
+    let login = [client("USER bea"), server("230 welcome"), client(PORT)];
+    let link = told_open(Topology::Routed, &rein);
+    assert_eq!(decisions(&link), ["PORT not_logged_in"]);
+    let turns = [&rein[..2], &login[..]].concat();
+    assert_eq!(
+        decisions(&told_open(Topology::Routed, &turns)),
+        ["PORT expect"]
+    );
+    let refused = [client("REIN"), server("502 what"), client(PORT)];
+    assert_eq!(
+        decisions(&told_open(Topology::Routed, &refused)),
+        ["PORT expect"]
+    );
+}
+
+#[test]
+fn a_server_that_is_named_needs_no_proof() {
+    let turns = [client(PORT), server("220 hello\r\n200 ok")];
+    let settings = |network: &str| Settings {
+        unproven_servers: vec![network.parse().unwrap()],
+        ..Settings::default()
+    };
+    let named = said(&turns, settings("198.51.100.7"));
+    assert_eq!(decisions(&named), ["PORT expect"]);
+    let other = said(&turns, settings("198.51.100.8"));
+    assert_eq!(decisions(&other), ["PORT not_ftp"]);
+}
+
+#[test]
+fn a_host_that_is_named_may_announce_a_privileged_port() {
+    let turns = after_login(&[client("PORT 10,0,0,2,0,20"), server("200 ok")]);
+    let settings = |network: &str| Settings {
+        privileged_ports: vec![network.parse().unwrap()],
+        ..Settings::default()
+    };
+    let named = said(&turns, settings("10.0.0.0/24"));
+    assert_eq!(decisions(&named), ["PORT expect"]);
+    let other = said(&turns, settings("10.0.1.0/24"));
+    assert_eq!(decisions(&other), ["PORT privileged_port"]);
+}
