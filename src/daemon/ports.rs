@@ -27,11 +27,25 @@ impl PortLeases for SharedLeases {
             .lease(outside)
     }
 
+    fn lease_rested(&self, outside: SocketAddr) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .lease_rested(outside)
+    }
+
     fn release(&self, outside: SocketAddr) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .release(outside);
+    }
+
+    fn rouse(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .rouse();
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) fn expected_of(
         session: Session::greeted(),
         tuples,
         settings,
+        leases: LocalLeases::default(),
         is_opaque: false,
         outcome: Outcome::default(),
     };
@@ -46,6 +47,7 @@ struct Reader<'a> {
     session: Session,
     tuples: &'a ConntrackTuples,
     settings: &'a Settings,
+    leases: LocalLeases,
     is_opaque: bool,
     outcome: Outcome,
 }
@@ -86,11 +88,11 @@ impl Reader<'_> {
         let announcement = found.announcement.ok()?;
         let (own, seen) = addresses_of(self.tuples, direction);
         admit(&announcement, own, seen).ok()?;
-        let leases = LocalLeases::default();
         let place = (self.tuples, direction);
         let ports = &self.settings.ports;
-        let translation = Translation::choose(text, &announcement, place, ports, &leases).ok()?;
-        leases.release(translation.outside);
+        let translation =
+            Translation::choose(text, &announcement, place, ports, &self.leases).ok()?;
+        self.leases.release(translation.outside);
         let rewritten = announcement.rewrite(text, translation.outside)?;
         let timeout = self.settings.expectation_timeout;
         let expectation = translation.expectation(self.tuples, direction, timeout);
