@@ -92,6 +92,23 @@ pub fn acknowledge(
     .encode()
 }
 
+/// A reset in answer to `segment`, with the number that its sender will heed (RFC 9293 §3.10.7.1);
+/// none to a reset, or to what acknowledges nothing.
+#[must_use]
+pub fn reset(segment: &Segment<'_>) -> Option<Vec<u8>> {
+    let seq = segment.ack.filter(|_| !segment.flags.is_rst())?;
+    let reset = Injected {
+        tuple: segment.tuple.inverted(),
+        seq,
+        ack: None,
+        flags: Flags::RST,
+        window: 0,
+        timestamps: None,
+        payload: &[],
+    };
+    reset.encode().ok()
+}
+
 impl Timestamps {
     /// What the receiver of this option would answer, with the last clock value of its own that
     /// the sender is known to have seen: it neither advances nor goes back (RFC 7323 §5.3).
