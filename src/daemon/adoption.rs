@@ -2,11 +2,8 @@
 //! one (`docs/ha.md`): a thread of its own, since they come when no packet does.
 
 use std::{
-    collections::VecDeque,
-    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
-    time::Instant,
 };
 
 use anyhow::Context;
@@ -15,24 +12,18 @@ use tracing::{debug, warn};
 use super::worker::{STOP_POLL, Shared};
 use crate::{
     io::{
-        clock,
         ctnetlink::{Conntrack, ConntrackExpectations, Newcomer, Newcomers, Translation},
         netlink::NetlinkError,
     },
-    proto::{
-        expect::{Expectation, ExpectationId},
-        nat::PortLeases,
-    },
+    proto::expect::ExpectationId,
 };
 
-/// The thread's part of the kernel, and what it must give back.
+/// The thread's part of the kernel.
 struct Adoption {
     newcomers: Newcomers,
     conntrack: Conntrack,
     expectations: ConntrackExpectations,
     shared: Arc<Shared>,
-    /// Outside ports that are expected by now, and until when; the earliest first.
-    leased: VecDeque<(Instant, SocketAddr)>,
 }
 
 /// Starts the thread; it ends when the workers do.
@@ -46,7 +37,6 @@ pub(super) fn start(shared: &Arc<Shared>) -> anyhow::Result<JoinHandle<()>> {
             conntrack: Conntrack::open()?,
             expectations: ConntrackExpectations::open(Translation::FollowMaster)?,
             shared: Arc::clone(shared),
-            leased: VecDeque::new(),
         })
     };
     let adoption = open().context("cannot listen for expectations of another gateway")?;
@@ -67,7 +57,6 @@ impl Adoption {
                     return;
                 }
             }
-            self.release_due(clock::now());
             found = self.newcomers.wait();
         }
     }
@@ -89,32 +78,12 @@ impl Adoption {
         // A refusal is logged where it comes from.
         let id = ExpectationId(0);
         if self.expectations.expect(id, &expectation, &master).is_ok() {
-            self.lease(&expectation);
             debug!(
                 from = %expectation.source,
                 to = %expectation.destination,
                 translated_to = %expectation.translated_destination,
                 "expectation of another gateway completed"
             );
-        }
-    }
-
-    /// No session of ours may be given what is expected for another.
-    fn lease(&mut self, expectation: &Expectation) {
-        let outside = expectation.destination;
-        if expectation.has_translated_destination() && self.shared.leases.lease(outside) {
-            let until = clock::now() + expectation.timeout;
-            self.leased.push_back((until, outside));
-        }
-    }
-
-    fn release_due(&mut self, now: Instant) {
-        while let Some((until, outside)) = self.leased.front().copied() {
-            if until > now {
-                return;
-            }
-            self.leased.pop_front();
-            self.shared.leases.release(outside);
         }
     }
 }

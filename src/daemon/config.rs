@@ -17,6 +17,8 @@ use std::{
 
 pub use error::ConfigError;
 
+use crate::proto::nat::Share;
+
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -84,6 +86,8 @@ pub struct Expectation {
 pub struct Nat {
     /// The outside ports an announcement may be given.
     pub ports: RangeInclusive<u16>,
+    /// Which of them this gateway gives, of several that stand in for each other.
+    pub share: Share,
 }
 
 /// The ct mark bits that are ours. No two share a bit, none is zero.
@@ -194,6 +198,7 @@ impl Default for Nat {
     fn default() -> Self {
         Self {
             ports: 1024..=65535,
+            share: Share::WHOLE,
         }
     }
 }

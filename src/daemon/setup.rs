@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::{
     adoption,
     backend::{self, Choice},
-    config::{Config, Expectation, WhenAbsent},
+    config::{Config, Expectation, Nat, WhenAbsent},
     memories::Memories,
     ports::SharedLeases,
     worker::{Kernel, Shared, Worker},
@@ -41,7 +41,7 @@ impl Gateway {
         let memories = Memories::open(&config.restart.folder)
             .with_context(|| format!("cannot make {}", config.restart.folder.display()))?;
         forget_dead(config, &memories)?;
-        let leases = SharedLeases::reserving(config.control_ports.clone());
+        let leases = SharedLeases::reserving(config.control_ports.clone(), config.nat.share);
         let shared = Arc::new(Shared::new(settings_of(config), leases, memories));
         let kernels = open_kernels(config, choice)?;
         let table = backend::install(config, choice)?;
@@ -82,7 +82,10 @@ impl Gateway {
                 adopt: config.expectation.adopt,
                 ..self.config.expectation.clone()
             },
-            nat: self.config.nat.clone(),
+            nat: Nat {
+                share: config.nat.share,
+                ..self.config.nat.clone()
+            },
             ..config.clone()
         };
         reloaded != self.config

@@ -41,6 +41,7 @@ struct ExpectationTable {
 #[serde(deny_unknown_fields, default)]
 struct NatTable {
     ports: Text,
+    share: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -111,8 +112,11 @@ impl ExpectationTable {
 
 impl NatTable {
     fn check(self) -> Result<Nat, Problem> {
-        let ports = checked(self.ports, value::ports)?;
-        Ok(ports.map_or_else(Nat::default, |ports| Nat { ports }))
+        let default = Nat::default();
+        Ok(Nat {
+            ports: checked(self.ports, value::ports)?.unwrap_or(default.ports),
+            share: checked(self.share, value::share)?.unwrap_or(default.share),
+        })
     }
 }
 

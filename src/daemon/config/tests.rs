@@ -40,6 +40,7 @@ fn every_key_is_read() {
         adopt = true
         [nat]
         ports = "30000-31000"
+        share = "2/2"
         [mark]
         data = 0x1
         adjust = 2
@@ -66,6 +67,7 @@ fn every_key_is_read() {
         },
         nat: Nat {
             ports: 30000..=31000,
+            share: Share { part: 2, of: 2 },
         },
         mark: Mark {
             data: 1,
@@ -97,7 +99,7 @@ fn an_error_says_file_line_column_and_reason_on_one_line() {
         ),
         (
             "\n[nat]\nprots = \"1-2\"",
-            "ftp-alg.toml:3:1: unknown field `prots`, expected `ports`",
+            "ftp-alg.toml:3:1: unknown field `prots`, expected `ports` or `share`",
         ),
         (
             "[nat]\nports = \"9-1\"",
@@ -158,6 +160,10 @@ fn a_value_that_makes_no_sense_is_refused_with_its_reason() {
         ("expectation.max_per_session = 300", "from 1 to 16"),
         ("nat.ports = \"0-100\"", "port 0"),
         ("nat.ports = \"0-0\"", "port 0"),
+        ("nat.share = \"0/2\"", "is not a share"),
+        ("nat.share = \"3/2\"", "is not a share"),
+        ("nat.share = \"1/17\"", "is not a share"),
+        ("nat.share = \"half\"", "is not a share"),
         ("nat.ports = \"1-65536\"", "is not ports"),
         ("mark.data = 0", "0 is not a ct mark"),
         ("mark.data = -1", "-1 is not a ct mark"),

@@ -26,6 +26,31 @@ const PORTS_OF_EACH_LENGTH: [u16; 9] = [
 /// minute on Linux: its transfer would fail with a 425.
 const RESTING_MAX: usize = 1024;
 
+/// Which of the ports are this gateway's to give, of several that stand in for each other: each
+/// gives others, since none knows which of those that the one before it gave are still in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which part, from 1 on.
+    pub part: u16,
+    /// How many parts there are.
+    pub of: u16,
+}
+
+impl Share {
+    /// Every port.
+    pub const WHOLE: Self = Self { part: 1, of: 1 };
+
+    fn has(self, port: u16) -> bool {
+        port.checked_rem(self.of) == self.part.checked_sub(1)
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::WHOLE
+    }
+}
+
 /// The outside endpoints that are given away. Two sessions never hold the same one. The daemon's
 /// workers share one table behind this.
 pub trait PortLeases {
@@ -48,21 +73,24 @@ pub struct LeaseTable {
     /// What rests, the longest first.
     given_back: VecDeque<SocketAddr>,
     reserved: Vec<u16>,
+    share: Share,
 }
 
 impl LeaseTable {
-    /// Nothing is given away yet; `reserved` never is.
+    /// Nothing is given away yet; `reserved` never is, nor what is not in `share`.
     #[must_use]
-    pub fn reserving(reserved: Vec<u16>) -> Self {
+    pub fn reserving(reserved: Vec<u16>, share: Share) -> Self {
         Self {
             reserved,
+            share,
             ..Self::default()
         }
     }
 
     /// Takes `outside` if nobody has it.
     pub fn lease(&mut self, outside: SocketAddr) -> bool {
-        !self.reserved.contains(&outside.port()) && self.taken.insert(outside)
+        let port = outside.port();
+        self.share.has(port) && !self.reserved.contains(&port) && self.taken.insert(outside)
     }
 
     /// Takes `outside` if nobody has it, nor had it lately.
@@ -276,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_reserved_port_is_never_leased() {
-        let leases = LocalLeases::of(LeaseTable::reserving(vec![2121]));
+        let leases = LocalLeases::of(LeaseTable::reserving(vec![2121], Share::WHOLE));
         assert!(!leases.lease("203.0.113.1:2121".parse().unwrap()));
         assert!(leases.lease("203.0.113.1:2122".parse().unwrap()));
     }
@@ -289,6 +317,21 @@ mod tests {
         assert!(!leases.lease(outside));
         leases.release(outside);
         assert!(leases.lease(outside));
+    }
+
+    #[test]
+    fn two_gateways_never_give_the_same_port_and_leave_none_out() {
+        let given_by = |part| {
+            let share = Share { part, of: 2 };
+            let leases = LocalLeases::of(LeaseTable::reserving(Vec::new(), share));
+            let endpoint = |port| SocketAddr::from(([203, 0, 113, 1], port));
+            (1..=u16::MAX)
+                .filter(|&port| leases.lease(endpoint(port)))
+                .collect::<HashSet<_>>()
+        };
+        let (first, second) = (given_by(1), given_by(2));
+        assert!(first.is_disjoint(&second));
+        assert_eq!(first.len() + second.len(), usize::from(u16::MAX));
     }
 
     #[test]
