@@ -2,7 +2,7 @@
 # failover.sh - two gateways with keepalived and conntrackd, one of which loses its power in the middle
 # of FTP sessions: see which go on through the other (docs/ha.md).
 #
-#   sudo scripts/failover.sh [--times N] [--without states|expectations|adoption] [--controls]
+#   sudo scripts/failover.sh [--times N] [--without states|expectations|adoption|backend] [--controls]
 #
 # In a virtual machine with a stock kernel (vm-run.sh), since few others take connection tracking helpers
 # from a program. The last line is `N passed, M failed`; the exit status is 1 when anything failed.

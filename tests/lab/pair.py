@@ -110,6 +110,10 @@ def of_gateway(text, name, without):
         text = re.sub(r"ExpectationSync {.*?}", "", text, flags=re.DOTALL)
     if "adoption" in without:
         text = text.replace("adopt = true", "adopt = false")
+    if "backend" in without:
+        text = text.replace('backend = "conntrack"', 'backend = "nftables"')
+        text = text.replace("ct state established,related accept",
+                            "ct state established,related accept\n        ct mark and 0x10000000 != 0 accept")
     if name == "gateway-b":
         text = text.replace('share = "1/2"', 'share = "2/2"')
     return text.replace(f"IPv4_interface {SYNC['gateway-a']}", f"IPv4_interface {SYNC[name]}")
