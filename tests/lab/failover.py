@@ -36,8 +36,9 @@ SIZES = {SMALL: 3_001, SLOW: 320_017}
 CHUNK, PAUSE_SECONDS = 4_096, 0.25
 # How far each transfer is at least when the power goes.
 MIDWAY = 5 * CHUNK
-# Longer than the failover and the senders' next retransmission after it.
-REPLY_SECONDS = 25 * PATIENCE
+# Longer than the failover and the senders' next retransmission after it: they double their pauses, and on a busy host the notify
+# script of an emulated machine was seen to take 16 s.
+REPLY_SECONDS = 60 * PATIENCE
 # So small that what has left one end has nearly reached the other's program.
 SOCKET_BUFFERS = ("net.ipv4.tcp_rmem=4096 16384 32768", "net.ipv4.tcp_wmem=4096 16384 32768")
 PARTS = ("states", "expectations", "adoption", "backend")
