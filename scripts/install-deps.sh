@@ -7,7 +7,8 @@
 #
 # The FTP servers are not installed but unpacked into a cache folder
 # (${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-lab): their Debian packages conflict with each other, and
-# installing one would start a public FTP server on this machine.
+# installing one would start a public FTP server on this machine. The same with what the failover test
+# needs: installed, keepalived and conntrackd would start to work on this machine's own network.
 set -euo pipefail
 
 die() { echo "install-deps: $*" >&2; exit 1; }
@@ -24,6 +25,7 @@ gateway=(nftables iptables iproute2 conntrack tcpdump ethtool procps)
 clients=(curl lftp wget tnftp ncftp openssl python3)
 machine=(qemu-system-x86 busybox-static xz-utils cpio)
 servers=(vsftpd proftpd-core pure-ftpd pure-ftpd-common python3-pyftpdlib)
+failover=(keepalived conntrackd)
 
 apt_get() { apt-get -o DPkg::Lock::Timeout=300 -qq "$@"; }
 
@@ -75,8 +77,8 @@ unpack_with_libraries() {        # the packages, and beside them the libraries t
     done
 }
 
-install_servers() {
-    local p missing=() wanted=("${servers[@]}")
+unpack_daemons() {
+    local p missing=() wanted=("${servers[@]}" "${failover[@]}")
     mkdir -p "$root" "$cache/stamps"
     # Python 3.12 dropped two modules that pyftpdlib needs; releases that new package them apart.
     if ! python3 -c 'import asyncore, asynchat' 2>/dev/null; then
@@ -87,15 +89,15 @@ install_servers() {
     [ ${#missing[@]} -eq 0 ] || { refresh_lists; unpack_with_libraries "${missing[@]}"; }
 }
 
-verify_servers() {        # a library that is missing would otherwise show as a server that never listens
+verify_daemons() {        # a library that is missing would otherwise show as a server that never listens
     local b libs
     libs=$(find "$root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
-    for b in vsftpd proftpd pure-ftpd; do
+    for b in vsftpd proftpd pure-ftpd keepalived conntrackd; do
         ! LD_LIBRARY_PATH=$libs ldd "$root/usr/sbin/$b" | grep 'not found' >&2 \
             || die "$b lacks the libraries above: remove $cache and run this again"
     done
 }
 
 install_missing "${build[@]}" "${gateway[@]}" "${clients[@]}" "${machine[@]}"
-install_servers
-verify_servers
+unpack_daemons
+verify_daemons

@@ -65,11 +65,13 @@ fn help_of_each_subcommand_has_an_example_and_the_exit_status() {
 
 #[test]
 fn a_valid_configuration_is_confirmed() {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/ftp-alg.toml");
-    let path = example.to_str().expect("the path is UTF-8");
-    let output = ftp_alg(&["check", "--config", path]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout), format!("{path}: valid\n"));
+    for file in ["packaging/ftp-alg.toml", "packaging/ha/ftp-alg.toml"] {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let path = example.to_str().expect("the path is UTF-8");
+        let output = ftp_alg(&["check", "--config", path]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stdout), format!("{path}: valid\n"));
+    }
 }
 
 #[test]

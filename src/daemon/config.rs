@@ -18,6 +18,8 @@ use std::{
 
 pub use error::ConfigError;
 
+use crate::proto::nat::Share;
+
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -80,6 +82,8 @@ pub struct Expectation {
     pub max_per_session: u8,
     /// Servers that connect before they answer PORT: what is announced to them is open at once.
     pub early_servers: Vec<IpNetwork>,
+    /// Whether those that conntrackd brings from another gateway are completed.
+    pub adopt: bool,
 }
 
 /// How announcements are translated.
@@ -87,6 +91,8 @@ pub struct Expectation {
 pub struct Nat {
     /// The outside ports an announcement may be given.
     pub ports: RangeInclusive<u16>,
+    /// Which of them this gateway gives, of several that stand in for each other.
+    pub share: Share,
 }
 
 /// Where the operator relaxes what is refused by default. Each of these opens more than FTP needs.
@@ -213,6 +219,7 @@ impl Default for Expectation {
             timeout: Duration::from_secs(60),
             max_per_session: 1,
             early_servers: Vec::new(),
+            adopt: false,
         }
     }
 }
@@ -221,6 +228,7 @@ impl Default for Nat {
     fn default() -> Self {
         Self {
             ports: 1024..=65535,
+            share: Share::WHOLE,
         }
     }
 }

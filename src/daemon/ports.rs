@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::proto::nat::{LeaseTable, PortLeases};
+use crate::proto::nat::{LeaseTable, PortLeases, Share};
 
 /// Leases behind a lock. It is taken once for each announcement of an end behind NAT, for the
 /// time of one look-up.
@@ -13,9 +13,9 @@ use crate::proto::nat::{LeaseTable, PortLeases};
 pub(super) struct SharedLeases(Arc<Mutex<LeaseTable>>);
 
 impl SharedLeases {
-    /// Leases of all ports but `reserved`.
-    pub(super) fn reserving(reserved: Vec<u16>) -> Self {
-        Self(Arc::new(Mutex::new(LeaseTable::reserving(reserved))))
+    /// Leases of all ports of a share but `reserved`.
+    pub(super) fn reserving(reserved: Vec<u16>, share: Share) -> Self {
+        Self(Arc::new(Mutex::new(LeaseTable::reserving(reserved, share))))
     }
 }
 
@@ -27,11 +27,25 @@ impl PortLeases for SharedLeases {
             .lease(outside)
     }
 
+    fn lease_rested(&self, outside: SocketAddr) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .lease_rested(outside)
+    }
+
     fn release(&self, outside: SocketAddr) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .release(outside);
+    }
+
+    fn rouse(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .rouse();
     }
 }
 
@@ -41,7 +55,7 @@ mod tests {
 
     #[test]
     fn two_workers_never_hold_the_same_endpoint() {
-        let first = SharedLeases::reserving(vec![21]);
+        let first = SharedLeases::reserving(vec![21], Share::WHOLE);
         let second = first.clone();
         let outside = "203.0.113.1:40000".parse().unwrap();
         assert!(first.lease(outside));

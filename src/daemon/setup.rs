@@ -7,8 +7,9 @@ use tokio::sync::{Mutex, mpsc};
 use tracing::{info, warn};
 
 use super::{
+    adoption,
     backend::{self, Choice},
-    config::{Config, WhenAbsent},
+    config::{Config, Expectation, Nat, WhenAbsent},
     memories::Memories,
     ports::SharedLeases,
     worker::{Kernel, Shared, Worker},
@@ -40,15 +41,16 @@ impl Gateway {
         let memories = Memories::open(&config.restart.folder)
             .with_context(|| format!("cannot make {}", config.restart.folder.display()))?;
         forget_dead(config, &memories)?;
-        let leases = SharedLeases::reserving(config.control_ports.clone());
+        let leases = SharedLeases::reserving(config.control_ports.clone(), config.nat.share);
         let shared = Arc::new(Shared::new(settings_of(config), leases, memories));
         let kernels = open_kernels(config, choice)?;
         let table = backend::install(config, choice)?;
         let (report, ended) = mpsc::unbounded_channel();
-        let threads = make_workers(kernels, &shared)
+        let mut threads = make_workers(kernels, &shared)
             .into_iter()
             .map(|worker| start_worker(worker, report.clone()))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        threads.extend(start_adoption(config, choice, &shared)?);
         Ok(Self {
             config: config.clone(),
             shared,
@@ -76,8 +78,14 @@ impl Gateway {
     /// Whether a new configuration differs in more than what can be reloaded.
     pub(super) fn needs_restart_for(&self, config: &Config) -> bool {
         let reloaded = Config {
-            expectation: self.config.expectation.clone(),
-            nat: self.config.nat.clone(),
+            expectation: Expectation {
+                adopt: config.expectation.adopt,
+                ..self.config.expectation.clone()
+            },
+            nat: Nat {
+                share: config.nat.share,
+                ..self.config.nat.clone()
+            },
             ..config.clone()
         };
         reloaded != self.config
@@ -194,6 +202,24 @@ fn is_alive(conntrack: &mut Conntrack, memory: &Memory, adjust: u32) -> bool {
         .ok()
         .flatten();
     entry.is_some_and(|entry| entry.tuples == tuples && entry.mark & adjust != 0)
+}
+
+fn start_adoption(
+    config: &Config,
+    choice: Choice,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<Option<JoinHandle<()>>> {
+    if !config.expectation.adopt {
+        return Ok(None);
+    }
+    if !choice.can_adopt() {
+        warn!(
+            backend = choice.backend_name(),
+            "expectation.adopt has no effect with this backend or without NAT in the kernel"
+        );
+        return Ok(None);
+    }
+    adoption::start(shared).map(Some)
 }
 
 fn start_worker(

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How long a worker may take to notice that it is to stop or that the settings changed.
-const STOP_POLL: Duration = Duration::from_millis(200);
+pub(super) const STOP_POLL: Duration = Duration::from_millis(200);
 
 /// How long no packet may come before what was withdrawn is deleted in a transaction of its own.
 const QUIET: Duration = Duration::from_millis(10);
@@ -73,7 +73,7 @@ impl Shared {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         self.settings
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -213,18 +213,24 @@ impl Worker {
 }
 
 impl Worker {
-    /// Finds a connection. One that is marked `adjust` is of an earlier process: it goes on as it
-    /// was remembered.
+    /// Finds a connection. One that is marked `adjust` is of an earlier process, or of another
+    /// gateway: it goes on as it was remembered here, or not at all.
     fn resolve(&mut self, tuple: Tuple) {
         let entry = self.kernel.resolve(tuple);
         let entry = entry.filter(|entry| !self.kernel.steps_aside_from(entry));
         let now = clock::now();
-        let adjusted = entry.filter(|entry| entry.mark & self.kernel.marks.adjust != 0);
-        match adjusted.and_then(|entry| self.shared.memories.recall(&entry.tuples)) {
+        let tuples = entry.map(|entry| entry.tuples);
+        let is_adjusted = |entry: ConntrackEntry| entry.mark & self.kernel.marks.adjust != 0;
+        let Some(tuples) = tuples.filter(|_| entry.is_some_and(is_adjusted)) else {
+            return self.alg.handle_resolved(tuples, now);
+        };
+        match self.shared.memories.recall(&tuples) {
             Some(memory) => self.alg.handle_recalled(&memory, now),
-            None => self
-                .alg
-                .handle_resolved(entry.map(|entry| entry.tuples), now),
+            None => {
+                let connection = tuples.of(Direction::Original);
+                warn!(%connection, "its sequence offset is remembered nowhere: reset");
+                self.alg.handle_forgotten(tuples, now);
+            }
         }
     }
 }

@@ -8,11 +8,13 @@
 
 mod entry;
 mod expectation;
+mod newcomers;
 
 use std::net::IpAddr;
 
 pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
 pub use expectation::{ConntrackExpectations, Translation};
+pub use newcomers::{Newcomer, Newcomers};
 
 use crate::{
     io::netlink::{MessageBuffer, MessageType, NetlinkError, Socket},

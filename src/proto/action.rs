@@ -33,8 +33,9 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Look the conntrack entry up by the tuple of one of its directions and answer with
-    /// [`Alg::handle_resolved`](super::alg::Alg::handle_resolved), or
-    /// [`Alg::handle_recalled`](super::alg::Alg::handle_recalled), before anything else.
+    /// [`Alg::handle_resolved`](super::alg::Alg::handle_resolved), where it is marked `adjust` with
+    /// [`Alg::handle_recalled`](super::alg::Alg::handle_recalled) or
+    /// [`Alg::handle_forgotten`](super::alg::Alg::handle_forgotten), before anything else.
     Resolve {
         /// The tuple as the packet showed it.
         tuple: Tuple,

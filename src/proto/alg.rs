@@ -25,7 +25,7 @@ use super::{
     memory::Memory,
     nat::PortLeases,
     net::{ConntrackTuples, Direction},
-    packet::Segment,
+    packet::{Segment, reset},
 };
 
 /// The FTP helper of one queue: every packet of a control connection goes through the same one.
@@ -128,6 +128,29 @@ impl<L: PortLeases> Alg<L> {
     /// process, by its mark `adjust` and the tuples in this memory: it goes on as remembered.
     pub fn handle_recalled(&mut self, memory: &Memory, now: Instant) {
         self.begin(now, |id| Some(Flow::restored(id, memory, now)));
+    }
+
+    /// The answer to [`Action::Resolve`] where conntrack knows the connection by its mark `adjust` and
+    /// nobody remembers its offset: another gateway's, perhaps. What its ends say can not be put
+    /// right any more, and passed on as it is would be heard as something else. It is dropped, and
+    /// who said it is told by a reset. Only a handshake begins the connection anew.
+    pub fn handle_forgotten(&mut self, tuples: ConntrackTuples, now: Instant) {
+        let Some((packet, reset)) = self.answer_by_reset() else {
+            return self.handle_resolved(Some(tuples), now);
+        };
+        self.pending = None;
+        self.conclude(packet, Verdict::Drop);
+        self.actions
+            .extend(reset.map(|packet| Action::Inject { packet }));
+    }
+
+    /// The packet that waits to be resolved, unless it is a handshake's, and the reset to it.
+    fn answer_by_reset(&self) -> Option<(PacketId, Option<Vec<u8>>)> {
+        let Some((Answer::Resolved, Pending::Unresolved(stalled))) = &self.pending else {
+            return None;
+        };
+        let segment = Segment::parse(&stalled.bytes).ok()?;
+        (!segment.flags.is_syn()).then(|| (stalled.packet, reset(&segment)))
     }
 
     /// The answer to [`Action::RelaxWindow`]: whether the kernel did it.

@@ -2,7 +2,7 @@
 
 mod ports;
 
-pub use ports::{LeaseTable, LocalLeases, PortLeases, choose_port};
+pub use ports::{LeaseTable, LocalLeases, PortLeases, Share, choose_port};
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -227,12 +227,12 @@ impl Kernel {
     /// Only a connection that is marked is one of an earlier process.
     fn resolve(&mut self, tuple: Tuple, now: Instant) {
         let tuples = self.lookup(tuple);
-        let memory = tuples
-            .filter(|tuples| self.is_relaxed(tuples))
-            .and_then(|tuples| self.remembered.get(&tuples.of(Direction::Original)));
-        match memory {
+        let Some(marked) = tuples.filter(|tuples| self.is_relaxed(tuples)) else {
+            return self.alg.handle_resolved(tuples, now);
+        };
+        match self.remembered.get(&marked.of(Direction::Original)) {
             Some(memory) => self.alg.handle_recalled(&memory.clone(), now),
-            None => self.alg.handle_resolved(tuples, now),
+            None => self.alg.handle_forgotten(marked, now),
         }
     }
 

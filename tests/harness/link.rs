@@ -142,6 +142,12 @@ impl Link {
         self.client().say(Script::open(turns).client, now);
     }
 
+    /// The same for the server.
+    pub(crate) fn server_says(&mut self, turns: &[Turn]) {
+        let now = self.now;
+        self.server().say(Script::open(turns).server, now);
+    }
+
     /// What no correct gateway would have caused.
     pub(crate) fn faults(&self) -> Vec<&String> {
         self.hosts.iter().flat_map(|host| &host.faults).collect()

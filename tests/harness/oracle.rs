@@ -31,6 +31,7 @@ pub(crate) fn expected_of(
         session: Session::greeted(),
         tuples,
         settings,
+        leases: LocalLeases::default(),
         is_opaque: false,
         reserved: Vec::new(),
         outcome: Outcome::default(),
@@ -47,6 +48,7 @@ struct Reader<'a> {
     session: Session,
     tuples: &'a ConntrackTuples,
     settings: &'a Settings,
+    leases: LocalLeases,
     is_opaque: bool,
     /// What the client announced, and by which command: expected once the server accepts it.
     reserved: Vec<(CommandNumber, Expectation)>,
@@ -96,11 +98,11 @@ impl Reader<'_> {
         let announcement = found.announcement.ok()?;
         let (own, seen) = addresses_of(self.tuples, direction);
         admit(&announcement, (own, seen), &[]).ok()?;
-        let leases = LocalLeases::default();
         let place = (self.tuples, direction);
         let ports = &self.settings.ports;
-        let translation = Translation::choose(text, &announcement, place, ports, &leases).ok()?;
-        leases.release(translation.outside);
+        let translation =
+            Translation::choose(text, &announcement, place, ports, &self.leases).ok()?;
+        self.leases.release(translation.outside);
         let rewritten = announcement.rewrite(text, translation.outside)?;
         let timeout = self.settings.expectation_timeout;
         let expectation = translation.expectation(self.tuples, direction, timeout);

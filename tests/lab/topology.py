@@ -142,13 +142,15 @@ class Topology:
 
     def remove(self):
         for name in (GATEWAY, *(host.name for host in HOSTS)):
-            namespace = self.namespace(name)
-            # Normally none; but a program that outlived its test must not outlive the lab.
-            for pid in run(["ip", "netns", "pids", namespace], check=False).stdout.split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-            run(["ip", "netns", "del", namespace], check=False)
-            shutil.rmtree(f"/etc/netns/{namespace}", ignore_errors=True)
+            self.remove_namespace(self.namespace(name))
+
+    def remove_namespace(self, namespace):
+        # Normally none; but a program that outlived its test must not outlive the lab.
+        for pid in run(["ip", "netns", "pids", namespace], check=False).stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        run(["ip", "netns", "del", namespace], check=False)
+        shutil.rmtree(f"/etc/netns/{namespace}", ignore_errors=True)
 
 
 def address_line(address, link):

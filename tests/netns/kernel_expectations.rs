@@ -11,12 +11,14 @@ use std::{
 use ftp_alg::{
     io::{
         cthelper,
-        ctnetlink::{AttachedHelper, Conntrack, ConntrackExpectations, Translation},
+        ctnetlink::{
+            AttachedHelper, Conntrack, ConntrackExpectations, Newcomer, Newcomers, Translation,
+        },
         nftables::{Table, probe},
     },
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
-        net::{ConntrackTuples, Tuple},
+        net::{ConntrackTuples, Direction, Tuple},
     },
     ruleset::{Backend, HELPER, Params, Ruleset},
 };
@@ -220,9 +222,7 @@ fn ipv6_without_nat_is_expected_as_well() {
     };
     let listener = control.lab.outside.listen("[2001:db8::2]:5000");
     let to = endpoint("[2001:db8::2]:5000");
-    let seen: SocketAddr = control
-        .tuples
-        .sender_seen_by_peer(ftp_alg::proto::net::Direction::Original);
+    let seen: SocketAddr = control.tuples.sender_seen_by_peer(Direction::Original);
     let expectation = Expectation {
         source: ip("fd00:1::2"),
         destination: to,
@@ -293,6 +293,52 @@ fn an_expectation_has_its_own_timeout_whatever_the_helpers_policy_says() {
     let tuples = control.tuples;
     control.store.expect(ID, &brief, &tuples).unwrap();
     std::thread::sleep(Duration::from_millis(1200));
+    assert!(!control.arrives(PUBLIC, &listener));
+}
+
+/// What conntrackd makes of an expectation that it brings from another gateway: all but the NAT.
+fn bring_without_translation(control: &Control) -> (Newcomers, Vec<Newcomer>) {
+    let (mut newcomers, mut brought) = control.lab.gateway.inside(|| {
+        (
+            Newcomers::listen(Duration::from_secs(2)).unwrap(),
+            ConntrackExpectations::open(Translation::Absent).unwrap(),
+        )
+    });
+    brought.expect(ID, &to_client(), &control.tuples).unwrap();
+    let heard = newcomers.wait().unwrap();
+    (newcomers, heard)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_expectation_that_came_without_its_translation_is_heard_of_and_completed() {
+    let Some(mut control) = Control::open(SERVER) else {
+        return;
+    };
+    let listener = control.lab.inside.listen("10.0.0.2:6000");
+    let (mut newcomers, heard) = bring_without_translation(&control);
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert_eq!(newcomers.list().unwrap(), heard);
+    assert_eq!(heard[0].master, control.tuples.of(Direction::Original));
+    let complete = heard[0].complete(&control.tuples, Duration::from_secs(60));
+    assert_eq!(complete, Some(to_client()));
+    let tuples = control.tuples;
+    control
+        .store
+        .expect(ID, &complete.unwrap(), &tuples)
+        .unwrap();
+    assert_eq!(newcomers.list().unwrap(), [], "it is complete");
+    assert!(control.arrives(PUBLIC, &listener));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn without_its_translation_it_leads_nowhere() {
+    let Some(control) = Control::open(SERVER) else {
+        return;
+    };
+    let listener = control.lab.inside.listen("10.0.0.2:6000");
+    bring_without_translation(&control);
     assert!(!control.arrives(PUBLIC, &listener));
 }
 

@@ -1,4 +1,5 @@
-//! The daemon is killed and started again: what it remembered carries a connection on.
+//! The daemon is killed and started again: what it remembered carries a connection on, and without
+//! that memory a connection with an offset ends.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::{
         link::{Fate, Link},
         topology::Topology,
     },
-    told::{heard_by, session},
+    told::{heard_by, session, told_open},
 };
 
 /// Tells `turns`, and kills the daemon at `at`.
@@ -109,4 +110,33 @@ fn an_announcement_that_was_refused_before_the_restart_is_not_rewritten_after_it
         let case = format!("packet {lost} and the next are lost, and the daemon killed at {at} ms");
         assert_eq!(link.faults(), Vec::<&String>::new(), "{case}");
     }
+}
+
+/// A connection with an offset, then nothing that anybody remembers of it: another gateway has
+/// conntrack's entry and its mark.
+fn forgotten() -> Link {
+    let turns = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
+    let mut link = told_open(Topology::Snat, &turns);
+    link.kernel.restart(Settings::default());
+    link.kernel.remembered.clear();
+    link
+}
+
+#[test]
+fn a_connection_whose_offset_nobody_remembers_is_reset_and_nothing_of_it_passes() {
+    let mut link = forgotten();
+    let before = heard_by(Role::Server, &link);
+    link.client_says(&[client("DELE x")]);
+    link.run_for(Duration::from_secs(1));
+    assert!(link.client().was_reset);
+    assert_eq!(heard_by(Role::Server, &link), before);
+}
+
+#[test]
+fn the_server_of_such_a_connection_is_reset_when_it_speaks() {
+    let mut link = forgotten();
+    link.server_says(&[server("421 timeout")]);
+    link.run_for(Duration::from_secs(1));
+    assert!(link.server().was_reset);
+    assert!(!heard_by(Role::Client, &link).contains("421"));
 }

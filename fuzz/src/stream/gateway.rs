@@ -69,6 +69,12 @@ impl PortLeases for Leases {
         self.0.borrow_mut().insert(outside)
     }
 
+    fn lease_rested(&self, outside: SocketAddr) -> bool {
+        self.lease(outside)
+    }
+
+    fn rouse(&self) {}
+
     fn release(&self, outside: SocketAddr) {
         let was_leased = self.0.borrow_mut().remove(&outside);
         assert!(was_leased, "{outside} was given back twice");

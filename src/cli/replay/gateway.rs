@@ -38,7 +38,10 @@ struct Times {
 
 impl Gateway {
     pub(super) fn new(config: &Config, nat: Mappings) -> Self {
-        let leases = LocalLeases::of(LeaseTable::reserving(config.control_ports.clone()));
+        let leases = LocalLeases::of(LeaseTable::reserving(
+            config.control_ports.clone(),
+            config.nat.share,
+        ));
         Self {
             alg: Alg::new(settings_of(config), leases),
             control_ports: config.control_ports.clone(),

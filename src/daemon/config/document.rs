@@ -39,12 +39,14 @@ struct ExpectationTable {
     timeout: Text,
     max_per_session: Number,
     early_servers: Networks,
+    adopt: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct NatTable {
     ports: Text,
+    share: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -117,14 +119,18 @@ impl ExpectationTable {
             max_per_session: checked(self.max_per_session, value::max_per_session)?
                 .unwrap_or(default.max_per_session),
             early_servers: networks(self.early_servers)?,
+            adopt: self.adopt.unwrap_or(default.adopt),
         })
     }
 }
 
 impl NatTable {
     fn check(self) -> Result<Nat, Problem> {
-        let ports = checked(self.ports, value::ports)?;
-        Ok(ports.map_or_else(Nat::default, |ports| Nat { ports }))
+        let default = Nat::default();
+        Ok(Nat {
+            ports: checked(self.ports, value::ports)?.unwrap_or(default.ports),
+            share: checked(self.share, value::share)?.unwrap_or(default.share),
+        })
     }
 }
 

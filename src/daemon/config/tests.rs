@@ -26,6 +26,12 @@ fn metrics_are_served_only_where_the_table_is_written() {
     assert_eq!(config.metrics, Some(Metrics::default()));
 }
 
+/// The second half of these ports.
+fn shared(ports: RangeInclusive<u16>) -> Nat {
+    let share = Share { part: 2, of: 2 };
+    Nat { ports, share }
+}
+
 fn networks(written: &[&str]) -> Vec<IpNetwork> {
     let parsed = written.iter().map(|network| network.parse());
     parsed.collect::<Result<_, _>>().unwrap()
@@ -43,8 +49,10 @@ fn every_key_is_read() {
         timeout = "2m"
         max_per_session = 3
         early_servers = ["10.0.0.5", "2001:db8::/32"]
+        adopt = true
         [nat]
         ports = "30000-31000"
+        share = "2/2"
         [mark]
         data = 0x1
         adjust = 2
@@ -68,11 +76,10 @@ fn every_key_is_read() {
             timeout: Duration::from_secs(120),
             max_per_session: 3,
             early_servers: networks(&["10.0.0.5", "2001:db8::/32"]),
+            adopt: true,
         },
         policy: Policy::default(),
-        nat: Nat {
-            ports: 30000..=31000,
-        },
+        nat: shared(30000..=31000),
         mark: Mark {
             data: 1,
             adjust: 2,
@@ -103,7 +110,7 @@ fn an_error_says_file_line_column_and_reason_on_one_line() {
         ),
         (
             "\n[nat]\nprots = \"1-2\"",
-            "ftp-alg.toml:3:1: unknown field `prots`, expected `ports`",
+            "ftp-alg.toml:3:1: unknown field `prots`, expected `ports` or `share`",
         ),
         (
             "[nat]\nports = \"9-1\"",
@@ -168,6 +175,10 @@ fn a_value_that_makes_no_sense_is_refused_with_its_reason() {
         ("expectation.max_per_session = 300", "from 1 to 16"),
         ("nat.ports = \"0-100\"", "port 0"),
         ("nat.ports = \"0-0\"", "port 0"),
+        ("nat.share = \"0/2\"", "is not a share"),
+        ("nat.share = \"3/2\"", "is not a share"),
+        ("nat.share = \"1/17\"", "is not a share"),
+        ("nat.share = \"half\"", "is not a share"),
         ("nat.ports = \"1-65536\"", "is not ports"),
         ("mark.data = 0", "0 is not a ct mark"),
         ("mark.data = -1", "-1 is not a ct mark"),

@@ -13,6 +13,7 @@ use ipnetwork::IpNetwork;
 use toml::Spanned;
 
 use super::Mark;
+use crate::proto::nat::Share;
 
 /// One worker thread for each queue; a gateway has fewer cores than this.
 const MAX_QUEUES: u16 = 64;
@@ -26,6 +27,9 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A client has one transfer at a time on a control connection (RFC 959 §3.2); a few more for
 /// those that announce ahead.
 const MAX_PER_SESSION: u8 = 16;
+
+/// Gateways that stand in for each other; conntrackd knows of no more than a handful.
+const MAX_SHARES: u16 = 16;
 
 /// `sun_path` has 108 bytes with its terminating zero (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
@@ -84,6 +88,21 @@ pub(super) fn ports(written: &str) -> Result<RangeInclusive<u16>, String> {
         return Err("port 0 cannot be announced; begin at 1 or above".to_owned());
     }
     Ok(ports)
+}
+
+/// `"1/2"`
+pub(super) fn share(written: &str) -> Result<Share, String> {
+    let share = written.split_once('/').and_then(|(part, of)| {
+        Some(Share {
+            part: part.parse().ok()?,
+            of: of.parse().ok()?,
+        })
+    });
+    share
+        .filter(|share| (1..=share.of).contains(&share.part) && share.of <= MAX_SHARES)
+        .ok_or_else(|| {
+            format!("`{written}` is not a share such as \"1/2\", of at most {MAX_SHARES}")
+        })
 }
 
 /// `"60s"`

@@ -36,21 +36,22 @@ use crate::{
 };
 
 /// `nfnetlink_conntrack.h`
-mod wire {
-    pub(super) const IPCTNL_MSG_EXP_NEW: u8 = 0;
-    pub(super) const IPCTNL_MSG_EXP_GET: u8 = 1;
-    pub(super) const IPCTNL_MSG_EXP_DELETE: u8 = 2;
-    pub(super) const CTA_EXPECT_MASTER: u16 = 1;
-    pub(super) const CTA_EXPECT_TUPLE: u16 = 2;
-    pub(super) const CTA_EXPECT_MASK: u16 = 3;
-    pub(super) const CTA_EXPECT_TIMEOUT: u16 = 4;
-    pub(super) const CTA_EXPECT_ID: u16 = 5;
-    pub(super) const CTA_EXPECT_FLAGS: u16 = 8;
-    pub(super) const NF_CT_EXPECT_INACTIVE: u32 = 2;
-    pub(super) const CTA_EXPECT_NAT: u16 = 10;
-    pub(super) const CTA_EXPECT_FN: u16 = 11;
-    pub(super) const CTA_EXPECT_NAT_DIR: u16 = 1;
-    pub(super) const CTA_EXPECT_NAT_TUPLE: u16 = 2;
+pub(super) mod wire {
+    pub(in super::super) const IPCTNL_MSG_EXP_NEW: u8 = 0;
+    pub(in super::super) const IPCTNL_MSG_EXP_GET: u8 = 1;
+    pub(in super::super) const IPCTNL_MSG_EXP_DELETE: u8 = 2;
+    pub(in super::super) const CTA_EXPECT_MASTER: u16 = 1;
+    pub(in super::super) const CTA_EXPECT_TUPLE: u16 = 2;
+    pub(in super::super) const CTA_EXPECT_MASK: u16 = 3;
+    pub(in super::super) const CTA_EXPECT_TIMEOUT: u16 = 4;
+    pub(in super::super) const CTA_EXPECT_ID: u16 = 5;
+    pub(in super::super) const CTA_EXPECT_HELP_NAME: u16 = 6;
+    pub(in super::super) const CTA_EXPECT_FLAGS: u16 = 8;
+    pub(in super::super) const NF_CT_EXPECT_INACTIVE: u32 = 2;
+    pub(in super::super) const CTA_EXPECT_NAT: u16 = 10;
+    pub(in super::super) const CTA_EXPECT_FN: u16 = 11;
+    pub(in super::super) const CTA_EXPECT_NAT_DIR: u16 = 1;
+    pub(in super::super) const CTA_EXPECT_NAT_TUPLE: u16 = 2;
 }
 use wire::*;
 
@@ -238,7 +239,9 @@ impl ConntrackExpectations {
         }
     }
 
-    /// Begins a message with what names an expectation: its tuple.
+    /// Begins a message with what names an expectation: its tuple. The connector's port, which the
+    /// mask leaves open, is that on which the announcer listens: whoever brings the expectation to
+    /// another gateway brings it along ([`Newcomer`](super::Newcomer)).
     fn begin(&mut self, request: u8, flags: u16, expectation: &Expectation) -> u32 {
         let kind = MessageType {
             subsystem: libc::NFNL_SUBSYS_CTNETLINK_EXP as u8,
@@ -246,7 +249,10 @@ impl ConntrackExpectations {
         };
         let sequence = self.socket.next_sequence();
         let tuple = Tuple {
-            source: SocketAddr::new(expectation.source, 0),
+            source: SocketAddr::new(
+                expectation.source,
+                expectation.translated_destination.port(),
+            ),
             destination: expectation.destination,
         };
         self.buffer.clear();

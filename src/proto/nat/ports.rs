@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
 };
@@ -19,13 +19,49 @@ const PORTS_OF_EACH_LENGTH: [u16; 9] = [
     0x0405, 0x0432, 0x04ff, 0x0a05, 0x0a32, 0x0aff, 0x6405, 0x6432, 0x64ff,
 ];
 
+/// How many endpoints rest after they were given back; the one that rests longest goes first.
+///
+/// A server that connects from its port 20, or a client that always uses the same, cannot connect
+/// to an endpoint again for as long as its last connection is in TIME-WAIT (RFC 9293 §3.6.1), a
+/// minute on Linux: its transfer would fail with a 425.
+const RESTING_MAX: usize = 1024;
+
+/// Which of the ports are this gateway's to give, of several that stand in for each other: each
+/// gives others, since none knows which of those that the one before it gave are still in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Which part, from 1 on.
+    pub part: u16,
+    /// How many parts there are.
+    pub of: u16,
+}
+
+impl Share {
+    /// Every port.
+    pub const WHOLE: Self = Self { part: 1, of: 1 };
+
+    fn has(self, port: u16) -> bool {
+        port.checked_rem(self.of) == self.part.checked_sub(1)
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::WHOLE
+    }
+}
+
 /// The outside endpoints that are given away. Two sessions never hold the same one. The daemon's
 /// workers share one table behind this.
 pub trait PortLeases {
     /// Takes `outside` if nobody has it.
     fn lease(&self, outside: SocketAddr) -> bool;
+    /// Takes `outside` if nobody has it, nor had it lately.
+    fn lease_rested(&self, outside: SocketAddr) -> bool;
     /// Gives `outside` back.
     fn release(&self, outside: SocketAddr);
+    /// Whatever was given back has rested: there is nothing else to give.
+    fn rouse(&self);
 }
 
 /// The outside endpoints that are given away, and the ports that never are: an expected
@@ -33,27 +69,52 @@ pub trait PortLeases {
 #[derive(Clone, Debug, Default)]
 pub struct LeaseTable {
     taken: HashSet<SocketAddr>,
+    resting: HashSet<SocketAddr>,
+    /// What rests, the longest first.
+    given_back: VecDeque<SocketAddr>,
     reserved: Vec<u16>,
+    share: Share,
 }
 
 impl LeaseTable {
-    /// Nothing is given away yet; `reserved` never is.
+    /// Nothing is given away yet; `reserved` never is, nor what is not in `share`.
     #[must_use]
-    pub fn reserving(reserved: Vec<u16>) -> Self {
+    pub fn reserving(reserved: Vec<u16>, share: Share) -> Self {
         Self {
-            taken: HashSet::new(),
             reserved,
+            share,
+            ..Self::default()
         }
     }
 
     /// Takes `outside` if nobody has it.
     pub fn lease(&mut self, outside: SocketAddr) -> bool {
-        !self.reserved.contains(&outside.port()) && self.taken.insert(outside)
+        let port = outside.port();
+        self.share.has(port) && !self.reserved.contains(&port) && self.taken.insert(outside)
+    }
+
+    /// Takes `outside` if nobody has it, nor had it lately.
+    pub fn lease_rested(&mut self, outside: SocketAddr) -> bool {
+        !self.resting.contains(&outside) && self.lease(outside)
     }
 
     /// Gives `outside` back.
     pub fn release(&mut self, outside: SocketAddr) {
-        self.taken.remove(&outside);
+        if !self.taken.remove(&outside) || !self.resting.insert(outside) {
+            return;
+        }
+        self.given_back.push_back(outside);
+        if self.given_back.len() > RESTING_MAX
+            && let Some(rested) = self.given_back.pop_front()
+        {
+            self.resting.remove(&rested);
+        }
+    }
+
+    /// Whatever was given back has rested.
+    pub fn rouse(&mut self) {
+        self.resting.clear();
+        self.given_back.clear();
     }
 }
 
@@ -74,14 +135,23 @@ impl PortLeases for LocalLeases {
         self.0.borrow_mut().lease(outside)
     }
 
+    fn lease_rested(&self, outside: SocketAddr) -> bool {
+        self.0.borrow_mut().lease_rested(outside)
+    }
+
     fn release(&self, outside: SocketAddr) {
         self.0.borrow_mut().release(outside);
+    }
+
+    fn rouse(&self) {
+        self.0.borrow_mut().rouse();
     }
 }
 
 /// Leases an outside endpoint for an announcement: one that keeps the line's length where there
 /// is one (a line of unchanged length needs no sequence offset), else the announced port, else
-/// any. `None` where none is free.
+/// any. Of ports that were not announced those come first that have rested. `None` where none is
+/// free.
 #[must_use]
 pub fn choose_port(
     line: &[u8],
@@ -95,15 +165,22 @@ pub fn choose_port(
         |port: u16| announcement.delta_for(line, SocketAddr::new(address, port)) == Some(0);
     let lease = |port: u16| {
         let outside = SocketAddr::new(address, port);
-        leases.lease(outside).then_some(outside)
+        let is_leased = if port == announced {
+            leases.lease(outside)
+        } else {
+            leases.lease_rested(outside)
+        };
+        is_leased.then_some(outside)
     };
-    if PORTS_OF_EACH_LENGTH.into_iter().any(keeps_length) {
-        let found = find_port(announced, ports, keeps_length, lease);
-        if found.is_some() {
-            return found;
-        }
-    }
-    find_port(announced, ports, |_| true, lease)
+    let find = |wanted: &dyn Fn(u16) -> bool| {
+        find_port(announced, ports, wanted, lease).or_else(|| {
+            leases.rouse();
+            find_port(announced, ports, wanted, lease)
+        })
+    };
+    let can_keep_length = PORTS_OF_EACH_LENGTH.into_iter().any(keeps_length);
+    let kept = can_keep_length.then(|| find(&keeps_length)).flatten();
+    kept.or_else(|| find(&|_| true))
 }
 
 /// Leases the first port that is `wanted`: the announced one where it is in the range, then
@@ -156,6 +233,7 @@ fn next_digits(port: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::ftp::Command;
 
     /// The order in which ports are tried.
     fn tried(announced: u16, ports: &RangeInclusive<u16>) -> Vec<u16> {
@@ -226,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_reserved_port_is_never_leased() {
-        let leases = LocalLeases::of(LeaseTable::reserving(vec![2121]));
+        let leases = LocalLeases::of(LeaseTable::reserving(vec![2121], Share::WHOLE));
         assert!(!leases.lease("203.0.113.1:2121".parse().unwrap()));
         assert!(leases.lease("203.0.113.1:2122".parse().unwrap()));
     }
@@ -239,5 +317,73 @@ mod tests {
         assert!(!leases.lease(outside));
         leases.release(outside);
         assert!(leases.lease(outside));
+    }
+
+    #[test]
+    fn two_gateways_never_give_the_same_port_and_leave_none_out() {
+        let given_by = |part| {
+            let share = Share { part, of: 2 };
+            let leases = LocalLeases::of(LeaseTable::reserving(Vec::new(), share));
+            let endpoint = |port| SocketAddr::from(([203, 0, 113, 1], port));
+            (1..=u16::MAX)
+                .filter(|&port| leases.lease(endpoint(port)))
+                .collect::<HashSet<_>>()
+        };
+        let (first, second) = (given_by(1), given_by(2));
+        assert!(first.is_disjoint(&second));
+        assert_eq!(first.len() + second.len(), usize::from(u16::MAX));
+    }
+
+    #[test]
+    fn a_released_endpoint_rests_while_so_many_others_are_released() {
+        let leases = LocalLeases::default();
+        let endpoint = |port| SocketAddr::from(([203, 0, 113, 1], port));
+        let use_once = |port| {
+            assert!(leases.lease_rested(endpoint(port)));
+            leases.release(endpoint(port));
+        };
+        use_once(5000);
+        let others = 10_000..10_000 + RESTING_MAX as u16;
+        for port in others {
+            assert!(!leases.lease_rested(endpoint(5000)), "before {port}");
+            use_once(port);
+        }
+        use_once(5000);
+    }
+
+    /// What a client behind a longer address is given for each of these ports, each given back
+    /// before the next is asked for.
+    fn given(announced: &[u16], ports: &RangeInclusive<u16>) -> Vec<u16> {
+        let leases = LocalLeases::default();
+        let outside = "203.0.113.1".parse().unwrap();
+        let choose = |port: &u16| {
+            let line = format!("PORT 10,0,0,10,{},{}", port >> 8, port & 0xff);
+            let Command::Announce(_, Ok(announcement)) = Command::parse(line.as_bytes()) else {
+                panic!("{line} announces");
+            };
+            let given = choose_port(line.as_bytes(), &announcement, outside, ports, &leases);
+            leases.release(given.unwrap());
+            given.unwrap().port()
+        };
+        announced.iter().map(choose).collect()
+    }
+
+    #[test]
+    fn one_transfer_after_the_other_has_another_port_each() {
+        // Two characters fewer: four ports of which the numbers are 4 and 10 to 99.
+        let announced: Vec<u16> = (0..50).map(|n| (164 << 8) + 10 + n).collect();
+        let given = given(&announced, &(1024..=65535));
+        let different: HashSet<_> = given.iter().collect();
+        assert_eq!(different.len(), given.len(), "{given:?}");
+        assert!(given.iter().all(|port| (0x040a..=0x0963).contains(port)));
+    }
+
+    #[test]
+    fn where_every_port_that_keeps_the_length_is_resting_they_are_given_again_in_turn() {
+        let announced = [(164 << 8) + 10; 5];
+        assert_eq!(
+            given(&announced, &(1034..=1036)),
+            [1034, 1035, 1036, 1034, 1035]
+        );
     }
 }

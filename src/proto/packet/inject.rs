@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use etherparse::{IpNumber, Ipv4Header, Ipv6Header, TcpHeader, TcpOptions};
 
 use super::{
-    PacketError, checksum,
+    PacketError, Segment, checksum,
     flags::Flags,
     options::{NOP, TIMESTAMPS, Timestamps},
 };
@@ -65,6 +65,23 @@ impl Injected<'_> {
         }
         header
     }
+}
+
+/// A reset in answer to `segment`, with the number that its sender will heed (RFC 9293 §3.10.7.1);
+/// none to a reset, or to what acknowledges nothing.
+#[must_use]
+pub fn reset(segment: &Segment<'_>) -> Option<Vec<u8>> {
+    let seq = segment.ack.filter(|_| !segment.flags.is_rst())?;
+    let reset = Injected {
+        tuple: segment.tuple.inverted(),
+        seq,
+        ack: None,
+        flags: Flags::RST,
+        window: 0,
+        timestamps: None,
+        payload: &[],
+    };
+    reset.encode().ok()
 }
 
 impl Timestamps {

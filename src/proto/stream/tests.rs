@@ -55,6 +55,13 @@ fn a_probe_of_a_sender_whose_bytes_are_withheld_still_asks_for_an_answer() {
     let mut stream = stream_of(b"NOOP\r\nPO");
     emitted(&mut stream, START, b"NOOP\r\nPO");
     let (sent, next) = (START.plus(6), START.plus(8));
+    // A sender that has gone back acknowledges; nobody has to answer that.
+    assert_eq!(
+        emitted(&mut stream, next.shifted(-1), b""),
+        [(sent, Vec::new())]
+    );
+    // One that believes all of it acknowledged asks.
+    stream.vouch();
     assert_eq!(
         emitted(&mut stream, next.shifted(-1), b""),
         [(sent.shifted(-1), Vec::new())]

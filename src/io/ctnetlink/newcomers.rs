@@ -1,0 +1,218 @@
+//! Expectations that somebody else made for connections with our helper.
+//!
+//! conntrackd brings them from a gateway that was working before this one, and brings them
+//! without their translation: libnetfilter_conntrack 1.0.9 writes neither `CTA_EXPECT_NAT` nor
+//! `CTA_EXPECT_FN` into its messages (read in its machine code, and seen). A data connection that
+//! used such an expectation would be let in, and not be translated.
+//!
+//! What is missing can be told from what is there. The control connection's tuples have the
+//! addresses; the port on which the announcer listens stands where an expectation has the
+//! connector's port, which its mask keeps from meaning anything
+//! ([`ConntrackExpectations`](super::ConntrackExpectations) puts it there).
+
+use std::{io, time::Duration};
+
+use super::{
+    entry::parse_tuple,
+    expectation::wire::{
+        CTA_EXPECT_HELP_NAME, CTA_EXPECT_MASTER, CTA_EXPECT_NAT, CTA_EXPECT_TUPLE,
+        IPCTNL_MSG_EXP_GET, IPCTNL_MSG_EXP_NEW,
+    },
+};
+use crate::{
+    io::netlink::{Message, MessageBuffer, MessageType, NetlinkError, Socket},
+    proto::{
+        expect::Expectation,
+        net::{ConntrackTuples, Direction, Tuple},
+    },
+    ruleset::HELPER,
+};
+
+/// The multicast group that hears of new expectations (`NFNLGRP_CONNTRACK_EXP_NEW`, 4), as a bit.
+const GROUP_NEW: u32 = 1 << 3;
+
+/// What an event or a list holds of expectations.
+const KIND: MessageType = MessageType {
+    subsystem: libc::NFNL_SUBSYS_CTNETLINK_EXP as u8,
+    request: IPCTNL_MSG_EXP_NEW,
+};
+
+/// An expectation of our helper without a translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newcomer {
+    /// Its control connection, in the original direction.
+    pub master: Tuple,
+    /// What is expected; the source's port is the announcer's.
+    expected: Tuple,
+}
+
+/// Hears of them.
+#[derive(Debug)]
+pub struct Newcomers {
+    events: Socket,
+    lists: Socket,
+}
+
+impl Newcomers {
+    /// Begins to listen. A wait lasts no longer than `patience`.
+    ///
+    /// # Errors
+    /// When no netlink socket can be had.
+    pub fn listen(patience: Duration) -> Result<Self, NetlinkError> {
+        Ok(Self {
+            events: Socket::listening(GROUP_NEW, patience)?,
+            lists: Socket::open()?,
+        })
+    }
+
+    /// Those that are there.
+    ///
+    /// # Errors
+    /// When conntrack cannot be asked.
+    pub fn list(&mut self) -> Result<Vec<Newcomer>, NetlinkError> {
+        let mut buffer = MessageBuffer::default();
+        let sequence = self.lists.next_sequence();
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
+        let kind = MessageType {
+            request: IPCTNL_MSG_EXP_GET,
+            ..KIND
+        };
+        buffer.begin(kind, flags, sequence, libc::AF_UNSPEC as u8, 0);
+        let mut found = Vec::new();
+        self.lists.list(buffer.as_bytes(), sequence, |message| {
+            found.extend(Newcomer::parse(message));
+        })?;
+        Ok(found)
+    }
+
+    /// Those that came since; none when the wait was over. Where more came than could be told,
+    /// all that are there.
+    ///
+    /// # Errors
+    /// When conntrack cannot be heard.
+    pub fn wait(&mut self) -> Result<Vec<Newcomer>, NetlinkError> {
+        let mut found = Vec::new();
+        let heard = self.events.hear(|message| {
+            found.extend(Newcomer::parse(message));
+        });
+        match heard {
+            Ok(()) | Err(NetlinkError::NoAnswer) => Ok(found),
+            Err(error) if is_overrun(&error) => self.list(),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Newcomer {
+    fn parse(message: Message<'_>) -> Option<Self> {
+        let attributes = message.attributes();
+        let is_ours = attributes.name(CTA_EXPECT_HELP_NAME)? == HELPER;
+        if !is_ours || attributes.find(CTA_EXPECT_NAT).is_some() {
+            return None;
+        }
+        Some(Self {
+            master: parse_tuple(&attributes.within(CTA_EXPECT_MASTER)?)?,
+            expected: parse_tuple(&attributes.within(CTA_EXPECT_TUPLE)?)?,
+        })
+    }
+
+    /// What is expected, with its translation. `None` where there is nothing to translate, or
+    /// what is missing cannot be told.
+    #[must_use]
+    pub fn complete(&self, master: &ConntrackTuples, timeout: Duration) -> Option<Expectation> {
+        let announcer = [Direction::Original, Direction::Reply]
+            .into_iter()
+            .find(|announcer| self.is_told_by(master.of(!*announcer)))?;
+        let announcing = master.of(announcer);
+        let mut translated_destination = announcing.source;
+        translated_destination.set_port(self.expected.source.port());
+        let expectation = Expectation {
+            source: self.expected.source.ip(),
+            destination: self.expected.destination,
+            translated_destination,
+            translated_source: announcing.destination.ip(),
+            timeout,
+        };
+        let is_translated =
+            expectation.has_translated_destination() || expectation.has_translated_source();
+        (is_translated && translated_destination.port() != 0).then_some(expectation)
+    }
+
+    /// Whether the connector's packets on the control connection have the addresses that are
+    /// expected of the data connection.
+    fn is_told_by(&self, connector: Tuple) -> bool {
+        connector.source.ip() == self.expected.source.ip()
+            && connector.destination.ip() == self.expected.destination.ip()
+    }
+}
+
+fn is_overrun(error: &NetlinkError) -> bool {
+    matches!(error, NetlinkError::Socket(error)
+        if error.raw_os_error() == Some(libc::ENOBUFS) || error.kind() == io::ErrorKind::StorageFull)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(60);
+
+    fn tuple(source: &str, destination: &str) -> Tuple {
+        Tuple {
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+        }
+    }
+
+    /// A client 10.0.0.2 behind 203.0.113.1 talks to 198.51.100.7.
+    fn behind_nat() -> ConntrackTuples {
+        ConntrackTuples::new(
+            tuple("10.0.0.2:4000", "198.51.100.7:21"),
+            tuple("198.51.100.7:21", "203.0.113.1:4000"),
+        )
+    }
+
+    fn newcomer(master: &ConntrackTuples, source: &str, destination: &str) -> Newcomer {
+        Newcomer {
+            master: master.of(Direction::Original),
+            expected: tuple(source, destination),
+        }
+    }
+
+    #[test]
+    fn what_a_client_behind_nat_announced_goes_to_the_port_it_listens_on() {
+        let master = behind_nat();
+        let expected = newcomer(&master, "198.51.100.7:6000", "203.0.113.1:5000");
+        let expectation = expected.complete(&master, TIMEOUT).unwrap();
+        assert_eq!(expectation.source, expected.expected.source.ip());
+        assert_eq!(expectation.destination, expected.expected.destination);
+        let listening = "10.0.0.2:6000".parse().unwrap();
+        assert_eq!(expectation.translated_destination, listening);
+        assert_eq!(expectation.translated_source, expectation.source);
+    }
+
+    #[test]
+    fn what_the_server_announced_comes_from_the_address_it_knows_the_client_by() {
+        let master = behind_nat();
+        let expected = newcomer(&master, "10.0.0.2:5000", "198.51.100.7:5000");
+        let expectation = expected.complete(&master, TIMEOUT).unwrap();
+        assert!(!expectation.has_translated_destination());
+        let seen: std::net::IpAddr = "203.0.113.1".parse().unwrap();
+        assert_eq!(expectation.translated_source, seen);
+    }
+
+    #[test]
+    fn what_needs_no_translation_or_cannot_be_told_is_left_alone() {
+        let routed = ConntrackTuples::new(
+            tuple("10.0.0.2:4000", "198.51.100.7:21"),
+            tuple("198.51.100.7:21", "10.0.0.2:4000"),
+        );
+        let expected = newcomer(&routed, "198.51.100.7:5000", "10.0.0.2:5000");
+        assert_eq!(expected.complete(&routed, TIMEOUT), None);
+        let master = behind_nat();
+        let of_a_third = newcomer(&master, "192.0.2.1:6000", "203.0.113.1:5000");
+        assert_eq!(of_a_third.complete(&master, TIMEOUT), None);
+        let without_its_port = newcomer(&master, "198.51.100.7:0", "203.0.113.1:5000");
+        assert_eq!(without_its_port.complete(&master, TIMEOUT), None);
+    }
+}

@@ -1,0 +1,254 @@
+"""Two gateways that stand in for each other, and a host on either side.
+
+    inside --.     .-- [ gateway-a ] --.     .-- outside
+             lan0 -+        | sync0    +- wan0
+                   '-- [ gateway-b ] --'
+
+Each gateway is a machine: namespaces of its own for the network, mounts, host name and processes, and in them keepalived,
+conntrackd, nftables and ftp-alg, set up from the very files in packaging/ha. Cutting a machine's power kills its first
+process: the kernel kills all others with it, and they say good-bye to nobody.
+"""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import struct
+import time
+
+import engines
+from engines import REPOSITORY, ftp_alg_binary
+from servers import cache_root, library_path
+from shell import Background, LabError, inside, run
+from topology import BRIDGE_SYSCTLS, Topology, ip_batch
+
+CONFIGURATION = REPOSITORY / "packaging/ha"
+# Where each file goes on a gateway: they say so themselves in their first lines.
+INSTALLED = {"keepalived.conf": "keepalived/keepalived.conf", "conntrack-notify": "keepalived/conntrack-notify",
+             "conntrackd.conf": "conntrackd/conntrackd.conf", "nftables.conf": "nftables.conf",
+             "sysctl.conf": "sysctl.d/60-ftp-alg-ha.conf", "ftp-alg.toml": "ftp-alg.toml"}
+LINKS = ("lan", "wan")
+INSIDE, OUTSIDE = "inside", "outside"
+HOST_ADDRESSES = {INSIDE: "10.0.0.10", OUTSIDE: "203.0.113.10"}
+VIRTUAL = {"lan": "10.0.0.1", "wan": "203.0.113.1"}
+# By the last number of its addresses; gateway-a is the one with the higher priority in keepalived.conf.
+GATEWAYS = {"gateway-a": 2, "gateway-b": 3}
+SYNC = {"gateway-a": "192.168.100.1", "gateway-b": "192.168.100.2"}
+START_SECONDS = 30
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
+
+class Machine:
+    """A gateway. Its programs see their configuration in /etc, and a /run of their own."""
+
+    def __init__(self, name, folder):
+        self.name, self.folder = name, pathlib.Path(folder)
+        self.programs = {}
+
+    def boot(self, without):
+        for folder in ("etc", "work", "log"):
+            (self.folder / folder).mkdir(parents=True)
+        self.install(without)
+        script = f"""
+            hostname {self.name}
+            mount -t overlay etc -o lowerdir=/etc,upperdir={self.folder}/etc,workdir={self.folder}/work /etc
+            mount -t tmpfs run /run
+            mkdir /run/lock
+            mount -t sysfs sys /sys
+            ip link set lo up
+            echo booted
+            exec sleep infinity"""
+        flags = ["--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        self.outer = Background(["unshare", *flags, "bash", "-ec", script], self.folder / "log/boot")
+        self.outer.wait_for(lambda: "booted" in self.outer.output(), START_SECONDS, "booting")
+        children = pathlib.Path(f"/proc/{self.outer.pid}/task/{self.outer.pid}/children").read_text()
+        self.first = int(children.split()[0])
+
+    def command(self, *argv):
+        """The command line that runs a program in this machine."""
+        return ["nsenter", "-t", str(self.first), "--net", "--mount", "--uts", "--pid", *argv]
+
+    def run(self, *argv, **options):
+        return run(self.command(*argv), env=environment(), **options)
+
+    def start(self, name, *argv):
+        log = self.folder / f"log/{name}"
+        program = Background(self.command(*argv), log, env=environment())
+        self.programs[name] = program
+        return program
+
+    def install(self, without):
+        """Puts the files of packaging/ha where they say they belong."""
+        for file, place in INSTALLED.items():
+            text = (CONFIGURATION / file).read_text()
+            text = of_gateway(text, self.name, without)
+            target = self.folder / "etc" / place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+            target.chmod((CONFIGURATION / file).stat().st_mode & 0o755)
+
+    def cut_power(self):
+        """Everything that runs in it is gone at once, and with the last of it its network."""
+        if self.outer.is_running():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.first, signal.SIGKILL)
+            self.outer.process.wait(10)
+
+    def stop(self):
+        self.cut_power()
+        for program in self.programs.values():
+            program.kill_session()
+
+
+def of_gateway(text, name, without):
+    """A file as it is on this gateway; what is tried without is taken out."""
+    if "expectations" in without:
+        text = re.sub(r"ExpectationSync {.*?}", "", text, flags=re.DOTALL)
+    if "adoption" in without:
+        text = text.replace("adopt = true", "adopt = false")
+    if "backend" in without:
+        text = text.replace('backend = "conntrack"', 'backend = "nftables"')
+        text = text.replace("ct state established,related accept",
+                            "ct state established,related accept\n        ct mark and 0x10000000 != 0 accept")
+    if name == "gateway-b":
+        text = text.replace('share = "1/2"', 'share = "2/2"')
+    return text.replace(f"IPv4_interface {SYNC['gateway-a']}", f"IPv4_interface {SYNC[name]}")
+
+
+def take_down(any_socket, interface):
+    """At once, which a program that had to be started first would not be (netdevice(7))."""
+    request = struct.pack("16sH14x", interface.encode(), 0)
+    flags = struct.unpack("16sH14x", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request))[1]
+    fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", interface.encode(), flags & ~IFF_UP))
+
+
+def environment():
+    """keepalived and conntrackd are unpacked in the lab's cache, with the libraries that this machine lacks."""
+    return {**os.environ, "PATH": f"{cache_root()}/usr/sbin:{os.environ['PATH']}", "LD_LIBRARY_PATH": library_path(),
+            "RUST_LOG": "info,ftp_alg=debug"}
+
+
+class Pair:
+    """Both gateways, the links, the hosts. Use as a context manager."""
+
+    def __init__(self, run_id, without=()):
+        self.prefix, self.without = f"fo{run_id}", without
+        # Not below /tmp: that may be on an overlay.
+        self.folder = pathlib.Path(f"/run/{self.prefix}")
+        self.machines = {name: Machine(name, self.folder / name) for name in GATEWAYS}
+        self.spaces = Topology(self.prefix)
+
+    def __enter__(self):
+        try:
+            self.build()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(self, *exception):
+        self.remove()
+
+    def namespace(self, host):
+        return f"{self.prefix}-{host}"
+
+    def build(self):
+        self.folder.mkdir()
+        self.folder.chmod(0o755)
+        for host in ("switch", *HOST_ADDRESSES):
+            self.spaces.add_namespace(self.namespace(host))
+        run(["sysctl", "-qw", *BRIDGE_SYSCTLS], namespace=self.namespace("switch"), check=False)
+        ip_batch(self.namespace("switch"),
+                 [line for link in LINKS for line in (f"link add {link} type bridge forward_delay 0 mcast_snooping 0",
+                                                      f"link set {link} up")])
+        for host, address in HOST_ADDRESSES.items():
+            self.plug(f"netns {self.namespace(host)}", "lan" if host == INSIDE else "wan", host, "eth0")
+            ip_batch(self.namespace(host), [f"address add {address}/24 dev eth0", "link set eth0 up"])
+        ip_batch(self.namespace(INSIDE), [f"route add default via {VIRTUAL['lan']}"])
+        self.boot_gateways()
+
+    def plug(self, where, link, name, interface):
+        """A cable from a port `name` of the switch to `interface` there."""
+        ip_batch(self.namespace("switch"), [f"link add {name} type veth peer name {interface} {where}",
+                                            f"link set {name} master {link} up"])
+
+    def boot_gateways(self):
+        a, b = self.machines.values()
+        for number, machine in zip("ab", (a, b)):
+            machine.boot(self.without)
+            for link in LINKS:
+                self.plug(f"netns {machine.first}", link, f"{link}-{number}", f"{link}0")
+        run(["nsenter", "-t", str(a.first), "--net",
+             "ip", "link", "add", "sync0", "type", "veth", "peer", "name", "sync0", "netns", str(b.first)])
+        for machine in (a, b):
+            last = GATEWAYS[machine.name]
+            own = {"lan0": f"10.0.0.{last}", "wan0": f"203.0.113.{last}", "sync0": SYNC[machine.name]}
+            machine.run("ip", "-batch", "-", stdin="".join(
+                f"address add {address}/24 dev {interface}\nlink set {interface} up\n"
+                for interface, address in own.items()))
+        for machine in (a, b):
+            self.start_gateway(machine)
+        self.wait_for(lambda: self.has_addresses(a), "gateway-a to be master")
+        if "states" not in self.without:
+            # The other answers only once it has been told everything.
+            self.wait_for(lambda: "active" in b.run("conntrackd", "-s", "network", check=False).stdout, "the sync link")
+
+    def start_gateway(self, machine):
+        machine.run("nft", "-f", "/etc/nftables.conf")
+        machine.run("sysctl", "-q", "-p", "/etc/sysctl.d/60-ftp-alg-ha.conf")
+        daemon = machine.start("ftp-alg", ftp_alg_binary(), "run", "--config", "/etc/ftp-alg.toml")
+        daemon.wait_for(lambda: "ready" in daemon.output(), engines.READY_SECONDS, "'ready' in its log")
+        if "states" not in self.without:
+            tracker = machine.start("conntrackd", "conntrackd")
+            tracker.wait_for(lambda: machine.run("conntrackd", "-s", check=False).returncode == 0, START_SECONDS,
+                             "an answer of conntrackd")
+        machine.start("keepalived", "keepalived", "--dont-fork", "--log-console", "--log-detail",
+                      "--use-file", "/etc/keepalived/keepalived.conf")
+
+    def has_addresses(self, machine):
+        return all(VIRTUAL[link] in machine.run("ip", "-4", "address", "show", "dev", f"{link}0").stdout
+                   for link in LINKS)
+
+    def wait_for(self, is_so, what):
+        deadline = time.monotonic() + START_SECONDS
+        while not is_so():
+            if time.monotonic() > deadline:
+                raise LabError(f"waited in vain for {what}")
+            time.sleep(0.02)
+
+    def cut_power(self):
+        """Of the gateway that works: its programs are gone, its cables dead."""
+        machine = self.machines["gateway-a"]
+        with inside(self.namespace("switch")), socket.socket() as any_socket:
+            os.kill(machine.first, signal.SIGKILL)
+            for link in LINKS:
+                take_down(any_socket, f"{link}-a")
+        machine.cut_power()
+
+    def wait_for_takeover(self):
+        """When gateway-b has the addresses. Starts no program, which would take longer than what it is to see."""
+        routes = pathlib.Path(f"/proc/{self.machines['gateway-b'].first}/net/fib_trie")
+        self.wait_for(lambda: all(f" {address}\n" in routes.read_text() for address in VIRTUAL.values()),
+                      "gateway-b to be master")
+        return time.monotonic()
+
+    def logs(self):
+        """The last words of every program of both gateways."""
+        parts = []
+        for machine in self.machines.values():
+            for log in sorted((machine.folder / "log").iterdir()):
+                lines = [line for line in log.read_text(errors="replace").splitlines() if "gratuitous" not in line][-200:]
+                parts.append(f"-- {machine.name}: {log.name}\n" + "\n".join(lines))
+        return "\n".join(parts)
+
+    def remove(self):
+        for machine in self.machines.values():
+            if hasattr(machine, "outer"):
+                machine.stop()
+        for host in ("switch", *HOST_ADDRESSES):
+            self.spaces.remove_namespace(self.namespace(host))
+        shutil.rmtree(self.folder, ignore_errors=True)
