@@ -4,10 +4,10 @@ import os
 import struct
 import time
 
-from shell import Background, LabError
+from shell import PATIENCE, Background, LabError
 
 SIDES = {"inside": "lan", "outside": "wan"}
-SETTLE_SECONDS = 0.3
+SETTLE_SECONDS = 0.3 * PATIENCE
 LINK_HEADER = 14
 
 

@@ -8,7 +8,7 @@ passive port range; NAT rules name control ports only where the rule could other
 import dataclasses
 
 import topology
-from shell import run
+from shell import run_tool
 from topology import GATEWAY, INSIDE1, INSIDE2, OUTSIDE1, GATEWAY_WAN4, GATEWAY_WAN6, POOL4
 
 CONTROL_PORTS = (21, 2121)
@@ -93,8 +93,8 @@ class Deployment:
         """Load the ruleset, set the inside hosts' source addresses, forget all earlier connections."""
         for host in (INSIDE1, INSIDE2):
             lab_topology.route(host, use_public=self.without_nat)
-        run(["nft", "-f", "-"], stdin=self.ruleset(refusal, accepts_mark), namespace=lab_topology.gateway)
-        run(["conntrack", "-F"], namespace=lab_topology.gateway)
+        run_tool(["nft", "-f", "-"], stdin=self.ruleset(refusal, accepts_mark), namespace=lab_topology.gateway)
+        run_tool(["conntrack", "-F"], namespace=lab_topology.gateway)
 
 
 ALLOW_OUT = f"iifname lan oifname wan tcp dport {PORTS} ct state new accept"

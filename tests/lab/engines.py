@@ -6,7 +6,7 @@ import pathlib
 import signal
 
 from deployments import CONTROL_PORTS, PORTS
-from shell import Background, LabError, run
+from shell import Background, LabError, run, run_tool
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 READY_SECONDS = 20
@@ -62,7 +62,7 @@ class KernelHelper(NoHelper):
         # nft's helper object loads nf_conntrack_ftp but not nf_nat_ftp, and then nothing is rewritten. Both may be builtin.
         run(["modprobe", "-qa", "nf_conntrack_ftp", "nf_nat_ftp"], check=False)
         attach = f'tcp dport {PORTS} ct helper set "ftp-standard"'
-        run(["nft", "-f", "-"], namespace=self.gateway, stdin=f"""
+        run_tool(["nft", "-f", "-"], namespace=self.gateway, stdin=f"""
             table {self.table} {{
               ct helper ftp-standard {{
                 type "ftp" protocol tcp
@@ -79,12 +79,12 @@ class KernelHelper(NoHelper):
             """)
 
     def disable(self):
-        run(["nft", "delete", "table", *self.table.split()], namespace=self.gateway)
+        run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway)
         # An attached helper stays with its connections.
-        run(["conntrack", "-F"], namespace=self.gateway)
+        run_tool(["conntrack", "-F"], namespace=self.gateway)
 
     def stop(self):
-        run(["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False)
+        run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False)
         return []
 
 
@@ -128,7 +128,7 @@ class Ours(NoHelper):
         self.process.stop(signal.SIGKILL)
 
     def disable(self):
-        run(["nft", "delete", "table", "inet", "ftp_alg"], namespace=self.gateway)
+        run_tool(["nft", "delete", "table", "inet", "ftp_alg"], namespace=self.gateway)
 
     def stop(self):
         problems = []
@@ -137,7 +137,7 @@ class Ours(NoHelper):
         status = self.process.stop(signal.SIGTERM)
         if not problems and status != 0:
             problems.append(f"exit status after SIGTERM: {status}")
-        tables = run(["nft", "list", "tables"], namespace=self.gateway).stdout
+        tables = run_tool(["nft", "list", "tables"], namespace=self.gateway).stdout
         if "ftp_alg" in tables:
             problems.append(f"left behind after SIGTERM: {tables.strip()}")
         return problems
