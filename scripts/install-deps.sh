@@ -5,7 +5,7 @@
 #
 # Safe to run again: what is already there is not touched, and then it takes well under a second.
 #
-# The FTP servers are not installed but unpacked into a cache folder
+# The FTP servers and conntrackd are not installed but unpacked into a cache folder
 # (${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-lab): their Debian packages conflict with each other, and
 # installing one would start a public FTP server on this machine.
 set -euo pipefail
@@ -22,8 +22,10 @@ root=$cache/root
 build=(gcc libc6-dev pkg-config libmnl-dev libnftnl-dev)
 gateway=(nftables iptables iproute2 conntrack tcpdump ethtool procps)
 clients=(curl lftp wget tnftp ncftp openssl python3)
+# For scripts/vm-run.sh, which downloads its kernel itself, and needs the package lists for it.
 machine=(qemu-system-x86 busybox-static xz-utils cpio)
-servers=(vsftpd proftpd-core pure-ftpd pure-ftpd-common python3-pyftpdlib)
+# conntrackd is a peer to compare with; installed it would be started as a service too.
+servers=(vsftpd proftpd-core pure-ftpd pure-ftpd-common python3-pyftpdlib conntrackd)
 
 apt_get() { apt-get -o DPkg::Lock::Timeout=300 -qq "$@"; }
 
@@ -90,7 +92,7 @@ install_servers() {
 verify_servers() {        # a library that is missing would otherwise show as a server that never listens
     local b libs
     libs=$(find "$root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
-    for b in vsftpd proftpd pure-ftpd; do
+    for b in vsftpd proftpd pure-ftpd conntrackd; do
         ! LD_LIBRARY_PATH=$libs ldd "$root/usr/sbin/$b" | grep 'not found' >&2 \
             || die "$b lacks the libraries above: remove $cache and run this again"
     done

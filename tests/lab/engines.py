@@ -1,11 +1,13 @@
-"""What helps FTP through the gateway: nothing, the kernel's own helper, or ftp-alg."""
+"""What helps FTP through the gateway: nothing, the kernel's own helper, conntrackd's, or ftp-alg."""
 
+import contextlib
 import json
 import os
 import pathlib
 import signal
 
 from deployments import CONTROL_PORTS, PORTS
+from servers import cache_root, library_path
 from shell import Background, LabError, run, run_tool
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -88,6 +90,91 @@ class KernelHelper(NoHelper):
         return []
 
 
+class Conntrackd(NoHelper):
+    """conntrackd's own FTP helper: another userspace helper, of the netfilter project, on a queue of the kernel's making.
+
+    Its plug-in is loaded from a fixed folder of the system, and its kernel object is the machine's and has the name of
+    nf_conntrack_ftp's: only for a virtual machine of its own.
+    """
+
+    name = "conntrackd"
+    marks_data = False
+    table = "ip conntrackd_ftp"
+    plugins = pathlib.Path("/usr/lib/x86_64-linux-gnu/conntrack-tools")
+    process = None
+
+    def start(self):
+        if not os.path.isdir("/run/vm/control"):
+            raise LabError("conntrackd's helper is tried in a virtual machine only: scripts/compare-engines.sh")
+        self.link_plugins()
+        run(["modprobe", "-qa", "nfnetlink_cthelper", "nfnetlink_queue", "nf_conntrack_netlink"], check=False)
+        config = pathlib.Path(self.workspace, "conntrackd.conf")
+        config.write_text(f"""
+            General {{
+                LockFile {self.workspace}/conntrackd.lock
+                LogFile {self.workspace}/conntrackd.messages
+                UNIX {{
+                    Path {self.workspace}/conntrackd.ctl
+                }}
+            }}
+            Helper {{
+                Setup yes
+                Type ftp inet tcp {{
+                    QueueNum 0
+                    QueueLen 10240
+                    Policy ftp {{
+                        ExpectMax 1
+                        ExpectTimeout 300
+                    }}
+                }}
+            }}
+            """)
+        root = cache_root()
+        self.process = Background([str(root / "usr/sbin/conntrackd"), "-C", str(config)],
+                                  os.path.join(self.workspace, "conntrackd.log"), namespace=self.gateway,
+                                  env={**os.environ, "LD_LIBRARY_PATH": library_path()})
+        self.process.wait_for(lambda: self.attach().returncode == 0, READY_SECONDS, "registering its helper")
+
+    def link_plugins(self):
+        """Several labs at once may want to: each finds it done or does it."""
+        if not self.plugins.exists():
+            with contextlib.suppress(FileExistsError):
+                self.plugins.symlink_to(cache_root() / self.plugins.relative_to("/"))
+
+    def attach(self):
+        """The rule that gives the helper to control connections; refused until conntrackd has registered it."""
+        attach = f'tcp dport {PORTS} ct helper set "ftp-userspace"'
+        return run_tool(["nft", "-f", "-"], namespace=self.gateway, check=False, stdin=f"""
+            table {self.table} {{
+              ct helper ftp-userspace {{
+                type "ftp" protocol tcp
+              }}
+              chain prerouting {{
+                type filter hook prerouting priority -150
+                {attach}
+              }}
+              chain output {{
+                type filter hook output priority -150
+                {attach}
+              }}
+            }}
+            """)
+
+    def disable(self):
+        run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway)
+        run_tool(["conntrack", "-F"], namespace=self.gateway)
+
+    def stop(self):
+        run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False)
+        self.process.stop()
+        return []
+
+    def log(self):
+        messages = pathlib.Path(self.workspace, "conntrackd.messages")
+        written = messages.read_text(errors="replace") if messages.exists() else ""
+        return written + (self.process.output() if self.process else "")
+
+
 class Ours(NoHelper):
     """ftp-alg run, with the configuration that CONTRACT.md promises and a log in JSON."""
 
@@ -99,7 +186,8 @@ class Ours(NoHelper):
     def config(self):
         """TOML from the settings a scenario may change; the rest is fixed for the lab."""
         settings = self.settings
-        lines = [f"control_ports = {list(CONTROL_PORTS)}", f'queue = "{settings.get("queue", "0-1")}"',
+        lines = [f"control_ports = {list(settings.get('control_ports', CONTROL_PORTS))}",
+                 f"install_rules = {str(self.installs_rules()).lower()}", f'queue = "{settings.get("queue", "0-1")}"',
                  f'when_absent = "{settings.get("when_absent", "bypass")}"',
                  f'backend = "{settings.get("backend", self.backend)}"']
         if "timeout" in settings:
@@ -108,6 +196,9 @@ class Ours(NoHelper):
             lines += ["[nat]", f'ports = "{settings["ports"]}"']
         lines += ["[log]", 'format = "json"', "[control]", f'socket = "{self.workspace}/control.sock"']
         return "\n".join(lines) + "\n"
+
+    def installs_rules(self):
+        return self.settings.get("install_rules", True)
 
     def start(self):
         config = pathlib.Path(self.workspace, "ftp-alg.toml")
@@ -138,8 +229,8 @@ class Ours(NoHelper):
         if not problems and status != 0:
             problems.append(f"exit status after SIGTERM: {status}")
         tables = run_tool(["nft", "list", "tables"], namespace=self.gateway).stdout
-        if "ftp_alg" in tables:
-            problems.append(f"left behind after SIGTERM: {tables.strip()}")
+        if ("ftp_alg" in tables) == self.installs_rules():
+            problems.append(f"after SIGTERM, with install_rules = {self.installs_rules()}: {tables.strip()}")
         return problems
 
     def log(self):
@@ -196,4 +287,4 @@ def log_event(line):
     return {key: fields.get(key) for key in ("kind", "announced", "rewritten", "expect", "message", "session")}
 
 
-ENGINES = {engine.name: engine for engine in (NoHelper, KernelHelper, Ours, OnNftables, OnConntrack, BesideKernel)}
+ENGINES = {engine.name: engine for engine in (NoHelper, KernelHelper, Conntrackd, Ours, OnNftables, OnConntrack, BesideKernel)}

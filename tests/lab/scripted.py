@@ -152,9 +152,9 @@ class Stage:
 
 
 @contextlib.contextmanager
-def scripted(lab, deployment):
+def scripted(lab, deployment, server_port=21):
     """A batch's set-up: a Stage, closed afterwards."""
-    stage = Stage(lab, deployment)
+    stage = Stage(lab, deployment, server_port)
     try:
         yield stage
     finally:

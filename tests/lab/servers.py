@@ -5,6 +5,7 @@ path beside them.
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import shutil
@@ -27,6 +28,12 @@ def cache_root():
     if not root.is_dir():
         raise LabError(f"{root} is not there: run scripts/install-deps.sh")
     return root
+
+
+@functools.cache
+def library_path():
+    """Where the libraries are that came with the unpacked programs."""
+    return ":".join(sorted({str(path.parent) for path in cache_root().rglob("lib*.so*")}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +93,7 @@ class Server:
         return self.home / "upload" / name
 
     def environment(self):
-        libraries = sorted({str(path.parent) for path in cache_root().rglob("lib*.so*")})
-        return {"LD_LIBRARY_PATH": ":".join(libraries)}
+        return {"LD_LIBRARY_PATH": library_path()}
 
     def program(self, name):
         return str(cache_root() / "usr/sbin" / name)

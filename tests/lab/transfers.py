@@ -94,7 +94,7 @@ def cases(prefix, version, check, clients=None, modes=MODES):
 
 def batch(group, deployment, server, listen, *, check=must_transfer, modes=MODES, clients=None, **more):
     name = f"{group}/{deployment}/{listen.port}/{server}"
-    version = deployments.DEPLOYMENTS[deployment].version
+    version = deployments.named(deployment).version
     return Batch(name, deployment, tuple(cases(name, version, check, clients, modes)),
                  functools.partial(with_server, SERVERS[server], listen), **more)
 

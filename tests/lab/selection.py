@@ -1,0 +1,67 @@
+"""Which cases stand for the whole matrix where there is no time for all of it.
+
+Each applicable case has features: what is tried in it, alone and in the pairs that are known to matter. `covering` keeps
+every feature of the matrix in at least one case, with as few cases and set-ups as a greedy choice finds.
+"""
+
+import dataclasses
+
+from shell import LabError
+
+# Cases with real programs are called group/deployment/port/server/client/mode.
+REAL = ("transfer", "ten-ports", "announces-public", "without-helper")
+# A set-up (a lab, a daemon, a server) takes about as long as this many cases.
+SETUP_COST = 3
+
+
+def features(case):
+    """What a case tries, as a set of tuples."""
+    parts = case.name.split("/")
+    if parts[0] == "without-helper":
+        # It is no feature of the helper: a proof that the rules alone let nothing through, for each mode.
+        return {("without-helper", parts[5])}
+    if parts[0] in REAL:
+        group, deployment, port, server, client, mode = parts
+        return {(group, mode), (group, server), ("deployment", deployment, mode), ("port", port, mode),
+                ("port", port, deployment), ("server", server, mode), ("client", client, mode),
+                ("server", server, "client", client)}
+    if parts[0] in ("shipped", "expectations"):
+        return {(case.name,)}
+    group, name, deployment, *mode = parts
+    if mode:
+        return {(group, name, *mode), (group, "deployment", deployment)}
+    return {(case.name,)}
+
+
+def covering(batches):
+    """The batches with only the chosen cases, without empty ones; in the same order every time."""
+    batches = list(batches)
+    candidates = [(index, case, features(case)) for index, batch in enumerate(batches)
+                  for case in batch.cases if not case.not_applicable]
+    missing = set().union(*(gains for _, _, gains in candidates)) if candidates else set()
+    chosen, opened = set(), set()
+    while missing:
+        index, case, gains = max(candidates, key=lambda c: value(c, missing, opened))
+        missing -= gains
+        chosen.add(case.name)
+        opened.add(index)
+    kept = [dataclasses.replace(batch, cases=tuple(case for case in batch.cases if case.name in chosen))
+            for batch in batches]
+    return [batch for batch in kept if batch.cases]
+
+
+def value(candidate, missing, opened):
+    """New features for the time they take; of equals the first (max keeps it)."""
+    index, _, gains = candidate
+    return len(gains & missing) / (1 if index in opened else 1 + SETUP_COST)
+
+
+def require_covered(all_batches, chosen):
+    """The promise of this module, counted the plain way: no value of any part of a real case's name is lost."""
+    def values(batches):
+        names = [case.name.split("/") for batch in batches for case in batch.cases if not case.not_applicable]
+        real = {(number, part) for name in names if name[0] in REAL for number, part in enumerate(name)
+                if name[0] != "without-helper"}
+        return real | {tuple(name[:2]) for name in names if name[0] not in REAL}
+    if lost := values(all_batches) - values(chosen):
+        raise LabError(f"the selection leaves out {sorted(lost)}")
