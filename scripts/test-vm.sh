@@ -12,7 +12,7 @@
 set -uo pipefail
 . "$(dirname "$0")/common.sh"
 
-mode=(--covering) limit=1500 filter='' jobs=4 results=''
+mode=(--covering) limit=2400 filter='' jobs=4 results=''
 while [ $# -gt 0 ]; do
     case $1 in
         --full) mode=(--extra) limit=36000 ;;
@@ -35,31 +35,44 @@ trap '[ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null; rm -rf "$folder"' EX
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# One processor each: an emulated second one costs more than it does, since the first must then be exact about memory.
+# One processor each: an emulated second one makes all work cost three times as much.
 boot() {        # <log> <command...>
     local log=$1; shift
+    : >"$log"
     (cd "$repository" && exec scripts/vm-run.sh -s 1 -m 1536 -t "$limit" -e LAB_PATIENCE=5 \
         ${results:+-w "$results"} -- "$@") >"$log" 2>&1 &
     pids+=($!)
+    tail -n +1 -f --pid=$! "$log" 2>/dev/null | grep --line-buffered -v '^not applicable' |
+        sed -u "s/^/${log##*/}: /" &
 }
 
-# /usr/bin/python3, since one that is found through a shell script of some version manager takes seconds to start.
-for backend in nftables conntrack; do
-    boot "$folder/$backend" /usr/bin/python3 tests/lab/run.py --engine "ours-$backend" --stock "${mode[@]}" \
-        --jobs "$jobs" --filter "$filter" ${results:+--json "$results/ours-$backend.json"}
-done
-
-status=0
-for backend in nftables conntrack; do
+# What ends a run, said again where it cannot be missed; a machine that ended without it has failed.
+conclude() {        # <log> <pattern of the line>
     wait "${pids[0]}" || status=1
     pids=("${pids[@]:1}")
-    echo "-- on a stock kernel, backend $backend"
-    cat "$folder/$backend"
-    tail -n 5 "$folder/$backend" | grep -qE '^[0-9]+ passed, [0-9]+ failed$' || {
-        echo "the machine for backend $backend ended before its scenarios did"
-        echo "0 passed, 1 failed"
-        status=1
-    }
+    grep -E "$2" "$1" | tail -n 1 | grep . || { echo "${1##*/} ended before its tests did"; echo "0 passed, 1 failed"; status=1; }
+}
+
+# Proofs about other helpers, and about none, need no backend of ours: the first machine has them alone.
+declare -A besides=([nftables]='' [conntrack]='(?!without-helper/|beside-kernel/)')
+# /usr/bin/python3, since one that is found through a shell script of some version manager takes seconds to start.
+for backend in nftables conntrack; do
+    boot "$folder/$backend" /usr/bin/python3 tests/lab/run.py --engine "ours-$backend" --stock "${mode[@]}" --jobs "$jobs" \
+        --filter "^${besides[$backend]}.*(?:$filter)" ${results:+--json "$results/ours-$backend.json"}
+done
+status=0
+for backend in nftables conntrack; do
+    conclude "$folder/$backend" '^[0-9]+ passed, [0-9]+ failed$'
 done
 
+if [ -z "$filter" ]; then
+    tests=$(run_cargo test --quiet --no-run --message-format=json --test netns --test rules |
+        sed -nE 's/.*"executable":"([^"]+)".*/\1/p') || status=1
+    [ -n "$tests" ] || { echo "cargo did not say what it built"; status=1; }
+    for test in $tests; do
+        name=$(basename "${test%-*}")
+        boot "$folder/$name" "$test" --ignored --test-threads 1
+        conclude "$folder/$name" '^test result: '
+    done
+fi
 exit "$status"

@@ -189,7 +189,8 @@ class Ours(NoHelper):
         lines = [f"control_ports = {list(settings.get('control_ports', CONTROL_PORTS))}",
                  f"install_rules = {str(self.installs_rules()).lower()}", f'queue = "{settings.get("queue", "0-1")}"',
                  f'when_absent = "{settings.get("when_absent", "bypass")}"',
-                 f'backend = "{settings.get("backend", self.backend)}"']
+                 f'backend = "{settings.get("backend", self.backend)}"',
+                 f'when_kernel_helps = "{settings.get("when_kernel_helps", "step-aside")}"']
         if "timeout" in settings:
             lines += ["[expectation]", f'timeout = "{settings["timeout"]}"']
         if "ports" in settings:

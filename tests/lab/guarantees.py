@@ -5,7 +5,7 @@ import time
 
 import deployments
 from lab import Batch, Case, CaseFailure, NotApplicable
-from scripted import decode, encode, listen, scripted, stranger_to
+from scripted import REFUSED_SECONDS, decode, encode, listen, scripted, stranger_to
 from shell import PATIENCE, run_tool
 from topology import GATEWAY_WAN4, INSIDE1, INSIDE2, ip_batch
 
@@ -167,6 +167,39 @@ def pool_address_is_kept(mode, stage):
     require(len(seen) > 1, f"the pool was not used: {seen}")
 
 
+def steps_aside(mode, stage):
+    """Where the kernel's helper is attached as well, it alone reads and rewrites, and the log says so."""
+    offer = stage.session().announce(mode)
+    require(offer.connects(), "the announced data connection did not come through")
+    engine = stage.lab.engine
+    require("left to it" in engine.log(), "the log does not say who helps")
+    require(not engine.announcements(), "two helpers read the same announcement")
+
+
+def refuses(mode, stage):
+    """Told to refuse where the kernel's helper is attached as well, it lets no control connection up; without it, as ever."""
+    try:
+        stage.session(timeout=REFUSED_SECONDS).close()
+    except (OSError, CaseFailure):
+        pass
+    else:
+        raise CaseFailure("a control connection came up that the kernel's helper reads")
+    engine = stage.lab.engine
+    require("refused, as `when_kernel_helps` says" in engine.log(), "the log does not say why")
+    engine.kernel.disable()
+    require(stage.session().announce(mode).connects(), "without the kernel's helper a data connection did not come through")
+    require(engine.announcements(), "nobody read the announcement")
+
+
+def beside_kernel_batches():
+    """With our own sets, since the kernel gives a connection one helper, and with expectations the first is ours."""
+    for deployment, mode in (("inside-client", "PORT"), ("inside-server", "PASV")):
+        for policy, check in (("step-aside", steps_aside), ("refuse", refuses)):
+            name = f"beside-kernel/{policy}/{deployment}/{mode}"
+            yield Batch(name, deployment, (Case(name, functools.partial(check, mode)),), scripted,
+                        engine="ours-beside-kernel", settings={"backend": "nftables", "when_kernel_helps": policy})
+
+
 def checks():
     """(name, routes, check, settings): one batch a route."""
     passive = [route for route in ROUTES if route[1] in ("PASV", "EPSV")]
@@ -197,6 +230,7 @@ def gateway_loss_batches():
 def batches():
     yield from gateway_loss_batches()
     yield from shared_batches()
+    yield from beside_kernel_batches()
 
 
 def shared_batches():

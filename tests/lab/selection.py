@@ -25,8 +25,14 @@ def features(case):
         return {(group, mode), (group, server), ("deployment", deployment, mode), ("port", port, mode),
                 ("port", port, deployment), ("server", server, mode), ("client", client, mode),
                 ("server", server, "client", client)}
-    if parts[0] in ("shipped", "expectations"):
-        return {(case.name,)}
+    if parts[0] == "shipped":
+        # shipped/deployment/port/what/[client/]mode
+        return {("shipped", part) for part in (parts[1], parts[3], parts[-1])}
+    if parts[0] == "beside-kernel":
+        return {("beside-kernel", parts[1])}
+    if parts[0] == "netem":
+        # netem/link/deployment/mode
+        return {("netem", parts[1]), ("netem", parts[3])}
     group, name, deployment, *mode = parts
     if mode:
         return {(group, name, *mode), (group, "deployment", deployment)}

@@ -34,6 +34,7 @@ fn every_key_is_read() {
         backend = "conntrack"
         install_rules = false
         when_absent = "drop"
+        when_kernel_helps = "refuse"
         [expectation]
         timeout = "2m"
         max_per_session = 3
@@ -58,6 +59,7 @@ fn every_key_is_read() {
         backend: Backend::Conntrack,
         install_rules: false,
         when_absent: WhenAbsent::Drop,
+        when_kernel_helps: WhenKernelHelps::Refuse,
         expectation: Expectation {
             timeout: Duration::from_secs(120),
             max_per_session: 3,
@@ -141,6 +143,10 @@ fn a_value_that_makes_no_sense_is_refused_with_its_reason() {
             "\"auto\", \"conntrack\", \"nftables\"",
         ),
         ("when_absent = \"Drop\"", "\"bypass\", \"drop\""),
+        (
+            "when_kernel_helps = \"step aside\"",
+            "\"step-aside\", \"refuse\"",
+        ),
         ("expectation.timeout = \"60\"", "`60` is not a time"),
         ("expectation.timeout = \"1d\"", "`1d` is not a time"),
         (
@@ -238,6 +244,7 @@ fn the_example_file_has_every_key() {
         "backend",
         "install_rules",
         "when_absent",
+        "when_kernel_helps",
         "timeout",
         "max_per_session",
         "ports",

@@ -1,0 +1,55 @@
+"""Prints one table of what each helper passed, from the results that run.py wrote. Run by scripts/compare-engines.sh."""
+
+import argparse
+import collections
+import json
+import pathlib
+import sys
+
+# Cases with real programs are rows by deployment, scripted ones by what must hold.
+REAL = ("transfer", "ten-ports", "announces-public", "shipped", "netem")
+NAMES = {"transfer": "transfers", "ten-ports": "ten passive ports", "announces-public": "public address announced",
+         "shipped": "rules/ as shipped", "netem": "lossy, slow links"}
+
+
+def row_of(name):
+    group, part = name.split("/")[:2]
+    return f"{NAMES.get(group, group)}: {part}" if group in REAL else part.replace("-", " ")
+
+
+def tally(results):
+    """{row: (passed, of)}; what an engine cannot be asked counts in neither."""
+    rows = collections.Counter(), collections.Counter()
+    for result in results:
+        if result["verdict"] in ("PASS", "FAIL"):
+            rows[1][row_of(result["name"])] += 1
+            rows[0][row_of(result["name"])] += result["verdict"] == "PASS"
+    return {row: (rows[0][row], of) for row, of in rows[1].items()}
+
+
+def cell(figures, row):
+    return "{}/{}".format(*figures[row]) if row in figures else "-"
+
+
+def print_table(tallies):
+    rows = sorted({row for figures in tallies.values() for row in figures}, key=lambda row: (":" not in row, row))
+    width = max(map(len, rows))
+    print(f"{'':<{width}}" + "".join(f"{engine:>16}" for engine in tallies))
+    for row in rows:
+        print(f"{row:<{width}}" + "".join(f"{cell(figures, row):>16}" for figures in tallies.values()))
+    sums = ("{}/{}".format(*map(sum, zip(*figures.values()))) for figures in tallies.values())
+    print(f"{'all':<{width}}" + "".join(f"{text:>16}" for text in sums))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", nargs="+", type=pathlib.Path, help="ENGINE.json of each engine, in the table's order")
+    arguments = parser.parse_args()
+    tallies = {path.stem: tally(json.loads(path.read_text())) for path in arguments.results}
+    if empty := [engine for engine, figures in tallies.items() if not figures]:
+        sys.exit(f"compare_engines: no case of {', '.join(empty)} was decided")
+    print_table(tallies)
+
+
+if __name__ == "__main__":
+    main()
