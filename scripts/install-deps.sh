@@ -25,7 +25,7 @@ clients=(curl lftp wget tnftp ncftp openssl python3)
 # For scripts/vm-run.sh, which downloads its kernel itself, and needs the package lists for it.
 machine=(qemu-system-x86 busybox-static xz-utils cpio)
 # conntrackd is a peer to compare with; installed it would be started as a service too.
-servers=(vsftpd proftpd-core pure-ftpd pure-ftpd-common python3-pyftpdlib conntrackd)
+servers=(vsftpd proftpd-core pure-ftpd pure-ftpd-common python3-pyftpdlib conntrackd nfct)
 
 apt_get() { apt-get -o DPkg::Lock::Timeout=300 -qq "$@"; }
 
@@ -92,7 +92,7 @@ install_servers() {
 verify_servers() {        # a library that is missing would otherwise show as a server that never listens
     local b libs
     libs=$(find "$root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
-    for b in vsftpd proftpd pure-ftpd conntrackd; do
+    for b in vsftpd proftpd pure-ftpd conntrackd nfct; do
         ! LD_LIBRARY_PATH=$libs ldd "$root/usr/sbin/$b" | grep 'not found' >&2 \
             || die "$b lacks the libraries above: remove $cache and run this again"
     done

@@ -118,7 +118,6 @@ class Conntrackd(NoHelper):
                 }}
             }}
             Helper {{
-                Setup yes
                 Type ftp inet tcp {{
                     QueueNum 0
                     QueueLen 10240
@@ -129,11 +128,17 @@ class Conntrackd(NoHelper):
                 }}
             }}
             """)
-        root = cache_root()
-        self.process = Background([str(root / "usr/sbin/conntrackd"), "-C", str(config)],
-                                  os.path.join(self.workspace, "conntrackd.log"), namespace=self.gateway,
-                                  env={**os.environ, "LD_LIBRARY_PATH": library_path()})
-        self.process.wait_for(lambda: self.attach().returncode == 0, READY_SECONDS, "registering its helper")
+        programs = cache_root() / "usr/sbin"
+        environment = {**os.environ, "LD_LIBRARY_PATH": library_path()}
+        # Once a machine: each gateway's conntrackd then reads the queue of its own network namespace.
+        run([str(programs / "nfct"), "add", "helper", "ftp", "inet", "tcp"], env=environment, check=False)
+        self.process = Background([str(programs / "conntrackd"), "-C", str(config)],
+                                  os.path.join(self.workspace, "conntrackd.log"), namespace=self.gateway, env=environment)
+        self.process.wait_for(lambda: "initialization completed" in self.process.output(), READY_SECONDS, "its helper")
+        self.attach()
+        # For a helper of this name that nobody has registered nft loads the kernel's, and that would be measured then.
+        if os.path.isdir("/sys/module/nf_conntrack_ftp"):
+            raise LabError("nf_conntrack_ftp is loaded: this is not conntrackd's helper")
 
     def link_plugins(self):
         """Several labs at once may want to: each finds it done or does it."""
@@ -142,9 +147,9 @@ class Conntrackd(NoHelper):
                 self.plugins.symlink_to(cache_root() / self.plugins.relative_to("/"))
 
     def attach(self):
-        """The rule that gives the helper to control connections; refused until conntrackd has registered it."""
+        """The rule that gives the helper to control connections."""
         attach = f'tcp dport {PORTS} ct helper set "ftp-userspace"'
-        return run_tool(["nft", "-f", "-"], namespace=self.gateway, check=False, stdin=f"""
+        run_tool(["nft", "-f", "-"], namespace=self.gateway, stdin=f"""
             table {self.table} {{
               ct helper ftp-userspace {{
                 type "ftp" protocol tcp
