@@ -77,6 +77,12 @@ unpack_with_libraries() {        # the packages, and beside them the libraries t
     done
 }
 
+# The virtual machine's kernel is downloaded when it is first booted, which lists that are out of date would let fail.
+know_kernel() {
+    local kernels=${FTP_ALG_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-vm}
+    compgen -G "$kernels/linux-image-*/vmlinux" >/dev/null || [ -n "${FTP_ALG_VM_DEB:-}" ] || refresh_lists
+}
+
 install_servers() {
     local p missing=() wanted=("${servers[@]}")
     mkdir -p "$root" "$cache/stamps"
@@ -99,5 +105,6 @@ verify_servers() {        # a library that is missing would otherwise show as a 
 }
 
 install_missing "${build[@]}" "${gateway[@]}" "${clients[@]}" "${machine[@]}"
+know_kernel
 install_servers
 verify_servers

@@ -171,7 +171,8 @@ class Conntrackd(NoHelper):
 
     def stop(self):
         run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False)
-        self.process.stop()
+        if self.process:
+            self.process.stop()
         return []
 
     def log(self):
