@@ -33,7 +33,7 @@ trap 'exit 143' TERM HUP
 
 # Helpers that fail a case let its client wait: many labs at once, and less patience than where all should pass.
 try() {        # <engine>
-    cd "$repository" && exec scripts/vm-run.sh -m 2048 -t "$limit" -e LAB_PATIENCE=2 -w "$folder/$1" -- /usr/bin/python3 \
+    cd "$repository" && exec scripts/vm-run.sh -m 2048 -t "$limit" -e LAB_PATIENCE=3 -w "$folder/$1" -- /usr/bin/python3 \
         tests/lab/run.py --engine "$1" "${selection[@]}" --filter "$filter" --jobs 8 --json "$folder/$1/$1.json" \
         >"$folder/$1.log" 2>&1
 }

@@ -67,7 +67,7 @@ done
 
 if [ -z "$filter" ]; then
     tests=$(run_cargo test --quiet --no-run --message-format=json --test netns --test rules |
-        sed -nE 's/.*"executable":"([^"]+)".*/\1/p') || status=1
+        sed -nE '/"kind":\["test"\]/s/.*"executable":"([^"]+)".*/\1/p') || status=1
     [ -n "$tests" ] || { echo "cargo did not say what it built"; status=1; }
     for test in $tests; do
         name=$(basename "${test%-*}")
