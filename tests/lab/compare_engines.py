@@ -17,6 +17,11 @@ def row_of(name):
     return f"{NAMES.get(group, group)}: {part}" if group in REAL else part.replace("-", " ")
 
 
+def undecided(results):
+    """Names of cases that did not begin, since the lab's set-up failed: they say nothing about the helper."""
+    return [result["name"] for result in results if result["reason"].startswith("the lab: ") and not result["seconds"]]
+
+
 def tally(results):
     """{row: (passed, of)}; what an engine cannot be asked counts in neither."""
     rows = collections.Counter(), collections.Counter()
@@ -45,11 +50,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", nargs="+", type=pathlib.Path, help="ENGINE.json of each engine, in the table's order")
     arguments = parser.parse_args()
-    tallies = {path.stem: tally(json.loads(path.read_text())) for path in arguments.results}
+    results = {path.stem: json.loads(path.read_text()) for path in arguments.results}
+    tallies = {engine: tally(found) for engine, found in results.items()}
     if empty := [engine for engine, figures in tallies.items() if not figures]:
         sys.exit(f"compare_engines: no case of {', '.join(empty)} was decided")
     print_table(tallies)
+    lost = {engine: names for engine, found in results.items() if (names := undecided(found))}
+    for engine, names in lost.items():
+        print(f"{engine}: the lab itself failed in {len(names)} cases, which the table counts as not passed: {', '.join(names)}",
+              file=sys.stderr)
+    return int(bool(lost))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

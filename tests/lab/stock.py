@@ -63,7 +63,7 @@ LINKS = {
     "delay": Link("delay 40ms 15ms", seconds=0.025),
     "delay-and-loss": Link("delay 20ms 10ms loss 3% duplicate 1%", percent=3, seconds=0.010),
 }
-NETEM_TRANSFERS = 48
+NETEM_TRANSFERS = 32
 NETEM_AT_ONCE = 16
 NETEM_SECONDS = 60 * PATIENCE
 
