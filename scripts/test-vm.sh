@@ -69,10 +69,11 @@ if [ -z "$filter" ]; then
     tests=$(run_cargo test --quiet --no-run --message-format=json --test netns --test rules |
         sed -nE '/"kind":\["test"\]/s/.*"executable":"([^"]+)".*/\1/p') || status=1
     [ -n "$tests" ] || { echo "cargo did not say what it built"; status=1; }
+    names=()
     for test in $tests; do
-        name=$(basename "${test%-*}")
-        boot "$folder/$name" "$test" --ignored --test-threads 1
-        conclude "$folder/$name" '^test result: '
+        names+=("$(basename "${test%-*}")")
+        boot "$folder/${names[-1]}" "$test" --ignored --test-threads 1
     done
+    for name in "${names[@]}"; do conclude "$folder/$name" '^test result: '; done
 fi
 exit "$status"

@@ -45,3 +45,8 @@ fn lines_hold() {
 fn packets_hold() {
     replay("packet", targets::packet);
 }
+
+#[test]
+fn streams_hold() {
+    replay("stream", targets::stream);
+}

@@ -5,8 +5,10 @@
 //! is needed:
 //!
 //! ```text
-//! cargo fuzz run --sanitizer none command -- -max_total_time=120
+//! cargo fuzz run --sanitizer none stream -- -max_total_time=120
 //! ```
+
+mod stream;
 
 use std::net::SocketAddr;
 
@@ -15,8 +17,10 @@ use ftp_alg::proto::{
         Announcement, AnnouncementKind, Command, Malformed, ReplyLine, Role, could_announce,
         could_announce_any_of, parse_announcing_reply,
     },
-    packet::{Change, Flags, PacketError, Segment, acknowledge, rebuild},
+    packet::{Change, Flags, PacketError, Segment, rebuild},
 };
+
+pub use self::stream::stream;
 
 /// Endpoints to rewrite to: the shortest and the longest text of each family, and between.
 const ENDPOINTS: [&str; 6] = [
@@ -84,10 +88,6 @@ pub fn packet(packet: &[u8]) {
     assert!(same.sack_blocks().eq(segment.sack_blocks()));
     assert!(same.has_valid_checksums());
     rewrite_packet(&segment);
-    let answer = acknowledge(&segment, segment.seq, segment.end(), 1).expect("one family");
-    let answer = Segment::parse(&answer).expect("an acknowledgment is a packet");
-    assert_eq!(answer.tuple, segment.tuple.inverted());
-    assert!(answer.has_valid_checksums());
 }
 
 fn rewrite_packet(segment: &Segment<'_>) {

@@ -135,7 +135,10 @@ impl Printer<'_> {
                 let line = AnnouncementLine::new(self.file, event, report);
                 self.form.write(self.out, &Line::Announcement(line))?;
             }
-            EventKind::Withdrawn { .. }
+            EventKind::Unanswered { .. }
+            | EventKind::Opened { .. }
+            | EventKind::NotOpened { .. }
+            | EventKind::Withdrawn { .. }
             | EventKind::Opaque
             | EventKind::WithholdExpired
             | EventKind::LostPlace

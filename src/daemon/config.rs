@@ -7,6 +7,7 @@ mod document;
 mod error;
 mod value;
 
+use ipnetwork::IpNetwork;
 use std::{
     fs,
     net::SocketAddr,
@@ -88,6 +89,8 @@ pub struct Expectation {
     pub timeout: Duration,
     /// How many of one session may wait at once; a newer announcement replaces the oldest.
     pub max_per_session: u8,
+    /// Servers that connect before they answer PORT: what is announced to them is open at once.
+    pub early_servers: Vec<IpNetwork>,
 }
 
 /// How announcements are translated.
@@ -197,6 +200,7 @@ impl Default for Expectation {
         Self {
             timeout: Duration::from_secs(60),
             max_per_session: 1,
+            early_servers: Vec::new(),
         }
     }
 }

@@ -24,6 +24,18 @@ pub(super) fn log(event: &Event) {
             debug!(%client, %server, from_start = is_from_start, "session");
         }
         EventKind::Announcement(report) => log_announcement(event, report),
+        EventKind::Unanswered { expectation } => {
+            warn!(
+                %client, %server, expect = %Shown(expectation),
+                "the server does not answer the announcement: if it connects before it answers, \
+                 name it in expectation.early_servers"
+            );
+        }
+        EventKind::Opened { expectation } => debug!(expect = %Shown(expectation), "opened"),
+        EventKind::NotOpened { expectation, error } => {
+            let (expect, reason) = (Shown(expectation), error.as_str());
+            warn!(%client, %server, %expect, reason, "accepted by the server, and not opened");
+        }
         EventKind::Withdrawn {
             expectation,
             reason,
@@ -44,9 +56,16 @@ pub(super) fn log(event: &Event) {
 /// Whether an event is logged at debug.
 const fn is_detail(kind: &EventKind) -> bool {
     match kind {
-        EventKind::Started { .. } | EventKind::Withdrawn { .. } | EventKind::Ended => true,
+        EventKind::Started { .. }
+        | EventKind::Opened { .. }
+        | EventKind::Withdrawn { .. }
+        | EventKind::Ended => true,
         EventKind::Announcement(report) => matches!(report.decision, Decision::Expect { .. }),
-        EventKind::Opaque | EventKind::WithholdExpired | EventKind::LostPlace => false,
+        EventKind::Unanswered { .. }
+        | EventKind::NotOpened { .. }
+        | EventKind::Opaque
+        | EventKind::WithholdExpired
+        | EventKind::LostPlace => false,
     }
 }
 

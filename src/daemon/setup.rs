@@ -104,6 +104,7 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
     Settings {
         expectation_timeout: config.expectation.timeout,
         max_per_session: config.expectation.max_per_session.into(),
+        early_servers: config.expectation.early_servers.clone(),
         ports: config.nat.ports.clone(),
     }
 }

@@ -183,19 +183,24 @@ impl Worker {
                 Action::Expect {
                     id,
                     expectation,
+                    stage,
                     master,
                 } => {
-                    let result = self.kernel.expectations.expect(id, &expectation, &master);
+                    let asked = (id, &expectation, stage);
+                    let result = self.kernel.expectations.expect(asked, &master);
                     self.alg.handle_expected(id, result, clock::now());
                 }
                 Action::Unexpect {
                     id,
                     expectation,
+                    stage,
                     master,
                     reason,
                 } => {
-                    let withdrawn = (id, &expectation, &master);
-                    self.kernel.expectations.unexpect(withdrawn, reason);
+                    let withdrawn = (id, &expectation, stage);
+                    self.kernel
+                        .expectations
+                        .unexpect(withdrawn, &master, reason);
                 }
                 Action::MarkOpaque { tuples } => self.kernel.mark_opaque(&tuples),
                 Action::Verdict { verdict, .. } => {

@@ -3,7 +3,7 @@
 use crate::{
     io::{ctnetlink::ConntrackExpectations, nftables::ExpectationStore},
     proto::{
-        expect::{ExpectError, Expectation, ExpectationId},
+        expect::{ExpectError, Expectation, ExpectationId, Stage},
         net::ConntrackTuples,
         session::Withdrawal,
     },
@@ -19,19 +19,26 @@ pub enum Expectations {
 }
 
 impl Expectations {
-    /// Installs an expectation of a control connection; it is in force when this returns.
+    /// Reserves an expectation of a control connection or opens it; it is in force when this
+    /// returns. Only the kernel's connection tracking can keep one that lets nothing in: sets hold
+    /// what is open, and what is reserved is known to the leases alone.
     ///
     /// # Errors
     /// Nothing is in force then.
     pub fn expect(
         &mut self,
-        id: ExpectationId,
-        expectation: &Expectation,
+        (id, expectation, stage): (ExpectationId, &Expectation, Stage),
         master: &ConntrackTuples,
     ) -> Result<(), ExpectError> {
-        match self {
-            Self::Nftables(store) => store.expect(id, expectation),
-            Self::Conntrack(expectations) => expectations.expect(id, expectation, master),
+        match (self, stage) {
+            (Self::Nftables(_), Stage::Reserved) => Ok(()),
+            (Self::Nftables(store), Stage::Open) => store.expect(id, expectation),
+            (Self::Conntrack(expectations), Stage::Reserved) => {
+                expectations.reserve(id, expectation, master)
+            }
+            (Self::Conntrack(expectations), Stage::Open) => {
+                expectations.expect(id, expectation, master)
+            }
         }
     }
 
@@ -39,10 +46,12 @@ impl Expectations {
     /// by the next [`expect`](Self::expect) or [`flush`](Self::flush) at the latest.
     pub fn unexpect(
         &mut self,
-        (id, expectation, master): (ExpectationId, &Expectation, &ConntrackTuples),
+        (id, expectation, stage): (ExpectationId, &Expectation, Stage),
+        master: &ConntrackTuples,
         reason: Withdrawal,
     ) {
         match self {
+            Self::Nftables(_) if stage == Stage::Reserved => {}
             Self::Nftables(store) => {
                 store.unexpect(*expectation);
                 if !matches!(reason, Withdrawal::Superseded | Withdrawal::Finished) {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    expect::{Expectation, ExpectationId},
+    expect::{ExpectError, Expectation, ExpectationId, Stage},
     ftp::{AnnouncementKind, Role},
     memory::Memory,
     net::{ConntrackTuples, Tuple},
@@ -46,13 +46,15 @@ pub enum Action {
         /// The control connection.
         tuples: ConntrackTuples,
     },
-    /// Let the data connection in. Answer with
+    /// Set the endpoint of a data connection aside, or let the connection in. Answer with
     /// [`Alg::handle_expected`](super::alg::Alg::handle_expected) once the kernel acknowledged.
     Expect {
         /// Its name from now on.
         id: ExpectationId,
         /// What to let in, and how to translate it.
         expectation: Expectation,
+        /// What it is to become. One that was reserved keeps its name when it opens.
+        stage: Stage,
         /// The control connection it belongs to.
         master: ConntrackTuples,
     },
@@ -62,6 +64,8 @@ pub enum Action {
         id: ExpectationId,
         /// What it was.
         expectation: Expectation,
+        /// How far it had come.
+        stage: Stage,
         /// The control connection it belongs to.
         master: ConntrackTuples,
         /// Why. One that was superseded may wait for the one that follows it, one whose transfer
@@ -121,6 +125,24 @@ pub enum EventKind {
     },
     /// A line announced a data endpoint, or tried to.
     Announcement(AnnouncementReport),
+    /// The server takes long to answer what its client has announced: it may be one that connects
+    /// first.
+    Unanswered {
+        /// Which one waits.
+        expectation: Expectation,
+    },
+    /// The server accepted what its client had announced: the data connection may come.
+    Opened {
+        /// Which one.
+        expectation: Expectation,
+    },
+    /// The server accepted what its client had announced, and the kernel did not let it in.
+    NotOpened {
+        /// Which one.
+        expectation: Expectation,
+        /// Why.
+        error: ExpectError,
+    },
     /// An expectation was withdrawn before anything used it, as far as the core knows.
     Withdrawn {
         /// Which one.
@@ -157,7 +179,8 @@ pub struct AnnouncementReport {
 /// The decision on one announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The data connection may come.
+    /// The data connection may come: one that the client announced once the server accepts it
+    /// ([`EventKind::Opened`]).
     Expect {
         /// What was let in.
         expectation: Expectation,

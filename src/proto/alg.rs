@@ -330,11 +330,13 @@ impl<L: PortLeases> Alg<L> {
             Request::Expect {
                 id,
                 expectation,
+                stage,
                 master,
             } => {
                 let action = Action::Expect {
                     id,
                     expectation,
+                    stage,
                     master,
                 };
                 (Answer::Expected(id), action)

@@ -29,6 +29,18 @@ pub struct Expectation {
     pub timeout: Duration,
 }
 
+/// How far an expectation has come.
+///
+/// What a client announces is set aside first and lets its connection in once the server has
+/// accepted it; a server's own announcement needs nobody's consent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Set aside: lets nothing in.
+    Reserved,
+    /// Lets its connection in.
+    Open,
+}
+
 impl Expectation {
     /// Whether the data connection's destination is translated (an announcer behind NAT).
     #[must_use]

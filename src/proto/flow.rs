@@ -10,6 +10,7 @@
 
 mod held;
 mod lifetime;
+mod lifted;
 mod lines;
 mod memory;
 mod output;
@@ -26,12 +27,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{held::Held, lines::Plan, side::Side, withheld::Withheld};
+use ipnetwork::IpNetwork;
+
+use self::{
+    held::{Held, Opening},
+    lines::Plan,
+    side::Side,
+    withheld::Withheld,
+};
 use super::{
-    action::{Action, Event, EventKind, SessionId, Verdict},
-    expect::ExpectationId,
+    action::{Action, Event, EventKind, PacketId, SessionId, Verdict},
+    expect::{ExpectationId, Stage},
     ftp::{Role, reads_as_line},
-    nat::PortLeases,
+    nat::{PortLeases, addresses_of},
     net::{ConntrackTuples, Direction, PerDirection, SeqNumber},
     packet::Segment,
     session::{Session, Withdrawal},
@@ -59,6 +67,21 @@ pub struct Settings {
     pub max_per_session: usize,
     /// Outside ports that an announcer behind NAT may be given.
     pub ports: RangeInclusive<u16>,
+    /// Servers that connect before they answer PORT: what is announced to them opens at once.
+    pub early_servers: Vec<IpNetwork>,
+}
+
+impl Settings {
+    /// How far an announcement comes with its line. A server needs nobody's consent for what it
+    /// announces; a client needs the server's, which some servers give by connecting.
+    fn first_stage(&self, tuples: &ConntrackTuples, announcer: Direction) -> Stage {
+        let (own, seen) = addresses_of(tuples, Direction::Reply);
+        let is_early = |network: &IpNetwork| network.contains(own) || network.contains(seen);
+        match announcer {
+            Direction::Original if !self.early_servers.iter().any(is_early) => Stage::Reserved,
+            Direction::Original | Direction::Reply => Stage::Open,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -67,6 +90,7 @@ impl Default for Settings {
             expectation_timeout: Duration::from_secs(60),
             max_per_session: 1,
             ports: 1024..=65535,
+            early_servers: Vec::new(),
         }
     }
 }
@@ -104,8 +128,13 @@ pub struct Flow {
     withheld: PerDirection<Option<Box<Withheld>>>,
     /// What waits for the kernel's answer.
     plan: Option<Box<Plan>>,
+    opening: Option<Opening>,
     /// Whose withheld bytes are to be acknowledged once the kernel has answered.
     vouching: Option<Direction>,
+    /// What was held back of the client's lines is free, and was not yet looked at and sent.
+    has_lifted: bool,
+    /// The client's last packet with lines.
+    last_of_client: PacketId,
     is_adjusted: bool,
     is_opaque: bool,
     is_reset: bool,
@@ -129,7 +158,10 @@ impl Flow {
             held: Vec::new(),
             withheld: PerDirection::default(),
             plan: None,
+            opening: None,
             vouching: None,
+            has_lifted: false,
+            last_of_client: PacketId(0),
             is_adjusted: false,
             is_opaque: false,
             is_reset: false,
@@ -204,9 +236,11 @@ impl Flow {
         context: &mut Context<'_>,
     ) -> Departure {
         self.handle_closing(direction, segment, context);
-        self.decide_withholding(direction, segment, context.now);
+        self.decide_withholding(direction, !segment.payload.is_empty(), context.now);
         self.remember(context);
-        self.encode_departure(direction, segment)
+        let mut departure = self.encode_departure(direction, segment);
+        departure.injected.extend(self.poll_lifted_packets(context));
+        departure
     }
 
     /// Ends the session: withdraws what is pending and gives back what is leased.
@@ -231,9 +265,17 @@ impl Flow {
     /// Does what is due; asks for the kernel's help where it is needed first.
     pub fn handle_timeout(&mut self, context: &mut Context<'_>) -> Option<Request> {
         self.expire_held(context);
-        [Direction::Original, Direction::Reply]
+        self.report_unanswered(context);
+        let request = [Direction::Original, Direction::Reply]
             .into_iter()
             .find_map(|direction| self.handle_withheld_timeout(direction, context))
+            .or_else(|| self.poll_lifted(context));
+        if request.is_none() {
+            for packet in self.poll_lifted_packets(context) {
+                context.actions.push_back(Action::Inject { packet });
+            }
+        }
+        request
     }
 
     /// Bytes of memory behind this flow, itself included.
@@ -281,6 +323,7 @@ impl Flow {
         self.streams[direction].lose_place();
         self.withheld[direction] = None;
         self.session.handle_gap();
+        self.withdraw_reserved(Withdrawal::LostPlace, context);
         self.report(EventKind::LostPlace, context);
     }
 

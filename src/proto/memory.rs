@@ -30,6 +30,8 @@ pub struct StreamMemory {
     pub floor: Option<u32>,
     /// The edits, oldest first.
     pub edits: Vec<EditMemory>,
+    /// Up to here bytes have left: no line before it may be rewritten any more.
+    pub left: Option<u32>,
     /// Bytes that the sender will not repeat.
     pub vouched: Option<VouchedMemory>,
     /// The window that the sender announced last, as its packets have it.

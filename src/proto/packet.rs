@@ -1,9 +1,9 @@
-//! One IP packet that holds a TCP segment: read, changed, answered, made.
+//! One IP packet that holds a TCP segment: read, changed, made.
 //!
 //! [`Segment::parse`] borrows a packet and refuses, as a value, everything that is not one whole
 //! TCP segment. [`rebuild()`] copies it with other sequence numbers and another payload,
-//! [`acknowledge`] answers it, [`Injected`] makes a packet of our own. Every packet that leaves
-//! here has right lengths and right checksums.
+//! [`Injected`] makes a packet of our own. Every packet that leaves here has right lengths and
+//! right checksums.
 //!
 //! Headers and checksums are etherparse's. TCP options are walked by hand, because etherparse
 //! stops at the first option it does not know (TCP-AO, MPTCP, Fast Open …), while the timestamp
@@ -31,7 +31,7 @@ mod tests;
 
 pub use error::PacketError;
 pub use flags::Flags;
-pub use inject::{Injected, acknowledge};
+pub use inject::Injected;
 pub use options::{SackBlock, Timestamps};
 pub use rebuild::{Change, rebuild};
 pub use segment::Segment;

@@ -26,6 +26,9 @@ pub enum Finding {
     Nothing,
     /// A line announced a data endpoint, or tried to.
     Announcement(Found),
+    /// The server accepts what the client announced by the [`concerned`](Session::concerned)
+    /// command.
+    Accepted,
     /// What was announced is not needed any more.
     Withdraw(Withdrawal),
     /// A transfer came to its end; its data connection is over.
@@ -62,6 +65,8 @@ pub enum Withdrawal {
     Finished,
     /// The connection turned opaque.
     Opaque,
+    /// The server's answer to the announcement may have passed unseen.
+    LostPlace,
 }
 
 impl Withdrawal {
@@ -76,6 +81,7 @@ impl Withdrawal {
             Self::Expired => "expired",
             Self::Finished => "finished",
             Self::Opaque => "opaque",
+            Self::LostPlace => "lost_place",
         }
     }
 }
@@ -91,6 +97,7 @@ enum Awaited {
     EpsvAll,
     Auth,
     Transfer,
+    Abort,
     Other,
 }
 
@@ -126,14 +133,10 @@ impl Session {
         let command = Command::parse(line);
         self.commands = self.commands.saturating_add(1);
         self.concerned = CommandNumber(self.commands);
-        self.record_owed(&command);
+        let is_tracked = self.record_owed(&command);
         match command {
             Command::Announce(kind, announcement) => {
-                let refusal = if is_complete {
-                    self.refusal_of_active()
-                } else {
-                    Some(Refusal::Malformed)
-                };
+                let refusal = self.refusal_of_active(is_tracked, is_complete);
                 Finding::Announcement(Found {
                     kind,
                     announcement,
@@ -164,7 +167,7 @@ impl Session {
         if !self.is_final_line(reply) || reply.code / 100 == 1 {
             return Finding::Nothing;
         }
-        let answered = self.poll_owed();
+        let answered = self.poll_owed(reply.code);
         match announcing_kind(reply.code) {
             Some(kind) => Finding::Announcement(Found {
                 kind,
@@ -180,6 +183,15 @@ impl Session {
     #[must_use]
     pub fn concerned(&self) -> CommandNumber {
         self.concerned
+    }
+
+    /// Whether the server owes the end of a transfer that was asked for before the
+    /// [`concerned`](Self::concerned) command, and may use what was announced before it.
+    #[must_use]
+    pub fn awaits_transfer(&self) -> bool {
+        let earlier = self.concerned.0.saturating_sub(self.answered());
+        let mut awaited = self.awaited.iter().zip(0..earlier);
+        awaited.any(|(awaited, _)| *awaited == Awaited::Transfer)
     }
 
     /// Whether the server may announce by a line of this kind: the client asked for it.
@@ -201,6 +213,12 @@ impl Session {
         self.multi_line = None;
     }
 
+    /// How many commands the server has answered.
+    fn answered(&self) -> u64 {
+        let owed = self.awaited.len() as u64 + u64::from(self.uncounted);
+        self.commands.saturating_sub(owed)
+    }
+
     fn handle_answer(&mut self, answered: Option<Awaited>, code: u16) -> Finding {
         let is_accepted = code / 100 == 2;
         let is_rejected = code >= 400;
@@ -210,7 +228,9 @@ impl Session {
                 self.is_epsv_only |= is_accepted;
                 Finding::Nothing
             }
-            Some(Awaited::Active | Awaited::Passive(_) | Awaited::Transfer) if is_rejected => {
+            Some(Awaited::Active) if is_accepted => Finding::Accepted,
+            Some(Awaited::Active) => Finding::Withdraw(Withdrawal::Rejected),
+            Some(Awaited::Passive(_) | Awaited::Transfer) if is_rejected => {
                 Finding::Withdraw(Withdrawal::Rejected)
             }
             Some(Awaited::Transfer) => Finding::TransferDone,
@@ -218,7 +238,13 @@ impl Session {
         }
     }
 
-    fn refusal_of_active(&self) -> Option<Refusal> {
+    fn refusal_of_active(&self, is_tracked: bool, is_complete: bool) -> Option<Refusal> {
+        if !is_complete {
+            return Some(Refusal::Malformed);
+        }
+        if !is_tracked {
+            return Some(Refusal::TooManyUnanswered);
+        }
         self.is_epsv_only.then_some(Refusal::AfterEpsvAll)
     }
 
@@ -249,7 +275,8 @@ impl Session {
         reply.last
     }
 
-    fn record_owed(&mut self, command: &Command) {
+    /// Tells whether the answer will be known when it comes.
+    fn record_owed(&mut self, command: &Command) -> bool {
         let awaited = match command {
             Command::Announce(..) => Awaited::Active,
             Command::Pasv => Awaited::Passive(AnnouncementKind::Pasv),
@@ -258,29 +285,35 @@ impl Session {
             Command::Epsv(_) => Awaited::Passive(AnnouncementKind::Epsv),
             Command::Auth => Awaited::Auth,
             Command::Transfer => Awaited::Transfer,
+            Command::Abor => Awaited::Abort,
             Command::Ccc
             | Command::User
             | Command::Rein
             | Command::Quit
-            | Command::Abor
             | Command::Host
             | Command::Noop
             | Command::Other => Awaited::Other,
         };
-        if self.awaited.len() < AWAITED_MAX && self.uncounted == 0 {
+        let is_tracked = self.awaited.len() < AWAITED_MAX && self.uncounted == 0;
+        if is_tracked {
             self.awaited.push_back(awaited);
         } else {
             self.uncounted = self.uncounted.saturating_add(1);
         }
+        is_tracked
     }
 
-    fn poll_owed(&mut self) -> Option<Awaited> {
+    fn poll_owed(&mut self, code: u16) -> Option<Awaited> {
+        // Some servers end an aborted transfer and answer ABOR with one reply, not two.
+        let is_of_abort = matches!(code, 225 | 226) || code >= 400;
+        if self.awaited.front() == Some(&Awaited::Abort) && self.awaited.len() > 1 && !is_of_abort {
+            self.awaited.pop_front();
+        }
         let answered = self.awaited.pop_front();
         if answered.is_none() {
             self.uncounted = self.uncounted.saturating_sub(1);
         }
-        let owed = self.awaited.len() as u64 + u64::from(self.uncounted);
-        self.concerned = CommandNumber(self.commands.saturating_sub(owed));
+        self.concerned = CommandNumber(self.answered());
         answered
     }
 }

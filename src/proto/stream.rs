@@ -9,6 +9,7 @@
 
 mod acks;
 mod emit;
+mod hold;
 mod lines;
 mod map;
 
@@ -17,6 +18,7 @@ mod tests;
 
 pub use acks::{Unseen, Vouched};
 pub use emit::{Emission, Piece};
+pub use hold::HELD_BACK_MAX;
 pub use lines::{LINE_MAX, Line};
 pub use map::{EDITS_MAX, Edit, SequenceMap};
 
@@ -75,6 +77,10 @@ pub struct Stream {
     sent: SeqNumber,
     /// Up to here bytes may leave.
     released: SeqNumber,
+    /// From here on lines wait for an answer to an earlier one.
+    held_from: Option<SeqNumber>,
+    /// Up to here another process has let them leave.
+    left_before: Option<SeqNumber>,
     /// Up to here the receiver has acknowledged, as far as was seen.
     acked: SeqNumber,
     /// The same as the receiver said it: in output space.
@@ -108,6 +114,8 @@ impl Stream {
             base: start,
             sent: start,
             released: start,
+            held_from: None,
+            left_before: None,
             acked: start,
             acked_output: start,
             vouched: None,
@@ -159,7 +167,7 @@ impl Stream {
         else {
             return Arrival::Old;
         };
-        if self.finished || self.has_backlog() {
+        if self.finished || self.has_backlog() || self.held_back() > HELD_BACK_MAX {
             return Arrival::Ahead;
         }
         self.beyond.1 = 0;
@@ -168,8 +176,12 @@ impl Stream {
         Arrival::New
     }
 
-    /// The next complete line that was not yet looked at.
+    /// The next complete line that was not yet looked at and [is not held
+    /// back](Self::hold_back).
     pub fn poll_line(&mut self) -> Option<Line> {
+        if self.held_from.is_some() {
+            return None;
+        }
         self.scanner
             .poll(&self.bytes)
             .map(|found| found.at(self.base))
@@ -192,15 +204,15 @@ impl Stream {
 
     /// Lets everything out that has come in.
     pub fn release_all(&mut self) {
+        self.held_from = None;
         self.released = self.next();
     }
 
-    /// Lets everything out but the line that has begun and not ended.
+    /// Lets everything out but what is held back and the line that has begun and not ended.
     pub fn release_lines(&mut self) {
         let partial = self.partial_line().len() as u32;
-        self.released = self
-            .released
-            .later(SeqNumber(self.next().0.wrapping_sub(partial)));
+        let whole = SeqNumber(self.next().0.wrapping_sub(partial));
+        self.released = self.released.later(self.held_from.unwrap_or(whole));
     }
 
     /// Gives the begun line up as a line: its rest passes unread.
@@ -215,16 +227,28 @@ impl Stream {
         self.release_all();
     }
 
+    /// Up to here bytes may leave, for keeping it outside the process.
+    #[must_use]
+    pub fn released(&self) -> Option<SeqNumber> {
+        let known = self.synchronised.then_some(self.released);
+        [known, self.left_before]
+            .into_iter()
+            .flatten()
+            .reduce(SeqNumber::later)
+    }
+
     /// Whether bytes are withheld.
     #[must_use]
     pub fn is_withholding(&self) -> bool {
         self.released != self.next()
     }
 
-    /// Whether `line` can still be edited as a whole: none of it has left yet.
+    /// Whether `line` can still be edited as a whole: none of it has left yet, neither from here
+    /// nor from another process.
     #[must_use]
     pub fn is_unsent(&self, line: &Line) -> bool {
-        !line.start.is_before(self.sent)
+        let mut left = [Some(self.sent), self.left_before].into_iter().flatten();
+        left.all(|left| !line.start.is_before(left))
     }
 
     /// Replaces the bytes of `line` (not its end) from now on, in every transmission. The caller
@@ -239,7 +263,9 @@ impl Stream {
         let mut map = std::mem::take(&mut self.map);
         map.fold_all();
         let was_stopped = self.scanner.is_stopped();
+        let left_before = self.left_before;
         *self = Self::with_map(map);
+        self.left_before = left_before;
         if was_stopped {
             self.scanner.stop();
         }
@@ -303,8 +329,11 @@ impl Stream {
         self.base = at;
         self.sent = at;
         self.released = at;
-        self.acked = at;
-        self.acked_output = self.map.to_output(at);
+        // What was rewritten before and is still remembered has not been acknowledged yet.
+        let edit = self.map.edits().first();
+        self.acked = edit.map_or(at, |edit| at.earlier(edit.start()));
+        self.acked_output = self.map.to_output(self.acked);
+        self.held_from = None;
         self.vouched = None;
         self.synchronised = true;
     }

@@ -13,6 +13,8 @@ pub(crate) struct Turn {
     pub(crate) text: Vec<u8>,
     /// It does not wait for what the other end said before it in the dialogue.
     pub(crate) is_pipelined: bool,
+    /// It answers a line behind which the other end has said so many lines more.
+    pub(crate) lines_behind: usize,
     /// Its last byte is urgent.
     pub(crate) is_urgent: bool,
     /// Where it is cut into several writes.
@@ -27,6 +29,7 @@ impl Turn {
             from,
             text: text.into(),
             is_pipelined: false,
+            lines_behind: 0,
             is_urgent: false,
             cuts: Vec::new(),
             gap: Duration::ZERO,
@@ -42,6 +45,12 @@ impl Turn {
 
     pub(crate) fn pipelined(mut self) -> Self {
         self.is_pipelined = true;
+        self
+    }
+
+    /// The other end has said so many lines more without waiting for this.
+    pub(crate) fn ahead_of(mut self, lines_behind: usize) -> Self {
+        self.lines_behind = lines_behind;
         self
     }
 
@@ -130,7 +139,7 @@ impl Script {
                 )
             };
             if !turn.is_pipelined {
-                *waits = heard;
+                *waits = heard - turn.lines_behind;
             }
             *said += lines_of(turn);
             let pieces = turn.pieces();

@@ -13,7 +13,7 @@ use std::{
 use ftp_alg::proto::{
     action::{Action, Event, EventKind, PacketId, Verdict},
     alg::Alg,
-    expect::{ExpectError, Expectation},
+    expect::{ExpectError, Expectation, Stage},
     flow::Settings,
     memory::Memory,
     nat::LocalLeases,
@@ -33,7 +33,9 @@ pub(crate) struct Kernel {
     pub(crate) is_absent: bool,
     /// What is let in now, and until when; the kernel's own timeout ends it.
     pub(crate) live: BTreeMap<(IpAddr, SocketAddr), (Expectation, Instant)>,
-    /// Every expectation that was accepted, in order.
+    /// What is set aside, and lets nothing in.
+    pub(crate) reserved: HashSet<(IpAddr, SocketAddr)>,
+    /// Every expectation that was opened, in order.
     pub(crate) expected: Vec<Expectation>,
     pub(crate) events: Vec<Event>,
     /// Injected packets, in order.
@@ -59,6 +61,7 @@ impl Kernel {
             refuses_relax: false,
             is_absent: false,
             live: BTreeMap::new(),
+            reserved: HashSet::new(),
             expected: Vec::new(),
             events: Vec::new(),
             injected: Vec::new(),
@@ -179,17 +182,17 @@ impl Kernel {
                 Action::Expect {
                     id,
                     expectation,
+                    stage,
                     master,
                 } => {
                     assert!(given.is_none(), "the announcement has left already");
                     assert!(self.conntrack.contains(&master));
-                    let answer = self.expect(expectation, now);
+                    let answer = self.expect(expectation, stage, now);
                     self.alg.handle_expected(id, answer, now);
                 }
-                Action::Unexpect { expectation, .. } => {
-                    self.live
-                        .remove(&(expectation.source, expectation.destination));
-                }
+                Action::Unexpect {
+                    expectation, stage, ..
+                } => self.unexpect(expectation, stage),
                 Action::MarkOpaque { tuples } => {
                     self.opaque.insert(tuples.of(Direction::Original));
                 }
@@ -233,9 +236,19 @@ impl Kernel {
         }
     }
 
-    fn expect(&mut self, expectation: Expectation, now: Instant) -> Result<(), ExpectError> {
+    fn expect(
+        &mut self,
+        expectation: Expectation,
+        stage: Stage,
+        now: Instant,
+    ) -> Result<(), ExpectError> {
         self.expect_answers.pop_front().unwrap_or(Ok(()))?;
         let key = (expectation.source, expectation.destination);
+        if stage == Stage::Reserved {
+            self.reserved.insert(key);
+            return Ok(());
+        }
+        self.reserved.remove(&key);
         if self.live.contains_key(&key) {
             return Err(ExpectError::Clash);
         }
@@ -243,6 +256,14 @@ impl Kernel {
         self.live.insert(key, (expectation, until));
         self.expected.push(expectation);
         Ok(())
+    }
+
+    fn unexpect(&mut self, expectation: Expectation, stage: Stage) {
+        let key = (expectation.source, expectation.destination);
+        match stage {
+            Stage::Reserved => drop(self.reserved.remove(&key)),
+            Stage::Open => drop(self.live.remove(&key)),
+        }
     }
 
     /// Translates a packet and lets it out.

@@ -7,7 +7,7 @@ use ftp_alg::proto::{
     ftp::Role,
     nat::{LocalLeases, PortLeases, Translation, addresses_of},
     net::{ConntrackTuples, Direction},
-    session::{Finding, Session, policy::admit},
+    session::{CommandNumber, Finding, Session, policy::admit},
     stream::LINE_MAX,
 };
 
@@ -32,6 +32,7 @@ pub(crate) fn expected_of(
         tuples,
         settings,
         is_opaque: false,
+        reserved: Vec::new(),
         outcome: Outcome::default(),
     };
     for turn in turns {
@@ -47,6 +48,8 @@ struct Reader<'a> {
     tuples: &'a ConntrackTuples,
     settings: &'a Settings,
     is_opaque: bool,
+    /// What the client announced, and by which command: expected once the server accepts it.
+    reserved: Vec<(CommandNumber, Expectation)>,
     outcome: Outcome,
 }
 
@@ -77,6 +80,13 @@ impl Reader<'_> {
             }
         };
         self.is_opaque |= finding == Finding::Opaque;
+        if finding == Finding::Accepted {
+            let by = self.session.concerned();
+            let accepted = self.reserved.iter().filter(|(command, _)| *command == by);
+            self.outcome
+                .expected
+                .extend(accepted.map(|(_, expectation)| *expectation));
+        }
         let Finding::Announcement(found) = finding else {
             return None;
         };
@@ -94,7 +104,10 @@ impl Reader<'_> {
         let rewritten = announcement.rewrite(text, translation.outside)?;
         let timeout = self.settings.expectation_timeout;
         let expectation = translation.expectation(self.tuples, direction, timeout);
-        self.outcome.expected.push(expectation);
+        match from {
+            Role::Client => self.reserved.push((self.session.concerned(), expectation)),
+            Role::Server => self.outcome.expected.push(expectation),
+        }
         let end = &line[text.len()..];
         translation
             .needs_rewrite(&announcement)

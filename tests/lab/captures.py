@@ -3,12 +3,15 @@
 import os
 import struct
 import time
+import typing
 
 from shell import PATIENCE, Background, LabError
 
 SIDES = {"inside": "lan", "outside": "wan"}
 SETTLE_SECONDS = 0.3 * PATIENCE
 LINK_HEADER = 14
+SYN = 0x02
+RING = 1 << 32
 
 
 class Capture:
@@ -45,8 +48,17 @@ def packets(path):
             yield file.read(struct.unpack("<8xI4x", header)[0])
 
 
-def tcp_payload(frame):
-    """((source, destination), sequence number, payload) of a TCP frame, else None."""
+class Segment(typing.NamedTuple):
+    """A TCP segment; `flow` is ((source, port), (destination, port)) with addresses as bytes."""
+
+    flow: tuple
+    sequence: int
+    is_syn: bool
+    payload: bytes
+
+
+def segment_of(frame):
+    """The TCP segment in a frame."""
     version = frame[LINK_HEADER] >> 4
     if version == 4:
         ip_length, total = (frame[LINK_HEADER] & 15) * 4, struct.unpack_from(">H", frame, LINK_HEADER + 2)[0]
@@ -56,17 +68,18 @@ def tcp_payload(frame):
         addresses = frame[LINK_HEADER + 8:LINK_HEADER + 24], frame[LINK_HEADER + 24:LINK_HEADER + 40]
     tcp = frame[LINK_HEADER + ip_length:LINK_HEADER + total]
     source, destination, sequence = struct.unpack_from(">HHI", tcp)
-    return ((addresses[0], source), (addresses[1], destination)), sequence, tcp[(tcp[12] >> 4) * 4:]
+    return Segment(((addresses[0], source), (addresses[1], destination)), sequence, bool(tcp[13] & SYN),
+                   tcp[(tcp[12] >> 4) * 4:])
 
 
 def inconsistent_bytes(path):
     """Descriptions of segments that repeat a sequence number with other bytes than before."""
     seen, changed = {}, []
     for frame in packets(path):
-        flow, sequence, payload = tcp_payload(frame)
-        for offset, byte in enumerate(payload):
-            before = seen.setdefault((flow, sequence + offset), byte)
+        segment = segment_of(frame)
+        for offset, byte in enumerate(segment.payload):
+            before = seen.setdefault((segment.flow, (segment.sequence + offset) % RING), byte)
             if before != byte:
-                changed.append(f"{flow}: {payload!r} at {sequence}")
+                changed.append(f"{segment.flow}: {segment.payload!r} at {segment.sequence}")
                 break
     return changed

@@ -32,7 +32,7 @@ WHAT = {
 }
 # (server, client, mode): each server and client often enough, each mode in each deployment that has it.
 ROUTES4 = (("vsftpd", "curl", "PORT"), ("proftpd", "tnftp", "EPRT"), ("pure-ftpd", "wget", "PASV"),
-           ("pyftpdlib", "lftp", "EPSV"), ("vsftpd", "ncftp", "PASV"), ("pyftpdlib", "ftplib", "PORT"))
+           ("pyftpdlib", "lftp", "EPSV"), ("vsftpd", "ncftp", "PASV"), ("pure-ftpd", "ftplib", "PORT"))
 ROUTES6 = (("proftpd", "curl", "EPRT"), ("vsftpd", "lftp", "EPSV"), ("pure-ftpd", "ftplib", "EPSV"))
 COLUMNS = (("server", 9), ("client", 6), ("announced", 26), ("rewritten to", 26), ("expected", 54), ("transferred", 15))
 

@@ -197,8 +197,9 @@ class Ours(NoHelper):
                  f'when_absent = "{settings.get("when_absent", "bypass")}"',
                  f'backend = "{settings.get("backend", self.backend)}"',
                  f'when_kernel_helps = "{settings.get("when_kernel_helps", "step-aside")}"']
+        lines += ["[expectation]", f"early_servers = {list(settings.get('early_servers', ()))}"]
         if "timeout" in settings:
-            lines += ["[expectation]", f'timeout = "{settings["timeout"]}"']
+            lines += [f'timeout = "{settings["timeout"]}"']
         if "ports" in settings:
             lines += ["[nat]", f'ports = "{settings["ports"]}"']
         lines += ["[log]", 'format = "json"', "[control]", f'socket = "{self.workspace}/control.sock"']

@@ -63,6 +63,39 @@ def newer_replaces_older(mode, stage):
     require(newer.connects(), "the newer data connection did not come through")
 
 
+def rejected_opens_nothing(mode, stage):
+    """What a client announces is shut until the server accepts it, and stays shut if it does not."""
+    session = stage.session()
+    unanswered = session.announce(mode, reply=None)
+    require(unanswered.stays_shut(), "a data connection came through before the server had answered")
+    session.reply("500 no")
+    require(unanswered.stays_shut(), "a data connection came through after the server had refused")
+    require(session.announce(mode).connects(), "what the server then accepted did not come through")
+
+
+def early_server_connects_at_once(mode, stage):
+    """A server that is known to connect before it answers is let in before it has answered."""
+    offer = stage.session().announce(mode, reply=None)
+    require(offer.connects(), "the announced data connection did not come through")
+    require(offer.stays_shut(), "a second data connection to the same port came through")
+
+
+PIPELINED_ROUNDS = 100
+
+
+def pipelined_is_never_overtaken(mode, stage):
+    """A client sends PORT and RETR in one go, and the server connects as soon as it reads RETR: its first SYN, not a
+    repeated one, comes through every time."""
+    session = stage.session()
+    for _ in range(PIPELINED_ROUNDS):
+        offer = session.announce(mode, send=lambda peer, line: peer.send(line + b"RETR file\r\n"))
+        require(session.server.line() == "RETR file", "RETR did not arrive")
+        require(offer.connects(), "the announced data connection did not come through")
+        require(offer.repeated_syns == 0, "a first SYN was lost")
+        offer.close()
+        session.reply("226 done")
+
+
 def late_gets_nothing(mode, stage):
     """After `[expectation] timeout` nothing comes through."""
     if not stage.lab.engine.is_ours:
@@ -203,6 +236,7 @@ def beside_kernel_batches():
 def checks():
     """(name, routes, check, settings): one batch a route."""
     passive = [route for route in ROUTES if route[1] in ("PASV", "EPSV")]
+    active = [route for route in ROUTES if route[1] in ("PORT", "EPRT")]
     forwarded4 = [route for route in ROUTES if not route[0].startswith("routed6")]
     translated = [("inside-client", "PORT"), ("inside-client", "EPRT"), ("inside-server", "PASV"), ("inside-server", "EPSV")]
     return (
@@ -210,6 +244,10 @@ def checks():
         ("stranger-gets-nothing", ROUTES, stranger_gets_nothing, {}),
         ("unsolicited-opens-nothing", passive, unsolicited_opens_nothing, {}),
         ("newer-replaces-older", ROUTES, newer_replaces_older, {}),
+        ("rejected-opens-nothing", active, rejected_opens_nothing, {}),
+        ("early-server-connects-at-once", active, early_server_connects_at_once,
+         {"early_servers": ("0.0.0.0/0", "::/0")}),
+        ("pipelined-is-never-overtaken", active, pipelined_is_never_overtaken, {}),
         ("late-gets-nothing", ROUTES, late_gets_nothing, {"timeout": "2s"}),
         ("gone-with-the-session", ROUTES, gone_with_the_session, {}),
         ("lost-syn-beyond", forwarded4, functools.partial(lost_syn, "beyond"), {}),

@@ -30,7 +30,7 @@ class NotApplicable(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One named check. `run` gets what the batch's set-up made, and raises CaseFailure."""
+    """One named check. `run` gets what the batch's set-up made, and raises CaseFailure; what it returns is printed."""
 
     name: str
     run: typing.Callable = None

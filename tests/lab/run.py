@@ -105,7 +105,7 @@ def run_batch(lab, batch, report, stopping):
 def run_case(lab, case, stage):
     begin = time.monotonic()
     try:
-        case.run(stage)
+        said = case.run(stage)
     except NotApplicable as reason:
         return Result(case.name, "not applicable", reason=f"{lab.engine.name}: {reason}")
     except CaseFailure as failure:
@@ -113,7 +113,7 @@ def run_case(lab, case, stage):
         return Result(case.name, "FAIL", time.monotonic() - begin, str(failure), detail)
     except (LabError, OSError) as error:
         return Result(case.name, "FAIL", time.monotonic() - begin, f"the lab: {error}", excerpt(lab.engine.log()))
-    return Result(case.name, "PASS", time.monotonic() - begin)
+    return Result(case.name, "PASS", time.monotonic() - begin, said or "")
 
 
 def excerpt(text):

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import re
 import socket
+import struct
 import threading
 import time
 
@@ -70,12 +71,15 @@ class Offer:
     source: str
     address: str
     port: int
+    # How often the last connection that came through had to ask.
+    repeated_syns: int = 0
 
     def connects(self, host=None, timeout=CONNECT_SECONDS):
         """Whether a data connection from `host` (default: the rightful one) reaches the listener and carries data."""
         with self.connector_socket(host, timeout) as connection:
             try:
                 connection.connect((self.address, self.port))
+                self.repeated_syns = retransmissions(connection)
                 self.listener.settimeout(timeout)
                 accepted, _ = self.listener.accept()
                 with accepted:
@@ -105,6 +109,11 @@ class Offer:
 
     def close(self):
         self.listener.close()
+
+
+def retransmissions(connection):
+    """tcpi_total_retrans of struct tcp_info, which stands at byte 100."""
+    return struct.unpack_from("=I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
 
 
 def echo(one, other):
@@ -191,8 +200,9 @@ class Session:
         if heard != text:
             raise CaseFailure(f"the client said {text!r} and the server heard {heard!r}")
 
-    def announce(self, mode, *, send=Peer.send, port=0, address=None, timeout=LINE_SECONDS):
-        """Announce a listening socket in a mode; `send` decides how the line's bytes leave, `address` what it claims."""
+    def announce(self, mode, *, send=Peer.send, port=0, address=None, reply="200 noted", timeout=LINE_SECONDS):
+        """Announce a listening socket in a mode; `send` decides how the line's bytes leave, `address` what it claims,
+        `reply` what the server answers to a client's, if it does."""
         active = mode in ("PORT", "EPRT")
         announcer, host = (self.client, self.client_host) if active else (self.server, self.stage.deployment.server)
         listener = listen(self.stage.lab.namespace(host), announcer.address, port)
@@ -203,8 +213,8 @@ class Session:
         heard = (self.server if active else self.client).line(timeout)
         connector = self.stage.deployment.server if active else self.client_host
         connecting = self.server if active else self.client
-        if active:
-            self.reply("200 noted", timeout)
+        if active and reply:
+            self.reply(reply, timeout)
         return Offer(self, listener, connector, connecting.address, *decode(heard, connecting.peer_address))
 
     def close(self):

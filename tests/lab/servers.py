@@ -53,6 +53,8 @@ class Server:
 
     name = ""
     user, password = "anonymous", "lab@example.net"
+    # It connects when it reads PORT, and answers when the connection is there.
+    connects_before_it_answers = False
 
     def __init__(self, namespace, workspace, files, listen):
         self.namespace, self.listen = namespace, listen
@@ -200,6 +202,7 @@ class PureFtpd(Server):
 class Pyftpdlib(Server):
     name = "pyftpdlib"
     user, password = "lab", "throw-away"
+    connects_before_it_answers = True
 
     def environment(self):
         return {"PYTHONPATH": str(cache_root() / "usr/lib/python3/dist-packages")}

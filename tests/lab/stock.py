@@ -14,7 +14,7 @@ import time
 import deployments
 import transfers
 from captures import Capture, inconsistent_bytes
-from clients import CLIENTS
+from clients import ACTIVE_MODES, CLIENTS
 from guarantees import one_shot, require, stranger_gets_nothing
 from lab import Batch, Case, CaseFailure, NotApplicable
 from scripted import scripted
@@ -206,6 +206,21 @@ def listed_until_withdrawn(mode, stage):
     require(not found, f"after the control connection's end the kernel lists {found}")
 
 
+def never_active_unless_accepted(mode, stage):
+    """What a client announces is not active before the server accepts it, and is gone if it does not."""
+    require_kernel_expectations(stage)
+    session = stage.session()
+    unanswered = session.announce(mode, reply=None)
+    found = listed(stage)
+    require(not any(one.is_active for one in found), f"before the server has answered the kernel lists {found}")
+    require([one.is_for(unanswered) for one in found] == [True], f"reserved is {found}")
+    session.reply("500 no")
+    require(not listed(stage), f"after the server has refused the kernel lists {listed(stage)}")
+    accepted = session.announce(mode)
+    require([one.is_active and one.is_for(accepted) for one in listed(stage)] == [True],
+            f"after the server has accepted the kernel lists {listed(stage)}")
+
+
 def events_are_told(mode, stage):
     """`conntrack -E expect`, which whoever replicates connection tracking listens to, tells of its coming and going."""
     require_kernel_expectations(stage)
@@ -214,10 +229,9 @@ def events_are_told(mode, stage):
     try:
         watcher.wait_for(lambda: is_listening(watcher.pid), 5, "listening to the kernel")
         offer = stage.session().announce(mode)
-        watcher.wait_for(lambda: "NEW" in events(watcher, offer), 5, "an event of the announcement")
-        require("DESTROY" not in events(watcher, offer), "it was taken away before its use")
+        watcher.wait_for(lambda: events(watcher, offer)[-1:] == ["NEW"], 5, "an event of the announcement")
         require(offer.connects(), "the announced data connection did not come through")
-        watcher.wait_for(lambda: "DESTROY" in events(watcher, offer), 5, "an event of its use")
+        watcher.wait_for(lambda: events(watcher, offer)[-1:] == ["DESTROY"], 5, "an event of its use")
     finally:
         watcher.stop()
 
@@ -238,8 +252,9 @@ def expectation_batches():
     checks = {"listed-until-used": listed_until_used, "listed-until-withdrawn": listed_until_withdrawn,
               "events-are-told": events_are_told}
     for deployment, mode in EXPECTED:
+        active = {"never-active-unless-accepted": never_active_unless_accepted} if mode in ACTIVE_MODES else {}
         cases = tuple(Case(f"expectations/{name}/{deployment}/{mode}", functools.partial(check, mode))
-                      for name, check in checks.items())
+                      for name, check in {**checks, **active}.items())
         yield Batch(f"expectations/{deployment}/{mode}", deployment, cases, scripted, stock=True)
 
 

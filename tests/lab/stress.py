@@ -7,10 +7,12 @@ import functools
 import socket
 import time
 
-from captures import Capture, inconsistent_bytes
+import copies
+from captures import Capture, inconsistent_bytes, packets
 from lab import Batch, Case, CaseFailure, NotApplicable
 from scripted import scripted
 from shell import PATIENCE, LabError, run_tool
+from topology import GATEWAY_WAN4
 
 AT_ONCE = 16
 # The announcements a translating gateway has to change.
@@ -146,18 +148,63 @@ def try_lossy(stage, mode, number):
     return Attempt(number, time.monotonic() - begin, reason)
 
 
-def loss_case(mode, place, transfers, percent, stage):
-    """All transfers succeed, and what was sent again was sent as before (seen on both sides of the gateway)."""
+def transfer_lossily(mode, places, transfers, percent, stage):
+    """All transfers succeed; returns the capture of both sides of the gateway."""
     lab = stage.lab
-    with Capture(lab, "loss") as capture, losing(lab, stage.deployment, place, percent):
+    with contextlib.ExitStack() as stack:
+        capture = stack.enter_context(Capture(lab, "loss"))
+        for place in places:
+            stack.enter_context(losing(lab, stage.deployment, place, percent))
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
             attempts = list(pool.map(functools.partial(try_lossy, stage, mode), range(transfers)))
     lost = [attempt.reason for attempt in attempts if attempt.reason]
     if lost:
         raise CaseFailure(f"{len(lost)} of {transfers} transfers failed at {percent} % loss", "\n".join(lost))
+    return capture
+
+
+def loss_case(mode, place, transfers, percent, stage):
+    """All transfers succeed, and what was sent again was sent as before (seen on both sides of the gateway)."""
+    capture = transfer_lossily(mode, [place], transfers, percent, stage)
     for side, path in capture.files.items():
         if changed := inconsistent_bytes(path):
             raise CaseFailure(f"{side}: {len(changed)} retransmissions differ from the first time", "\n".join(changed))
+
+
+def rewriting_case(mode, transfers, percent, stage):
+    """Each announcement leaves the gateway rewritten, and in every retransmission identically, however that is cut."""
+    capture = transfer_lossily(mode, LOSS_PLACES, transfers, percent, stage)
+    inside, outside = (list(packets(capture.files[side])) for side in ("inside", "outside"))
+    came, left = copies.announcements(inside), copies.announcements(outside)
+    if not len(came) == len(left) == transfers:
+        raise CaseFailure(f"{len(came)} announcements came and {len(left)} left in {transfers} transfers")
+    copies.require_identical(left)
+    require_translated(left, copies.endpoints_tried(outside))
+    require_notices(outside)
+    repeated = [announcement for announcement in left if announcement.repeated()]
+    packets_repeated = sum(len(announcement.repeated()) for announcement in left)
+    again = sum(bool(announcement.repeated()) for announcement in came)
+    return (f"{len(left)} announcements, {again} sent more than once; {len(repeated)} left the gateway more than once, "
+            f"in {packets_repeated} more packets, all alike; one changed byte is noticed")
+
+
+def require_translated(announcements, tried):
+    """Each names the gateway's own address, and a port at which its reader knocked there."""
+    for announcement in announcements:
+        endpoint = announcement.endpoint()
+        if endpoint[0] != GATEWAY_WAN4 or endpoint not in tried:
+            raise CaseFailure(f"{announcement.line!r} names {endpoint}, where nobody connected")
+
+
+def require_notices(frames):
+    """The comparison itself: it fails on the same capture with one byte changed."""
+    try:
+        copies.require_identical(copies.announcements(copies.doctored(frames)))
+    except CaseFailure as failure:
+        if "other bytes" in str(failure):
+            return
+        raise
+    raise CaseFailure("a changed byte in a repeated announcement was not noticed")
 
 
 # With these outside ports the shortest PORT cannot keep its length: "4,1" has three characters and "156,0" five.
@@ -222,7 +269,8 @@ def batches():
         cases = tuple(Case(f"{name}/{style}", functools.partial(split_case, mode, style, 1)) for style in STYLES)
         yield Batch(name, deployment, cases, scripted, extra=True)
         name = f"loss/{deployment}/{mode}"
-        cases = tuple(Case(f"{name}/{place}", functools.partial(loss_case, mode, place, 200, 5)) for place in LOSS_PLACES)
-        yield Batch(name, deployment, cases, scripted, extra=True)
+        cases = [Case(f"{name}/{place}", functools.partial(loss_case, mode, place, 200, 5)) for place in LOSS_PLACES]
+        cases.append(Case(f"{name}/rewriting", functools.partial(rewriting_case, mode, 200, 5)))
+        yield Batch(name, deployment, tuple(cases), scripted, extra=True)
     yield Batch("restart", "inside-client", (Case("restart/50/half-adjusted", functools.partial(restart_case, 50, 25)),),
                 scripted, settings={"ports": LONG_PORTS}, extra=True)

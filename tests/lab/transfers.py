@@ -92,11 +92,14 @@ def cases(prefix, version, check, clients=None, modes=MODES):
             yield Case(f"{prefix}/{client.name}/{mode}", functools.partial(check, client, mode), reason)
 
 
-def batch(group, deployment, server, listen, *, check=must_transfer, modes=MODES, clients=None, **more):
+def batch(group, deployment, server, listen, *, check=must_transfer, modes=MODES, clients=None, settings=None, **more):
+    settings = dict(settings or {})
+    if SERVERS[server].connects_before_it_answers:
+        settings["early_servers"] = ("0.0.0.0/0", "::/0")
     name = f"{group}/{deployment}/{listen.port}/{server}"
     version = deployments.named(deployment).version
     return Batch(name, deployment, tuple(cases(name, version, check, clients, modes)),
-                 functools.partial(with_server, SERVERS[server], listen), **more)
+                 functools.partial(with_server, SERVERS[server], listen), settings=settings, **more)
 
 
 def transfer_batches():

@@ -28,6 +28,7 @@ mod split_at_every_byte;
 mod superseded;
 mod timeout;
 mod tuple_reuse;
+mod two_phases;
 mod unseen_packets;
 mod unsolicited;
 mod urgent;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{flow::Settings, ftp::Role};
+use ftp_alg::proto::{action::EventKind, expect::ExpectError, flow::Settings, ftp::Role};
 
 use crate::{
     harness::{
         dialogue::{Script, Turn, client, server},
-        link::Link,
+        link::{Fate, Link},
         topology::Topology,
     },
     told::{heard_by, session},
@@ -41,5 +41,72 @@ fn a_connection_with_an_offset_or_withheld_bytes_goes_on_whenever_the_daemon_die
         assert_eq!(lines[1..], ["NOOP", "SITE x", ""], "killed at {at} ms");
         let announced = ["PORT 10,0,0,2,4,5", "PORT 203,0,113,1,4,5"];
         assert!(announced.contains(&lines[0]), "killed at {at} ms: {heard}");
+    }
+}
+
+#[test]
+fn an_announcement_that_is_repeated_after_the_restart_is_not_rewritten_twice() {
+    let turns = [
+        client("PORT 10,0,0,2,4,5"),
+        server("200 ok"),
+        client("NOOP"),
+        server("200 ok"),
+    ];
+    for (lost, at) in (0..40).flat_map(|lost| (10..40).map(move |at| (lost, at))) {
+        let mut link = Link::of_script(Topology::Snat.tuples(0), &Script::new(&session(&turns)));
+        link.fates = vec![Fate::Pass; lost].into();
+        link.fates.push_back(Fate::Drop);
+        link.run_for(Duration::from_millis(at));
+        link.kernel.restart(Settings::default());
+        link.run();
+        let case = format!("packet {lost} is lost, and the daemon killed at {at} ms");
+        assert_eq!(link.faults(), Vec::<&String>::new(), "{case}");
+        let heard = heard_by(Role::Server, &link);
+        let announced = ["PORT 10,0,0,2,4,5", "PORT 203,0,113,1,4,5"];
+        let lines: Vec<_> = heard.split("\r\n").collect();
+        assert!(announced.contains(&lines[0]), "{case}: {heard}");
+        assert_eq!(lines[1..], ["NOOP", ""], "{case}");
+    }
+}
+
+#[test]
+fn a_line_that_was_given_up_before_the_restart_is_not_rewritten_after_it() {
+    let gap = Duration::from_secs(12);
+    let turns = [client("PORT 10,0,0,2,4,5").cut(&[9], gap), server("200 ok")];
+    let mut link = Link::of_script(Topology::Snat.tuples(0), &Script::new(&session(&turns)));
+    // The server gets the first half, and its acknowledgements are lost until the restart.
+    let is_given_up = |link: &Link| {
+        let kinds = link.kernel.event_kinds();
+        kinds.contains(&EventKind::WithholdExpired)
+    };
+    link.run_while(|link| !is_given_up(link));
+    link.fates = [Fate::Drop, Fate::Pass].repeat(8).into();
+    link.run_for(Duration::from_millis(1900));
+    link.kernel.restart(Settings::default());
+    link.run();
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    assert_eq!(heard_by(Role::Server, &link), "PORT 10,0,0,2,4,5\r\n");
+}
+
+#[test]
+fn an_announcement_that_was_refused_before_the_restart_is_not_rewritten_after_it() {
+    let turns = [
+        client("PORT 10,0,0,2,4,5"),
+        server("200 ok"),
+        client("PORT 10,0,0,2,4,6"),
+        server("200 ok"),
+    ];
+    for (lost, at) in (10..40).flat_map(|lost| (20..40).map(move |at| (lost, at))) {
+        let mut link = Link::of_script(Topology::Snat.tuples(0), &Script::new(&session(&turns)));
+        // The second announcement is refused twice, since a clash is tried again.
+        let answers = [Ok(()), Err(ExpectError::Clash), Err(ExpectError::Clash)];
+        link.kernel.expect_answers = answers.into();
+        link.fates = vec![Fate::Pass; lost].into();
+        link.fates.extend([Fate::Drop; 2]);
+        link.run_for(Duration::from_millis(at));
+        link.kernel.restart(Settings::default());
+        link.run();
+        let case = format!("packet {lost} and the next are lost, and the daemon killed at {at} ms");
+        assert_eq!(link.faults(), Vec::<&String>::new(), "{case}");
     }
 }

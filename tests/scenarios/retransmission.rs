@@ -20,7 +20,11 @@ fn losing(lost: usize, recuts: &[u16]) -> Link {
         Role::Client,
         "NOOP\r\nPORT 10,0,0,2,4,5\r\nEPRT |1|10.0.0.2|5005|\r\n",
     );
-    let replies = Turn::new(Role::Server, "200 a\r\n200 b\r\n200 c\r\n");
+    let replies = [
+        server("200 a").ahead_of(2),
+        server("200 b").ahead_of(1),
+        server("200 c"),
+    ];
     let config = Config {
         recuts: VecDeque::from(recuts.to_vec()),
         ..Config::default()
@@ -28,7 +32,7 @@ fn losing(lost: usize, recuts: &[u16]) -> Link {
     let mut link = Link::new(Settings::default());
     link.fates = vec![Fate::Pass; lost].into();
     link.fates.push_back(Fate::Drop);
-    let script = Script::new(&session(&[port, replies]));
+    let script = Script::new(&session(&[&[port], &replies[..]].concat()));
     link.add(
         Topology::Snat.tuples(0),
         (config, Config::default()),

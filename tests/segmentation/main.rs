@@ -2,13 +2,16 @@
 //! it would have received with one line a segment and nothing lost, and the same data connections
 //! are expected.
 //!
-//! The normal run has [`CASES`] cases; `FTP_ALG_CASES=1000000` makes it a long one.
+//! The normal run has [`CASES`] cases; `FTP_ALG_CASES=1000000` makes it a long one, and
+//! `--nocapture` shows how many were run.
 
 mod cases;
 #[path = "../harness/mod.rs"]
 #[expect(dead_code, reason = "each test uses a part of the harness")]
 mod harness;
 mod regressions;
+
+use std::cell::Cell;
 
 use proptest::{
     prelude::*,
@@ -35,8 +38,14 @@ fn any_schedule_gives_what_one_segment_a_line_gives() {
         None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
         Some(_) => TestRunner::new(config),
     };
-    let verdict = runner.run(&any_case(), |case| case.check());
+    let checked = Cell::new(0_u32);
+    let verdict = runner.run(&any_case(), |case| {
+        checked.set(checked.get() + 1);
+        case.check()
+    });
+    eprintln!("{} schedules were run", checked.get());
     if let Err(failure) = verdict {
         panic!("{failure}");
     }
+    assert_eq!(checked.get(), cases, "none was left out");
 }

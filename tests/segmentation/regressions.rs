@@ -19,6 +19,18 @@ fn plain() -> Case {
     }
 }
 
+/// An end that can take little at a time, and knows of no extension: the base for struct update.
+fn small() -> Config {
+    Config {
+        isn: 0,
+        mss: 40,
+        window: 30,
+        has_timestamps: false,
+        has_sack: false,
+        ..Config::default()
+    }
+}
+
 #[test]
 fn a_greeting_in_two_writes_arrives() {
     let case = Case {
@@ -30,17 +42,9 @@ fn a_greeting_in_two_writes_arrives() {
 
 #[test]
 fn a_reply_that_a_small_window_cuts_arrives() {
-    let config = Config {
-        isn: 0,
-        mss: 40,
-        window: 30,
-        has_timestamps: false,
-        has_sack: false,
-        ..Config::default()
-    };
     let server = Config {
         has_nagle: true,
-        ..config.clone()
+        ..small()
     };
     let case = Case {
         topology: Topology::Dnat,
@@ -54,7 +58,7 @@ fn a_reply_that_a_small_window_cuts_arrives() {
                 is_merged: false,
             },
         ],
-        ends: (config, server),
+        ends: (small(), server),
         ..plain()
     };
     case.check().unwrap();
@@ -70,22 +74,12 @@ fn a_line_is_completed_although_the_last_window_seen_was_closed() {
         }],
         ends: (
             Config {
-                isn: 0,
-                mss: 40,
-                window: 30,
-                has_timestamps: false,
-                has_sack: false,
                 delayed_ack: Some(Duration::from_millis(5)),
-                ..Config::default()
+                ..small()
             },
             Config {
-                isn: 0,
-                mss: 40,
-                window: 30,
-                has_timestamps: false,
-                has_sack: false,
                 closed_window: Some((Duration::from_millis(151), Duration::from_millis(190))),
-                ..Config::default()
+                ..small()
             },
         ),
         fates: vec![
@@ -122,22 +116,12 @@ fn a_probe_of_a_closed_window_is_answered_while_a_single_byte_is_withheld() {
     let case = Case {
         ends: (
             Config {
-                isn: 0,
-                mss: 40,
-                window: 30,
-                has_timestamps: false,
-                has_sack: false,
                 delayed_ack: Some(Duration::from_millis(5)),
-                ..Config::default()
+                ..small()
             },
             Config {
-                isn: 0,
-                mss: 40,
-                window: 30,
-                has_timestamps: false,
-                has_sack: false,
                 closed_window: Some((Duration::from_millis(48), Duration::from_millis(90))),
-                ..Config::default()
+                ..small()
             },
         ),
         fates: [
@@ -167,12 +151,9 @@ fn a_probe_of_a_closed_window_is_answered_while_a_single_byte_is_withheld() {
 fn bytes_that_were_withheld_when_their_turn_came_are_sent_again_later() {
     let millis = Duration::from_millis;
     let config = Config {
-        isn: 0,
-        mss: 40,
-        window: 30,
-        has_timestamps: false,
+        has_sack: true,
         has_nagle: true,
-        ..Config::default()
+        ..small()
     };
     let case = Case {
         topology: Topology::Routed,
@@ -296,6 +277,78 @@ fn bytes_that_were_withheld_when_their_turn_came_are_sent_again_later() {
             ),
             (vec![6915127630697582731], 21),
         ],
+        ..plain()
+    };
+    case.check().unwrap();
+}
+
+#[test]
+fn a_slow_receiver_does_not_outlast_the_wait_for_an_answer() {
+    let config = Config {
+        isn: 0,
+        mss: 100,
+        window: 30,
+        has_timestamps: false,
+        has_sack: false,
+        has_nagle: true,
+        ..Config::default()
+    };
+    let server = Config {
+        has_nagle: false,
+        delayed_ack: Some(Duration::from_millis(200)),
+        ..config.clone()
+    };
+    let case = Case {
+        bursts: vec![
+            Burst {
+                exchanges: vec![Exchange::Port(1024), Exchange::Pasv(1024)],
+                is_merged: false,
+            },
+            Burst {
+                exchanges: vec![
+                    Exchange::Port(1024),
+                    Exchange::PortRejected(1024),
+                    Exchange::PortRejected(1024),
+                    Exchange::BareLf(1024),
+                    Exchange::Filler(436),
+                    Exchange::Eprt(10000),
+                    Exchange::Noop,
+                ],
+                is_merged: false,
+            },
+        ],
+        ends: (config, server),
+        ..plain()
+    };
+    case.check().unwrap();
+}
+
+#[test]
+fn ends_whose_windows_are_full_do_not_acknowledge_each_other_for_ever() {
+    let server = Config {
+        isn: 0,
+        mss: 40,
+        window: 30,
+        has_timestamps: false,
+        has_sack: false,
+        ..Config::default()
+    };
+    let client = Config {
+        has_nagle: true,
+        recuts: [30].into(),
+        ..server.clone()
+    };
+    let case = Case {
+        bursts: vec![Burst {
+            exchanges: vec![
+                Exchange::Filler(2),
+                Exchange::PortZero(27748),
+                Exchange::MultiLine(1024),
+                Exchange::Filler(106),
+            ],
+            is_merged: false,
+        }],
+        ends: (client, server),
         ..plain()
     };
     case.check().unwrap();

@@ -1,5 +1,6 @@
 //! The configuration as it is written: every key optional, every value with its place in the file.
 
+use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -36,6 +37,7 @@ pub(super) struct Document {
 struct ExpectationTable {
     timeout: Text,
     max_per_session: Number,
+    early_servers: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -107,6 +109,7 @@ impl ExpectationTable {
             timeout: checked(self.timeout, value::timeout)?.unwrap_or(default.timeout),
             max_per_session: checked(self.max_per_session, value::max_per_session)?
                 .unwrap_or(default.max_per_session),
+            early_servers: networks(self.early_servers.unwrap_or_default())?,
         })
     }
 }
@@ -159,6 +162,13 @@ impl MetricsTable {
         let listen = checked(self.listen, value::listen)?;
         Ok(listen.map_or_else(Metrics::default, |listen| Metrics { listen }))
     }
+}
+
+fn networks(written: Vec<Spanned<String>>) -> Result<Vec<IpNetwork>, Problem> {
+    written
+        .into_iter()
+        .filter_map(|network| checked(Some(network), value::network).transpose())
+        .collect()
 }
 
 fn backend(written: &str) -> Result<Backend, String> {

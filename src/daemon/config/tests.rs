@@ -38,6 +38,7 @@ fn every_key_is_read() {
         [expectation]
         timeout = "2m"
         max_per_session = 3
+        early_servers = ["10.0.0.5", "2001:db8::/32"]
         [nat]
         ports = "30000-31000"
         [mark]
@@ -63,6 +64,9 @@ fn every_key_is_read() {
         expectation: Expectation {
             timeout: Duration::from_secs(120),
             max_per_session: 3,
+            early_servers: ["10.0.0.5", "2001:db8::/32"]
+                .map(|network| network.parse().unwrap())
+                .to_vec(),
         },
         nat: Nat {
             ports: 30000..=31000,
@@ -159,6 +163,10 @@ fn a_value_that_makes_no_sense_is_refused_with_its_reason() {
             "is not a time",
         ),
         ("expectation.max_per_session = 0", "from 1 to 16"),
+        (
+            "expectation.early_servers = [\"10.0.0.1\", \"here\"]",
+            "`here` is not a network",
+        ),
         ("expectation.max_per_session = 300", "from 1 to 16"),
         ("nat.ports = \"0-100\"", "port 0"),
         ("nat.ports = \"0-0\"", "port 0"),
@@ -247,6 +255,7 @@ fn the_example_file_has_every_key() {
         "when_kernel_helps",
         "timeout",
         "max_per_session",
+        "early_servers",
         "ports",
         "data",
         "adjust",

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use ipnetwork::IpNetwork;
 use toml::Spanned;
 
 use super::Mark;
@@ -100,6 +101,13 @@ pub(super) fn timeout(written: &str) -> Result<Duration, String> {
 
 pub(super) fn max_per_session(written: &i64) -> Result<u8, String> {
     in_range(*written, 1..=MAX_PER_SESSION, "expectations of one session")
+}
+
+/// `"10.0.0.0/24"`, or one address
+pub(super) fn network(written: &str) -> Result<IpNetwork, String> {
+    written.parse().map_err(|_| {
+        format!("`{written}` is not a network such as \"10.0.0.0/24\", \"2001:db8::/32\" or \"10.0.0.5\"")
+    })
 }
 
 pub(super) fn mark(written: &i64) -> Result<u32, String> {

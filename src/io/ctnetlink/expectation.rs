@@ -4,6 +4,10 @@
 //! and is translated like it (`nf_nat_follow_master`): source and destination as the announcer's
 //! packets on the control connection have them, and the announced port.
 //!
+//! What is reserved is inactive (`NF_CT_EXPECT_INACTIVE`): it holds its place and is listed, and
+//! matches nothing. The kernel never changes an expectation's flags, so one that opens takes the
+//! place of the reserved one.
+//!
 //! Two things of the kernel (6.1 to 6.12, read and tried) shape the messages:
 //!
 //! * A new expectation takes its timeout from its helper's policy, and the message's timeout is
@@ -26,7 +30,7 @@ use crate::{
         netlink::{MessageBuffer, MessageType, NetlinkError, Socket},
     },
     proto::{
-        expect::{ExpectError, Expectation, ExpectationId},
+        expect::{ExpectError, Expectation, ExpectationId, Stage},
         net::{ConntrackTuples, Direction, Tuple},
     },
 };
@@ -41,6 +45,8 @@ mod wire {
     pub(super) const CTA_EXPECT_MASK: u16 = 3;
     pub(super) const CTA_EXPECT_TIMEOUT: u16 = 4;
     pub(super) const CTA_EXPECT_ID: u16 = 5;
+    pub(super) const CTA_EXPECT_FLAGS: u16 = 8;
+    pub(super) const NF_CT_EXPECT_INACTIVE: u32 = 2;
     pub(super) const CTA_EXPECT_NAT: u16 = 10;
     pub(super) const CTA_EXPECT_FN: u16 = 11;
     pub(super) const CTA_EXPECT_NAT_DIR: u16 = 1;
@@ -92,8 +98,28 @@ impl ConntrackExpectations {
         })
     }
 
-    /// Installs an expectation; it is in force when this returns. What was expected of the same
-    /// connection before makes way: the newest announcement is the one that counts.
+    /// Reserves an expectation: it lets nothing in until it is [expected](Self::expect). What is
+    /// expected of the same connection already stays as it is.
+    ///
+    /// # Errors
+    /// Nothing is reserved then.
+    pub fn reserve(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Result<(), ExpectError> {
+        if !is_of_one_family(expectation) {
+            return Err(ExpectError::Other);
+        }
+        match self.create(expectation, Stage::Reserved, master) {
+            Err(error) if error.is(libc::EEXIST) => Ok(()),
+            other => other.map_err(|error| refusal(id, &error)),
+        }
+    }
+
+    /// Opens an expectation; it is in force when this returns. What was reserved or expected of
+    /// the same connection before makes way: the newest announcement is the one that counts.
     ///
     /// # Errors
     /// Nothing is in force then.
@@ -106,10 +132,10 @@ impl ConntrackExpectations {
         if !is_of_one_family(expectation) {
             return Err(ExpectError::Other);
         }
-        let created = match self.create(expectation, master) {
+        let created = match self.create(expectation, Stage::Open, master) {
             Err(error) if error.is(libc::EEXIST) => self
                 .delete(expectation, None)
-                .and_then(|_| self.create(expectation, master)),
+                .and_then(|_| self.create(expectation, Stage::Open, master)),
             other => other,
         };
         created
@@ -142,10 +168,14 @@ impl ConntrackExpectations {
     fn create(
         &mut self,
         expectation: &Expectation,
+        stage: Stage,
         master: &ConntrackTuples,
     ) -> Result<(), NetlinkError> {
         let sequence = self.begin(IPCTNL_MSG_EXP_NEW, NEW | ACK, expectation);
         self.put_rest(expectation, master);
+        if stage == Stage::Reserved {
+            self.buffer.put_u32(CTA_EXPECT_FLAGS, NF_CT_EXPECT_INACTIVE);
+        }
         if self.translation == Translation::FollowMaster {
             put_translation(&mut self.buffer, expectation, master);
         }

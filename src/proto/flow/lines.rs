@@ -1,9 +1,13 @@
 //! Looks at the lines that a segment completed, and acts on what they announce.
 
-use super::{Context, Flow, held::Held, role_of};
+use super::{
+    Context, Flow,
+    held::{ANSWER_LATE, Held},
+    role_of,
+};
 use crate::proto::{
     action::{Action, AnnouncementReport, Decision, EventKind, PacketId, RewriteReport},
-    expect::{ExpectError, Expectation, ExpectationId},
+    expect::{ExpectError, Expectation, ExpectationId, Stage},
     ftp::{Announcement, AnnouncementKind, Rewritten, Role},
     nat::{Translation, addresses_of},
     net::{ConntrackTuples, Direction},
@@ -28,6 +32,8 @@ pub enum Request {
         id: ExpectationId,
         /// What it lets in.
         expectation: Expectation,
+        /// What it is to become.
+        stage: Stage,
         /// The control connection.
         master: ConntrackTuples,
     },
@@ -43,14 +49,29 @@ pub(super) struct Plan {
     translation: Translation,
     rewritten: Option<Rewritten>,
     expectation: Expectation,
+    stage: Stage,
     announced_by: CommandNumber,
     /// The same was refused once as a clash, and asked for again.
     is_retry: bool,
 }
 
 impl Flow {
-    /// Step 2: looks at the completed lines of a direction, up to one that needs the kernel.
+    /// Step 2: looks at the completed lines of a direction, and at those that they made free to
+    /// be looked at, up to one that needs the kernel.
     pub fn poll_request(
+        &mut self,
+        direction: Direction,
+        packet: PacketId,
+        context: &mut Context<'_>,
+    ) -> Option<Request> {
+        if direction == Direction::Original {
+            self.last_of_client = packet;
+        }
+        self.poll_lines(direction, packet, context)
+            .or_else(|| self.poll_lifted(context))
+    }
+
+    pub(super) fn poll_lines(
         &mut self,
         direction: Direction,
         packet: PacketId,
@@ -62,6 +83,7 @@ impl Flow {
                 Finding::Announcement(found) => {
                     self.handle_found(direction, packet, (line, found), context)
                 }
+                Finding::Accepted => self.open_concerned(),
                 Finding::Withdraw(reason) => {
                     self.withdraw_concerned(reason, context);
                     None
@@ -108,6 +130,9 @@ impl Flow {
         result: Result<(), ExpectError>,
         context: &mut Context<'_>,
     ) -> Option<Request> {
+        if let Some(opening) = self.opening.take() {
+            return self.handle_opened(opening, result, context);
+        }
         let mut plan = self.plan.take()?;
         match result {
             Ok(()) => self.fulfil(id, *plan, context),
@@ -118,6 +143,7 @@ impl Flow {
                 context.actions.push_back(Action::Unexpect {
                     id,
                     expectation,
+                    stage: Stage::Open,
                     master: self.tuples,
                     reason: Withdrawal::Superseded,
                 });
@@ -156,6 +182,7 @@ impl Flow {
         match plan {
             Ok(plan) => Some(self.begin(Box::new(plan), context)),
             Err(refusal) => {
+                self.has_news |= self.is_adjusted;
                 self.report_refused((direction, packet, kind), announced, refusal, context);
                 None
             }
@@ -190,6 +217,7 @@ impl Flow {
             translation,
             rewritten,
             expectation,
+            stage: settings.first_stage(&self.tuples, direction),
             announced_by: self.session.concerned(),
             is_retry: false,
         })
@@ -249,21 +277,27 @@ impl Flow {
     }
 
     fn request_expectation(&mut self, plan: Box<Plan>, context: &mut Context<'_>) -> Request {
-        let (id, expectation) = (context.next_expectation_id(), plan.expectation);
+        let id = context.next_expectation_id();
+        let (expectation, stage) = (plan.expectation, plan.stage);
         self.plan = Some(plan);
         Request::Expect {
             id,
             expectation,
+            stage,
             master: self.tuples,
         }
     }
 
-    /// The data connection may come: the line goes out, rewritten where that is needed.
+    /// The data connection may come, or its endpoint is set aside: the line goes out, rewritten
+    /// where that is needed. What the client says behind it waits for the server's answer, so that
+    /// the server cannot connect before its connection is let in.
     fn fulfil(&mut self, id: ExpectationId, plan: Plan, context: &mut Context<'_>) {
         self.held.push(Held {
             id,
             announced_by: plan.announced_by,
             expectation: plan.expectation,
+            stage: plan.stage,
+            late_at: (plan.stage == Stage::Reserved).then(|| context.now + ANSWER_LATE),
             lease: plan
                 .translation
                 .is_leased
@@ -271,6 +305,10 @@ impl Flow {
             expires: context.now + plan.expectation.timeout,
             is_expired: false,
         });
+        // A server whose packets do not come through here is not waited for.
+        if plan.stage == Stage::Reserved && self.streams.reply.is_synchronised() {
+            self.streams[plan.direction].hold_back();
+        }
         let rewritten = plan.rewritten.map(|rewritten| {
             let report = RewriteReport {
                 endpoint: plan.translation.outside,
@@ -297,6 +335,7 @@ impl Flow {
     /// The data connection may not come: the line goes out as it is.
     fn abandon(&mut self, plan: Plan, refusal: Refusal, context: &mut Context<'_>) {
         plan.translation.release(context.leases);
+        self.has_news |= self.is_adjusted;
         let kind = plan.announcement.kind;
         self.report_refused(
             (plan.direction, plan.packet, kind),

@@ -75,6 +75,7 @@ fn remember(stream: &Stream) -> StreamMemory {
         base_offset: map.base_offset(),
         floor: map.floor().map(|floor| floor.0),
         edits: edits.collect(),
+        left: stream.released().map(|left| left.0),
         vouched: stream.vouched().map(|vouched| VouchedMemory {
             start: vouched.start.0,
             bytes: vouched.bytes,
@@ -109,5 +110,5 @@ fn restore(memory: &StreamMemory) -> Stream {
         bytes: vouched.bytes.clone(),
         line_start: vouched.line_start.map(SeqNumber),
     });
-    Stream::restored(map, vouched)
+    Stream::restored(map, memory.left.map(SeqNumber), vouched)
 }

@@ -8,9 +8,11 @@ use crate::proto::{
     stream::Piece,
 };
 
-/// The least window that is announced for an end. Its last one may be old, since packets that
-/// only announce a window are not queued; none at all would stop its peer, which is waited for.
-/// What comes and does not fit is repeated by its sender. Enough for a line.
+/// The window that is announced for an end whose own is not known, or was closed when it was last
+/// heard of: packets that only announce a window are not queued, and none at all would stop its
+/// peer, which is waited for. What comes and does not fit is repeated by its sender. Enough for a
+/// line. Any other window is told as it was: two ends that both send beyond the other's window
+/// do not believe each other's acknowledgements any more, and answer them for ever.
 const WINDOW_ASSUMED: u16 = 512;
 
 /// Packets up to this size pass everywhere: the least MTU of IPv6 (RFC 8200 §5) and the least
@@ -148,7 +150,10 @@ impl Flow {
             seq,
             ack: Some(ack),
             flags,
-            window: own.window.max(WINDOW_ASSUMED),
+            window: match own.window {
+                0 => WINDOW_ASSUMED,
+                window => window,
+            },
             timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
             payload,
         };

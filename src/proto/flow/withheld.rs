@@ -6,6 +6,9 @@
 //! acknowledged on the receiver's behalf. From then on they exist only here: once released they
 //! are sent again by us until the receiver has acknowledged them. After [`WITHHOLD_MAX`] they
 //! leave as they are, unread.
+//!
+//! Lines of the client that wait for the server's answer to an announcement before them
+//! (`lifted.rs`) are none of this: their sender repeats them.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +17,6 @@ use crate::proto::{
     action::{Action, EventKind},
     ftp::{Role, could_announce_any_of},
     net::{Direction, SeqNumber},
-    packet::Segment,
 };
 
 /// How long the rest of a line is waited for before the part is acknowledged. A sender that does
@@ -112,14 +114,16 @@ impl Flow {
     pub(super) fn decide_withholding(
         &mut self,
         direction: Direction,
-        segment: &Segment<'_>,
+        has_bytes: bool,
         now: Instant,
     ) {
+        let is_holding_back = self.streams[direction].is_holding_back();
         let line = self.line_to_withhold(direction);
         let stream = &mut self.streams[direction];
-        match line {
-            Some(_) => stream.release_lines(),
-            None => stream.release_all(),
+        if line.is_some() || is_holding_back {
+            stream.release_lines();
+        } else {
+            stream.release_all();
         }
         let has_orphans = stream.has_orphans();
         let slot = &mut self.withheld[direction];
@@ -129,7 +133,7 @@ impl Flow {
         }
         let withheld = slot.get_or_insert_with(|| Box::new(Withheld::new()));
         match line {
-            Some(line) => withheld.withhold(line, !segment.payload.is_empty(), now),
+            Some(line) => withheld.withhold(line, has_bytes, now),
             None => withheld.release(),
         }
         withheld.record_orphans(has_orphans, now);
@@ -188,6 +192,9 @@ impl Flow {
     /// Where the line starts that has begun and could still announce something.
     fn line_to_withhold(&self, direction: Direction) -> Option<SeqNumber> {
         let stream = &self.streams[direction];
+        if stream.is_holding_back() {
+            return None;
+        }
         let partial = stream.partial_line();
         // The line's end is CRLF, and a segment may end between the two.
         let text = partial.strip_suffix(b"\r").unwrap_or(partial);
@@ -226,6 +233,8 @@ impl Flow {
     /// The line did not end in time: its bytes leave as they are.
     fn give_up(&mut self, direction: Direction, context: &mut Context<'_>) {
         self.streams[direction].abandon_line();
+        self.has_news |= self.streams[direction].has_orphans();
+        self.remember(context);
         self.report(EventKind::WithholdExpired, context);
         if let Some(withheld) = &mut self.withheld[direction] {
             withheld.release();

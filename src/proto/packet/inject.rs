@@ -1,4 +1,4 @@
-//! Making packets of our own: an acknowledgment on a receiver's behalf, data, a reset.
+//! Making packets of our own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,7 +8,6 @@ use super::{
     PacketError, checksum,
     flags::Flags,
     options::{NOP, TIMESTAMPS, Timestamps},
-    segment::Segment,
 };
 use crate::proto::net::{SeqNumber, Tuple};
 
@@ -68,40 +67,7 @@ impl Injected<'_> {
     }
 }
 
-/// A bare acknowledgment of what `segment` carries, as its receiver would send it: from where it
-/// went to where it came from, echoing its timestamp.
-///
-/// # Errors
-///
-/// None for a segment that was parsed; the signature is [`Injected::encode`]'s.
-pub fn acknowledge(
-    segment: &Segment<'_>,
-    seq: SeqNumber,
-    ack: SeqNumber,
-    window: u16,
-) -> Result<Vec<u8>, PacketError> {
-    Injected {
-        tuple: segment.tuple.inverted(),
-        seq,
-        ack: Some(ack),
-        flags: Flags::ACK,
-        window,
-        timestamps: segment.timestamps().map(Timestamps::answered),
-        payload: &[],
-    }
-    .encode()
-}
-
 impl Timestamps {
-    /// What the receiver of this option would answer, with the last clock value of its own that
-    /// the sender is known to have seen: it neither advances nor goes back (RFC 7323 §5.3).
-    const fn answered(self) -> Self {
-        Self {
-            value: self.echo,
-            echo: self.value,
-        }
-    }
-
     /// Two NOPs and the option, so that both words are aligned (RFC 7323 appendix A).
     const fn encode(self) -> [u8; 12] {
         let [a, b, c, d] = self.value.to_be_bytes();

@@ -92,22 +92,6 @@ impl<'a> Segment<'a> {
         self.packet.len().saturating_sub(self.payload.len())
     }
 
-    /// How much of the sequence space the segment takes: its payload, and one each for SYN and
-    /// FIN (RFC 9293 §3.4).
-    #[must_use]
-    pub fn sequence_len(&self) -> u32 {
-        let flags = u32::from(self.flags.is_syn()).saturating_add(self.flags.is_fin().into());
-        u32::try_from(self.payload.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(flags)
-    }
-
-    /// The position behind the segment.
-    #[must_use]
-    pub fn end(&self) -> SeqNumber {
-        self.seq.plus(self.sequence_len())
-    }
-
     /// The timestamps option.
     #[must_use]
     pub fn timestamps(&self) -> Option<Timestamps> {

@@ -24,6 +24,9 @@ pub enum Refusal {
     Malformed,
     /// The client has promised EPSV only (RFC 2428 §4).
     AfterEpsvAll,
+    /// The client has sent so many commands ahead that the answer to this one could not be told
+    /// from the others.
+    TooManyUnanswered,
     /// Part of the line had left before it could be recognised.
     AlreadyForwarded,
     /// One side has closed the control connection.
@@ -48,6 +51,7 @@ impl Refusal {
             Self::UnsolicitedReply => "unsolicited_reply",
             Self::Malformed => "malformed",
             Self::AfterEpsvAll => "after_epsv_all",
+            Self::TooManyUnanswered => "too_many_unanswered",
             Self::AlreadyForwarded => "already_forwarded",
             Self::Closing => "closing",
             Self::NoFreePort => "no_free_port",

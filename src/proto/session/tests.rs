@@ -197,3 +197,59 @@ fn a_cut_line_announces_nothing() {
         })
     ));
 }
+
+#[test]
+fn the_answer_to_port_and_to_nothing_else_accepts_it() {
+    let said = |dialogue: &[&str]| findings(&mut Session::greeted(), dialogue).pop();
+    let port = "> PORT 10,0,0,2,19,137";
+    assert_eq!(
+        said(&["220 hello", port, "200 ok"]),
+        Some(Finding::Accepted)
+    );
+    assert_eq!(
+        said(&["220 hello", "> NOOP", port, "200 ok"]),
+        Some(Finding::Nothing)
+    );
+    assert_eq!(
+        said(&["220 hello", port, "120 wait"]),
+        Some(Finding::Nothing)
+    );
+    assert_eq!(
+        said(&["220 hello", port, "331 what"]),
+        Some(Finding::Withdraw(Withdrawal::Rejected))
+    );
+}
+
+#[test]
+fn abor_may_be_answered_with_the_transfer_it_ends() {
+    let aborted = ["220 hello", "> RETR x", "150 here", "> ABOR", "226 aborted"];
+    let after = |more: &[&str]| findings(&mut Session::greeted(), &[&aborted[..], more].concat());
+    let port = "> PORT 10,0,0,2,19,137";
+    assert_eq!(after(&[port, "200 ok"]).pop(), Some(Finding::Accepted));
+    assert_eq!(
+        after(&["225 no transfer", port, "200 ok"]).pop(),
+        Some(Finding::Accepted)
+    );
+    assert_eq!(last(&[&aborted[..], &["> PASV", PASSIVE]].concat()), Ok(()));
+}
+
+#[test]
+fn what_is_announced_beyond_the_answers_that_are_tracked_is_refused() {
+    let mut session = Session::greeted();
+    for _ in 0..AWAITED_MAX {
+        session.handle_command(b"NOOP", true);
+    }
+    let port = |session: &mut Session| session.handle_command(b"PORT 10,0,0,2,19,137", true);
+    let refusal = Some(Refusal::TooManyUnanswered);
+    assert!(matches!(
+        port(&mut session),
+        Finding::Announcement(Found { refusal: found, .. }) if found == refusal
+    ));
+    for _ in 0..AWAITED_MAX + 2 {
+        session.handle_reply(b"200 ok", true);
+    }
+    assert!(matches!(
+        port(&mut session),
+        Finding::Announcement(Found { refusal: None, .. })
+    ));
+}

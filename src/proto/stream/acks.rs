@@ -19,12 +19,16 @@ pub struct Vouched {
 pub struct Unseen;
 
 impl Stream {
-    /// A stream as another process knew it.
+    /// A stream as another process knew it, which had let bytes leave up to `left`.
     #[must_use]
-    pub fn restored(map: SequenceMap, vouched: Option<Vouched>) -> Self {
+    pub fn restored(map: SequenceMap, left: Option<SeqNumber>, vouched: Option<Vouched>) -> Self {
         let mut stream = Self::with_map(map);
+        stream.left_before = left;
         if let Some(vouched) = vouched {
             stream.place(vouched.start);
+            // The receiver has all that lies before, rewritten lines too.
+            stream.acked = vouched.start;
+            stream.acked_output = stream.map.to_output(vouched.start);
             stream.bytes = vouched.bytes;
             stream.vouched = Some(stream.next());
             stream.released = vouched.line_start.unwrap_or_else(|| stream.next());

@@ -74,6 +74,20 @@ impl Stream {
         if !from.is_before(to) {
             return Vec::new();
         }
+        self.emit_kept(from, to, room)
+    }
+
+    /// The bytes that were released without a segment of their sender. They count as sent.
+    pub fn emit_released(&mut self, room: usize) -> Vec<Piece> {
+        let (from, to) = (self.sent, self.released);
+        if !from.is_before(to) {
+            return Vec::new();
+        }
+        self.emit_kept(from, to, room)
+    }
+
+    /// Bytes that are kept here, without a segment that repeats them.
+    fn emit_kept(&mut self, from: SeqNumber, to: SeqNumber, room: usize) -> Vec<Piece> {
         let (from, to) = self.map.widen(from, to);
         self.sent = self.sent.later(to);
         let nothing = Repeated {
@@ -105,12 +119,13 @@ impl Stream {
     }
 
     /// A segment without bytes. Where bytes are withheld it must not seem to come after them; one
-    /// that asks for an answer by an old number (a keep-alive, a probe of a closed window) still
-    /// has one.
+    /// that asks for an answer by a number that its sender believes acknowledged (a keep-alive, a
+    /// probe of a closed window) still has one. Any other has none: an acknowledgement from a
+    /// sender that has gone back would be answered, and the answer perhaps acknowledged, for ever.
     fn emit_nothing(&self, seq: SeqNumber) -> Emission {
         let output = if self.is_withholding() && !seq.is_before(self.sent) {
-            let is_old = seq.is_before(self.next());
-            self.next_output().shifted(-i32::from(is_old))
+            let is_probe = self.vouched.is_some_and(|vouched| seq.is_before(vouched));
+            self.next_output().shifted(-i32::from(is_probe))
         } else {
             self.map.to_output(seq)
         };

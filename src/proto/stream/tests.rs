@@ -184,3 +184,41 @@ fn a_stream_that_lost_its_place_keeps_its_offset() {
         [(START.plus(102), b"NOOP\r\n".to_vec())]
     );
 }
+
+#[test]
+fn a_rewritten_line_that_another_process_sent_is_repeated_although_later_bytes_come_first() {
+    let mut map = SequenceMap::default();
+    let new = b"PORT 203,0,113,1,4,5".to_vec();
+    map.record(Edit::new(START, 18, new.clone()));
+    let behind = START.plus(20);
+    let mut stream = Stream::restored(map, Some(behind), None);
+    let moved = (behind.plus(2), b"RETR x\r\n".to_vec());
+    assert_eq!(stream.ingest(behind, b"RETR x\r\n", false), Arrival::New);
+    stream.release_all();
+    assert_eq!(emitted(&mut stream, behind, b"RETR x\r\n"), [moved]);
+    stream.ingest(behind.plus(8), b"NOOP\r\n", false);
+    stream.release_all();
+    assert_eq!(stream.translate_ack(START), START, "nothing has arrived");
+    let line = [&new[..], b"\r\n"].concat();
+    assert_eq!(
+        emitted(&mut stream, START, b"PORT 10,0,0,22,4,5\r\n"),
+        [(START, line)]
+    );
+}
+
+#[test]
+fn what_another_process_vouched_for_is_sent_without_the_acknowledged_line_before_it() {
+    let mut map = SequenceMap::default();
+    map.record(Edit::new(START, 18, b"PORT 10,9,9,22,4,5".to_vec()));
+    let start = START.plus(20);
+    let vouched = Vouched {
+        start,
+        bytes: b"PO".to_vec(),
+        line_start: Some(start),
+    };
+    let mut stream = Stream::restored(map, Some(start), Some(vouched));
+    stream.abandon_line();
+    let pieces = stream.emit_orphans(1000);
+    assert_eq!(pieces.len(), 1);
+    assert_eq!((pieces[0].seq, &pieces[0].payload[..]), (start, &b"PO"[..]));
+}

@@ -1,0 +1,379 @@
+//! Compares what leaves with what must leave.
+//!
+//! Each byte that leaves is the one that the naive reader has at its place, so that whatever is
+//! sent again is the same as before; each acknowledgement promises what has arrived or what the
+//! core keeps; and nothing is let in that no line announces.
+
+mod openings;
+
+use ftp_alg::proto::{
+    action::{Decision, EventKind},
+    ftp::{Announcement, Role},
+    memory::Memory,
+    net::{ConntrackTuples, Direction, PerDirection},
+    stream::{HISTORY_MAX, LINE_MAX},
+};
+
+use super::{
+    Scene,
+    frame::{ACK, FIN, Frame, RST, SYN, URG},
+    gateway::Note,
+    speech::{Line, Speech, announcing_lines},
+    way::Way,
+};
+
+/// How much longer than a line that is withheld may be what has not left: an end of the line,
+/// and how much a rewritten one grows.
+const WITHHELD_SLACK: i64 = 64;
+
+/// A packet as it came.
+pub(super) struct Given {
+    pub(super) direction: Direction,
+    pub(super) frame: Frame,
+    /// Some of its bytes are not those that were sent before.
+    pub(super) is_forged: bool,
+    /// The core has seen it.
+    pub(super) is_queued: bool,
+}
+
+/// What was seen of one direction at the gateway, as its receiver counts.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// Up to here bytes have left.
+    left: i64,
+    /// Up to here the receiver has acknowledged, as far as the core knows; and as it did before
+    /// the packet at hand.
+    acked: i64,
+    acked_before: i64,
+    /// Up to here, as the sender counts, the core has acknowledged on the receiver's behalf.
+    vouched: i64,
+    /// The core knows of an acknowledgement of the receiver.
+    has_acked: bool,
+    /// Before here the core does not know what it sent: it is another process.
+    forgotten: i64,
+}
+
+pub(super) struct Witness {
+    tuples: ConntrackTuples,
+    ways: PerDirection<Way>,
+    announcing: PerDirection<Vec<Line>>,
+    seen: PerDirection<Seen>,
+    opened: Vec<Announcement>,
+    is_from_start: bool,
+    has_restarted: bool,
+    /// Packets have passed unseen, as far as the core can tell: nobody knows what it knows.
+    has_lost_place: bool,
+}
+
+impl Witness {
+    pub(super) fn new(tuples: ConntrackTuples, speech: Speech, scene: Scene) -> Self {
+        let [client, server] = scene.first;
+        Self {
+            tuples,
+            announcing: PerDirection {
+                original: announcing_lines(Role::Client, &speech.client),
+                reply: announcing_lines(Role::Server, &speech.server),
+            },
+            ways: PerDirection {
+                original: Way::new(client, speech.client),
+                reply: Way::new(server, speech.server),
+            },
+            seen: PerDirection::default(),
+            opened: Vec::new(),
+            is_from_start: scene.is_from_start,
+            has_restarted: false,
+            has_lost_place: false,
+        }
+    }
+
+    pub(super) fn way(&self, direction: Direction) -> &Way {
+        &self.ways[direction]
+    }
+
+    pub(super) fn way_mut(&mut self, direction: Direction) -> &mut Way {
+        &mut self.ways[direction]
+    }
+
+    /// Whether the core has seen an acknowledgement of the end that sends in `direction`.
+    pub(super) fn has_acknowledged(&self, direction: Direction) -> bool {
+        self.seen[!direction].has_acked
+    }
+
+    /// Whether the core still has the first copy of what a sender repeats as something else.
+    pub(super) fn may_forge(&self) -> bool {
+        self.is_from_start && !self.has_restarted
+    }
+
+    /// Another process goes on. Of a connection of which nothing is remembered it knows nothing, and
+    /// may write the same line anew.
+    pub(super) fn handle_restart(&mut self, memory: Option<&Memory>) {
+        let was_read_whole = self.is_from_start && !self.has_restarted;
+        self.has_restarted = true;
+        for direction in [Direction::Original, Direction::Reply] {
+            if !was_read_whole {
+                // Who picked the connection up has let the rest of a line go unread, and nobody
+                // remembers that.
+                self.seen[direction].forgotten = self.seen[direction].left;
+            }
+            match memory {
+                Some(memory) => self.handle_recalled(direction, memory),
+                None => self.handle_forgotten(direction),
+            }
+        }
+    }
+
+    /// What is remembered of bytes that the core keeps it will deliver, whether they were
+    /// acknowledged already or not.
+    fn handle_recalled(&mut self, direction: Direction, memory: &Memory) {
+        let [original, reply] = &memory.streams;
+        let stream = match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        };
+        if let Some(vouched) = stream.vouched.as_ref().filter(|_| !self.has_lost_place) {
+            let way = &self.ways[direction];
+            let end = way.position(vouched.start) + vouched.bytes.len() as i64;
+            assert!(end <= way.taken() as i64, "{end} was never taken in");
+            self.seen[direction].vouched = self.seen[direction].vouched.max(end);
+        }
+    }
+
+    fn handle_forgotten(&mut self, direction: Direction) {
+        let seen = &mut self.seen[direction];
+        seen.has_acked = false;
+        if !self.has_lost_place {
+            seen.forgotten = seen.left;
+            self.ways[direction].forget_edits();
+        }
+    }
+
+    /// What the core is about to learn from a packet.
+    pub(super) fn record_given(&mut self, given: &Given) {
+        let peer = !given.direction;
+        let seen = &mut self.seen[peer];
+        seen.acked_before = seen.acked;
+        if given.is_queued && given.frame.has(ACK) {
+            seen.has_acked = true;
+            seen.acked = seen.acked.max(self.ways[peer].position(given.frame.ack));
+        }
+    }
+
+    /// Looks at what the core did, for a packet or in its own time; what leaves arrives, or
+    /// `is_lost` on the way.
+    pub(super) fn check(&mut self, given: Option<&Given>, notes: &[Note], is_lost: bool) {
+        for note in notes {
+            match note {
+                Note::Opened(expectation) => self.check_opened(expectation),
+                Note::Told(kind) => self.handle_event(kind),
+                Note::Left(frame) => {
+                    let given = given.expect("the verdict of a packet");
+                    assert_eq!(frame.source, given.frame.source);
+                    assert_eq!(frame.destination, given.frame.destination);
+                    self.check_left(given, frame);
+                    self.handle_left(given.direction, frame, is_lost);
+                }
+                Note::Injected(frame) => {
+                    let direction = self.direction_of_own(frame);
+                    self.check_own(direction, frame, given.is_some_and(|given| given.is_forged));
+                    self.handle_left(direction, frame, is_lost);
+                }
+                Note::Dropped => {}
+            }
+        }
+        let has_left = notes.iter().any(|note| matches!(note, Note::Left(_)));
+        if let Some(given) = given.filter(|_| has_left) {
+            self.check_withheld(given);
+        }
+    }
+
+    /// One of the core's own packets is addressed as its receiver knows its peer.
+    fn direction_of_own(&self, frame: &Frame) -> Direction {
+        let travels = |direction: &Direction| {
+            let tuple = self.tuples.of(!*direction).inverted();
+            (tuple.source, tuple.destination) == (frame.source, frame.destination)
+        };
+        let mut directions = [Direction::Original, Direction::Reply].into_iter();
+        directions.find(travels).expect("it is of the connection")
+    }
+
+    fn check_left(&mut self, given: &Given, frame: &Frame) {
+        let direction = given.direction;
+        let syn_and_reset = SYN | RST;
+        assert_eq!(
+            frame.flags & syn_and_reset,
+            given.frame.flags & syn_and_reset
+        );
+        if given.frame.has(SYN) {
+            assert_eq!(*frame, given.frame);
+        }
+        if frame.flags & syn_and_reset != 0 || self.has_lost_place {
+            return;
+        }
+        let came_at = self.ways[direction].position(given.frame.seq);
+        self.ways[direction].record_taken(came_at, given.frame.payload.len());
+        self.check_payload(direction, frame, given.is_forged);
+        self.check_fin(direction, frame);
+        self.check_urgent(given, frame);
+        if given.frame.has(ACK) {
+            self.check_ack(given, frame);
+            self.check_sack(given, frame);
+        }
+    }
+
+    fn check_own(&mut self, direction: Direction, frame: &Frame, is_forged: bool) {
+        assert!(frame.has(ACK) && frame.flags & (SYN | RST) == 0);
+        if self.has_lost_place {
+            return;
+        }
+        self.check_payload(direction, frame, is_forged);
+        self.check_fin(direction, frame);
+        let (way, seen) = (&self.ways[!direction], &mut self.seen[!direction]);
+        let told = way.position(frame.ack);
+        let known = way.rewriting().to_input(seen.acked).max(seen.vouched);
+        if told > known {
+            assert!(frame.payload.is_empty(), "an acknowledgement has no bytes");
+            assert!(told <= way.taken() as i64, "{told} was never taken in");
+            seen.vouched = told;
+        }
+    }
+
+    /// Each byte is the one that belongs there.
+    fn check_payload(&self, direction: Direction, frame: &Frame, is_forged: bool) {
+        let (way, seen) = (&self.ways[direction], &self.seen[direction]);
+        let taken = way.rewriting().to_output(way.taken() as i64);
+        let start = way.position(frame.seq);
+        let offered = way.rewriting().to_output(way.offered() as i64);
+        // The core takes a receiver's word for bytes that it has not seen.
+        let known_to_exist = seen.acked.max(offered + 1);
+        assert!(
+            start <= known_to_exist,
+            "it stands at {start}, of {offered}"
+        );
+        let end = start + frame.payload.len() as i64;
+        assert!(end <= taken.max(start), "bytes up to {end}, of {taken}");
+        let mut known_from = seen.acked.max(seen.forgotten).max(0);
+        if is_forged {
+            // Older bytes pass as their sender repeats them.
+            known_from = known_from.max(taken - HISTORY_MAX as i64);
+        }
+        let skipped = (known_from - start).max(0) as usize;
+        let from = (start.max(known_from)) as usize;
+        let known = frame.payload.get(skipped..).unwrap_or_default();
+        if known.is_empty() {
+            return;
+        }
+        let wanted = way.output().get(from..from + known.len());
+        assert_eq!(
+            Some(String::from_utf8_lossy(known)),
+            wanted.map(String::from_utf8_lossy),
+            "{direction:?} at {from}"
+        );
+    }
+
+    fn check_fin(&self, direction: Direction, frame: &Frame) {
+        if frame.has(FIN) {
+            let way = &self.ways[direction];
+            let closed_at = way.closed_at().expect("its sender has closed");
+            let end = way.position(frame.seq) + frame.payload.len() as i64;
+            assert_eq!(end, way.rewriting().to_output(closed_at as i64), "its end");
+        }
+    }
+
+    fn check_urgent(&self, given: &Given, frame: &Frame) {
+        if given.frame.has(URG) {
+            let way = &self.ways[given.direction];
+            let end = way.position(given.frame.seq) + i64::from(given.frame.urgent);
+            let distance = way.rewriting().to_output(end) - way.position(frame.seq);
+            assert!(frame.has(URG));
+            assert_eq!(i64::from(frame.urgent), distance.clamp(0, 0xffff));
+        }
+    }
+
+    /// What has wholly arrived is acknowledged, or what the core has promised to deliver.
+    fn check_ack(&self, given: &Given, frame: &Frame) {
+        let (way, seen) = (&self.ways[!given.direction], &self.seen[!given.direction]);
+        assert!(frame.has(ACK));
+        let told = way.position(frame.ack);
+        let heard = way.position(given.frame.ack);
+        let vouched = |own: i64| own.max(seen.vouched);
+        if heard < seen.acked_before {
+            // An old one means nothing; it must not promise more than was promised.
+            let most = vouched(way.rewriting().to_input(seen.acked));
+            assert!(told <= most, "{told} of {most} in an old acknowledgement");
+            return;
+        }
+        let own = way.rewriting().to_input(heard);
+        assert!(
+            told == own || told == vouched(own),
+            "{told} is acknowledged for {heard}, of which {own} are wholly there"
+        );
+    }
+
+    /// A block lies within one of the receiver's own, edits wholly.
+    fn check_sack(&self, given: &Given, frame: &Frame) {
+        let (way, seen) = (&self.ways[!given.direction], &self.seen[!given.direction]);
+        for &(left, right) in &frame.sack {
+            let (left, right) = (way.position(left), way.position(right));
+            assert!(left < right, "an empty block");
+            let start = way.rewriting().to_output(left);
+            let end = way.rewriting().to_output(right);
+            let holds =
+                |&(from, to): &(u32, u32)| way.position(from) <= start && end <= way.position(to);
+            let is_old = end <= seen.acked;
+            assert!(
+                is_old || given.frame.sack.iter().any(holds),
+                "{start} to {end} were not reported"
+            );
+        }
+    }
+
+    /// All that came leaves, but for a line that has begun.
+    fn check_withheld(&self, given: &Given) {
+        if given.frame.payload.is_empty() || given.frame.has(RST) || self.has_lost_place {
+            return;
+        }
+        let way = &self.ways[given.direction];
+        let taken = way.rewriting().to_output(way.taken() as i64);
+        let withheld = taken - self.seen[given.direction].left;
+        assert!(
+            withheld <= LINE_MAX as i64 + WITHHELD_SLACK || self.has_restarted,
+            "{withheld} bytes have not left"
+        );
+    }
+
+    fn handle_left(&mut self, direction: Direction, frame: &Frame, is_lost: bool) {
+        if frame.flags & (SYN | RST) != 0 {
+            return;
+        }
+        let way = &mut self.ways[direction];
+        let start = way.position(frame.seq);
+        let end = start + frame.payload.len() as i64;
+        if !frame.payload.is_empty() {
+            let seen = &mut self.seen[direction];
+            seen.left = seen.left.max(end);
+        }
+        if !is_lost {
+            way.record_arrived(start, frame.payload.len(), frame.has(FIN));
+        }
+    }
+
+    fn handle_event(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::Announcement(report) => {
+                if let Decision::Expect {
+                    expectation,
+                    rewritten,
+                } = &report.decision
+                {
+                    self.handle_announcement(report, expectation, rewritten.as_ref());
+                }
+            }
+            // What goes on after its end is picked up like any other connection.
+            EventKind::LostPlace | EventKind::Ended => self.has_lost_place = true,
+            EventKind::Started { .. }
+            | EventKind::Withdrawn { .. }
+            | EventKind::Opaque
+            | EventKind::WithholdExpired => {}
+        }
+    }
+}

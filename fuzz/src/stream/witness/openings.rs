@@ -1,0 +1,133 @@
+//! What is let in, and by which line.
+
+use ftp_alg::proto::{
+    action::{AnnouncementReport, RewriteReport},
+    expect::Expectation,
+    ftp::{Announcement, Role},
+    nat::addresses_of,
+    net::Direction,
+};
+
+use super::{
+    super::speech::{Line, announcement, count_asked, lines},
+    Witness,
+};
+
+impl Witness {
+    /// A line that was admitted tells its reader where to connect.
+    pub(super) fn handle_announcement(
+        &mut self,
+        report: &AnnouncementReport,
+        expectation: &Expectation,
+        rewritten: Option<&RewriteReport>,
+    ) {
+        let direction = direction_of(report.from);
+        let line = self.line_of(direction, expectation);
+        assert_eq!(line.announcement.kind, report.kind);
+        let said = &self.ways[direction].said()[line.start..line.end];
+        let Some(rewritten) = rewritten else {
+            assert!(tells(&line.announcement, expectation), "{expectation:?}");
+            return;
+        };
+        let new = line.announcement.rewrite(said, rewritten.endpoint);
+        let new = new.expect("it was rewritten").line;
+        assert_eq!(String::from_utf8_lossy(&new), rewritten.line);
+        let told = announcement(report.from, &new).expect("it still announces");
+        assert!(tells(&told, expectation), "{expectation:?}");
+        if self.has_lost_place {
+            return;
+        }
+        let seen = &self.seen[direction];
+        let start = self.ways[direction]
+            .rewriting()
+            .to_output(line.start as i64);
+        let has_left = start < seen.left.max(seen.forgotten) && start >= seen.forgotten;
+        assert!(!has_left, "the line has left already");
+        self.ways[direction].record_edit((line.start, line.end), new);
+    }
+
+    /// What is let in was announced in a line that has come, by the right side, for the peer.
+    pub(super) fn check_opened(&mut self, expectation: &Expectation) {
+        let inside = expectation.translated_destination.ip();
+        let announcer = [Direction::Original, Direction::Reply]
+            .into_iter()
+            .find(|&direction| self.tuples.sender(direction).ip() == inside)
+            .expect("an end of the connection");
+        let line = self.line_of(announcer, expectation);
+        let (own, seen) = addresses_of(&self.tuples, announcer);
+        let address = line.announcement.address.unwrap_or(own);
+        assert!(address == own || address == seen || address.is_unspecified());
+        assert_eq!(expectation.destination.ip(), seen);
+        assert_eq!(expectation.source, self.tuples.sender(!announcer).ip());
+        let way = &self.ways[announcer];
+        let end = line.end + way.line_length_at(line.end);
+        assert!(end <= way.offered(), "only a part of its line has come");
+        self.opened.push(line.announcement);
+        if announcer == Direction::Reply {
+            self.check_asked(&line.announcement);
+        }
+    }
+
+    fn check_asked(&self, announcement: &Announcement) {
+        if !self.is_from_start || self.has_restarted || self.has_lost_place {
+            return;
+        }
+        let client = &self.ways.original;
+        let asked = count_asked(announcement.kind, &client.said()[..client.offered()]);
+        let same = |opened: &&Announcement| opened.kind == announcement.kind;
+        let opened = self.opened.iter().filter(same).count();
+        assert!(opened <= asked, "{opened} opened of {asked} asked for");
+    }
+
+    /// The line that announces what is let in; its port is its own.
+    fn line_of(&self, announcer: Direction, expectation: &Expectation) -> Line {
+        let port = expectation.translated_destination.port();
+        let names = |line: &&Line| line.announcement.port.get() == port;
+        if let Some(line) = self.announcing[announcer].iter().find(names) {
+            return line.clone();
+        }
+        let is_whole = self.is_from_start && !self.has_restarted && !self.has_lost_place;
+        assert!(!is_whole, "no line announces {expectation:?}");
+        self.part_of_line(announcer, port)
+    }
+
+    /// A line that was picked up in its middle.
+    fn part_of_line(&self, announcer: Direction, port: u16) -> Line {
+        let said = self.ways[announcer].said();
+        let role = role_of(announcer);
+        lines(said)
+            .flat_map(|(start, end)| (start..end).map(move |at| (at, end)))
+            .find_map(|(start, end)| {
+                let announcement = announcement(role, &said[start..end])?;
+                (announcement.port.get() == port).then_some(Line {
+                    start,
+                    end,
+                    announcement,
+                })
+            })
+            .expect("some part of a line announces it")
+    }
+}
+
+/// Whether the reader of a line connects to what is let in.
+fn tells(announcement: &Announcement, expectation: &Expectation) -> bool {
+    let outside = expectation.destination;
+    announcement.port.get() == outside.port()
+        && announcement
+            .address
+            .is_none_or(|address| address == outside.ip())
+}
+
+const fn role_of(direction: Direction) -> Role {
+    match direction {
+        Direction::Original => Role::Client,
+        Direction::Reply => Role::Server,
+    }
+}
+
+const fn direction_of(role: Role) -> Direction {
+    match role {
+        Role::Client => Direction::Original,
+        Role::Server => Direction::Reply,
+    }
+}
