@@ -5,7 +5,7 @@
 #
 # Safe to run again: what is already there is not touched, and then it takes well under a second.
 #
-# The FTP servers are not installed but unpacked into a cache folder
+# The FTP servers and conntrackd are not installed but unpacked into a cache folder
 # (${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-lab): their Debian packages conflict with each other, and
 # installing one would start a public FTP server on this machine. The same with what the failover test
 # needs: installed, keepalived and conntrackd would start to work on this machine's own network.
@@ -23,9 +23,11 @@ root=$cache/root
 build=(gcc libc6-dev pkg-config libmnl-dev libnftnl-dev)
 gateway=(nftables iptables iproute2 conntrack tcpdump ethtool procps)
 clients=(curl lftp wget tnftp ncftp openssl python3)
+# For scripts/vm-run.sh, which downloads its kernel itself, and needs the package lists for it.
 machine=(qemu-system-x86 busybox-static xz-utils cpio)
 servers=(vsftpd proftpd-core pure-ftpd pure-ftpd-common python3-pyftpdlib)
-failover=(keepalived conntrackd)
+# conntrackd replicates state, and is a peer to compare with; installed it would be started as a service too.
+failover=(keepalived conntrackd nfct)
 
 apt_get() { apt-get -o DPkg::Lock::Timeout=300 -qq "$@"; }
 
@@ -77,6 +79,12 @@ unpack_with_libraries() {        # the packages, and beside them the libraries t
     done
 }
 
+# The virtual machine's kernel is downloaded when it is first booted, which lists that are out of date would let fail.
+know_kernel() {
+    local kernels=${FTP_ALG_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-vm}
+    compgen -G "$kernels/linux-image-*/vmlinux" >/dev/null || [ -n "${FTP_ALG_VM_DEB:-}" ] || refresh_lists
+}
+
 unpack_daemons() {
     local p missing=() wanted=("${servers[@]}" "${failover[@]}")
     mkdir -p "$root" "$cache/stamps"
@@ -92,12 +100,13 @@ unpack_daemons() {
 verify_daemons() {        # a library that is missing would otherwise show as a server that never listens
     local b libs
     libs=$(find "$root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
-    for b in vsftpd proftpd pure-ftpd keepalived conntrackd; do
+    for b in vsftpd proftpd pure-ftpd keepalived conntrackd nfct; do
         ! LD_LIBRARY_PATH=$libs ldd "$root/usr/sbin/$b" | grep 'not found' >&2 \
             || die "$b lacks the libraries above: remove $cache and run this again"
     done
 }
 
 install_missing "${build[@]}" "${gateway[@]}" "${clients[@]}" "${machine[@]}"
+know_kernel
 unpack_daemons
 verify_daemons

@@ -1,6 +1,6 @@
 #!/bin/bash
 # test.sh - every test there is: format, lints, unit and property tests, replay, dependencies, and
-# the scenarios with real servers and clients.
+# the scenarios with real servers and clients, on this machine's kernel and on a stock one in virtual machines.
 #
 #   sudo scripts/test.sh
 #
@@ -47,6 +47,8 @@ counting kernel-tests 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed;.*/\1
 check dependencies "$repository/scripts/check-deps.sh"
 check build run_cargo build --release --quiet
 counting scenarios 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' python3 "$repository/tests/lab/run.py" "$@"
+counting stock-kernel 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p; s/^test result: .* ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' \
+    "$repository/scripts/test-vm.sh"
 
 printf '%s\n' "${summary[@]}"
 echo "$passed passed, $failed failed"

@@ -133,6 +133,28 @@ fn the_printed_rules_are_those_of_the_configuration() {
 }
 
 #[test]
+fn printed_rules_say_which_backend_they_are_for_where_the_configuration_does_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("c.toml");
+    let path = path.to_str().expect("the path is UTF-8");
+    for (config, says, has_helper) in [
+        ("", true, false),
+        ("backend = \"nftables\"\n", false, false),
+        ("backend = \"conntrack\"\n", false, true),
+    ] {
+        fs::write(path, config).expect("the file is written");
+        for frontend in ["nft", "iptables"] {
+            let output = ftp_alg(&["rules", "--config", path, "--frontend", frontend]);
+            let rules = text(&output.stdout);
+            let first = "# backend = \"auto\": the table for \"nftables\"";
+            assert_eq!(rules.contains(first), says, "{config}{rules}");
+            assert_eq!(rules.starts_with("#!/bin/sh\n"), frontend == "iptables");
+            assert_eq!(rules.contains("ct helper"), has_helper, "{config}{rules}");
+        }
+    }
+}
+
+#[test]
 fn bad_usage_is_one_line_that_says_where_to_look() {
     let cases = [
         (&["check"][..], "--config <FILE>"),

@@ -5,19 +5,34 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use ftp_alg::ruleset::{Params, Ruleset, to_iptables, to_iptables_removal};
+use ftp_alg::ruleset::{Backend, Params, Ruleset, to_iptables, to_iptables_removal};
 
 /// Where the operator's part of a file ends.
 const SEPARATOR: &str = "# ---- From here on: what `ftp-alg rules` prints. ----\n";
 
 /// The files, and the control ports of the configuration in their heads.
-const FILES: [(&str, &[u16]); 5] = [
+const FILES: [(&str, &[u16]); 9] = [
     ("intranet-clients.nft", &[21]),
     ("intranet-server.nft", &[21]),
     ("routing-firewall.nft", &[21]),
     ("other-ports.nft", &[5021, 8021]),
     ("ip.sh", &[21, 2121]),
+    ("related/intranet-clients.nft", &[21]),
+    ("related/intranet-server.nft", &[21]),
+    ("related/routing-firewall.nft", &[21]),
+    ("related/other-ports.nft", &[5021, 8021]),
 ];
+
+/// The files in this folder are for the kernel's expectations.
+const RELATED: &str = "related/";
+
+fn backend(file: &str) -> Backend {
+    if file.starts_with(RELATED) {
+        Backend::Conntrack
+    } else {
+        Backend::Nftables
+    }
+}
 
 fn path(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -32,6 +47,7 @@ fn read(file: &str) -> String {
 fn printed(file: &str, ports: &[u16]) -> String {
     let params = Params {
         control_ports: ports.to_vec(),
+        backend: backend(file),
         ..Params::default()
     };
     if file.ends_with(".sh") {
@@ -62,14 +78,18 @@ fn each_file_ends_with_what_is_printed_for_its_configuration() {
 
 #[test]
 fn no_file_of_ours_is_forgotten() {
-    let known = |name: &str| name == "README.md" || FILES.iter().any(|(file, _)| *file == name);
-    for entry in fs::read_dir(path("")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(known(&name), "rules/{name} is in no test");
-        assert!(
-            name == "README.md" || read("README.md").contains(&name),
-            "{name} is not listed"
-        );
+    let known = |name: &str| FILES.iter().any(|(file, _)| *file == name);
+    for folder in ["", RELATED] {
+        for entry in fs::read_dir(path(folder)).unwrap() {
+            let name = format!("{folder}{}", entry.unwrap().file_name().display());
+            if !["README.md", RELATED.trim_end_matches('/')].contains(&&*name) {
+                assert!(known(&name), "rules/{name} is in no test");
+                assert!(
+                    read("README.md").contains(name.trim_start_matches(RELATED)),
+                    "{name} is not listed"
+                );
+            }
+        }
     }
 }
 
@@ -79,6 +99,8 @@ fn each_file_accepts_expected_data_connections() {
         let (text, mark) = (read(file), Params::default().marks.data);
         let accept = if file.ends_with(".sh") {
             format!("--mark {mark:#x}/{mark:#x} -j ACCEPT")
+        } else if backend(file) == Backend::Conntrack {
+            "ct state established,related accept".to_owned()
         } else {
             format!("ct mark & {mark:#x} != 0 accept")
         };
@@ -124,10 +146,29 @@ fn loadable(file: &str) -> String {
 }
 
 #[test]
+fn files_for_expectations_differ_from_the_others_in_the_mark_alone() {
+    let rules = |file: &str| -> Vec<String> {
+        let text = read(file);
+        let own = text.split(SEPARATOR).next().unwrap_or_default().lines();
+        own.map(str::trim)
+            .filter(|line| !line.starts_with('#') && !line.starts_with("ct mark"))
+            .map(str::to_owned)
+            .collect()
+    };
+    for (file, _) in FILES.iter().filter(|(file, _)| file.starts_with(RELATED)) {
+        assert_eq!(rules(file), rules(&file[RELATED.len()..]), "rules/{file}");
+        assert!(!read(file).contains("0x10000000"), "rules/{file}");
+    }
+}
+
+/// Those of `related/` attach a helper that only a running daemon registers: the lab loads them in its
+/// virtual machine.
+#[test]
 #[ignore = "needs root"]
 fn each_nft_file_loads_twice_and_is_removed() {
     let directory = tempfile::tempdir().unwrap();
-    for (file, _) in FILES.iter().filter(|(file, _)| file.ends_with(".nft")) {
+    let by_themselves = |file: &str| file.ends_with(".nft") && backend(file) == Backend::Nftables;
+    for (file, _) in FILES.iter().filter(|(file, _)| by_themselves(file)) {
         let copy = directory.path().join(file);
         fs::write(&copy, loadable(file)).unwrap();
         let copy = copy.display();

@@ -13,6 +13,13 @@ use crate::{
     ruleset::{self, NFT_REMOVAL, QueueStatement, Ruleset, to_iptables, to_iptables_removal},
 };
 
+/// Which table `auto` prints, above the table. Not what this machine's kernel would be given: rules
+/// are often printed on another machine than the gateway.
+const AUTO_SAYS: &str = "\
+# backend = \"auto\": the table for \"nftables\", which every kernel takes, and a daemon that finds it
+# loaded (install_rules = false) uses that backend. For the kernel's expectations say \"conntrack\".
+";
+
 /// Print the rules that the daemon loads, for loading them by hand.
 ///
 /// With `install_rules = true` the daemon loads the same itself. `nft` prints one table; with
@@ -51,9 +58,23 @@ impl Rules {
             (Frontend::Iptables, true) => to_iptables_removal(&params(QueueStatement::Elsewhere)),
             (Frontend::Iptables, false) => to_iptables(&params(QueueStatement::Elsewhere)),
         };
-        out.write_all(text.as_bytes())?;
+        let says = config.backend == config::Backend::Auto && !self.remove;
+        let (head, rest) = split_interpreter(&text);
+        for part in [head, if says { AUTO_SAYS } else { "" }, rest] {
+            out.write_all(part.as_bytes())?;
+        }
         Ok(())
     }
+}
+
+/// Cuts behind the line that names an interpreter, which must stay the first.
+fn split_interpreter(text: &str) -> (&str, &str) {
+    let line = text.split_inclusive('\n').next().unwrap_or_default();
+    text.split_at(if line.starts_with("#!") {
+        line.len()
+    } else {
+        0
+    })
 }
 
 /// The backend that rules loaded by hand are for: `auto` then follows the rules, and these work

@@ -33,6 +33,8 @@ pub struct Config {
     pub install_rules: bool,
     /// What becomes of a control connection's packets while no daemon runs.
     pub when_absent: WhenAbsent,
+    /// What becomes of a control connection that the kernel's own FTP helper reads as well.
+    pub when_kernel_helps: WhenKernelHelps,
     /// Limits of expectations.
     pub expectation: Expectation,
     /// How announcements are translated.
@@ -71,6 +73,17 @@ pub enum WhenAbsent {
     Bypass,
     /// They are dropped.
     Drop,
+}
+
+/// What becomes of a control connection that the kernel's own FTP helper reads as well. Never do two
+/// rewrite the same line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenKernelHelps {
+    /// It is left to the kernel's helper.
+    #[default]
+    StepAside,
+    /// Its packets are dropped, so that nothing is opened but by our policy.
+    Refuse,
 }
 
 /// Limits of expectations.
@@ -201,6 +214,7 @@ impl Default for Config {
             backend: Backend::default(),
             install_rules: true,
             when_absent: WhenAbsent::default(),
+            when_kernel_helps: WhenKernelHelps::default(),
             expectation: Expectation::default(),
             nat: Nat::default(),
             policy: Policy::default(),

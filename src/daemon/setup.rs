@@ -151,17 +151,18 @@ fn open_kernels(config: &Config, choice: Choice) -> anyhow::Result<Vec<Kernel>> 
     config
         .queues
         .clone()
-        .map(|number| open_kernel(number, choice.open_expectations()?, marks_of(config)))
+        .map(|number| open_kernel(number, choice.open_expectations()?, config))
         .collect()
 }
 
-fn open_kernel(number: u16, expectations: Expectations, marks: Marks) -> anyhow::Result<Kernel> {
+fn open_kernel(number: u16, expectations: Expectations, config: &Config) -> anyhow::Result<Kernel> {
     Ok(Kernel {
         queue: Queue::open(number).with_context(|| format!("queue {number}"))?,
         conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
         expectations,
         injector: Injector::open().context("cannot open a raw socket")?,
-        marks,
+        marks: marks_of(config),
+        when_kernel_helps: config.when_kernel_helps,
     })
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use tracing::{error, warn};
 
-use super::{memories::Memories, ports::SharedLeases, report};
+use super::{config::WhenKernelHelps, memories::Memories, ports::SharedLeases, report};
 use crate::{
     io::{
         clock,
@@ -93,6 +93,8 @@ pub(super) struct Kernel {
     pub(super) injector: Injector,
     /// The ct mark bits that are ours.
     pub(super) marks: Marks,
+    /// What becomes of connections that the kernel's own helper reads.
+    pub(super) when_kernel_helps: WhenKernelHelps,
 }
 
 /// One worker.
@@ -103,6 +105,8 @@ pub(super) struct Worker {
     generation: u64,
     /// How many packets came so far.
     received: u64,
+    /// Whether the packet at hand is of a connection that is refused.
+    is_refused: bool,
 }
 
 impl Worker {
@@ -116,6 +120,7 @@ impl Worker {
             shared,
             generation: 0,
             received: 0,
+            is_refused: false,
         }
     }
 
@@ -199,6 +204,11 @@ impl Worker {
                 }
                 Action::MarkOpaque { tuples } => self.kernel.mark_opaque(&tuples),
                 Action::Verdict { verdict, .. } => {
+                    let verdict = if std::mem::take(&mut self.is_refused) {
+                        Verdict::Drop
+                    } else {
+                        verdict
+                    };
                     if let Some(packet) = packet.take() {
                         self.kernel.give(packet, &verdict);
                     }
@@ -217,7 +227,7 @@ impl Worker {
     /// gateway: it goes on as it was remembered here, or not at all.
     fn resolve(&mut self, tuple: Tuple) {
         let entry = self.kernel.resolve(tuple);
-        let entry = entry.filter(|entry| !self.kernel.steps_aside_from(entry));
+        let entry = entry.filter(|entry| !self.is_the_kernels(entry));
         let now = clock::now();
         let tuples = entry.map(|entry| entry.tuples);
         let is_adjusted = |entry: ConntrackEntry| entry.mark & self.kernel.marks.adjust != 0;
@@ -233,6 +243,30 @@ impl Worker {
             }
         }
     }
+
+    /// Whether the kernel's own helper reads and rewrites this connection. Two that rewrite the
+    /// same line would spoil it, so the connection is left alone, and out of the queue, for good;
+    /// or each of its packets comes here again, and is dropped.
+    fn is_the_kernels(&mut self, entry: &ConntrackEntry) -> bool {
+        if entry.helper != Some(AttachedHelper::KernelFtp) {
+            return false;
+        }
+        match self.kernel.when_kernel_helps {
+            WhenKernelHelps::StepAside => self.kernel.step_aside(entry),
+            WhenKernelHelps::Refuse => self.refuse(entry),
+        }
+        true
+    }
+
+    fn refuse(&mut self, entry: &ConntrackEntry) {
+        warn!(
+            connection = %entry.tuples.of(Direction::Original),
+            "the kernel's nf_conntrack_ftp is attached to this connection: refused, as \
+             `when_kernel_helps` says (remove the rule that attaches the helper \"ftp\" to the \
+             control ports)"
+        );
+        self.is_refused = true;
+    }
 }
 
 impl Kernel {
@@ -246,19 +280,13 @@ impl Kernel {
         }
     }
 
-    /// Whether the kernel's own helper reads and rewrites this connection. Two that rewrite the
-    /// same line would spoil it, so the connection is left alone, and out of the queue, for good.
-    fn steps_aside_from(&mut self, entry: &ConntrackEntry) -> bool {
-        if entry.helper != Some(AttachedHelper::KernelFtp) {
-            return false;
-        }
+    fn step_aside(&mut self, entry: &ConntrackEntry) {
         warn!(
             connection = %entry.tuples.of(Direction::Original),
             "the kernel's nf_conntrack_ftp is attached to this connection: left to it (remove the \
              rule that attaches the helper \"ftp\" to the control ports)"
         );
         self.mark_opaque(&entry.tuples);
-        true
     }
 
     fn relax_window(&mut self, tuples: &ConntrackTuples) -> bool {

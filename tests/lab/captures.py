@@ -5,10 +5,10 @@ import struct
 import time
 import typing
 
-from shell import Background, LabError
+from shell import PATIENCE, Background, LabError
 
 SIDES = {"inside": "lan", "outside": "wan"}
-SETTLE_SECONDS = 0.3
+SETTLE_SECONDS = 0.3 * PATIENCE
 LINK_HEADER = 14
 SYN = 0x02
 RING = 1 << 32

@@ -11,12 +11,12 @@ import pathlib
 import re
 import sys
 
-from shell import run
+from shell import PATIENCE, run
 
 MODES = ("PORT", "EPRT", "PASV", "EPSV")
 ACTIVE_MODES = ("PORT", "EPRT")
 # How long a client waits for anything before it gives up; the lab ends it soon after in any case.
-CLIENT_SECONDS = 9
+CLIENT_SECONDS = round(9 * PATIENCE)
 SENT = re.compile(r"(?:^> |---> |==> |--> |Cmd: +|\*cmd\* ')(PORT|EPRT|LPRT|PASV|EPSV|LPSV)\b", re.MULTILINE)
 
 
@@ -64,7 +64,8 @@ class Client:
     def perform(self, namespace, job, timeout):
         """Run the job; returns everything the client said. Success is judged by the files alone."""
         said = []
-        environment = {"PATH": os.environ["PATH"], "HOME": str(job.folder), "LC_ALL": "C", "TERM": "dumb"}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(job.folder), "LC_ALL": "C", "TERM": "dumb",
+                       "LAB_PATIENCE": str(PATIENCE)}
         for argv, stdin in self.commands(job):
             done = run(argv, namespace=namespace, timeout=timeout, check=False, stdin=stdin, env=environment,
                        cwd=job.folder)
@@ -155,7 +156,7 @@ class Ftplib(Client):
     def commands(self, job):
         script = pathlib.Path(__file__).with_name("ftplib_client.py")
         target = job.target
-        yield [sys.executable, str(script), job.mode, target.address, str(target.port), target.user, target.password,
+        yield [sys.executable, "-I", "-S", str(script), job.mode, target.address, str(target.port), target.user, target.password,
                job.store, job.stored_as, *job.fetch], ""
 
 

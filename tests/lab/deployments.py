@@ -6,10 +6,14 @@ passive port range; NAT rules name control ports only where the rule could other
 """
 
 import dataclasses
+import pathlib
+import re
 
 import topology
-from shell import run
+from shell import LabError, run_tool
 from topology import GATEWAY, INSIDE1, INSIDE2, OUTSIDE1, GATEWAY_WAN4, GATEWAY_WAN6, POOL4
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 CONTROL_PORTS = (21, 2121)
 PORTS = "{ " + ", ".join(map(str, CONTROL_PORTS)) + " }"
@@ -93,8 +97,11 @@ class Deployment:
         """Load the ruleset, set the inside hosts' source addresses, forget all earlier connections."""
         for host in (INSIDE1, INSIDE2):
             lab_topology.route(host, use_public=self.without_nat)
-        run(["nft", "-f", "-"], stdin=self.ruleset(refusal, accepts_mark), namespace=lab_topology.gateway)
-        run(["conntrack", "-F"], namespace=lab_topology.gateway)
+        run_tool(["nft", "-f", "-"], stdin=self.ruleset(refusal, accepts_mark), namespace=lab_topology.gateway)
+        run_tool(["conntrack", "-F"], namespace=lab_topology.gateway)
+
+    def apply_after_start(self, lab_topology, accepts_mark):
+        """What is loaded when the helper runs already: here nothing."""
 
 
 ALLOW_OUT = f"iifname lan oifname wan tcp dport {PORTS} ct state new accept"
@@ -139,3 +146,54 @@ DEPLOYMENTS = {d.name: d for d in (
                postrouting=f"oifname wan ip6 saddr {INSIDE1.private6} masquerade", forward=ALLOW_OUT),
     Deployment("nat66-server", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN6, prerouting=DNAT6, forward=ALLOW_DNAT),
 )}
+
+
+@dataclasses.dataclass(frozen=True)
+class ShippedRules(Deployment):
+    """A file of rules/ as an operator loads it by hand, with the lab's names and addresses in place of the file's."""
+
+    file: str = ""
+    # What the operator changes in the file: (its text, the lab's).
+    changes: tuple = ()
+    control_ports: tuple = (21,)
+
+    def ruleset(self, refusal="drop", accepts_mark=True):
+        """The file for the backend: the one for kernel expectations has no line for the mark."""
+        folder = REPOSITORY / "rules"
+        text = (folder if accepts_mark else folder / "related").joinpath(self.file).read_text()
+        for theirs, ours in self.changes:
+            text, count = re.subn(rf"(?<![\w.:]){re.escape(theirs)}(?![\w.:])", ours, text)
+            if not count:
+                raise LabError(f"rules/{self.file} does not have {theirs} any more")
+        return text
+
+    def apply(self, lab_topology, refusal="drop", accepts_mark=True):
+        """Nothing but the routes: the file attaches a helper that a running daemon has registered."""
+        for host in (INSIDE1, INSIDE2):
+            lab_topology.route(host, use_public=self.without_nat)
+
+    def apply_after_start(self, lab_topology, accepts_mark):
+        run_tool(["nft", "-f", "-"], stdin=self.ruleset(accepts_mark=accepts_mark), namespace=lab_topology.gateway)
+
+
+OTHER_PORTS = (("wan0", "wan"), ("10.0.0.2", INSIDE2.private4), ("10.0.0.3", INSIDE1.private4))
+ROUTING = (("192.0.2.21", INSIDE2.public4), ("2001:db8::21", INSIDE2.public6))
+SHIPPED = {d.name: d for d in (
+    ShippedRules("intranet-clients", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public4,
+                 file="intranet-clients.nft", changes=(("lan0", "lan"), ("wan0", "wan"))),
+    ShippedRules("intranet-server", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
+                 file="intranet-server.nft", changes=(("wan0", "wan"), ("10.0.0.2", INSIDE2.private4))),
+    ShippedRules("routing-firewall", OUTSIDE1.name, INSIDE2.name, INSIDE2.public4, without_nat=True,
+                 file="routing-firewall.nft", changes=ROUTING),
+    ShippedRules("routing-firewall6", OUTSIDE1.name, INSIDE2.name, INSIDE2.public6, without_nat=True,
+                 file="routing-firewall.nft", changes=ROUTING),
+    ShippedRules("other-ports-5021", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
+                 file="other-ports.nft", changes=OTHER_PORTS, control_ports=(5021, 8021)),
+    ShippedRules("other-ports-8021", OUTSIDE1.name, INSIDE1.name, GATEWAY_WAN4,
+                 file="other-ports.nft", changes=OTHER_PORTS, control_ports=(5021, 8021)),
+)}
+
+
+def named(name):
+    """A deployment, of the lab's own or of rules/."""
+    return DEPLOYMENTS.get(name) or SHIPPED[name]

@@ -1,12 +1,14 @@
-"""What helps FTP through the gateway: nothing, the kernel's own helper, or ftp-alg."""
+"""What helps FTP through the gateway: nothing, the kernel's own helper, conntrackd's, or ftp-alg."""
 
+import contextlib
 import json
 import os
 import pathlib
 import signal
 
 from deployments import CONTROL_PORTS, PORTS
-from shell import Background, LabError, run
+from servers import cache_root, library_path
+from shell import Background, LabError, run, run_tool
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 READY_SECONDS = 20
@@ -62,7 +64,7 @@ class KernelHelper(NoHelper):
         # nft's helper object loads nf_conntrack_ftp but not nf_nat_ftp, and then nothing is rewritten. Both may be builtin.
         run(["modprobe", "-qa", "nf_conntrack_ftp", "nf_nat_ftp"], check=False)
         attach = f'tcp dport {PORTS} ct helper set "ftp-standard"'
-        run(["nft", "-f", "-"], namespace=self.gateway, stdin=f"""
+        run_tool(["nft", "-f", "-"], namespace=self.gateway, stdin=f"""
             table {self.table} {{
               ct helper ftp-standard {{
                 type "ftp" protocol tcp
@@ -79,13 +81,104 @@ class KernelHelper(NoHelper):
             """)
 
     def disable(self):
-        run(["nft", "delete", "table", *self.table.split()], namespace=self.gateway)
+        run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway)
         # An attached helper stays with its connections.
-        run(["conntrack", "-F"], namespace=self.gateway)
+        run_tool(["conntrack", "-F"], namespace=self.gateway)
 
     def stop(self):
-        run(["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False)
+        run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False)
         return []
+
+
+class Conntrackd(NoHelper):
+    """conntrackd's own FTP helper: another userspace helper, of the netfilter project, on a queue of the kernel's making.
+
+    Its plug-in is loaded from a fixed folder of the system, and its kernel object is the machine's and has the name of
+    nf_conntrack_ftp's: only for a virtual machine of its own.
+    """
+
+    name = "conntrackd"
+    marks_data = False
+    table = "ip conntrackd_ftp"
+    plugins = pathlib.Path("/usr/lib/x86_64-linux-gnu/conntrack-tools")
+    process = None
+
+    def start(self):
+        if not os.path.isdir("/run/vm/control"):
+            raise LabError("conntrackd's helper is tried in a virtual machine only: scripts/compare-engines.sh")
+        self.link_plugins()
+        run(["modprobe", "-qa", "nfnetlink_cthelper", "nfnetlink_queue", "nf_conntrack_netlink"], check=False)
+        config = pathlib.Path(self.workspace, "conntrackd.conf")
+        config.write_text(f"""
+            General {{
+                LockFile {self.workspace}/conntrackd.lock
+                LogFile {self.workspace}/conntrackd.messages
+                UNIX {{
+                    Path {self.workspace}/conntrackd.ctl
+                }}
+            }}
+            Helper {{
+                Type ftp inet tcp {{
+                    QueueNum 0
+                    QueueLen 10240
+                    Policy ftp {{
+                        ExpectMax 1
+                        ExpectTimeout 300
+                    }}
+                }}
+            }}
+            """)
+        programs = cache_root() / "usr/sbin"
+        environment = {**os.environ, "LD_LIBRARY_PATH": library_path()}
+        # Once a machine: each gateway's conntrackd then reads the queue of its own network namespace.
+        run([str(programs / "nfct"), "add", "helper", "ftp", "inet", "tcp"], env=environment, check=False)
+        self.process = Background([str(programs / "conntrackd"), "-C", str(config)],
+                                  os.path.join(self.workspace, "conntrackd.log"), namespace=self.gateway, env=environment)
+        self.process.wait_for(lambda: "initialization completed" in self.process.output(), READY_SECONDS, "its helper")
+        self.attach()
+        # For a helper of this name that nobody has registered nft loads the kernel's, and that would be measured then.
+        if os.path.isdir("/sys/module/nf_conntrack_ftp"):
+            raise LabError("nf_conntrack_ftp is loaded: this is not conntrackd's helper")
+
+    def link_plugins(self):
+        """Several labs at once may want to: each finds it done or does it."""
+        if not self.plugins.exists():
+            with contextlib.suppress(FileExistsError):
+                self.plugins.symlink_to(cache_root() / self.plugins.relative_to("/"))
+
+    def attach(self):
+        """The rule that gives the helper to control connections."""
+        attach = f'tcp dport {PORTS} ct helper set "ftp-userspace"'
+        run_tool(["nft", "-f", "-"], namespace=self.gateway, stdin=f"""
+            table {self.table} {{
+              ct helper ftp-userspace {{
+                type "ftp" protocol tcp
+              }}
+              chain prerouting {{
+                type filter hook prerouting priority -150
+                {attach}
+              }}
+              chain output {{
+                type filter hook output priority -150
+                {attach}
+              }}
+            }}
+            """)
+
+    def disable(self):
+        run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway)
+        run_tool(["conntrack", "-F"], namespace=self.gateway)
+
+    def stop(self):
+        run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False)
+        if self.process:
+            self.process.stop()
+        return []
+
+    def log(self):
+        messages = pathlib.Path(self.workspace, "conntrackd.messages")
+        written = messages.read_text(errors="replace") if messages.exists() else ""
+        return written + (self.process.output() if self.process else "")
 
 
 class Ours(NoHelper):
@@ -99,9 +192,11 @@ class Ours(NoHelper):
     def config(self):
         """TOML from the settings a scenario may change; the rest is fixed for the lab."""
         settings = self.settings
-        lines = [f"control_ports = {list(CONTROL_PORTS)}", f'queue = "{settings.get("queue", "0-1")}"',
+        lines = [f"control_ports = {list(settings.get('control_ports', CONTROL_PORTS))}",
+                 f"install_rules = {str(self.installs_rules()).lower()}", f'queue = "{settings.get("queue", "0-1")}"',
                  f'when_absent = "{settings.get("when_absent", "bypass")}"',
-                 f'backend = "{settings.get("backend", self.backend)}"']
+                 f'backend = "{settings.get("backend", self.backend)}"',
+                 f'when_kernel_helps = "{settings.get("when_kernel_helps", "step-aside")}"']
         lines += ["[expectation]", f"early_servers = {list(settings.get('early_servers', ()))}"]
         if "timeout" in settings:
             lines += [f'timeout = "{settings["timeout"]}"']
@@ -109,6 +204,9 @@ class Ours(NoHelper):
             lines += ["[nat]", f'ports = "{settings["ports"]}"']
         lines += ["[log]", 'format = "json"', "[control]", f'socket = "{self.workspace}/control.sock"']
         return "\n".join(lines) + "\n"
+
+    def installs_rules(self):
+        return self.settings.get("install_rules", True)
 
     def start(self):
         config = pathlib.Path(self.workspace, "ftp-alg.toml")
@@ -129,7 +227,7 @@ class Ours(NoHelper):
         self.process.stop(signal.SIGKILL)
 
     def disable(self):
-        run(["nft", "delete", "table", "inet", "ftp_alg"], namespace=self.gateway)
+        run_tool(["nft", "delete", "table", "inet", "ftp_alg"], namespace=self.gateway)
 
     def stop(self):
         problems = []
@@ -138,9 +236,9 @@ class Ours(NoHelper):
         status = self.process.stop(signal.SIGTERM)
         if not problems and status != 0:
             problems.append(f"exit status after SIGTERM: {status}")
-        tables = run(["nft", "list", "tables"], namespace=self.gateway).stdout
-        if "ftp_alg" in tables:
-            problems.append(f"left behind after SIGTERM: {tables.strip()}")
+        tables = run_tool(["nft", "list", "tables"], namespace=self.gateway).stdout
+        if ("ftp_alg" in tables) == self.installs_rules():
+            problems.append(f"after SIGTERM, with install_rules = {self.installs_rules()}: {tables.strip()}")
         return problems
 
     def log(self):
@@ -197,4 +295,4 @@ def log_event(line):
     return {key: fields.get(key) for key in ("kind", "announced", "rewritten", "expect", "message", "session")}
 
 
-ENGINES = {engine.name: engine for engine in (NoHelper, KernelHelper, Ours, OnNftables, OnConntrack, BesideKernel)}
+ENGINES = {engine.name: engine for engine in (NoHelper, KernelHelper, Conntrackd, Ours, OnNftables, OnConntrack, BesideKernel)}

@@ -1,6 +1,7 @@
 """Python's ftplib as a program: MODE ADDRESS PORT USER PASSWORD LOCAL STORED_AS FETCH..."""
 
 import ftplib
+import os
 import sys
 
 mode, address, port, user, password, store, stored_as, *fetch = sys.argv[1:]
@@ -22,7 +23,7 @@ class Ftp(ftplib.FTP):
         return super().sendport(host, port)
 
 
-with Ftp(timeout=20) as ftp:
+with Ftp(timeout=20 * float(os.environ.get("LAB_PATIENCE", "1"))) as ftp:
     ftp.set_debuglevel(1)
     ftp.connect(address, int(port))
     ftp.login(user, password)

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import typing
 
-from deployments import DEPLOYMENTS
+import deployments
 from engines import ENGINES
 from topology import Topology
 
@@ -52,6 +52,8 @@ class Batch:
     refusal: str = "drop"
     # Not part of a normal run: measures what a later issue promises.
     extra: bool = False
+    # Needs what a distribution's kernel has and a cut-down one has not.
+    stock: bool = False
 
 
 class Lab:
@@ -83,7 +85,7 @@ class Lab:
     @contextlib.contextmanager
     def gateway_with_engine(self, batch):
         """The deployment's rules and the engine, running; yields the list that collects what stopping finds wrong."""
-        deployment = DEPLOYMENTS[batch.deployment]
+        deployment = deployments.named(batch.deployment)
         engine = ENGINES[batch.engine or self.default_engine]
         deployment.apply(self.topology, batch.refusal, engine.marks_data)
         folder = self.workspace / "engine"
@@ -93,6 +95,7 @@ class Lab:
         problems = []
         try:
             self.engine.start()
+            deployment.apply_after_start(self.topology, engine.marks_data)
             yield problems
         finally:
             problems += self.engine.stop()

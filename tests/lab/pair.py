@@ -24,7 +24,7 @@ import engines
 from engines import REPOSITORY, ftp_alg_binary
 from servers import cache_root, library_path
 from shell import Background, LabError, inside, run
-from topology import BRIDGE_SYSCTLS, Topology, ip_batch
+from topology import BRIDGE_SYSCTLS, add_namespaces, ip_batch, remove_namespaces
 
 CONFIGURATION = REPOSITORY / "packaging/ha"
 # Where each file goes on a gateway: they say so themselves in their first lines.
@@ -140,7 +140,6 @@ class Pair:
         # Not below /tmp: that may be on an overlay.
         self.folder = pathlib.Path(f"/run/{self.prefix}")
         self.machines = {name: Machine(name, self.folder / name) for name in GATEWAYS}
-        self.spaces = Topology(self.prefix)
 
     def __enter__(self):
         try:
@@ -156,11 +155,15 @@ class Pair:
     def namespace(self, host):
         return f"{self.prefix}-{host}"
 
+    def namespaces(self):
+        return [self.namespace(host) for host in ("switch", *HOST_ADDRESSES)]
+
     def build(self):
         self.folder.mkdir()
         self.folder.chmod(0o755)
-        for host in ("switch", *HOST_ADDRESSES):
-            self.spaces.add_namespace(self.namespace(host))
+        add_namespaces(self.namespaces())
+        for name in self.namespaces():
+            ip_batch(name, ["link set lo up"])
         run(["sysctl", "-qw", *BRIDGE_SYSCTLS], namespace=self.namespace("switch"), check=False)
         ip_batch(self.namespace("switch"),
                  [line for link in LINKS for line in (f"link add {link} type bridge forward_delay 0 mcast_snooping 0",
@@ -249,6 +252,5 @@ class Pair:
         for machine in self.machines.values():
             if hasattr(machine, "outer"):
                 machine.stop()
-        for host in ("switch", *HOST_ADDRESSES):
-            self.spaces.remove_namespace(self.namespace(host))
+        remove_namespaces(self.namespaces())
         shutil.rmtree(self.folder, ignore_errors=True)

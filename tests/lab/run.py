@@ -1,6 +1,6 @@
 """Runs the lab's scenarios: real FTP through a gateway made of network namespaces.
 
-    sudo python3 tests/lab/run.py [--engine ours|kernel|none] [--filter REGEX] [--list] [--jobs N] [--json FILE]
+    sudo python3 tests/lab/run.py [--engine NAME] [--filter REGEX] [--covering] [--list] [--jobs N] [--json FILE]
 
 One line a case, and at the end `N passed, M failed`. Exit status 1 when a case failed, 2 when the lab could not run.
 """
@@ -16,10 +16,12 @@ import sys
 import threading
 import time
 
+import deployments
 import guarantees
+import selection
+import stock
 import stress
 import transfers
-from deployments import DEPLOYMENTS
 from engines import ENGINES
 from lab import CaseFailure, Lab, NotApplicable
 from shell import LabError
@@ -63,9 +65,9 @@ class Report:
         return f"{self.count('PASS')} passed, {self.count('FAIL')} failed"
 
 
-def all_batches(with_extra):
-    everything = itertools.chain(transfers.batches(), guarantees.batches(), stress.batches())
-    return [batch for batch in everything if with_extra or not batch.extra]
+def all_batches(with_extra, with_stock=False):
+    everything = itertools.chain(transfers.batches(), guarantees.batches(), stress.batches(), stock.batches())
+    return [batch for batch in everything if (with_extra or not batch.extra) and (with_stock or not batch.stock)]
 
 
 def select(batches, pattern):
@@ -89,7 +91,7 @@ def run_batch(lab, batch, report, stopping):
     problems = []
     try:
         if waiting:
-            with lab.gateway_with_engine(batch) as problems, batch.setup(lab, DEPLOYMENTS[batch.deployment]) as stage:
+            with lab.gateway_with_engine(batch) as problems, batch.setup(lab, deployments.named(batch.deployment)) as stage:
                 while waiting and not stopping.is_set():
                     report.add(run_case(lab, waiting.pop(0), stage))
     except (LabError, OSError) as error:
@@ -160,13 +162,19 @@ def parse_arguments():
     parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
     parser.add_argument("--jobs", type=int, default=3, help="labs at the same time (default: 3)")
     parser.add_argument("--extra", action="store_true", help="also the splits, losses and restarts")
+    parser.add_argument("--stock", action="store_true", help="also what needs a distribution's kernel (see scripts/vm-run.sh)")
+    parser.add_argument("--covering", action="store_true",
+                        help="a few cases in which all that the matrix tries occurs (selection.py)")
     parser.add_argument("--json", metavar="FILE", help="write the results there as well")
     return parser.parse_args()
 
 
 def main():
     arguments = parse_arguments()
-    batches = select(all_batches(arguments.extra), arguments.filter)
+    batches = select(all_batches(arguments.extra, arguments.stock), arguments.filter)
+    if arguments.covering:
+        everything, batches = batches, selection.covering(batches)
+        selection.require_covered(everything, batches)
     if arguments.list:
         for batch in batches:
             for case in batch.cases:

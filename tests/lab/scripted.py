@@ -9,17 +9,21 @@ import contextlib
 import dataclasses
 import re
 import socket
+import struct
 import threading
 import time
 
 from deployments import Deployment
 from lab import CaseFailure
-from shell import inside
+from shell import PATIENCE, inside
 from topology import HOSTS
 
-# Long enough for one SYN to be repeated (after 1 s), so that a refusal is not merely a lost packet.
-CONNECT_SECONDS = 2.5
-LINE_SECONDS = 5
+# How long a connection that should come may take.
+CONNECT_SECONDS = 2.5 * PATIENCE
+# Long enough for one SYN to be repeated (after 1 s), so that a refusal is not merely a lost packet; and no longer on a slow
+# machine, where the repeated SYN comes after a second as everywhere.
+REFUSED_SECONDS = 2.5
+LINE_SECONDS = 5 * PATIENCE
 GREETING = b"data both ways"
 
 
@@ -67,19 +71,15 @@ class Offer:
     source: str
     address: str
     port: int
+    # How often the last connection that came through had to ask.
+    repeated_syns: int = 0
 
     def connects(self, host=None, timeout=CONNECT_SECONDS):
         """Whether a data connection from `host` (default: the rightful one) reaches the listener and carries data."""
-        source = self.session.stage.lab.namespace(host or self.connector)
-        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
-        with inside(source):
-            connection = socket.socket(family, socket.SOCK_STREAM)
-        with connection:
-            connection.settimeout(timeout)
+        with self.connector_socket(host, timeout) as connection:
             try:
-                if host is None:
-                    connection.bind((self.source, 0))
                 connection.connect((self.address, self.port))
+                self.repeated_syns = retransmissions(connection)
                 self.listener.settimeout(timeout)
                 accepted, _ = self.listener.accept()
                 with accepted:
@@ -88,8 +88,32 @@ class Offer:
             except OSError:
                 return False
 
+    def stays_shut(self, host=None):
+        """Whether no connection from `host` is answered, although it tries twice. One that is answered is open, data or not."""
+        with self.connector_socket(host, REFUSED_SECONDS) as connection:
+            try:
+                connection.connect((self.address, self.port))
+            except OSError:
+                return True
+        return False
+
+    def connector_socket(self, host, timeout):
+        source = self.session.stage.lab.namespace(host or self.connector)
+        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
+        with inside(source):
+            connection = socket.socket(family, socket.SOCK_STREAM)
+        connection.settimeout(timeout)
+        if host is None:
+            connection.bind((self.source, 0))
+        return connection
+
     def close(self):
         self.listener.close()
+
+
+def retransmissions(connection):
+    """tcpi_total_retrans of struct tcp_info, which stands at byte 100."""
+    return struct.unpack_from("=I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
 
 
 def echo(one, other):
@@ -137,9 +161,9 @@ class Stage:
 
 
 @contextlib.contextmanager
-def scripted(lab, deployment):
+def scripted(lab, deployment, server_port=21):
     """A batch's set-up: a Stage, closed afterwards."""
-    stage = Stage(lab, deployment)
+    stage = Stage(lab, deployment, server_port)
     try:
         yield stage
     finally:

@@ -1,13 +1,14 @@
 """Running programs in the lab: always with a timeout, always with an error that says what was run.
 
-Programs run inside a network namespace through `ip netns exec`, which also gives them the resolv.conf of
-that namespace. Sockets of the harness itself are made inside a namespace by `inside`, so that scripted
-clients and servers need no processes of their own.
+Servers and clients run inside a network namespace through `ip netns exec`, which also gives them the resolv.conf of
+that namespace. Sockets of the harness itself and its tools (nft, conntrack) are made inside a namespace by `inside`: scripted
+clients and servers need no processes of their own, and a tool needs one in place of two.
 """
 
 import contextlib
 import ctypes
 import os
+import pathlib
 import signal
 import subprocess
 import threading
@@ -27,6 +28,7 @@ class LabError(Exception):
 def run(argv, *, namespace=None, timeout=30, check=True, stdin="", env=None, cwd=None):
     """Run a program to its end and return the CompletedProcess with text output."""
     full = in_namespace(namespace, argv)
+    timeout *= PATIENCE
     try:
         done = subprocess.run(full, input=stdin, capture_output=True, text=True, errors="replace",
                               timeout=timeout, env=env, cwd=cwd)
@@ -41,6 +43,26 @@ def run(argv, *, namespace=None, timeout=30, check=True, stdin="", env=None, cwd
     if check and done.returncode != 0:
         raise LabError(f"{' '.join(full)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
     return done
+
+
+def run_tool(argv, *, namespace, **more):
+    """`run` for a tool that cares for the network alone: a child stays in the network namespace of the thread that made it."""
+    with inside(namespace):
+        return run(argv, **more)
+
+
+def write_sysctls(namespace, settings, check=True):
+    """Settings as `sysctl -w` takes them: `name=value`."""
+    with inside(namespace):
+        for setting in settings:
+            name, value = setting.split("=")
+            path = pathlib.Path("/proc/sys", name.replace(".", "/"))
+            if not path.exists() and not check:
+                continue
+            try:
+                path.write_text(value)
+            except OSError as error:
+                raise LabError(f"{namespace}: {setting}: {error}") from error
 
 
 def in_namespace(namespace, argv):
@@ -83,7 +105,7 @@ class Background:
         if self.is_running():
             self.process.send_signal(sig)
         try:
-            status = self.process.wait(timeout)
+            status = self.process.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             status = None
         self.kill_session()
@@ -93,7 +115,7 @@ class Background:
         """End what the program left behind in its own session (servers fork one process a client)."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(5)
+        self.process.wait(5 * PATIENCE)
 
 
 @contextlib.contextmanager

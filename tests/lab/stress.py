@@ -11,7 +11,7 @@ import copies
 from captures import Capture, inconsistent_bytes, packets
 from lab import Batch, Case, CaseFailure, NotApplicable
 from scripted import scripted
-from shell import LabError, run
+from shell import PATIENCE, LabError, run_tool
 from topology import GATEWAY_WAN4
 
 AT_ONCE = 16
@@ -21,7 +21,7 @@ TRANSLATED = (("inside-client", "PORT"), ("inside-client", "EPRT"), ("inside-ser
 # Ports whose decimals all have the same number of digits, so that every announcement of a mode is equally long.
 SPLIT_FIRST_PORT = 156 * 256 + 100
 SPLIT_PAUSE_SECONDS = 0.03
-SPLIT_SECONDS = 4
+SPLIT_SECONDS = 4 * PATIENCE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,7 @@ LOSE = """
 # rule drops there conntrack has not confirmed yet, so that a first packet takes its expectation along, with the
 # kernel's helper as with ours, and no link loses packets at that place.
 LOSS_PLACES = {"before": ("prerouting", -350), "beyond": ("input", -350)}
-LOSS_SECONDS = 60
+LOSS_SECONDS = 60 * PATIENCE
 
 
 @contextlib.contextmanager
@@ -127,12 +127,12 @@ def losing(lab, deployment, place, percent):
     if place == "beyond":
         namespaces = [lab.namespace(deployment.client), lab.namespace(deployment.server)]
     for namespace in namespaces:
-        run(["nft", "-f", "-"], namespace=namespace, stdin=LOSE.format(hook=hook, priority=priority, percent=percent))
+        run_tool(["nft", "-f", "-"], namespace=namespace, stdin=LOSE.format(hook=hook, priority=priority, percent=percent))
     try:
         yield
     finally:
         for namespace in namespaces:
-            run(["nft", "delete", "table", "inet", "lossy"], namespace=namespace)
+            run_tool(["nft", "delete", "table", "inet", "lossy"], namespace=namespace)
 
 
 def try_lossy(stage, mode, number):
@@ -212,7 +212,7 @@ LONG_PORTS = "40000-65535"
 SHORT_PORTS = [high * 256 + low for high in range(4, 10) for low in range(1, 10)]
 SAME_LENGTH_PORT = 156 * 256 + 100
 BUSY_SECONDS, AWAY_SECONDS = 4, 1
-PATIENCE = 30
+SESSION_SECONDS = 30 * PATIENCE
 
 
 def restart_case(sessions, adjusted, stage):
@@ -243,7 +243,7 @@ def require_all(reasons, when):
 def transfer_once(session, port):
     """Announce and transfer in an open session; returns the reason if it failed."""
     try:
-        offer = session.announce("PORT", port=port, timeout=PATIENCE)
+        offer = session.announce("PORT", port=port, timeout=SESSION_SECONDS)
         came = offer.connects()
         offer.close()
         return "" if came else f"no data connection to {offer.address} port {offer.port}"
@@ -252,11 +252,11 @@ def transfer_once(session, port):
 
 
 def stay_busy(session):
-    """Commands and replies for a while; a session that waits for the daemon may, within PATIENCE."""
+    """Commands and replies for a while; a session that waits for the daemon may, within SESSION_SECONDS."""
     deadline = time.monotonic() + BUSY_SECONDS
     try:
         while time.monotonic() < deadline:
-            session.exchange("NOOP", "200 well", PATIENCE)
+            session.exchange("NOOP", "200 well", SESSION_SECONDS)
             time.sleep(0.05)
     except (CaseFailure, OSError) as failure:
         return str(failure)

@@ -16,7 +16,7 @@ import os
 import shutil
 import signal
 
-from shell import LabError, run
+from shell import LabError, run, write_sysctls
 
 MTU = 1500
 
@@ -56,6 +56,7 @@ FTP_ACCOUNT = "ftp-lab"
 # Conntrack must not guess: the gateway forwards, and answers nobody's redirects.
 GATEWAY_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
                    "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.lan.send_redirects=0")
+MODULES = ("bridge", "veth", "nft_ct", "nft_nat", "nft_masq", "nft_reject_inet")
 # The links are bridges. Where bridges call netfilter, packets pass prerouting below the bridge: before a capture on
 # the bridge sees them, which no router does.
 BRIDGE_SYSCTLS = ("net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
@@ -86,71 +87,93 @@ class Topology:
         self.remove()
 
     def build(self):
-        for name in (GATEWAY, *(host.name for host in HOSTS)):
-            self.add_namespace(self.namespace(name))
+        add_namespaces([self.namespace(name) for name in (GATEWAY, *(host.name for host in HOSTS))])
         self.build_gateway()
         for host in HOSTS:
             self.attach(host)
 
-    def add_namespace(self, namespace):
-        """A namespace with files of its own in /etc, which `ip netns exec` puts in place.
-
-        A resolver that refuses at once, since a program that looks names up must not wait for it; and an account whose
-        home exists, which vsftpd wants for anonymous sessions and a fresh machine does not have.
-        """
-        os.makedirs(f"/etc/netns/{namespace}", exist_ok=True)
-        with open(f"/etc/netns/{namespace}/resolv.conf", "w") as resolver:
-            resolver.write("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
-        with open("/etc/passwd") as machine, open(f"/etc/netns/{namespace}/passwd", "w") as accounts:
-            accounts.write(machine.read() + f"{FTP_ACCOUNT}:x:65534:65534::/:/usr/sbin/nologin\n")
-        run(["ip", "netns", "add", namespace])
-        # Link-local addresses too must be usable at once: neighbour discovery speaks from them.
-        run(["sysctl", "-qw", "net.ipv6.conf.default.dad_transmits=0"], namespace=namespace)
-        ip_batch(namespace, ["link set lo up"])
-
     def build_gateway(self):
-        lines = []
+        lines = ["link set lo up"]
         for link, addresses in GATEWAY_ADDRESSES.items():
             lines.append(f"link add {link} mtu {MTU} type bridge forward_delay 0 mcast_snooping 0")
             lines += [address_line(a, link) for a in addresses]
             lines.append(f"link set {link} up")
         ip_batch(self.gateway, lines)
-        run(["sysctl", "-qw", *GATEWAY_SYSCTLS], namespace=self.gateway)
+        write_sysctls(self.gateway, GATEWAY_SYSCTLS)
         # Missing where the kernel's bridges cannot call netfilter.
-        run(["sysctl", "-qw", *BRIDGE_SYSCTLS], namespace=self.gateway, check=False)
+        write_sysctls(self.gateway, BRIDGE_SYSCTLS, check=False)
 
     def attach(self, host):
         namespace = self.namespace(host.name)
         ip_batch(self.gateway, [
             f"link add {host.name} mtu {MTU} type veth peer name eth0 mtu {MTU} netns {namespace}",
             f"link set {host.name} master {host.link} up"])
-        ip_batch(namespace, [*(address_line(a, "eth0") for a in host.addresses()), "link set eth0 up"])
-        self.route(host)
+        ip_batch(namespace, ["link set lo up", *(address_line(a, "eth0") for a in host.addresses()), "link set eth0 up",
+                             *route_lines(host)])
 
     def route(self, host, use_public=False):
-        """Inside hosts leave through the gateway; outside ones know only public prefixes behind it.
-
-        `use_public` makes an inside host speak from its public address, as in a network without NAT.
-        """
-        if host.link == "wan":
-            lines = [f"route replace {net} via {GATEWAY_WAN6 if ':' in net else GATEWAY_WAN4}" for net in PUBLIC_LAN]
-        else:
-            source4, source6 = (host.public4, host.public6) if use_public else (host.private4, host.private6)
-            lines = [f"route replace default via {GATEWAY_LAN[0]} src {source4}",
-                     f"route replace default via {GATEWAY_LAN[1]} src {source6}"]
-        ip_batch(self.namespace(host.name), lines)
+        """`use_public` makes an inside host speak from its public address, as in a network without NAT."""
+        ip_batch(self.namespace(host.name), route_lines(host, use_public))
 
     def remove(self):
-        for name in (GATEWAY, *(host.name for host in HOSTS)):
-            self.remove_namespace(self.namespace(name))
+        remove_namespaces([self.namespace(name) for name in (GATEWAY, *(host.name for host in HOSTS))])
 
-    def remove_namespace(self, namespace):
-        # Normally none; but a program that outlived its test must not outlive the lab.
-        for pid in run(["ip", "netns", "pids", namespace], check=False).stdout.split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
-        run(["ip", "netns", "del", namespace], check=False)
-        shutil.rmtree(f"/etc/netns/{namespace}", ignore_errors=True)
+
+def add_namespaces(names):
+    for name in names:
+        write_etc(name)
+    run(["ip", "-batch", "-"], stdin="".join(f"netns add {name}\n" for name in names))
+    for name in names:
+        # Link-local addresses too must be usable at once: neighbour discovery speaks from them.
+        write_sysctls(name, ["net.ipv6.conf.default.dad_transmits=0"])
+
+
+def remove_namespaces(names):
+    # Normally none; but a program that outlived its test must not outlive the lab.
+    for pid in processes_inside(names):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    run(["ip", "-force", "-batch", "-"], stdin="".join(f"netns del {name}\n" for name in names), check=False)
+    for name in names:
+        shutil.rmtree(f"/etc/netns/{name}", ignore_errors=True)
+
+
+def write_etc(namespace):
+    """A namespace's own files in /etc, which `ip netns exec` puts in place.
+
+    A resolver that refuses at once, since a program that looks names up must not wait for it; and an account whose
+    home exists, which vsftpd wants for anonymous sessions and a fresh machine does not have.
+    """
+    os.makedirs(f"/etc/netns/{namespace}", exist_ok=True)
+    with open(f"/etc/netns/{namespace}/resolv.conf", "w") as resolver:
+        resolver.write("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    with open("/etc/passwd") as machine, open(f"/etc/netns/{namespace}/passwd", "w") as accounts:
+        accounts.write(machine.read() + f"{FTP_ACCOUNT}:x:65534:65534::/:/usr/sbin/nologin\n")
+
+
+def route_lines(host, use_public=False):
+    """Inside hosts leave through the gateway; outside ones know only public prefixes behind it."""
+    if host.link == "wan":
+        return [f"route replace {net} via {GATEWAY_WAN6 if ':' in net else GATEWAY_WAN4}" for net in PUBLIC_LAN]
+    source4, source6 = (host.public4, host.public6) if use_public else (host.private4, host.private6)
+    return [f"route replace default via {GATEWAY_LAN[0]} src {source4}",
+            f"route replace default via {GATEWAY_LAN[1]} src {source6}"]
+
+
+def processes_inside(namespaces):
+    """The pids of all processes in any of these network namespaces."""
+    wanted = set()
+    for name in namespaces:
+        with contextlib.suppress(OSError):
+            there = os.stat(f"/run/netns/{name}")
+            wanted.add((there.st_dev, there.st_ino))
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            status = os.stat(f"/proc/{pid}/ns/net")
+            if (status.st_dev, status.st_ino) in wanted:
+                found.append(int(pid))
+    return found
 
 
 def address_line(address, link):
@@ -169,6 +192,9 @@ def begin():
         signal.signal(number, interrupt)
     if os.geteuid() != 0:
         raise LabError("the lab builds network namespaces and must be root: run it with sudo")
+    # Loaded on demand by several labs at once, the same module is not there yet for the second. Many kernels have them builtin.
+    with contextlib.suppress(LabError):
+        run(["modprobe", "-qa", *MODULES], check=False)
 
 
 def interrupt(*_):

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import itertools
 import shutil
 
@@ -63,11 +62,7 @@ def perform(stage, client, mode, timeout):
 
 
 def same(one, other):
-    return one.exists() and sha256(one) == sha256(other)
-
-
-def sha256(path):
-    return hashlib.sha256(path.read_bytes()).digest()
+    return one.exists() and one.read_bytes() == other.read_bytes()
 
 
 def must_transfer(client, mode, stage):
@@ -102,7 +97,7 @@ def batch(group, deployment, server, listen, *, check=must_transfer, modes=MODES
     if SERVERS[server].connects_before_it_answers:
         settings["early_servers"] = ("0.0.0.0/0", "::/0")
     name = f"{group}/{deployment}/{listen.port}/{server}"
-    version = deployments.DEPLOYMENTS[deployment].version
+    version = deployments.named(deployment).version
     return Batch(name, deployment, tuple(cases(name, version, check, clients, modes)),
                  functools.partial(with_server, SERVERS[server], listen), settings=settings, **more)
 

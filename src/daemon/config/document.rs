@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{
     Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Policy, Restart,
-    WhenAbsent,
+    WhenAbsent, WhenKernelHelps,
     value::{self, Problem},
 };
 
@@ -23,6 +23,7 @@ pub(super) struct Document {
     backend: Text,
     install_rules: Option<bool>,
     when_absent: Text,
+    when_kernel_helps: Text,
     expectation: ExpectationTable,
     nat: NatTable,
     policy: PolicyTable,
@@ -99,6 +100,8 @@ impl Document {
             backend: checked(self.backend, backend)?.unwrap_or(default.backend),
             install_rules: self.install_rules.unwrap_or(default.install_rules),
             when_absent: checked(self.when_absent, when_absent)?.unwrap_or(default.when_absent),
+            when_kernel_helps: checked(self.when_kernel_helps, when_kernel_helps)?
+                .unwrap_or(default.when_kernel_helps),
             expectation: self.expectation.check()?,
             nat: self.nat.check()?,
             policy: self.policy.check()?,
@@ -206,6 +209,14 @@ fn backend(written: &str) -> Result<Backend, String> {
 fn when_absent(written: &str) -> Result<WhenAbsent, String> {
     const NAMES: [(&str, WhenAbsent); 2] =
         [("bypass", WhenAbsent::Bypass), ("drop", WhenAbsent::Drop)];
+    value::one_of(written, &NAMES)
+}
+
+fn when_kernel_helps(written: &str) -> Result<WhenKernelHelps, String> {
+    const NAMES: [(&str, WhenKernelHelps); 2] = [
+        ("step-aside", WhenKernelHelps::StepAside),
+        ("refuse", WhenKernelHelps::Refuse),
+    ];
     value::one_of(written, &NAMES)
 }
 

@@ -39,39 +39,13 @@ fn networks(written: &[&str]) -> Vec<IpNetwork> {
 
 #[test]
 fn every_key_is_read() {
-    let text = r#"
-        control_ports = [2121, 21, 8021, 21]
-        queue = "4-7"
-        backend = "conntrack"
-        install_rules = false
-        when_absent = "drop"
-        [expectation]
-        timeout = "2m"
-        max_per_session = 3
-        early_servers = ["10.0.0.5", "2001:db8::/32"]
-        adopt = true
-        [nat]
-        ports = "30000-31000"
-        share = "2/2"
-        [mark]
-        data = 0x1
-        adjust = 2
-        opaque = 0x80000000
-        [log]
-        format = "json"
-        [control]
-        socket = "/tmp/control.sock"
-        [metrics]
-        listen = "[::1]:9200"
-        [restart]
-        folder = "/var/lib/ftp-alg"
-    "#;
     let expected = Config {
         control_ports: vec![21, 2121, 8021],
         queues: 4..=7,
         backend: Backend::Conntrack,
         install_rules: false,
         when_absent: WhenAbsent::Drop,
+        when_kernel_helps: WhenKernelHelps::Refuse,
         expectation: Expectation {
             timeout: Duration::from_secs(120),
             max_per_session: 3,
@@ -98,8 +72,37 @@ fn every_key_is_read() {
             folder: "/var/lib/ftp-alg".into(),
         },
     };
-    assert_eq!(Config::parse(text, "x"), Ok(expected));
+    assert_eq!(Config::parse(EVERY_KEY, "x"), Ok(expected));
 }
+
+const EVERY_KEY: &str = r#"
+        control_ports = [2121, 21, 8021, 21]
+        queue = "4-7"
+        backend = "conntrack"
+        install_rules = false
+        when_absent = "drop"
+        when_kernel_helps = "refuse"
+        [expectation]
+        timeout = "2m"
+        max_per_session = 3
+        early_servers = ["10.0.0.5", "2001:db8::/32"]
+        adopt = true
+        [nat]
+        ports = "30000-31000"
+        share = "2/2"
+        [mark]
+        data = 0x1
+        adjust = 2
+        opaque = 0x80000000
+        [log]
+        format = "json"
+        [control]
+        socket = "/tmp/control.sock"
+        [metrics]
+        listen = "[::1]:9200"
+        [restart]
+        folder = "/var/lib/ftp-alg"
+    "#;
 
 #[test]
 fn an_error_says_file_line_column_and_reason_on_one_line() {
@@ -141,66 +144,71 @@ fn columns_count_characters_not_bytes() {
 
 #[test]
 fn a_value_that_makes_no_sense_is_refused_with_its_reason() {
-    let cases = [
-        ("control_ports = []", "no control port"),
-        ("control_ports = [0]", "0 is not a control port"),
-        ("control_ports = [65536]", "65536 is not a control port"),
-        ("queue = \"0-64\"", "65 queues"),
-        ("queue = \"0-65535\"", "65536 queues"),
-        ("queue = \"\"", "`` is not queue numbers"),
-        ("queue = \"+1\"", "`+1` is not queue numbers"),
-        ("queue = \"1-2-3\"", "`1-2-3` is not queue numbers"),
-        ("queue = \"65536\"", "`65536` is not queue numbers"),
-        (
-            "backend = \"ipfw\"",
-            "\"auto\", \"conntrack\", \"nftables\"",
-        ),
-        ("when_absent = \"Drop\"", "\"bypass\", \"drop\""),
-        ("expectation.timeout = \"60\"", "`60` is not a time"),
-        ("expectation.timeout = \"1d\"", "`1d` is not a time"),
-        (
-            "expectation.timeout = \"99ms\"",
-            "is not between 100ms and 60 minutes",
-        ),
-        ("expectation.timeout = \"61m\"", "is not between"),
-        (
-            "expectation.timeout = \"18446744073709551615h\"",
-            "is not a time",
-        ),
-        ("expectation.max_per_session = 0", "from 1 to 16"),
-        (
-            "expectation.early_servers = [\"10.0.0.1\", \"here\"]",
-            "`here` is not a network",
-        ),
-        ("expectation.max_per_session = 300", "from 1 to 16"),
-        ("nat.ports = \"0-100\"", "port 0"),
-        ("nat.ports = \"0-0\"", "port 0"),
-        ("nat.share = \"0/2\"", "is not a share"),
-        ("nat.share = \"3/2\"", "is not a share"),
-        ("nat.share = \"1/17\"", "is not a share"),
-        ("nat.share = \"half\"", "is not a share"),
-        ("nat.ports = \"1-65536\"", "is not ports"),
-        ("mark.data = 0", "0 is not a ct mark"),
-        ("mark.data = -1", "-1 is not a ct mark"),
-        ("mark.data = 0x100000000", "is not a ct mark"),
-        (
-            "mark.data = 0x60000000",
-            "mark.data and mark.adjust share the bits 0x20000000",
-        ),
-        ("log.format = \"xml\"", "\"text\", \"json\""),
-        ("control.socket = \"run/x\"", "is not an absolute path"),
-        ("restart.folder = \"run\"", "is not an absolute path"),
-        (
-            "metrics.listen = \"localhost:1\"",
-            "is not an address and port",
-        ),
-        ("metrics.listen = \"127.0.0.1:0\"", "port 0"),
-    ];
-    for (text, reason) in cases {
+    for (text, reason) in SENSELESS {
         let message = refused(text);
         assert!(message.contains(reason), "{text:?} gave {message:?}");
     }
 }
+
+const SENSELESS: &[(&str, &str)] = &[
+    ("control_ports = []", "no control port"),
+    ("control_ports = [0]", "0 is not a control port"),
+    ("control_ports = [65536]", "65536 is not a control port"),
+    ("queue = \"0-64\"", "65 queues"),
+    ("queue = \"0-65535\"", "65536 queues"),
+    ("queue = \"\"", "`` is not queue numbers"),
+    ("queue = \"+1\"", "`+1` is not queue numbers"),
+    ("queue = \"1-2-3\"", "`1-2-3` is not queue numbers"),
+    ("queue = \"65536\"", "`65536` is not queue numbers"),
+    (
+        "backend = \"ipfw\"",
+        "\"auto\", \"conntrack\", \"nftables\"",
+    ),
+    ("when_absent = \"Drop\"", "\"bypass\", \"drop\""),
+    (
+        "when_kernel_helps = \"step aside\"",
+        "\"step-aside\", \"refuse\"",
+    ),
+    ("expectation.timeout = \"60\"", "`60` is not a time"),
+    ("expectation.timeout = \"1d\"", "`1d` is not a time"),
+    (
+        "expectation.timeout = \"99ms\"",
+        "is not between 100ms and 60 minutes",
+    ),
+    ("expectation.timeout = \"61m\"", "is not between"),
+    (
+        "expectation.timeout = \"18446744073709551615h\"",
+        "is not a time",
+    ),
+    ("expectation.max_per_session = 0", "from 1 to 16"),
+    (
+        "expectation.early_servers = [\"10.0.0.1\", \"here\"]",
+        "`here` is not a network",
+    ),
+    ("expectation.max_per_session = 300", "from 1 to 16"),
+    ("nat.ports = \"0-100\"", "port 0"),
+    ("nat.ports = \"0-0\"", "port 0"),
+    ("nat.share = \"0/2\"", "is not a share"),
+    ("nat.share = \"3/2\"", "is not a share"),
+    ("nat.share = \"1/17\"", "is not a share"),
+    ("nat.share = \"half\"", "is not a share"),
+    ("nat.ports = \"1-65536\"", "is not ports"),
+    ("mark.data = 0", "0 is not a ct mark"),
+    ("mark.data = -1", "-1 is not a ct mark"),
+    ("mark.data = 0x100000000", "is not a ct mark"),
+    (
+        "mark.data = 0x60000000",
+        "mark.data and mark.adjust share the bits 0x20000000",
+    ),
+    ("log.format = \"xml\"", "\"text\", \"json\""),
+    ("control.socket = \"run/x\"", "is not an absolute path"),
+    ("restart.folder = \"run\"", "is not an absolute path"),
+    (
+        "metrics.listen = \"localhost:1\"",
+        "is not an address and port",
+    ),
+    ("metrics.listen = \"127.0.0.1:0\"", "port 0"),
+];
 
 #[test]
 fn overlapping_marks_are_blamed_on_the_one_that_was_written() {
@@ -261,6 +269,7 @@ fn the_example_file_has_every_key() {
         "backend",
         "install_rules",
         "when_absent",
+        "when_kernel_helps",
         "timeout",
         "max_per_session",
         "early_servers",

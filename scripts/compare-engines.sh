@@ -1,0 +1,54 @@
+#!/bin/bash
+# compare-engines.sh - the same scenarios through four FTP helpers on a stock Debian kernel, in one table.
+#
+#   sudo scripts/compare-engines.sh [--full] [--filter REGEX] [--engines kernel,conntrackd,ours-nftables,ours-conntrack]
+#
+# The kernel's nf_conntrack_ftp, conntrackd's FTP helper in userspace, and ftp-alg with each backend; each in a virtual
+# machine of its own, two at a time. All have the same operator's rules, and accept established and related alone, but for ftp-alg's
+# backend nftables, which has a line for its mark. --full tries the whole matrix in place of a selection.
+set -uo pipefail
+. "$(dirname "$0")/common.sh"
+
+engines=kernel,conntrackd,ours-nftables,ours-conntrack selection=(--covering) limit=3600
+filter='^(transfer|ten-ports|announces-public|guarantee)/'
+while [ $# -gt 0 ]; do
+    case $1 in
+        --full) selection=() limit=36000 ;;
+        --filter) filter=${2?}; shift ;;
+        --engines) engines=${2?}; shift ;;
+        *) say_and_exit "unknown option $1: see the first lines of $0" ;;
+    esac
+    shift
+done
+
+require_root
+require_cargo
+"$repository/scripts/install-deps.sh" || exit 1
+run_cargo build --release --quiet || exit 1
+
+folder=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$folder"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Helpers that fail a case let its client wait: many labs at once, and less patience than where all should pass.
+try() {        # <engine>
+    cd "$repository" && exec scripts/vm-run.sh -m 2048 -t "$limit" -e LAB_PATIENCE=3 -w "$folder/$1" -- /usr/bin/python3 \
+        tests/lab/run.py --engine "$1" "${selection[@]}" --filter "$filter" --jobs 8 --json "$folder/$1/$1.json" \
+        >"$folder/$1.log" 2>&1
+}
+
+results=()
+for engine in ${engines//,/ }; do
+    # Two machines fill two processors.
+    while [ "$(jobs -pr | wc -l)" -ge 2 ]; do wait -n; done
+    echo "compare-engines: $engine" >&2
+    try "$engine" &
+    results+=("$folder/$engine/$engine.json")
+done
+wait
+
+for result in "${results[@]}"; do
+    [ -s "$result" ] || { cat "${result%/*}.log" >&2; say_and_exit "$(basename "$result" .json) could not be tried: see above"; }
+done
+python3 "$repository/tests/lab/compare_engines.py" "${results[@]}"

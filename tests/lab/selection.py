@@ -1,0 +1,75 @@
+"""Which cases stand for the whole matrix where there is no time for all of it.
+
+Each applicable case has features: what is tried in it, alone and in the pairs that are known to matter. `covering` keeps
+every feature of the matrix in at least one case, with as few cases and set-ups as a greedy choice finds.
+"""
+
+import dataclasses
+
+from shell import LabError
+
+# Cases with real programs are called group/deployment/port/server/client/mode.
+REAL = ("transfer", "ten-ports", "announces-public", "without-helper")
+# What cases cost on an emulated machine, as multiples of the cheapest: mostly starting the client.
+COSTS = {"curl": 4, "ftplib": 5, "ncftp": 3, "lftp": 2.5, "wget": 1.5, "tnftp": 1}
+SETUP_COST = 4
+
+
+def features(case):
+    """What a case tries, as a set of tuples."""
+    parts = case.name.split("/")
+    if parts[0] == "without-helper":
+        # It is no feature of the helper: a proof that the rules alone let nothing through, for each mode.
+        return {("without-helper", parts[5])}
+    if parts[0] in REAL:
+        group, deployment, port, server, client, mode = parts
+        return {(group, mode), (group, server), ("deployment", deployment, mode), ("port", port, mode),
+                ("port", port, deployment), ("server", server, mode), ("client", client, mode),
+                ("server", server, "client", client)}
+    if parts[0] == "shipped":
+        # shipped/deployment/port/what/[client/]mode
+        return {("shipped", part) for part in (parts[1], parts[3], parts[-1])}
+    if parts[0] == "beside-kernel":
+        return {("beside-kernel", parts[1])}
+    if parts[0] == "netem":
+        # netem/link/deployment/mode
+        return {("netem", parts[1]), ("netem", parts[3])}
+    group, name, deployment, *mode = parts
+    if mode:
+        return {(group, name, *mode), (group, "deployment", deployment)}
+    return {(case.name,)}
+
+
+def covering(batches):
+    """The batches with only the chosen cases, without empty ones; in the same order every time."""
+    batches = list(batches)
+    candidates = [(index, case, features(case)) for index, batch in enumerate(batches)
+                  for case in batch.cases if not case.not_applicable]
+    missing = set().union(*(gains for _, _, gains in candidates)) if candidates else set()
+    chosen, opened = set(), set()
+    while missing:
+        index, case, gains = max(candidates, key=lambda c: value(c, missing, opened))
+        missing -= gains
+        chosen.add(case.name)
+        opened.add(index)
+    kept = [dataclasses.replace(batch, cases=tuple(case for case in batch.cases if case.name in chosen))
+            for batch in batches]
+    return [batch for batch in kept if batch.cases]
+
+
+def value(candidate, missing, opened):
+    """New features for the time they take; of equals the first (max keeps it)."""
+    index, case, gains = candidate
+    cost = max((COSTS.get(part, 1) for part in case.name.split("/")), default=1)
+    return len(gains & missing) / (cost if index in opened else cost + SETUP_COST)
+
+
+def require_covered(all_batches, chosen):
+    """The promise of this module, counted the plain way: no value of any part of a real case's name is lost."""
+    def values(batches):
+        names = [case.name.split("/") for batch in batches for case in batch.cases if not case.not_applicable]
+        real = {(number, part) for name in names if name[0] in REAL for number, part in enumerate(name)
+                if name[0] != "without-helper"}
+        return real | {tuple(name[:2]) for name in names if name[0] not in REAL}
+    if lost := values(all_batches) - values(chosen):
+        raise LabError(f"the selection leaves out {sorted(lost)}")
