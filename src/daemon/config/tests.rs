@@ -35,6 +35,8 @@ fn every_key_is_read() {
         install_rules = false
         when_absent = "drop"
         when_kernel_helps = "refuse"
+        log.format = "json"
+        control.socket = "/tmp/control.sock"
         [expectation]
         timeout = "2m"
         max_per_session = 3
@@ -45,10 +47,6 @@ fn every_key_is_read() {
         data = 0x1
         adjust = 2
         opaque = 0x80000000
-        [log]
-        format = "json"
-        [control]
-        socket = "/tmp/control.sock"
         [metrics]
         listen = "[::1]:9200"
         [restart]
