@@ -77,8 +77,6 @@ pub struct Expectation {
     pub timeout: Duration,
     /// How many of one session may wait at once; a newer announcement replaces the oldest.
     pub max_per_session: u8,
-    /// Whether those that conntrackd brings from another gateway are completed.
-    pub adopt: bool,
 }
 
 /// How announcements are translated.
@@ -189,7 +187,6 @@ impl Default for Expectation {
         Self {
             timeout: Duration::from_secs(60),
             max_per_session: 1,
-            adopt: false,
         }
     }
 }

@@ -34,7 +34,6 @@ pub(super) struct Document {
 struct ExpectationTable {
     timeout: Text,
     max_per_session: Number,
-    adopt: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -105,7 +104,6 @@ impl ExpectationTable {
             timeout: checked(self.timeout, value::timeout)?.unwrap_or(default.timeout),
             max_per_session: checked(self.max_per_session, value::max_per_session)?
                 .unwrap_or(default.max_per_session),
-            adopt: self.adopt.unwrap_or(default.adopt),
         })
     }
 }

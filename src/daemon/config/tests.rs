@@ -37,7 +37,6 @@ fn every_key_is_read() {
         [expectation]
         timeout = "2m"
         max_per_session = 3
-        adopt = true
         [nat]
         ports = "30000-31000"
         share = "2/2"
@@ -63,7 +62,6 @@ fn every_key_is_read() {
         expectation: Expectation {
             timeout: Duration::from_secs(120),
             max_per_session: 3,
-            adopt: true,
         },
         nat: Nat {
             ports: 30000..=31000,
