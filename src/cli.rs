@@ -3,6 +3,7 @@
 //! Exit status: 0 success, 1 something failed while running, 2 bad usage or configuration.
 //! An error is one line on stderr that says what, where, and what to do.
 
+mod adopt;
 mod check;
 mod completions;
 mod failure;
@@ -48,6 +49,7 @@ struct Arguments {
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Adopt(adopt::Adopt),
     Rules(rules::Rules),
     Replay(replay::Replay),
     Completions(completions::Completions),
@@ -59,6 +61,7 @@ impl Command {
         match self {
             Self::Run(run) => run.run(),
             Self::Check(check) => check.run(out),
+            Self::Adopt(adopt) => adopt.run(out),
             Self::Rules(rules) => rules.run(out),
             Self::Replay(replay) => replay.run(out),
             Self::Completions(completions) => completions.run(out),

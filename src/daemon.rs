@@ -3,7 +3,7 @@
 //! A queue is read by a blocking thread of its own, since the crate `nfq` waits in `recv`; the
 //! control plane is asynchronous (signals, the end of a worker).
 
-mod adoption;
+pub mod adoption;
 mod backend;
 pub mod config;
 mod control;

@@ -42,14 +42,6 @@ impl Choice {
         }
     }
 
-    /// Whether expectations are the kernel's, which others can make too, and are translated.
-    pub(super) fn can_adopt(self) -> bool {
-        matches!(
-            (self.backend, self.translation),
-            (Backend::Conntrack, Translation::FollowMaster)
-        )
-    }
-
     /// Opens a worker's connection to it.
     pub(super) fn open_expectations(self) -> anyhow::Result<Expectations> {
         Ok(match self.backend {

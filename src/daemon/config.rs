@@ -95,8 +95,6 @@ pub struct Expectation {
     pub max_per_session: u8,
     /// Servers that connect before they answer PORT: what is announced to them is open at once.
     pub early_servers: Vec<IpNetwork>,
-    /// Whether those that conntrackd brings from another gateway are completed.
-    pub adopt: bool,
 }
 
 /// How announcements are translated.
@@ -233,7 +231,6 @@ impl Default for Expectation {
             timeout: Duration::from_secs(60),
             max_per_session: 1,
             early_servers: Vec::new(),
-            adopt: false,
         }
     }
 }

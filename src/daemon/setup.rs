@@ -7,9 +7,8 @@ use tokio::sync::{Mutex, mpsc};
 use tracing::{info, warn};
 
 use super::{
-    adoption,
     backend::{self, Choice},
-    config::{Config, Expectation, Nat, WhenAbsent},
+    config::{Config, Nat, WhenAbsent},
     memories::Memories,
     ports::SharedLeases,
     worker::{Kernel, Shared, Worker},
@@ -46,11 +45,10 @@ impl Gateway {
         let kernels = open_kernels(config, choice)?;
         let table = backend::install(config, choice)?;
         let (report, ended) = mpsc::unbounded_channel();
-        let mut threads = make_workers(kernels, &shared)
+        let threads = make_workers(kernels, &shared)
             .into_iter()
             .map(|worker| start_worker(worker, report.clone()))
-            .collect::<Result<Vec<_>, _>>()?;
-        threads.extend(start_adoption(config, choice, &shared)?);
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             config: config.clone(),
             shared,
@@ -78,10 +76,7 @@ impl Gateway {
     /// Whether a new configuration differs in more than what can be reloaded.
     pub(super) fn needs_restart_for(&self, config: &Config) -> bool {
         let reloaded = Config {
-            expectation: Expectation {
-                adopt: config.expectation.adopt,
-                ..self.config.expectation.clone()
-            },
+            expectation: self.config.expectation.clone(),
             nat: Nat {
                 share: config.nat.share,
                 ..self.config.nat.clone()
@@ -203,24 +198,6 @@ fn is_alive(conntrack: &mut Conntrack, memory: &Memory, adjust: u32) -> bool {
         .ok()
         .flatten();
     entry.is_some_and(|entry| entry.tuples == tuples && entry.mark & adjust != 0)
-}
-
-fn start_adoption(
-    config: &Config,
-    choice: Choice,
-    shared: &Arc<Shared>,
-) -> anyhow::Result<Option<JoinHandle<()>>> {
-    if !config.expectation.adopt {
-        return Ok(None);
-    }
-    if !choice.can_adopt() {
-        warn!(
-            backend = choice.backend_name(),
-            "expectation.adopt has no effect with this backend or without NAT in the kernel"
-        );
-        return Ok(None);
-    }
-    adoption::start(shared).map(Some)
 }
 
 fn start_worker(

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// How long a worker may take to notice that it is to stop or that the settings changed.
-pub(super) const STOP_POLL: Duration = Duration::from_millis(200);
+const STOP_POLL: Duration = Duration::from_millis(200);
 
 /// How long no packet may come before what was withdrawn is deleted in a transaction of its own.
 const QUIET: Duration = Duration::from_millis(10);
@@ -73,7 +73,7 @@ impl Shared {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    pub(super) fn settings(&self) -> Settings {
+    fn settings(&self) -> Settings {
         self.settings
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

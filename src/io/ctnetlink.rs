@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
 pub use expectation::{ConntrackExpectations, Translation};
-pub use newcomers::{Newcomer, Newcomers};
+pub use newcomers::{Newcomer, list_newcomers};
 
 use crate::{
     io::netlink::{MessageBuffer, MessageType, NetlinkError, Socket},

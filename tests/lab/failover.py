@@ -7,7 +7,7 @@ its power, and each session goes on: what it was in the middle of comes to its r
 good-bye. A session with a sequence offset is to be ended by a reset, and its data connection to go on all the same.
 
 `--without` takes one part away, and then just those sessions must fail that need it: `states` (no conntrackd), `expectations`
-(conntrackd without ExpectationSync), `adoption` (ftp-alg without expectation.adopt), `backend` (nftables in place of conntrack).
+(conntrackd without ExpectationSync), `adoption` (no `ftp-alg adopt`), `backend` (nftables in place of conntrack).
 `--controls` runs once without each.
 """
 

@@ -9,11 +9,10 @@ use std::{
 };
 
 use ftp_alg::{
+    daemon::adoption::{Adopted, adopt},
     io::{
         cthelper,
-        ctnetlink::{
-            AttachedHelper, Conntrack, ConntrackExpectations, Newcomer, Newcomers, Translation,
-        },
+        ctnetlink::{AttachedHelper, Conntrack, ConntrackExpectations, Translation},
         nftables::{Table, probe},
     },
     proto::{
@@ -297,37 +296,28 @@ fn an_expectation_has_its_own_timeout_whatever_the_helpers_policy_says() {
 }
 
 /// What conntrackd makes of an expectation that it brings from another gateway: all but the NAT.
-fn bring_without_translation(control: &Control) -> (Newcomers, Vec<Newcomer>) {
-    let (mut newcomers, mut brought) = control.lab.gateway.inside(|| {
-        (
-            Newcomers::listen(Duration::from_secs(2)).unwrap(),
-            ConntrackExpectations::open(Translation::Absent).unwrap(),
-        )
-    });
+fn bring_without_translation(control: &Control) {
+    let brought = || ConntrackExpectations::open(Translation::Absent).unwrap();
+    let mut brought = control.lab.gateway.inside(brought);
     brought.expect(ID, &to_client(), &control.tuples).unwrap();
-    let heard = newcomers.wait().unwrap();
-    (newcomers, heard)
 }
 
 #[test]
 #[ignore = "needs root"]
-fn an_expectation_that_came_without_its_translation_is_heard_of_and_completed() {
-    let Some(mut control) = Control::open(SERVER) else {
+fn an_expectation_that_came_without_its_translation_is_found_and_completed() {
+    let Some(control) = Control::open(SERVER) else {
         return;
     };
     let listener = control.lab.inside.listen("10.0.0.2:6000");
-    let (mut newcomers, heard) = bring_without_translation(&control);
-    assert_eq!(heard.len(), 1, "{heard:?}");
-    assert_eq!(newcomers.list().unwrap(), heard);
-    assert_eq!(heard[0].master, control.tuples.of(Direction::Original));
-    let complete = heard[0].complete(&control.tuples, Duration::from_secs(60));
-    assert_eq!(complete, Some(to_client()));
-    let tuples = control.tuples;
-    control
-        .store
-        .expect(ID, &complete.unwrap(), &tuples)
-        .unwrap();
-    assert_eq!(newcomers.list().unwrap(), [], "it is complete");
+    bring_without_translation(&control);
+    let minute = Duration::from_secs(60);
+    let adopt_all = || control.lab.gateway.inside(|| adopt(minute).unwrap());
+    let adopted = |completed| Adopted {
+        completed,
+        refused: 0,
+    };
+    assert_eq!(adopt_all(), adopted(1));
+    assert_eq!(adopt_all(), adopted(0), "it is complete");
     assert!(control.arrives(PUBLIC, &listener));
 }
 

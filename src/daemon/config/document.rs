@@ -40,7 +40,6 @@ struct ExpectationTable {
     timeout: Text,
     max_per_session: Number,
     early_servers: Networks,
-    adopt: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -122,7 +121,6 @@ impl ExpectationTable {
             max_per_session: checked(self.max_per_session, value::max_per_session)?
                 .unwrap_or(default.max_per_session),
             early_servers: networks(self.early_servers)?,
-            adopt: self.adopt.unwrap_or(default.adopt),
         })
     }
 }

@@ -50,7 +50,6 @@ fn every_key_is_read() {
             timeout: Duration::from_secs(120),
             max_per_session: 3,
             early_servers: networks(&["10.0.0.5", "2001:db8::/32"]),
-            adopt: true,
         },
         policy: Policy::default(),
         nat: shared(30000..=31000),
@@ -86,7 +85,6 @@ const EVERY_KEY: &str = r#"
         timeout = "2m"
         max_per_session = 3
         early_servers = ["10.0.0.5", "2001:db8::/32"]
-        adopt = true
         [nat]
         ports = "30000-31000"
         share = "2/2"

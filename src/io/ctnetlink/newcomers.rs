@@ -10,13 +10,13 @@
 //! connector's port, which its mask keeps from meaning anything
 //! ([`ConntrackExpectations`](super::ConntrackExpectations) puts it there).
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use super::{
     entry::parse_tuple,
     expectation::wire::{
         CTA_EXPECT_HELP_NAME, CTA_EXPECT_MASTER, CTA_EXPECT_NAT, CTA_EXPECT_TUPLE,
-        IPCTNL_MSG_EXP_GET, IPCTNL_MSG_EXP_NEW,
+        IPCTNL_MSG_EXP_GET,
     },
 };
 use crate::{
@@ -28,15 +28,6 @@ use crate::{
     ruleset::HELPER,
 };
 
-/// The multicast group that hears of new expectations (`NFNLGRP_CONNTRACK_EXP_NEW`, 4), as a bit.
-const GROUP_NEW: u32 = 1 << 3;
-
-/// What an event or a list holds of expectations.
-const KIND: MessageType = MessageType {
-    subsystem: libc::NFNL_SUBSYS_CTNETLINK_EXP as u8,
-    request: IPCTNL_MSG_EXP_NEW,
-};
-
 /// An expectation of our helper without a translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Newcomer {
@@ -46,61 +37,25 @@ pub struct Newcomer {
     expected: Tuple,
 }
 
-/// Hears of them.
-#[derive(Debug)]
-pub struct Newcomers {
-    events: Socket,
-    lists: Socket,
-}
-
-impl Newcomers {
-    /// Begins to listen. A wait lasts no longer than `patience`.
-    ///
-    /// # Errors
-    /// When no netlink socket can be had.
-    pub fn listen(patience: Duration) -> Result<Self, NetlinkError> {
-        Ok(Self {
-            events: Socket::listening(GROUP_NEW, patience)?,
-            lists: Socket::open()?,
-        })
-    }
-
-    /// Those that are there.
-    ///
-    /// # Errors
-    /// When conntrack cannot be asked.
-    pub fn list(&mut self) -> Result<Vec<Newcomer>, NetlinkError> {
-        let mut buffer = MessageBuffer::default();
-        let sequence = self.lists.next_sequence();
-        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
-        let kind = MessageType {
-            request: IPCTNL_MSG_EXP_GET,
-            ..KIND
-        };
-        buffer.begin(kind, flags, sequence, libc::AF_UNSPEC as u8, 0);
-        let mut found = Vec::new();
-        self.lists.list(buffer.as_bytes(), sequence, |message| {
-            found.extend(Newcomer::parse(message));
-        })?;
-        Ok(found)
-    }
-
-    /// Those that came since; none when the wait was over. Where more came than could be told,
-    /// all that are there.
-    ///
-    /// # Errors
-    /// When conntrack cannot be heard.
-    pub fn wait(&mut self) -> Result<Vec<Newcomer>, NetlinkError> {
-        let mut found = Vec::new();
-        let heard = self.events.hear(|message| {
-            found.extend(Newcomer::parse(message));
-        });
-        match heard {
-            Ok(()) | Err(NetlinkError::NoAnswer) => Ok(found),
-            Err(error) if is_overrun(&error) => self.list(),
-            Err(error) => Err(error),
-        }
-    }
+/// Those that are there.
+///
+/// # Errors
+/// When conntrack cannot be asked.
+pub fn list_newcomers() -> Result<Vec<Newcomer>, NetlinkError> {
+    let mut socket = Socket::open()?;
+    let mut buffer = MessageBuffer::default();
+    let sequence = socket.next_sequence();
+    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
+    let kind = MessageType {
+        subsystem: libc::NFNL_SUBSYS_CTNETLINK_EXP as u8,
+        request: IPCTNL_MSG_EXP_GET,
+    };
+    buffer.begin(kind, flags, sequence, libc::AF_UNSPEC as u8, 0);
+    let mut found = Vec::new();
+    socket.list(buffer.as_bytes(), sequence, |message| {
+        found.extend(Newcomer::parse(message));
+    })?;
+    Ok(found)
 }
 
 impl Newcomer {
@@ -144,11 +99,6 @@ impl Newcomer {
         connector.source.ip() == self.expected.source.ip()
             && connector.destination.ip() == self.expected.destination.ip()
     }
-}
-
-fn is_overrun(error: &NetlinkError) -> bool {
-    matches!(error, NetlinkError::Socket(error)
-        if error.raw_os_error() == Some(libc::ENOBUFS) || error.kind() == io::ErrorKind::StorageFull)
 }
 
 #[cfg(test)]

@@ -66,30 +66,14 @@ impl Socket {
         Self::with_answers_of(ANSWER_SIZE)
     }
 
-    /// Opens a socket that hears what the kernel tells these multicast groups, one bit each. A
-    /// wait lasts no longer than `patience`.
-    ///
-    /// # Errors
-    /// When the kernel has no netfilter netlink, or no descriptor is left.
-    pub fn listening(groups: u32, patience: Duration) -> Result<Self, NetlinkError> {
-        let socket = mnl::Socket::open(mnl::Bus::Netfilter)?;
-        socket.bind(groups, 0)?;
-        Self::around(socket, ANSWER_SIZE, patience)
-    }
-
     /// Opens a socket that can receive datagrams of this size.
     pub(crate) fn with_answers_of(size: usize) -> Result<Self, NetlinkError> {
-        let socket = mnl::Socket::new(mnl::Bus::Netfilter)?;
-        Self::around(socket, size, ANSWER_TIMEOUT)
-    }
-
-    fn around(socket: mnl::Socket, size: usize, patience: Duration) -> Result<Self, NetlinkError> {
         let socket = Self {
-            socket,
+            socket: mnl::Socket::new(mnl::Bus::Netfilter)?,
             answer: vec![0; size].into_boxed_slice(),
             sequence: 0,
         };
-        sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(patience))
+        sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIMEOUT))
             .map_err(io::Error::from)?;
         Ok(socket)
     }
@@ -173,16 +157,6 @@ impl Socket {
                 }
             }
         }
-    }
-
-    /// Waits for one datagram of what the kernel tells, and hands each message in it to `read`.
-    ///
-    /// # Errors
-    /// [`NetlinkError::NoAnswer`] when the wait was over; ENOBUFS where more was told than the
-    /// socket could hold.
-    pub fn hear(&mut self, read: impl FnMut(Message<'_>)) -> Result<(), NetlinkError> {
-        self.receive()?.for_each(read);
-        Ok(())
     }
 
     /// Sends one request without attributes beyond those `write` adds, acknowledged.
