@@ -153,7 +153,8 @@ impl Witness {
         let seen = &mut self.seen[peer];
         seen.acked_before = seen.acked;
         if given.is_queued && given.frame.has(ACK) {
-            seen.has_acked = true;
+            // What a reset says of its sender is not believed.
+            seen.has_acked |= !given.frame.has(RST);
             seen.acked = seen.acked.max(self.ways[peer].position(given.frame.ack));
         }
     }

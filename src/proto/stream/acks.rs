@@ -31,9 +31,16 @@ impl Stream {
             stream.acked_output = stream.map.to_output(vouched.start);
             stream.bytes = vouched.bytes;
             stream.vouched = Some(stream.next());
-            stream.released = vouched.line_start.unwrap_or_else(|| stream.next());
+            // Of a line whose start has arrived the rest may leave.
+            let line = vouched
+                .line_start
+                .filter(|line| !line.is_before(stream.base));
+            stream.released = line.unwrap_or_else(|| stream.next());
             stream.sent = stream.released;
-            stream.scanner = LineScanner::at(vouched.line_start.map(|line| stream.index_of(line)));
+            stream.scanner = line.map_or_else(
+                || LineScanner::behind(&stream.bytes),
+                |line| LineScanner::at(stream.index_of(line)),
+            );
         }
         stream
     }

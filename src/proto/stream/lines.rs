@@ -73,13 +73,22 @@ impl LineScanner {
         }
     }
 
-    /// At a line's start that lies `offset` bytes in, or in an unknown line.
-    pub(super) fn at(offset: Option<usize>) -> Self {
-        offset.map_or_else(Self::in_unknown_line, |at| Self {
+    /// At a line's start that lies `offset` bytes in.
+    pub(super) const fn at(offset: usize) -> Self {
+        Self {
             state: State::InLine,
-            start: at,
-            searched: at,
-        })
+            start: offset,
+            searched: offset,
+        }
+    }
+
+    /// In an unknown line, behind bytes of which nothing is to be read any more.
+    pub(super) const fn behind(bytes: &[u8]) -> Self {
+        Self {
+            state: State::Skipping,
+            start: bytes.len(),
+            searched: bytes.len(),
+        }
     }
 
     /// Where the begun line starts, if that is known.

@@ -229,3 +229,34 @@ fn what_another_process_vouched_for_is_sent_without_the_acknowledged_line_before
     assert_eq!(pieces.len(), 1);
     assert_eq!((pieces[0].seq, &pieces[0].payload[..]), (start, &b"PO"[..]));
 }
+
+#[test]
+fn a_line_whose_start_arrived_before_a_restart_goes_on_as_it_is() {
+    let start = START.plus(1);
+    let vouched = Vouched {
+        start,
+        bytes: b"ORT 10,0,0,22,4,5".to_vec(),
+        line_start: Some(START),
+    };
+    let mut stream = Stream::restored(SequenceMap::default(), Some(start), Some(vouched));
+    let end = start.plus(17);
+    stream.ingest(end, b"\r\n", false);
+    assert!(stream.poll_line().is_none(), "its start is not known");
+    stream.release_lines();
+    let rest = b"ORT 10,0,0,22,4,5\r\n".to_vec();
+    assert_eq!(emitted(&mut stream, end, b"\r\n"), [(start, rest)]);
+}
+
+#[test]
+fn lines_that_were_read_before_a_restart_are_not_read_again() {
+    let vouched = Vouched {
+        start: START,
+        bytes: b"NOOP\r\nPASV\r\nPO".to_vec(),
+        line_start: None,
+    };
+    let end = START.plus(14);
+    let mut stream = Stream::restored(SequenceMap::default(), Some(end), Some(vouched));
+    assert!(stream.poll_line().is_none());
+    stream.ingest(end, b"RT x\r\n", false);
+    assert!(stream.poll_line().is_none(), "its start was given up");
+}
