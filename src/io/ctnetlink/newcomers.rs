@@ -15,8 +15,8 @@ use std::time::Duration;
 use super::{
     entry::parse_tuple,
     expectation::wire::{
-        CTA_EXPECT_HELP_NAME, CTA_EXPECT_MASTER, CTA_EXPECT_NAT, CTA_EXPECT_TUPLE,
-        IPCTNL_MSG_EXP_GET,
+        CTA_EXPECT_FLAGS, CTA_EXPECT_HELP_NAME, CTA_EXPECT_MASTER, CTA_EXPECT_NAT,
+        CTA_EXPECT_TUPLE, IPCTNL_MSG_EXP_GET, NF_CT_EXPECT_INACTIVE,
     },
 };
 use crate::{
@@ -62,7 +62,10 @@ impl Newcomer {
     fn parse(message: Message<'_>) -> Option<Self> {
         let attributes = message.attributes();
         let is_ours = attributes.name(CTA_EXPECT_HELP_NAME)? == HELPER;
-        if !is_ours || attributes.find(CTA_EXPECT_NAT).is_some() {
+        // One that the server has not accepted stays shut: its acceptance was the other gateway's.
+        let flags = attributes.u32(CTA_EXPECT_FLAGS).unwrap_or(0);
+        let is_reserved = flags & NF_CT_EXPECT_INACTIVE != 0;
+        if !is_ours || is_reserved || attributes.find(CTA_EXPECT_NAT).is_some() {
             return None;
         }
         Some(Self {
