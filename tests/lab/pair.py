@@ -10,6 +10,7 @@ process: the kernel kills all others with it, and they say good-bye to nobody.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
@@ -40,6 +41,10 @@ GATEWAYS = {"gateway-a": 2, "gateway-b": 3}
 SYNC = {"gateway-a": "192.168.100.1", "gateway-b": "192.168.100.2"}
 START_SECONDS = 30
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
+
+class NoSuchDevice(Exception):
+    """There is no such interface."""
 
 
 class Machine:
@@ -123,8 +128,13 @@ def of_gateway(text, name, without):
 def take_down(any_socket, interface):
     """At once, which a program that had to be started first would not be (netdevice(7))."""
     request = struct.pack("16sH14x", interface.encode(), 0)
-    flags = struct.unpack("16sH14x", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request))[1]
-    fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", interface.encode(), flags & ~IFF_UP))
+    try:
+        flags = struct.unpack("16sH14x", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", interface.encode(), flags & ~IFF_UP))
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            raise NoSuchDevice(interface) from error
+        raise
 
 
 def environment():
@@ -234,7 +244,9 @@ class Pair:
         with inside(self.namespace("switch")), socket.socket() as any_socket:
             os.kill(machine.first, signal.SIGKILL)
             for link in LINKS:
-                take_down(any_socket, f"{link}-a")
+                # The dead machine's end may be gone already, and this one with it.
+                with contextlib.suppress(NoSuchDevice):
+                    take_down(any_socket, f"{link}-a")
         machine.cut_power()
 
     def wait_for_takeover(self):
