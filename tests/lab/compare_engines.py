@@ -18,8 +18,9 @@ def row_of(name):
 
 
 def undecided(results):
-    """Names of cases that did not begin, since the lab's set-up failed: they say nothing about the helper."""
-    return [result["name"] for result in results if result["reason"].startswith("the lab: ") and not result["seconds"]]
+    """Cases that did not begin, since the lab's set-up failed: they say nothing about the helper."""
+    return [f"{result['name']}: {result['reason']}" for result in results
+            if result["reason"].startswith("the lab: ") and not result["seconds"]]
 
 
 def tally(results):
@@ -57,7 +58,7 @@ def main():
     print_table(tallies)
     lost = {engine: names for engine, found in results.items() if (names := undecided(found))}
     for engine, names in lost.items():
-        print(f"{engine}: the lab itself failed in {len(names)} cases, which the table counts as not passed: {', '.join(names)}",
+        print(f"{engine}: {len(names)} cases did not begin, which the table counts as not passed:", *names, sep="\n  ",
               file=sys.stderr)
     return int(bool(lost))
 
