@@ -1,6 +1,6 @@
 """Runs the lab's scenarios: real FTP through a gateway made of network namespaces.
 
-    sudo python3 tests/lab/run.py [--engine NAME] [--filter REGEX] [--covering] [--list] [--jobs N] [--json FILE]
+    sudo python3 tests/lab/run.py [--engine NAME] [--filter REGEX] [--covering] [--list] [--repeat N] [--jobs N] [--json FILE]
 
 One line a case, and at the end `N passed, M failed`. Exit status 1 when a case failed, 2 when the lab could not run.
 """
@@ -165,6 +165,8 @@ def parse_arguments():
     parser.add_argument("--stock", action="store_true", help="also what needs a distribution's kernel (see scripts/vm-run.sh)")
     parser.add_argument("--covering", action="store_true",
                         help="a few cases in which all that the matrix tries occurs (selection.py)")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N",
+                        help="every case N times in the same lab, for what fails once in a thousand runs (default: 1)")
     parser.add_argument("--json", metavar="FILE", help="write the results there as well")
     return parser.parse_args()
 
@@ -180,6 +182,7 @@ def main():
             for case in batch.cases:
                 print(case.name + (f": not applicable: {case.not_applicable}" if case.not_applicable else ""))
         return 0
+    batches = [dataclasses.replace(batch, cases=batch.cases * arguments.repeat) for batch in batches]
     begin()
     report = Report()
     workers = Workers(batches, max(1, min(arguments.jobs, len(batches))), arguments.engine, report)
