@@ -211,9 +211,10 @@ impl Gateway {
         let memory = self.alg.memory_bytes();
         assert!(memory <= MEMORY_MAX, "{memory} bytes of memory");
         let live = self.live.values().filter(|&&until| until > self.now);
-        // Beside one that a transfer under way may need.
-        assert!(live.count() <= self.max_per_session + 1, "too much is open");
-        assert!(self.leases.0.borrow().len() <= self.max_per_session);
+        // Beside one that a transfer under way may need, with its port.
+        let bound = self.max_per_session + 1;
+        assert!(live.count() <= bound, "too much is open");
+        assert!(self.leases.0.borrow().len() <= bound, "too much is leased");
     }
 
     /// What holds once everything has timed out.
