@@ -44,17 +44,18 @@ pub(super) struct Opening {
 }
 
 impl Flow {
-    /// The server accepts what the client announced: asks the kernel to let it in.
-    pub(super) fn open_concerned(&mut self) -> Option<Request> {
+    /// The server accepts what the client announced: asks the kernel to let it in, in place of the
+    /// oldest that is open where that is one too many.
+    pub(super) fn open_concerned(&mut self, context: &mut Context<'_>) -> Option<Request> {
         let concerned = self.session.concerned();
-        let reserved = self
-            .held
-            .iter()
-            .find(|held| held.announced_by == concerned && held.awaits_answer())?;
+        let is_accepted = |held: &Held| held.announced_by == concerned && held.awaits_answer();
+        let id = self.held.iter().find(|held| is_accepted(held))?.id;
+        self.supersede(|held| held.is_open(), context);
         self.opening = Some(Opening {
-            id: reserved.id,
+            id,
             is_retry: false,
         });
+        let reserved = self.held.iter().find(|held| held.id == id)?;
         Some(self.request_opening(reserved))
     }
 
@@ -114,16 +115,20 @@ impl Flow {
     /// Makes room for what the line at hand announces, beside what a transfer under way may need
     /// and what a pipelining client has announced after it.
     pub(super) fn supersede_held(&mut self, context: &mut Context<'_>) {
+        let concerned = self.session.concerned();
+        self.supersede(|held| held.announced_by <= concerned, context);
+    }
+
+    /// Withdraws the oldest of these until there is room for one more.
+    fn supersede(&mut self, is_one: impl Fn(&Held) -> bool, context: &mut Context<'_>) {
         let in_use = usize::from(self.session.awaits_transfer());
         let room = context
             .settings
             .max_per_session
             .max(1)
             .saturating_add(in_use);
-        let concerned = self.session.concerned();
-        let is_older = |held: &Held| held.announced_by <= concerned;
-        while self.held.iter().filter(|held| is_older(held)).count() >= room {
-            let Some(oldest) = self.held.iter().position(is_older) else {
+        while self.held.iter().filter(|held| is_one(held)).count() >= room {
+            let Some(oldest) = self.held.iter().position(&is_one) else {
                 return;
             };
             let oldest = self.held.remove(oldest);
@@ -237,6 +242,11 @@ impl Held {
     /// Whether the server owes its answer to what the client announced.
     pub(super) fn awaits_answer(&self) -> bool {
         self.stage == Stage::Reserved && !self.is_expired
+    }
+
+    /// Whether its data connection is let in.
+    fn is_open(&self) -> bool {
+        self.stage == Stage::Open && !self.is_expired
     }
 
     /// Marks the expectation expired and gives what is to be withdrawn: all but the lease.

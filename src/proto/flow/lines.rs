@@ -83,7 +83,7 @@ impl Flow {
                 Finding::Announcement(found) => {
                     self.handle_found(direction, packet, (line, found), context)
                 }
-                Finding::Accepted => self.open_concerned(),
+                Finding::Accepted => self.open_concerned(context),
                 Finding::Withdraw(reason) => {
                     self.withdraw_concerned(reason, context);
                     None
