@@ -5,6 +5,8 @@
 //! Imports run one way: `net` → `packet`, `stream`, `ftp` → `session`, `expect`, `memory`, `nat` → `action`
 //! → `flow` → `alg`.
 
+#![forbid(unsafe_code)]
+
 pub mod action;
 pub mod alg;
 pub mod expect;

@@ -41,6 +41,8 @@ pub struct Config {
     pub nat: Nat,
     /// What is opened beyond the safe defaults.
     pub policy: Policy,
+    /// What the process keeps once it is in place.
+    pub process: Process,
     /// The ct mark bits that are ours.
     pub mark: Mark,
     /// How the log looks.
@@ -127,6 +129,27 @@ impl Policy {
         let relaxed = keys.iter().filter(|(_, networks)| !networks.is_empty());
         relaxed.map(|(key, _)| *key).collect()
     }
+}
+
+/// What the process keeps once it is in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Whom it becomes.
+    pub user: User,
+    /// Whether its system calls are filtered.
+    pub seccomp: bool,
+    /// Whether the files that it reaches are limited, where the kernel can do that.
+    pub landlock: bool,
+}
+
+/// Whom the process becomes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum User {
+    /// `ftp-alg`, if the machine has such a user and root started the process.
+    #[default]
+    OwnIfThere,
+    /// This user, by name or number, or the daemon does not start.
+    Named(String),
 }
 
 /// The ct mark bits that are ours. No two share a bit, none is zero.
@@ -216,6 +239,7 @@ impl Default for Config {
             expectation: Expectation::default(),
             nat: Nat::default(),
             policy: Policy::default(),
+            process: Process::default(),
             mark: Mark::default(),
             log: Log::default(),
             control: Control::default(),
@@ -240,6 +264,16 @@ impl Default for Nat {
         Self {
             ports: 1024..=65535,
             share: Share::WHOLE,
+        }
+    }
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            user: User::default(),
+            seccomp: true,
+            landlock: true,
         }
     }
 }

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Policy, Restart,
-    WhenAbsent, WhenKernelHelps,
+    Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Policy, Process,
+    Restart, WhenAbsent, WhenKernelHelps,
     value::{self, Problem},
 };
 
@@ -27,6 +27,7 @@ pub(super) struct Document {
     expectation: ExpectationTable,
     nat: NatTable,
     policy: PolicyTable,
+    process: ProcessTable,
     mark: MarkTable,
     log: LogTable,
     control: ControlTable,
@@ -54,6 +55,14 @@ struct NatTable {
 struct PolicyTable {
     unproven_servers: Networks,
     privileged_ports: Networks,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ProcessTable {
+    user: Text,
+    seccomp: Option<bool>,
+    landlock: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -104,6 +113,7 @@ impl Document {
             expectation: self.expectation.check()?,
             nat: self.nat.check()?,
             policy: self.policy.check()?,
+            process: self.process.check()?,
             mark: self.mark.check()?,
             log: self.log.check()?,
             control: self.control.check()?,
@@ -140,6 +150,17 @@ impl PolicyTable {
         Ok(Policy {
             unproven_servers: networks(self.unproven_servers)?,
             privileged_ports: networks(self.privileged_ports)?,
+        })
+    }
+}
+
+impl ProcessTable {
+    fn check(self) -> Result<Process, Problem> {
+        let default = Process::default();
+        Ok(Process {
+            user: checked(self.user, value::user)?.unwrap_or(default.user),
+            seccomp: self.seccomp.unwrap_or(default.seccomp),
+            landlock: self.landlock.unwrap_or(default.landlock),
         })
     }
 }

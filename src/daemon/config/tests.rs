@@ -52,6 +52,11 @@ fn every_key_is_read() {
             early_servers: networks(&["10.0.0.5", "2001:db8::/32"]),
         },
         policy: Policy::default(),
+        process: Process {
+            user: User::Named("nobody".to_owned()),
+            seccomp: false,
+            landlock: false,
+        },
         nat: shared(30000..=31000),
         mark: Mark {
             data: 1,
@@ -100,6 +105,10 @@ const EVERY_KEY: &str = r#"
         listen = "[::1]:9200"
         [restart]
         folder = "/var/lib/ftp-alg"
+        [process]
+        user = "nobody"
+        seccomp = false
+        landlock = false
     "#;
 
 #[test]
@@ -201,6 +210,8 @@ const SENSELESS: &[(&str, &str)] = &[
     ("log.format = \"xml\"", "\"text\", \"json\""),
     ("control.socket = \"run/x\"", "is not an absolute path"),
     ("restart.folder = \"run\"", "is not an absolute path"),
+    ("process.user = \"\"", "`` is not a user's name"),
+    ("process.user = \"a b\"", "`a b` is not a user's name"),
     (
         "metrics.listen = \"localhost:1\"",
         "is not an address and port",
@@ -274,6 +285,9 @@ fn the_example_file_has_every_key() {
         "ports",
         "unproven_servers",
         "privileged_ports",
+        "user",
+        "seccomp",
+        "landlock",
         "data",
         "adjust",
         "opaque",

@@ -12,7 +12,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use toml::Spanned;
 
-use super::Mark;
+use super::{Mark, User};
 use crate::proto::nat::Share;
 
 /// One worker thread for each queue; a gateway has fewer cores than this.
@@ -164,6 +164,21 @@ pub(super) fn socket_path(written: &str) -> Result<PathBuf, String> {
         ));
     }
     Ok(path)
+}
+
+/// `"auto"`, `"ftp-alg"`, or a number
+pub(super) fn user(written: &str) -> Result<User, String> {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == ':';
+    if written.is_empty() || written.contains(is_odd) {
+        return Err(format!(
+            "`{}` is not a user's name or number",
+            written.escape_debug()
+        ));
+    }
+    Ok(match written {
+        "auto" => User::OwnIfThere,
+        name => User::Named(name.to_owned()),
+    })
 }
 
 /// `"/run/ftp-alg/flows"`
