@@ -13,7 +13,12 @@ use source_text::{Source, sources};
 /// own line or above. Only the roots `lib`, `main` and `proto` are not listed.
 const LAYERS: [&[&str]; 10] = [
     &["proto::net"],
-    &["proto::packet", "proto::stream", "proto::ftp"],
+    &[
+        "proto::packet",
+        "proto::stream",
+        "proto::ftp",
+        "proto::budget",
+    ],
     &[
         "proto::session",
         "proto::expect",

@@ -5,6 +5,7 @@
 
 mod document;
 mod error;
+mod relaxed;
 mod value;
 
 use ipnetwork::IpNetwork;
@@ -17,8 +18,9 @@ use std::{
 };
 
 pub use error::ConfigError;
+pub use relaxed::Relaxed;
 
-use crate::proto::nat::Share;
+use crate::proto::{budget::Limits, nat::Share};
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Config {
     pub nat: Nat,
     /// What is opened beyond the safe defaults.
     pub policy: Policy,
+    /// How much a session and a host may ask for, and how much memory all of them may take.
+    pub limits: Limits,
     /// What the process keeps once it is in place.
     pub process: Process,
     /// The ct mark bits that are ours.
@@ -116,19 +120,8 @@ pub struct Policy {
     pub unproven_servers: Vec<IpNetwork>,
     /// Hosts that may announce a port below 1024.
     pub privileged_ports: Vec<IpNetwork>,
-}
-
-impl Policy {
-    /// The keys that relax a default.
-    #[must_use]
-    pub fn relaxed(&self) -> Vec<&'static str> {
-        let keys = [
-            ("policy.unproven_servers", &self.unproven_servers),
-            ("policy.privileged_ports", &self.privileged_ports),
-        ];
-        let relaxed = keys.iter().filter(|(_, networks)| !networks.is_empty());
-        relaxed.map(|(key, _)| *key).collect()
-    }
+    /// Hosts whose endpoints others may announce.
+    pub third_party_data: Vec<IpNetwork>,
 }
 
 /// What the process keeps once it is in place.
@@ -239,6 +232,7 @@ impl Default for Config {
             expectation: Expectation::default(),
             nat: Nat::default(),
             policy: Policy::default(),
+            limits: Limits::default(),
             process: Process::default(),
             mark: Mark::default(),
             log: Log::default(),

@@ -19,7 +19,7 @@ use crate::{
         ctnetlink::Conntrack, expectations::Expectations, inject::Injector, nfqueue::Queue,
         nftables::Table,
     },
-    proto::{flow::Settings, memory::Memory, net::Direction},
+    proto::{budget::Limits, flow::Settings, memory::Memory, net::Direction},
     ruleset::{self, Marks, Params, QueueStatement},
 };
 
@@ -86,6 +86,8 @@ impl Gateway {
                 share: config.nat.share,
                 ..self.config.nat.clone()
             },
+            policy: self.config.policy.clone(),
+            limits: self.config.limits,
             ..config.clone()
         };
         reloaded != self.config
@@ -115,6 +117,11 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
         early_servers: config.expectation.early_servers.clone(),
         unproven_servers: config.policy.unproven_servers.clone(),
         privileged_ports: config.policy.privileged_ports.clone(),
+        third_party_data: config.policy.third_party_data.clone(),
+        limits: Limits {
+            memory: config.limits.memory / config.queues.len().max(1),
+            ..config.limits
+        },
         ports: config.nat.ports.clone(),
     }
 }

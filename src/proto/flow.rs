@@ -15,6 +15,7 @@ mod lines;
 mod memory;
 mod output;
 mod side;
+mod spending;
 mod withheld;
 
 pub use lines::Request;
@@ -33,10 +34,12 @@ use self::{
     held::{Held, Opening},
     lines::Plan,
     side::Side,
+    spending::Spending,
     withheld::Withheld,
 };
 use super::{
     action::{Action, Event, EventKind, PacketId, SessionId, Verdict},
+    budget::{HostBudgets, Limits},
     expect::{ExpectationId, Stage},
     ftp::{Role, reads_as_line},
     nat::{PortLeases, addresses_of},
@@ -49,6 +52,11 @@ use super::{
 /// A connection without an offset that was silent for this long is forgotten; if it goes on, it
 /// is picked up again. Longer than any server's idle timeout.
 pub const IDLE_MAX: Duration = Duration::from_secs(3 * 3600);
+
+/// A connection on which nobody has said anything is forgotten after this time, so that handshakes
+/// alone cost little. A mail client waits as long for its server's 220 (RFC 5321 §4.5.3.2.1); one of
+/// FTP that comes later still is recognised by its greeting.
+pub const SILENT_MAX: Duration = Duration::from_secs(300);
 
 /// A connection with an offset is kept for as long as conntrack keeps it
 /// (`nf_conntrack_tcp_timeout_established`: 5 days).
@@ -73,6 +81,10 @@ pub struct Settings {
     pub unproven_servers: Vec<IpNetwork>,
     /// Hosts that may announce a privileged port.
     pub privileged_ports: Vec<IpNetwork>,
+    /// Hosts whose endpoints others may announce (FXP).
+    pub third_party_data: Vec<IpNetwork>,
+    /// How much a session and a host may ask for.
+    pub limits: Limits,
 }
 
 impl Settings {
@@ -100,6 +112,8 @@ impl Default for Settings {
             early_servers: Vec::new(),
             unproven_servers: Vec::new(),
             privileged_ports: Vec::new(),
+            third_party_data: Vec::new(),
+            limits: Limits::default(),
         }
     }
 }
@@ -111,6 +125,8 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// Outside ports given away.
     pub leases: &'a dyn PortLeases,
+    /// What the hosts have spent.
+    pub hosts: &'a dyn HostBudgets,
     /// Where actions go, in order.
     pub actions: &'a mut VecDeque<Action>,
     /// The last expectation id given.
@@ -144,11 +160,15 @@ pub struct Flow {
     has_lifted: bool,
     /// The client's last packet with lines.
     last_of_client: PacketId,
+    /// What it has spent.
+    spending: Spending,
     is_adjusted: bool,
     is_opaque: bool,
     is_reset: bool,
     /// What is remembered of it outside the process is out of date.
     has_news: bool,
+    /// One of its ends has said something.
+    has_spoken: bool,
     /// Something is remembered of it outside the process.
     is_remembered: bool,
     last_seen: Instant,
@@ -171,10 +191,12 @@ impl Flow {
             vouching: None,
             has_lifted: false,
             last_of_client: PacketId(0),
+            spending: Spending::default(),
             is_adjusted: false,
             is_opaque: false,
             is_reset: false,
             has_news: false,
+            has_spoken: false,
             is_remembered: false,
             last_seen: now,
         }
@@ -217,6 +239,9 @@ impl Flow {
             self.handle_syn(direction, segment, context);
             return Some(Verdict::Accept);
         }
+        if !self.spend_commands(direction, segment, context) {
+            return Some(Verdict::Drop);
+        }
         if self.streams[direction].is_near(segment.seq) {
             self.handle_side(direction, segment);
             if let Some(ack) = segment.ack {
@@ -255,6 +280,7 @@ impl Flow {
     /// Ends the session: withdraws what is pending and gives back what is leased.
     pub fn end(&mut self, context: &mut Context<'_>) {
         self.withdraw_all(Withdrawal::Closed, context);
+        self.release_place(context);
         self.forget(context);
         self.report(EventKind::Ended, context);
     }
@@ -302,12 +328,6 @@ impl Flow {
             .saturating_add(self.session.heap_bytes())
     }
 
-    /// Whether the flow may be forgotten to make room: nothing is lost but its place.
-    #[must_use]
-    pub fn is_expendable(&self) -> bool {
-        !self.is_adjusted
-    }
-
     fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, context: &mut Context<'_>) {
         let stream = &mut self.streams[!direction];
         let had_orphans = stream.has_orphans();
@@ -323,7 +343,12 @@ impl Flow {
         if !stream.is_synchronised() && !segment.payload.is_empty() {
             let begins_line = reads_as_line(role_of(direction), segment.payload);
             stream.pick_up(segment.seq, begins_line);
+            if !self.has_spoken && direction == Direction::Reply && greets(segment.payload) {
+                self.session = Session::greeted();
+            }
         }
+        self.has_spoken |= !segment.payload.is_empty();
+        let stream = &mut self.streams[direction];
         stream.ingest(segment.seq, segment.payload, segment.flags.is_fin())
     }
 
@@ -345,6 +370,11 @@ impl Flow {
             kind,
         }));
     }
+}
+
+/// Whether these are a session's first words, before which nothing can have been said.
+fn greets(payload: &[u8]) -> bool {
+    payload.starts_with(b"220")
 }
 
 /// Whether the server of a connection is in one of `networks`, by its own address or by the one

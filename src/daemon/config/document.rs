@@ -9,6 +9,7 @@ use super::{
     Restart, WhenAbsent, WhenKernelHelps,
     value::{self, Problem},
 };
+use crate::proto::budget::Limits;
 
 /// A value and where it stands.
 type Text = Option<Spanned<String>>;
@@ -27,6 +28,7 @@ pub(super) struct Document {
     expectation: ExpectationTable,
     nat: NatTable,
     policy: PolicyTable,
+    limits: LimitsTable,
     process: ProcessTable,
     mark: MarkTable,
     log: LogTable,
@@ -55,6 +57,18 @@ struct NatTable {
 struct PolicyTable {
     unproven_servers: Networks,
     privileged_ports: Networks,
+    third_party_data: Networks,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsTable {
+    session_commands: Number,
+    session_openings: Number,
+    host_commands: Number,
+    host_openings: Number,
+    host_sessions: Number,
+    memory: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -113,6 +127,7 @@ impl Document {
             expectation: self.expectation.check()?,
             nat: self.nat.check()?,
             policy: self.policy.check()?,
+            limits: self.limits.check()?,
             process: self.process.check()?,
             mark: self.mark.check()?,
             log: self.log.check()?,
@@ -150,6 +165,25 @@ impl PolicyTable {
         Ok(Policy {
             unproven_servers: networks(self.unproven_servers)?,
             privileged_ports: networks(self.privileged_ports)?,
+            third_party_data: networks(self.third_party_data)?,
+        })
+    }
+}
+
+impl LimitsTable {
+    fn check(self) -> Result<Limits, Problem> {
+        let default = Limits::default();
+        let limit = |written, default| {
+            let checked = checked(written, value::limit)?;
+            Ok::<_, Problem>(checked.unwrap_or(default))
+        };
+        Ok(Limits {
+            session_commands: limit(self.session_commands, default.session_commands)?,
+            session_openings: limit(self.session_openings, default.session_openings)?,
+            host_commands: limit(self.host_commands, default.host_commands)?,
+            host_openings: limit(self.host_openings, default.host_openings)?,
+            host_sessions: limit(self.host_sessions, default.host_sessions)?,
+            memory: checked(self.memory, value::memory)?.unwrap_or(default.memory),
         })
     }
 }

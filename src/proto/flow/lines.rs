@@ -175,6 +175,7 @@ impl Flow {
         let plan = self
             .admit(direction, &line, found, context.settings)
             .and_then(|announcement| {
+                self.spend_opening(context)?;
                 // What the older announcement held may serve the newer one.
                 self.supersede_held(context);
                 self.plan(direction, packet, (line, announcement), context)
@@ -259,7 +260,8 @@ impl Flow {
             return Err(Refusal::AlreadyForwarded);
         }
         let (own, seen) = addresses_of(&self.tuples, direction);
-        admit(&announcement, (own, seen), &settings.privileged_ports)?;
+        let relaxed = (&*settings.privileged_ports, &*settings.third_party_data);
+        admit(&announcement, (own, seen), relaxed)?;
         let unproven = self.session.refusal_of_unproven();
         let unproven = unproven.filter(|_| !settings.trusts(&self.tuples));
         unproven.map_or(Ok(announcement), Err)
