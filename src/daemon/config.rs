@@ -122,6 +122,10 @@ pub struct Policy {
     pub privileged_ports: Vec<IpNetwork>,
     /// Hosts whose endpoints others may announce.
     pub third_party_data: Vec<IpNetwork>,
+    /// Servers whose 227, 228 and 229 count although nobody asked for them.
+    pub unsolicited_replies: Vec<IpNetwork>,
+    /// Servers whose clients may announce by other means after EPSV ALL.
+    pub after_epsv_all: Vec<IpNetwork>,
 }
 
 /// What the process keeps once it is in place.

@@ -118,6 +118,8 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
         unproven_servers: config.policy.unproven_servers.clone(),
         privileged_ports: config.policy.privileged_ports.clone(),
         third_party_data: config.policy.third_party_data.clone(),
+        unsolicited_replies: config.policy.unsolicited_replies.clone(),
+        after_epsv_all: config.policy.after_epsv_all.clone(),
         limits: Limits {
             memory: config.limits.memory / config.queues.len().max(1),
             ..config.limits

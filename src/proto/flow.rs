@@ -8,27 +8,27 @@
 //!    [`handle_relaxed`](Flow::handle_relaxed) or [`handle_expected`](Flow::handle_expected));
 //! 3. [`Flow::finish_segment`] gives the segment's verdict.
 
+mod admission;
 mod held;
 mod lifetime;
 mod lifted;
 mod lines;
 mod memory;
 mod output;
+mod settings;
 mod side;
 mod spending;
 mod withheld;
 
 pub use lines::Request;
 pub use output::Departure;
+pub use settings::Settings;
 pub use withheld::{VOUCH_DELAY, WITHHOLD_MAX};
 
 use std::{
     collections::VecDeque,
-    ops::RangeInclusive,
     time::{Duration, Instant},
 };
-
-use ipnetwork::IpNetwork;
 
 use self::{
     held::{Held, Opening},
@@ -39,10 +39,10 @@ use self::{
 };
 use super::{
     action::{Action, Event, EventKind, PacketId, SessionId, Verdict},
-    budget::{HostBudgets, Limits},
-    expect::{ExpectationId, Stage},
+    budget::HostBudgets,
+    expect::ExpectationId,
     ftp::{Role, reads_as_line},
-    nat::{PortLeases, addresses_of},
+    nat::PortLeases,
     net::{ConntrackTuples, Direction, PerDirection, SeqNumber},
     packet::Segment,
     session::{Session, Withdrawal},
@@ -65,58 +65,6 @@ pub const IDLE_ADJUSTED_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 /// How long a closed connection is kept for retransmissions of its last segments
 /// (`nf_conntrack_tcp_timeout_time_wait`: 120 s).
 pub const CLOSED_MAX: Duration = Duration::from_secs(120);
-
-/// What the operator decides, as far as the core needs it.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How long an expectation waits for its connection.
-    pub expectation_timeout: Duration,
-    /// How many expectations of a session may be pending; a newer one replaces the oldest.
-    pub max_per_session: usize,
-    /// Outside ports that an announcer behind NAT may be given.
-    pub ports: RangeInclusive<u16>,
-    /// Servers that connect before they answer PORT: what is announced to them opens at once.
-    pub early_servers: Vec<IpNetwork>,
-    /// Servers whose sessions need not show that they are FTP and their user let in.
-    pub unproven_servers: Vec<IpNetwork>,
-    /// Hosts that may announce a privileged port.
-    pub privileged_ports: Vec<IpNetwork>,
-    /// Hosts whose endpoints others may announce (FXP).
-    pub third_party_data: Vec<IpNetwork>,
-    /// How much a session and a host may ask for.
-    pub limits: Limits,
-}
-
-impl Settings {
-    /// How far an announcement comes with its line. A server needs nobody's consent for what it
-    /// announces; a client needs the server's, which some servers give by connecting.
-    fn first_stage(&self, tuples: &ConntrackTuples, announcer: Direction) -> Stage {
-        match announcer {
-            Direction::Original if !has_server(&self.early_servers, tuples) => Stage::Reserved,
-            Direction::Original | Direction::Reply => Stage::Open,
-        }
-    }
-
-    /// Whether the server's sessions need no proof.
-    fn trusts(&self, tuples: &ConntrackTuples) -> bool {
-        has_server(&self.unproven_servers, tuples)
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            expectation_timeout: Duration::from_secs(60),
-            max_per_session: 1,
-            ports: 1024..=65535,
-            early_servers: Vec::new(),
-            unproven_servers: Vec::new(),
-            privileged_ports: Vec::new(),
-            third_party_data: Vec::new(),
-            limits: Limits::default(),
-        }
-    }
-}
 
 /// What a flow may use while it handles something: the operator's settings, the leases it shares
 /// with all flows, and where its actions go.
@@ -375,14 +323,6 @@ impl Flow {
 /// Whether these are a session's first words, before which nothing can have been said.
 fn greets(payload: &[u8]) -> bool {
     payload.starts_with(b"220")
-}
-
-/// Whether the server of a connection is in one of `networks`, by its own address or by the one
-/// its clients use.
-fn has_server(networks: &[IpNetwork], tuples: &ConntrackTuples) -> bool {
-    let (own, seen) = addresses_of(tuples, Direction::Reply);
-    let mut networks = networks.iter();
-    networks.any(|network| network.contains(own) || network.contains(seen))
 }
 
 /// On a control connection the client speaks in the original direction.

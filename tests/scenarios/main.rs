@@ -23,6 +23,7 @@ mod port_range;
 mod port_through_snat;
 mod proof;
 mod rejected;
+mod relaxed;
 mod reset;
 mod restart;
 mod retransmission;

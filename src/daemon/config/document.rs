@@ -58,6 +58,8 @@ struct PolicyTable {
     unproven_servers: Networks,
     privileged_ports: Networks,
     third_party_data: Networks,
+    unsolicited_replies: Networks,
+    after_epsv_all: Networks,
 }
 
 #[derive(Deserialize, Default)]
@@ -166,6 +168,8 @@ impl PolicyTable {
             unproven_servers: networks(self.unproven_servers)?,
             privileged_ports: networks(self.privileged_ports)?,
             third_party_data: networks(self.third_party_data)?,
+            unsolicited_replies: networks(self.unsolicited_replies)?,
+            after_epsv_all: networks(self.after_epsv_all)?,
         })
     }
 }

@@ -29,6 +29,8 @@ impl Config {
             ("policy.unproven_servers", &policy.unproven_servers),
             ("policy.privileged_ports", &policy.privileged_ports),
             ("policy.third_party_data", &policy.third_party_data),
+            ("policy.unsolicited_replies", &policy.unsolicited_replies),
+            ("policy.after_epsv_all", &policy.after_epsv_all),
         ]
         .into_iter()
         .filter(|(_, networks)| !networks.is_empty())
