@@ -14,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::lab::Namespace;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// An emulated machine is slow.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon, what it was started with, and its log.
 struct Daemon {

@@ -44,7 +44,7 @@ fn a_connection_in_its_middle_is_read_from_the_next_line_on() {
 
 #[test]
 fn the_rest_of_a_line_is_skipped_unless_it_reads_as_a_line_of_its_own() {
-    let gap = std::time::Duration::from_millis(20);
+    let gap = Duration::from_millis(20);
     for (begun, rest, read) in [
         ("SITE ", "x PORT 10,0,0,2,4,5", 1),
         // Nobody can tell; it is the client's own endpoint all the same.
