@@ -15,6 +15,7 @@ use etherparse::PacketBuilder;
 use ftp_alg::proto::{
     action::{Action, PacketId},
     alg::Alg,
+    budget::Limits,
     flow::{IDLE_MAX, Settings},
     ftp::{Command, ReplyLine},
     nat::LocalLeases,
@@ -82,7 +83,18 @@ fn handle(alg: &mut Alg<LocalLeases>, nth: u32, packet: &[u8], now: Instant) {
 }
 
 fn new_alg() -> Alg<LocalLeases> {
-    Alg::new(Settings::default(), LocalLeases::default())
+    // Time stands still here, and nobody may spend more in no time than a burst.
+    let settings = Settings {
+        limits: Limits {
+            session_commands: u32::MAX,
+            session_openings: u32::MAX,
+            host_commands: u32::MAX,
+            host_openings: u32::MAX,
+            ..Limits::default()
+        },
+        ..Settings::default()
+    };
+    Alg::new(settings, LocalLeases::default())
 }
 
 /// A repeated command: read, looked up, compared, let through.

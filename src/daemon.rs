@@ -6,6 +6,7 @@
 pub mod adoption;
 mod backend;
 pub mod config;
+mod confine;
 mod control;
 pub mod logging;
 mod memories;
@@ -27,7 +28,7 @@ use self::{config::Config, control::Control, setup::Gateway};
 /// The kernel lacks something, something that is needed is in use, or a worker failed.
 pub fn run(config: &Config, path: &Path) -> anyhow::Result<()> {
     let control = Control::start()?;
-    let gateway = Gateway::start(config)?;
+    let gateway = Gateway::start(config, path)?;
     info!(
         control_ports = ?config.control_ports,
         queues = ?config.queues,

@@ -4,6 +4,7 @@
 //! nothing. Unsafe code is confined to the few files that say so in their first lines.
 
 pub mod clock;
+pub mod confinement;
 pub mod cthelper;
 pub mod ctnetlink;
 pub mod expectations;

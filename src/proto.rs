@@ -2,11 +2,14 @@
 //!
 //! Nothing below this module opens a socket or a file, reads a clock, starts a thread or keeps a
 //! global. A capture replayed through it takes exactly the decisions that the daemon takes.
-//! Imports run one way: `net` → `packet`, `stream`, `ftp` → `session`, `expect`, `memory`, `nat` → `action`
+//! Imports run one way: `net` → `packet`, `stream`, `ftp`, `budget` → `session`, `expect`, `memory`, `nat` → `action`
 //! → `flow` → `alg`.
+
+#![forbid(unsafe_code)]
 
 pub mod action;
 pub mod alg;
+pub mod budget;
 pub mod expect;
 pub mod flow;
 pub mod ftp;

@@ -13,7 +13,12 @@ use source_text::{Source, sources};
 /// own line or above. Only the roots `lib`, `main` and `proto` are not listed.
 const LAYERS: [&[&str]; 10] = [
     &["proto::net"],
-    &["proto::packet", "proto::stream", "proto::ftp"],
+    &[
+        "proto::packet",
+        "proto::stream",
+        "proto::ftp",
+        "proto::budget",
+    ],
     &[
         "proto::session",
         "proto::expect",
@@ -63,6 +68,16 @@ const IMPURE_CALLS: [&str; 8] = [
     "dbg!(",
 ];
 
+/// The only files with unsafe code: what libmnl, libnftnl and one socket option cannot do without.
+/// Each block says why it is sound, which clippy sees to (`undocumented_unsafe_blocks`).
+const UNSAFE: [&str; 5] = [
+    "src/io/inject.rs",
+    "src/io/netlink/socket.rs",
+    "src/io/nftables/expression.rs",
+    "src/io/nftables/object.rs",
+    "src/io/nftables/set.rs",
+];
+
 const MAX_FILE_LINES: usize = 400;
 const MAX_FUNCTION_LINES: usize = 60;
 
@@ -88,6 +103,14 @@ fn no_modules_import_each_other_in_a_circle() {
 #[test]
 fn the_core_is_pure() {
     assert_no(impurities(&sources()));
+}
+
+#[test]
+fn unsafe_code_is_in_the_named_files_only() {
+    let sources = sources();
+    assert_eq!(unsafe_files(&sources), UNSAFE);
+    let core = sources.iter().find(|source| source.name == "src/proto.rs");
+    assert!(core.is_some_and(|core| core.code.contains("#![forbid(unsafe_code)]")));
 }
 
 #[test]
@@ -210,6 +233,20 @@ fn is_impure(path: &str) -> bool {
     })
 }
 
+/// Files with an unsafe block, function or implementation.
+fn unsafe_files(sources: &[Source]) -> Vec<&str> {
+    let spelled = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"];
+    sources
+        .iter()
+        .filter(|source| {
+            spelled
+                .iter()
+                .any(|unsafely| source.code.contains(unsafely))
+        })
+        .map(|source| &*source.name)
+        .collect()
+}
+
 fn undocumented(sources: &[Source]) -> Vec<String> {
     sources
         .iter()
@@ -303,6 +340,13 @@ fn a_clock_a_file_and_a_panic_in_the_core_are_found() {
     let pure = "use std::{fmt, net::IpAddr};\nfn f() { cursor.expect(b' ', Malformed::NoSpace) }\n\
                 #[cfg(test)]\nmod tests;\nfn g() {}\n";
     assert_no(impurities(&[core_file("net.rs", pure)]));
+}
+
+#[test]
+fn unsafe_code_is_found() {
+    let file = core_file("net.rs", "//! unsafe {\nfn f() { unsafe { g() } }");
+    assert_eq!(unsafe_files(&[file]).len(), 1);
+    assert!(unsafe_files(&[core_file("net.rs", "//! unsafe {\n// unsafe fn")]).is_empty());
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::{
 use ftp_alg::proto::{
     action::{Action, PacketId, Verdict},
     alg::Alg,
+    budget::Limits,
     flow::Settings,
     nat::LocalLeases,
     net::{ConntrackTuples, Direction, Tuple},
@@ -151,6 +152,19 @@ fn handle(alg: &mut Alg<LocalLeases>, talk: &Talk, packet: &[u8]) -> bool {
     passed
 }
 
+/// A core whose connections may take so many bytes.
+fn bounded(memory: usize) -> Alg<LocalLeases> {
+    let limits = Limits {
+        memory,
+        ..Limits::default()
+    };
+    let settings = Settings {
+        limits,
+        ..Settings::default()
+    };
+    Alg::new(settings, LocalLeases::default())
+}
+
 fn new_alg() -> Alg<LocalLeases> {
     Alg::new(Settings::default(), LocalLeases::default())
 }
@@ -199,4 +213,90 @@ fn an_idle_session_takes_less_than_two_kibibytes_and_a_hundred_thousand_less_tha
         told > taken * 8 / 10 && told < taken * 12 / 10,
         "{told} for {taken}"
     );
+}
+
+#[test]
+fn a_hundred_thousand_half_open_sessions_stay_below_the_bound_and_an_honest_one_goes_on() {
+    let bound = 16 << 20;
+    let before = BYTES.get();
+    let mut alg = bounded(bound);
+    let mut honest = Talk::new(0);
+    for packet in honest.session() {
+        handle(&mut alg, &honest, &packet);
+    }
+    let mut most = 0;
+    for nth in 1..100_000 {
+        let mut talk = Talk::new(nth);
+        let packet = talk.greets();
+        handle(&mut alg, &talk, &packet);
+        most = most.max(BYTES.get() - before);
+    }
+    assert!(
+        most.unsigned_abs() < bound * 6 / 5,
+        "{most} bytes at the most"
+    );
+    assert!(alg.memory_bytes() <= bound);
+    assert!(
+        alg.flow_count() > 10_000,
+        "{} are followed",
+        alg.flow_count()
+    );
+    // The honest one is still known, by its login: what it asks for is opened.
+    let asked = honest.says(Direction::Original, "PASV");
+    let told = honest.says(Direction::Reply, "227 =198,51,100,7,19,138");
+    handle(&mut alg, &honest, &asked);
+    alg.handle_packet(PacketId(1), &told, origin());
+    let action = std::iter::from_fn(|| alg.poll_action()).next();
+    assert!(matches!(action, Some(Action::Expect { .. })), "{action:?}");
+}
+
+#[test]
+fn full_sessions_make_room_for_each_other_those_first_that_were_silent_for_longest() {
+    let bound = 8 << 20;
+    let before = BYTES.get();
+    let mut alg = bounded(bound);
+    let mut most = 0;
+    for nth in 0..20_000 {
+        let mut talk = Talk::new(nth);
+        for packet in talk.session() {
+            handle(&mut alg, &talk, &packet);
+        }
+        most = most.max(BYTES.get() - before);
+    }
+    assert!(
+        most.unsigned_abs() < bound * 6 / 5,
+        "{most} bytes at the most"
+    );
+    assert!(
+        alg.flow_count() > 3_000,
+        "{} are followed",
+        alg.flow_count()
+    );
+}
+
+#[test]
+fn a_line_of_a_gibibyte_takes_no_more_than_a_line() {
+    for direction in [Direction::Original, Direction::Reply] {
+        let before = BYTES.get();
+        let mut alg = new_alg();
+        let mut talk = Talk::new(0);
+        for packet in talk.session() {
+            handle(&mut alg, &talk, &packet);
+        }
+        let mut frame = talk.frame(direction);
+        frame.payload = vec![b'x'; 8960];
+        let mut packet = frame.encode();
+        let mut most = 0;
+        for _ in 0..(1 << 30) / 8960 {
+            handle(&mut alg, &talk, &packet);
+            most = most.max(BYTES.get() - before);
+            frame.seq = frame.seq.wrapping_add(8960);
+            // The sequence number, behind an IPv4 header and the ports.
+            packet[24..28].copy_from_slice(&frame.seq.to_be_bytes());
+        }
+        let most = most.unsigned_abs();
+        // The packet at hand, its copy and what is kept of the stream.
+        assert!(most < 128 << 10, "{most} bytes in direction {direction:?}");
+        assert!(alg.memory_bytes() < 64 << 10, "{}", alg.memory_bytes());
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! These tests need root and are ignored unless asked for: `cargo test --test netns -- --ignored`.
 
+#[path = "netns/confined.rs"]
+mod confined;
 #[path = "netns/conntrack.rs"]
 mod conntrack;
 #[path = "netns/expectations.rs"]

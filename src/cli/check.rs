@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 
 use super::{Failure, after_help};
-use crate::daemon::config::Config;
+use crate::daemon::config::{Config, Relaxed};
 
 /// Validate a configuration.
 ///
@@ -22,9 +22,9 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let config = Config::load(&self.config)?;
-        for key in config.policy.relaxed() {
+        for Relaxed { key, means } in config.relaxed() {
             let file = self.config.display();
-            eprintln!("{file}: warning: {key} opens more than FTP needs, for the hosts it names");
+            eprintln!("{file}: warning: {key} {means}");
         }
         writeln!(out, "{}: valid", self.config.display())?;
         Ok(())

@@ -139,6 +139,8 @@ impl Printer<'_> {
             | EventKind::Opened { .. }
             | EventKind::NotOpened { .. }
             | EventKind::Withdrawn { .. }
+            | EventKind::Slowed
+            | EventKind::TooManySessions
             | EventKind::Opaque
             | EventKind::WithholdExpired
             | EventKind::LostPlace

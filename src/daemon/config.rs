@@ -5,6 +5,7 @@
 
 mod document;
 mod error;
+mod relaxed;
 mod value;
 
 use ipnetwork::IpNetwork;
@@ -17,8 +18,9 @@ use std::{
 };
 
 pub use error::ConfigError;
+pub use relaxed::Relaxed;
 
-use crate::proto::nat::Share;
+use crate::proto::{budget::Limits, nat::Share};
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,10 @@ pub struct Config {
     pub nat: Nat,
     /// What is opened beyond the safe defaults.
     pub policy: Policy,
+    /// How much a session and a host may ask for, and how much memory all of them may take.
+    pub limits: Limits,
+    /// What the process keeps once it is in place.
+    pub process: Process,
     /// The ct mark bits that are ours.
     pub mark: Mark,
     /// How the log looks.
@@ -114,19 +120,33 @@ pub struct Policy {
     pub unproven_servers: Vec<IpNetwork>,
     /// Hosts that may announce a port below 1024.
     pub privileged_ports: Vec<IpNetwork>,
+    /// Hosts whose endpoints others may announce.
+    pub third_party_data: Vec<IpNetwork>,
+    /// Servers whose 227, 228 and 229 count although nobody asked for them.
+    pub unsolicited_replies: Vec<IpNetwork>,
+    /// Servers whose clients may announce by other means after EPSV ALL.
+    pub after_epsv_all: Vec<IpNetwork>,
 }
 
-impl Policy {
-    /// The keys that relax a default.
-    #[must_use]
-    pub fn relaxed(&self) -> Vec<&'static str> {
-        let keys = [
-            ("policy.unproven_servers", &self.unproven_servers),
-            ("policy.privileged_ports", &self.privileged_ports),
-        ];
-        let relaxed = keys.iter().filter(|(_, networks)| !networks.is_empty());
-        relaxed.map(|(key, _)| *key).collect()
-    }
+/// What the process keeps once it is in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Whom it becomes.
+    pub user: User,
+    /// Whether its system calls are filtered.
+    pub seccomp: bool,
+    /// Whether the files that it reaches are limited, where the kernel can do that.
+    pub landlock: bool,
+}
+
+/// Whom the process becomes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum User {
+    /// `ftp-alg`, if the machine has such a user and root started the process.
+    #[default]
+    OwnIfThere,
+    /// This user, by name or number, or the daemon does not start.
+    Named(String),
 }
 
 /// The ct mark bits that are ours. No two share a bit, none is zero.
@@ -216,6 +236,8 @@ impl Default for Config {
             expectation: Expectation::default(),
             nat: Nat::default(),
             policy: Policy::default(),
+            limits: Limits::default(),
+            process: Process::default(),
             mark: Mark::default(),
             log: Log::default(),
             control: Control::default(),
@@ -240,6 +262,16 @@ impl Default for Nat {
         Self {
             ports: 1024..=65535,
             share: Share::WHOLE,
+        }
+    }
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            user: User::default(),
+            seccomp: true,
+            landlock: true,
         }
     }
 }

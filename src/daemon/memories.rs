@@ -4,14 +4,25 @@
 //! a file system. It is meant to lie on a tmpfs: a reboot ends every connection anyway. A file
 //! is replaced by renaming a whole new one over it, so a process that is killed leaves the old
 //! or the new, never half of one.
+//!
+//! Files are reached through the folder's descriptor: the daemon's user need not be let into the
+//! folders above.
 
 use std::{
-    fs,
-    io::{self, ErrorKind},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, MetadataExt, fchown},
+    },
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, open, openat, renameat, unlinkat},
+    io::Errno,
+};
 use tracing::warn;
 
 use crate::proto::{
@@ -24,9 +35,10 @@ use crate::proto::{
 const FILES_MAX: usize = 131_072;
 
 /// The folder of remembered connections.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Memories {
     folder: PathBuf,
+    opened: OwnedFd,
 }
 
 impl Memories {
@@ -41,24 +53,51 @@ impl Memories {
             .recursive(true)
             .mode(0o700)
             .create(&folder)?;
-        Ok(Self { folder })
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = open(&folder, flags, Mode::empty())?;
+        Ok(Self { folder, opened })
+    }
+
+    /// Where the files are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes a user the owner of the folder and of the files in it.
+    ///
+    /// An earlier process of that user may have been in a stranger's hand: what it may have put
+    /// there in the place of a file, a link to another one, is not given away.
+    ///
+    /// # Errors
+    /// The folder cannot be given.
+    pub(super) fn give_to(&self, uid: u32, gid: u32) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)?.take(FILES_MAX).flatten() {
+            let Ok(file) = self.open_file(&entry.file_name(), OFlags::RDONLY) else {
+                continue;
+            };
+            let metadata = file.metadata()?;
+            if metadata.is_file() && metadata.nlink() == 1 {
+                fchown(&file, Some(uid), Some(gid))?;
+            }
+        }
+        fchown(&self.opened, Some(uid), Some(gid))
     }
 
     /// Keeps what a connection needs. A failure is logged: the connection works as long as this
     /// process does.
     pub(super) fn keep(&self, memory: &Memory) {
-        let path = self.path_of(&memory.tuples());
-        if let Err(error) = replace(&path, &memory.encode()) {
-            warn!(path = %path.display(), %error, "a connection would not survive a restart");
+        let name = name_of(&memory.tuples());
+        if let Err(error) = self.replace(&name, &memory.encode()) {
+            warn!(name, %error, "a connection would not survive a restart");
         }
     }
 
     /// Forgets a connection.
     pub(super) fn forget(&self, tuples: &ConntrackTuples) {
-        let path = self.path_of(tuples);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                warn!(path = %path.display(), %error, "an old connection is still remembered");
+        let name = name_of(tuples);
+        match self.remove(Path::new(&name)) {
+            Err(error) if error != Errno::NOENT => {
+                warn!(name, %error, "an old connection is still remembered");
             }
             Ok(()) | Err(_) => {}
         }
@@ -67,7 +106,9 @@ impl Memories {
     /// What is remembered of a connection.
     #[must_use]
     pub(super) fn recall(&self, tuples: &ConntrackTuples) -> Option<Memory> {
-        read(&self.path_of(tuples)).filter(|memory| memory.tuples() == *tuples)
+        let name = name_of(tuples);
+        self.read(Path::new(&name))
+            .filter(|memory| memory.tuples() == *tuples)
     }
 
     /// Everything that is remembered. What cannot be read is removed.
@@ -75,39 +116,45 @@ impl Memories {
     /// # Errors
     /// The folder cannot be read.
     pub(super) fn read_all(&self) -> io::Result<Vec<Memory>> {
-        let paths = fs::read_dir(&self.folder)?
+        let names = fs::read_dir(&self.folder)?
             .take(FILES_MAX)
-            .filter_map(|entry| Some(entry.ok()?.path()));
-        Ok(paths.filter_map(|path| read(&path)).collect())
+            .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())));
+        Ok(names.filter_map(|name| self.read(&name)).collect())
     }
 
-    fn path_of(&self, tuples: &ConntrackTuples) -> PathBuf {
-        let original = tuples.of(Direction::Original);
-        let name = format!("{}-{}", original.source, original.destination);
-        self.folder.join(name.replace(['[', ']'], ""))
+    fn replace(&self, name: &str, text: &[u8]) -> io::Result<()> {
+        let new = format!("{name}.new");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        self.open_file(new.as_ref(), flags)?.write_all(text)?;
+        Ok(renameat(&self.opened, &new, &self.opened, name)?)
+    }
+
+    fn read(&self, name: &Path) -> Option<Memory> {
+        let mut file = self.open_file(name.as_os_str(), OFlags::RDONLY).ok()?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).ok()?;
+        let memory = Memory::parse(&text).ok();
+        if memory.is_none() {
+            warn!(name = %name.display(), "not a remembered connection: removed");
+            self.remove(name).ok();
+        }
+        memory
+    }
+
+    /// A file of this folder, never one that a link leads to.
+    fn open_file(&self, name: &OsStr, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(openat(&self.opened, name, flags, mode)?.into())
+    }
+
+    fn remove(&self, name: &Path) -> Result<(), Errno> {
+        unlinkat(&self.opened, name, AtFlags::empty())
     }
 }
 
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let mut options = fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    io::Write::write_all(&mut file, text)?;
-    fs::rename(&new, path)
-}
-
-fn read(path: &Path) -> Option<Memory> {
-    let text = fs::read(path).ok()?;
-    let memory = Memory::parse(&text).ok();
-    if memory.is_none() {
-        warn!(path = %path.display(), "not a remembered connection: removed");
-        fs::remove_file(path).ok();
-    }
-    memory
+fn name_of(tuples: &ConntrackTuples) -> String {
+    let original = tuples.of(Direction::Original);
+    let name = format!("{}-{}", original.source, original.destination);
+    name.replace(['[', ']'], "")
 }

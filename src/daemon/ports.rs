@@ -1,48 +1,63 @@
-//! The outside ports that all workers share.
+//! What all workers share: the outside ports, and what hosts have spent.
 
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::proto::nat::{LeaseTable, PortLeases, Share};
+use crate::proto::{
+    budget::{HostBudgets, HostTable},
+    nat::{LeaseTable, PortLeases, Share},
+};
 
 /// Leases behind a lock. It is taken once for each announcement of an end behind NAT, for the
-/// time of one look-up.
+/// time of one look-up. What hosts have spent is behind another, taken for each packet with commands.
 #[derive(Clone, Debug)]
-pub(super) struct SharedLeases(Arc<Mutex<LeaseTable>>);
+pub(super) struct SharedLeases {
+    ports: Arc<Mutex<LeaseTable>>,
+    hosts: Arc<Mutex<HostTable>>,
+}
 
 impl SharedLeases {
     /// Leases of all ports of a share but `reserved`.
     pub(super) fn reserving(reserved: Vec<u16>, share: Share) -> Self {
-        Self(Arc::new(Mutex::new(LeaseTable::reserving(reserved, share))))
+        Self {
+            ports: Arc::new(Mutex::new(LeaseTable::reserving(reserved, share))),
+            hosts: Arc::default(),
+        }
+    }
+}
+
+impl HostBudgets for SharedLeases {
+    fn with_hosts(&self, run: &mut dyn FnMut(&mut HostTable)) {
+        run(&mut self.hosts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 impl PortLeases for SharedLeases {
     fn lease(&self, outside: SocketAddr) -> bool {
-        self.0
+        self.ports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .lease(outside)
     }
 
     fn lease_rested(&self, outside: SocketAddr) -> bool {
-        self.0
+        self.ports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .lease_rested(outside)
     }
 
     fn release(&self, outside: SocketAddr) {
-        self.0
+        self.ports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .release(outside);
     }
 
     fn rouse(&self) {
-        self.0
+        self.ports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .rouse();

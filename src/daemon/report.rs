@@ -42,6 +42,12 @@ pub(super) fn log(event: &Event) {
         } => {
             debug!(expect = %Shown(expectation), reason = reason.as_str(), "withdrawn");
         }
+        EventKind::Slowed => {
+            warn!(%client, %server, "more commands than [limits] lets through: they wait");
+        }
+        EventKind::TooManySessions => {
+            warn!(%client, %server, "more sessions of this host than [limits] allows: reset");
+        }
         EventKind::Opaque => info!(%client, %server, "encrypted from here on: left alone"),
         EventKind::WithholdExpired => {
             warn!(%client, %server, "a line was begun and not ended in time: passed unread");
@@ -63,6 +69,8 @@ const fn is_detail(kind: &EventKind) -> bool {
         EventKind::Announcement(report) => matches!(report.decision, Decision::Expect { .. }),
         EventKind::Unanswered { .. }
         | EventKind::NotOpened { .. }
+        | EventKind::Slowed
+        | EventKind::TooManySessions
         | EventKind::Opaque
         | EventKind::WithholdExpired
         | EventKind::LostPlace => false,

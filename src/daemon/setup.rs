@@ -1,6 +1,6 @@
 //! Puts the daemon in place on this gateway, and takes it away again.
 
-use std::{sync::Arc, thread::JoinHandle};
+use std::{path::Path, sync::Arc, thread::JoinHandle};
 
 use anyhow::Context;
 use tokio::sync::{Mutex, mpsc};
@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::{
     backend::{self, Choice},
     config::{Config, Nat, WhenAbsent},
+    confine::{seal, shed},
     memories::Memories,
     ports::SharedLeases,
     worker::{Kernel, Shared, Worker},
@@ -18,7 +19,7 @@ use crate::{
         ctnetlink::Conntrack, expectations::Expectations, inject::Injector, nfqueue::Queue,
         nftables::Table,
     },
-    proto::{flow::Settings, memory::Memory, net::Direction},
+    proto::{budget::Limits, flow::Settings, memory::Memory, net::Direction},
     ruleset::{self, Marks, Params, QueueStatement},
 };
 
@@ -33,9 +34,10 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// Opens the queues, loads the table, starts the workers, in this order: a packet that is
-    /// queued finds its reader.
-    pub(super) fn start(config: &Config) -> anyhow::Result<Self> {
+    /// Opens the queues, gives up what is not needed any more, starts the workers, loads the table,
+    /// and lets the workers begin, in this order: whatever follows has no more than what follows
+    /// needs, and a packet that is queued finds its reader. `path` is the configuration's.
+    pub(super) fn start(config: &Config, path: &Path) -> anyhow::Result<Self> {
         let choice = backend::choose(config)?;
         let memories = Memories::open(&config.restart.folder)
             .with_context(|| format!("cannot make {}", config.restart.folder.display()))?;
@@ -43,12 +45,15 @@ impl Gateway {
         let leases = SharedLeases::reserving(config.control_ports.clone(), config.nat.share);
         let shared = Arc::new(Shared::new(settings_of(config), leases, memories));
         let kernels = open_kernels(config, choice)?;
-        let table = backend::install(config, choice)?;
+        let shed = shed(&config.process, path, &shared.memories)?;
         let (report, ended) = mpsc::unbounded_channel();
         let threads = make_workers(kernels, &shared)
             .into_iter()
             .map(|worker| start_worker(worker, report.clone()))
             .collect::<Result<_, _>>()?;
+        seal(&config.process, &shed, path)?;
+        let table = backend::install(config, choice)?;
+        shared.begin();
         Ok(Self {
             config: config.clone(),
             shared,
@@ -81,6 +86,8 @@ impl Gateway {
                 share: config.nat.share,
                 ..self.config.nat.clone()
             },
+            policy: self.config.policy.clone(),
+            limits: self.config.limits,
             ..config.clone()
         };
         reloaded != self.config
@@ -110,6 +117,13 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
         early_servers: config.expectation.early_servers.clone(),
         unproven_servers: config.policy.unproven_servers.clone(),
         privileged_ports: config.policy.privileged_ports.clone(),
+        third_party_data: config.policy.third_party_data.clone(),
+        unsolicited_replies: config.policy.unsolicited_replies.clone(),
+        after_epsv_all: config.policy.after_epsv_all.clone(),
+        limits: Limits {
+            memory: config.limits.memory / config.queues.len().max(1),
+            ..config.limits
+        },
         ports: config.nat.ports.clone(),
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc, RwLock,
+        Arc, OnceLock, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub(super) leases: SharedLeases,
     /// What a restart finds.
     pub(super) memories: Memories,
+    /// Set once our table is in place: what a worker opened before would vanish with an older one.
+    begun: OnceLock<()>,
     settings: RwLock<Settings>,
     generation: AtomicU64,
 }
@@ -59,9 +61,15 @@ impl Shared {
             stop: AtomicBool::new(false),
             leases,
             memories,
+            begun: OnceLock::new(),
             settings: RwLock::new(settings),
             generation: AtomicU64::new(0),
         }
+    }
+
+    /// Lets the workers begin.
+    pub(super) fn begin(&self) {
+        self.begun.get_or_init(|| ());
     }
 
     /// Gives all workers new settings, for what is announced from now on.
@@ -124,11 +132,12 @@ impl Worker {
         }
     }
 
-    /// Works until told to stop.
+    /// Works, once it may begin, until told to stop.
     ///
     /// # Errors
     /// The queue failed in a way that does not pass.
     pub(super) fn run(&mut self) -> anyhow::Result<()> {
+        self.shared.begun.wait();
         while !self.shared.stop.load(Ordering::Acquire) {
             self.refresh_settings();
             // 1. What is due.

@@ -151,6 +151,10 @@ pub enum EventKind {
         /// Why.
         reason: Withdrawal,
     },
+    /// The client sends more commands than it may: from now on some wait. Told once.
+    Slowed,
+    /// Its client's host has as many sessions as it may have: it was reset.
+    TooManySessions,
     /// The connection is encrypted from now on and left alone.
     Opaque,
     /// Bytes were withheld longer than the bound and passed on unread.

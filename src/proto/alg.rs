@@ -11,21 +11,25 @@
 //! order. An action that wants an answer gets it before the next input. `now` never goes back.
 //! Nothing here panics, whatever the packets hold.
 
+mod admission;
 mod table;
 
 pub use table::FLOWS_MAX;
 
 use std::{collections::VecDeque, time::Instant};
 
-use self::table::{FlowKey, FlowTable};
+use self::{
+    admission::Told,
+    table::{FlowKey, FlowTable},
+};
 use super::{
-    action::{Action, PacketId, SessionId, Verdict},
+    action::{Action, PacketId, Verdict},
+    budget::HostBudgets,
     expect::{ExpectError, ExpectationId},
     flow::{Context, Departure, Flow, Request, Settings},
-    memory::Memory,
     nat::PortLeases,
-    net::{ConntrackTuples, Direction},
-    packet::{Segment, reset},
+    net::Direction,
+    packet::Segment,
 };
 
 /// The FTP helper of one queue: every packet of a control connection goes through the same one.
@@ -39,6 +43,7 @@ pub struct Alg<L> {
     last_session: u64,
     /// Sessions of different cores are told apart by their remainder.
     session_step: u64,
+    told: Told,
 }
 
 /// The answer that is due. Another one is not taken.
@@ -65,7 +70,7 @@ struct Stalled {
     bytes: Vec<u8>,
 }
 
-impl<L: PortLeases> Alg<L> {
+impl<L: PortLeases + HostBudgets> Alg<L> {
     /// A helper without connections.
     #[must_use]
     pub fn new(settings: Settings, leases: L) -> Self {
@@ -84,6 +89,7 @@ impl<L: PortLeases> Alg<L> {
             last_expectation: 0,
             last_session: index,
             session_step: count.max(1),
+            told: Told::default(),
         }
     }
 
@@ -116,41 +122,6 @@ impl<L: PortLeases> Alg<L> {
                 self.pending = Some((Answer::Resolved, Pending::Unresolved(stalled)));
             }
         }
-    }
-
-    /// The answer to [`Action::Resolve`]: both tuples of the connection, or `None` where conntrack
-    /// does not know it. Then the packet passes and nothing is remembered.
-    pub fn handle_resolved(&mut self, tuples: Option<ConntrackTuples>, now: Instant) {
-        self.begin(now, |id| Some(Flow::new(id, tuples?, now)));
-    }
-
-    /// The answer to [`Action::Resolve`] where conntrack knows the connection as one of an earlier
-    /// process, by its mark `adjust` and the tuples in this memory: it goes on as remembered.
-    pub fn handle_recalled(&mut self, memory: &Memory, now: Instant) {
-        self.begin(now, |id| Some(Flow::restored(id, memory, now)));
-    }
-
-    /// The answer to [`Action::Resolve`] where conntrack knows the connection by its mark `adjust` and
-    /// nobody remembers its offset: another gateway's, perhaps. What its ends say can not be put
-    /// right any more, and passed on as it is would be heard as something else. It is dropped, and
-    /// who said it is told by a reset. Only a handshake begins the connection anew.
-    pub fn handle_forgotten(&mut self, tuples: ConntrackTuples, now: Instant) {
-        let Some((packet, reset)) = self.answer_by_reset() else {
-            return self.handle_resolved(Some(tuples), now);
-        };
-        self.pending = None;
-        self.conclude(packet, Verdict::Drop);
-        self.actions
-            .extend(reset.map(|packet| Action::Inject { packet }));
-    }
-
-    /// The packet that waits to be resolved, unless it is a handshake's, and the reset to it.
-    fn answer_by_reset(&self) -> Option<(PacketId, Option<Vec<u8>>)> {
-        let Some((Answer::Resolved, Pending::Unresolved(stalled))) = &self.pending else {
-            return None;
-        };
-        let segment = Segment::parse(&stalled.bytes).ok()?;
-        (!segment.flags.is_syn()).then(|| (stalled.packet, reset(&segment)))
     }
 
     /// The answer to [`Action::RelaxWindow`]: whether the kernel did it.
@@ -219,26 +190,6 @@ impl<L: PortLeases> Alg<L> {
         pending.map(|(_, pending)| pending)
     }
 
-    /// Follows the connection of the packet that waits, if `make` makes one that it belongs to.
-    fn begin(&mut self, now: Instant, make: impl FnOnce(SessionId) -> Option<Flow>) {
-        let Some(Pending::Unresolved(stalled)) = self.take_pending(Answer::Resolved) else {
-            return;
-        };
-        let Ok(segment) = Segment::parse(&stalled.bytes) else {
-            return self.conclude(stalled.packet, Verdict::Accept);
-        };
-        let id = self.next_session();
-        let place = make(id).and_then(|flow| {
-            let direction = flow.tuples().direction_of(segment.tuple)?;
-            Some((self.admit(flow, now)?, direction))
-        });
-        let Some(place) = place else {
-            return self.conclude(stalled.packet, Verdict::Accept);
-        };
-        self.with_flow(place.0, now, |flow, context| flow.start(&segment, context));
-        self.handle_segment(place, stalled.packet, &segment, now);
-    }
-
     fn handle_segment(
         &mut self,
         (key, direction): (FlowKey, Direction),
@@ -250,7 +201,7 @@ impl<L: PortLeases> Alg<L> {
             flow.handle_segment(direction, segment, context)
         });
         match verdict {
-            Some(Some(verdict)) => self.finish(key, packet, verdict),
+            Some(Some(verdict)) => self.finish(key, (packet, verdict), now),
             Some(None) => self.advance((key, direction), packet, segment, now),
             None => self.conclude(packet, Verdict::Accept),
         }
@@ -280,7 +231,7 @@ impl<L: PortLeases> Alg<L> {
             flow.finish_segment(direction, segment, context)
         });
         let departure = departure.unwrap_or(Departure::of(Verdict::Accept));
-        self.finish(key, packet, departure.verdict);
+        self.finish(key, (packet, departure.verdict), now);
         for packet in departure.injected {
             self.actions.push_back(Action::Inject { packet });
         }
@@ -323,30 +274,6 @@ impl<L: PortLeases> Alg<L> {
         }
     }
 
-    fn next_session(&mut self) -> SessionId {
-        self.last_session = self.last_session.wrapping_add(self.session_step);
-        SessionId(self.last_session)
-    }
-
-    /// Follows a connection from now on; whatever had one of its tuples before is over.
-    fn admit(&mut self, flow: Flow, now: Instant) -> Option<FlowKey> {
-        for direction in [Direction::Original, Direction::Reply] {
-            if let Some((stale, _)) = self.flows.find(flow.tuples().of(direction)) {
-                self.remove(stale, now);
-            }
-        }
-        if self.flows.is_full() {
-            let expendable = self.flows.first_expendable()?;
-            self.remove(expendable, now);
-        }
-        Some(self.flows.insert(flow))
-    }
-
-    fn remove(&mut self, key: FlowKey, now: Instant) {
-        self.with_flow(key, now, Flow::end);
-        self.flows.remove(key);
-    }
-
     fn ask(&mut self, request: Request, pending: Pending) {
         let (answer, action) = match request {
             Request::RelaxWindow { tuples } => (Answer::Relaxed, Action::RelaxWindow { tuples }),
@@ -369,9 +296,10 @@ impl<L: PortLeases> Alg<L> {
         self.pending = Some((answer, pending));
     }
 
-    fn finish(&mut self, key: FlowKey, packet: PacketId, verdict: Verdict) {
+    fn finish(&mut self, key: FlowKey, (packet, verdict): (PacketId, Verdict), now: Instant) {
         self.flows.schedule(key);
         self.conclude(packet, verdict);
+        self.make_room(Some(key), now);
     }
 
     fn conclude(&mut self, packet: PacketId, verdict: Verdict) {
@@ -388,6 +316,7 @@ impl<L: PortLeases> Alg<L> {
         let mut context = Context {
             settings: &self.settings,
             leases: &self.leases,
+            hosts: &self.leases,
             actions: &mut self.actions,
             last_expectation: &mut self.last_expectation,
             now,

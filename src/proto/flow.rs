@@ -8,38 +8,41 @@
 //!    [`handle_relaxed`](Flow::handle_relaxed) or [`handle_expected`](Flow::handle_expected));
 //! 3. [`Flow::finish_segment`] gives the segment's verdict.
 
+mod admission;
 mod held;
 mod lifetime;
 mod lifted;
 mod lines;
 mod memory;
 mod output;
+mod settings;
 mod side;
+mod spending;
 mod withheld;
 
 pub use lines::Request;
 pub use output::Departure;
+pub use settings::Settings;
 pub use withheld::{VOUCH_DELAY, WITHHOLD_MAX};
 
 use std::{
     collections::VecDeque,
-    ops::RangeInclusive,
     time::{Duration, Instant},
 };
-
-use ipnetwork::IpNetwork;
 
 use self::{
     held::{Held, Opening},
     lines::Plan,
     side::Side,
+    spending::Spending,
     withheld::Withheld,
 };
 use super::{
     action::{Action, Event, EventKind, PacketId, SessionId, Verdict},
-    expect::{ExpectationId, Stage},
+    budget::HostBudgets,
+    expect::ExpectationId,
     ftp::{Role, reads_as_line},
-    nat::{PortLeases, addresses_of},
+    nat::PortLeases,
     net::{ConntrackTuples, Direction, PerDirection, SeqNumber},
     packet::Segment,
     session::{Session, Withdrawal},
@@ -50,6 +53,11 @@ use super::{
 /// is picked up again. Longer than any server's idle timeout.
 pub const IDLE_MAX: Duration = Duration::from_secs(3 * 3600);
 
+/// A connection on which nobody has said anything is forgotten after this time, so that handshakes
+/// alone cost little. A mail client waits as long for its server's 220 (RFC 5321 §4.5.3.2.1); one of
+/// FTP that comes later still is recognised by its greeting.
+pub const SILENT_MAX: Duration = Duration::from_secs(300);
+
 /// A connection with an offset is kept for as long as conntrack keeps it
 /// (`nf_conntrack_tcp_timeout_established`: 5 days).
 pub const IDLE_ADJUSTED_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
@@ -58,52 +66,6 @@ pub const IDLE_ADJUSTED_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 /// (`nf_conntrack_tcp_timeout_time_wait`: 120 s).
 pub const CLOSED_MAX: Duration = Duration::from_secs(120);
 
-/// What the operator decides, as far as the core needs it.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How long an expectation waits for its connection.
-    pub expectation_timeout: Duration,
-    /// How many expectations of a session may be pending; a newer one replaces the oldest.
-    pub max_per_session: usize,
-    /// Outside ports that an announcer behind NAT may be given.
-    pub ports: RangeInclusive<u16>,
-    /// Servers that connect before they answer PORT: what is announced to them opens at once.
-    pub early_servers: Vec<IpNetwork>,
-    /// Servers whose sessions need not show that they are FTP and their user let in.
-    pub unproven_servers: Vec<IpNetwork>,
-    /// Hosts that may announce a privileged port.
-    pub privileged_ports: Vec<IpNetwork>,
-}
-
-impl Settings {
-    /// How far an announcement comes with its line. A server needs nobody's consent for what it
-    /// announces; a client needs the server's, which some servers give by connecting.
-    fn first_stage(&self, tuples: &ConntrackTuples, announcer: Direction) -> Stage {
-        match announcer {
-            Direction::Original if !has_server(&self.early_servers, tuples) => Stage::Reserved,
-            Direction::Original | Direction::Reply => Stage::Open,
-        }
-    }
-
-    /// Whether the server's sessions need no proof.
-    fn trusts(&self, tuples: &ConntrackTuples) -> bool {
-        has_server(&self.unproven_servers, tuples)
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            expectation_timeout: Duration::from_secs(60),
-            max_per_session: 1,
-            ports: 1024..=65535,
-            early_servers: Vec::new(),
-            unproven_servers: Vec::new(),
-            privileged_ports: Vec::new(),
-        }
-    }
-}
-
 /// What a flow may use while it handles something: the operator's settings, the leases it shares
 /// with all flows, and where its actions go.
 pub struct Context<'a> {
@@ -111,6 +73,8 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// Outside ports given away.
     pub leases: &'a dyn PortLeases,
+    /// What the hosts have spent.
+    pub hosts: &'a dyn HostBudgets,
     /// Where actions go, in order.
     pub actions: &'a mut VecDeque<Action>,
     /// The last expectation id given.
@@ -144,11 +108,15 @@ pub struct Flow {
     has_lifted: bool,
     /// The client's last packet with lines.
     last_of_client: PacketId,
+    /// What it has spent.
+    spending: Spending,
     is_adjusted: bool,
     is_opaque: bool,
     is_reset: bool,
     /// What is remembered of it outside the process is out of date.
     has_news: bool,
+    /// One of its ends has said something.
+    has_spoken: bool,
     /// Something is remembered of it outside the process.
     is_remembered: bool,
     last_seen: Instant,
@@ -171,10 +139,12 @@ impl Flow {
             vouching: None,
             has_lifted: false,
             last_of_client: PacketId(0),
+            spending: Spending::default(),
             is_adjusted: false,
             is_opaque: false,
             is_reset: false,
             has_news: false,
+            has_spoken: false,
             is_remembered: false,
             last_seen: now,
         }
@@ -217,6 +187,9 @@ impl Flow {
             self.handle_syn(direction, segment, context);
             return Some(Verdict::Accept);
         }
+        if !self.spend_commands(direction, segment, context) {
+            return Some(Verdict::Drop);
+        }
         if self.streams[direction].is_near(segment.seq) {
             self.handle_side(direction, segment);
             if let Some(ack) = segment.ack {
@@ -255,6 +228,7 @@ impl Flow {
     /// Ends the session: withdraws what is pending and gives back what is leased.
     pub fn end(&mut self, context: &mut Context<'_>) {
         self.withdraw_all(Withdrawal::Closed, context);
+        self.release_place(context);
         self.forget(context);
         self.report(EventKind::Ended, context);
     }
@@ -302,12 +276,6 @@ impl Flow {
             .saturating_add(self.session.heap_bytes())
     }
 
-    /// Whether the flow may be forgotten to make room: nothing is lost but its place.
-    #[must_use]
-    pub fn is_expendable(&self) -> bool {
-        !self.is_adjusted
-    }
-
     fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, context: &mut Context<'_>) {
         let stream = &mut self.streams[!direction];
         let had_orphans = stream.has_orphans();
@@ -323,7 +291,12 @@ impl Flow {
         if !stream.is_synchronised() && !segment.payload.is_empty() {
             let begins_line = reads_as_line(role_of(direction), segment.payload);
             stream.pick_up(segment.seq, begins_line);
+            if !self.has_spoken && direction == Direction::Reply && greets(segment.payload) {
+                self.session = Session::greeted();
+            }
         }
+        self.has_spoken |= !segment.payload.is_empty();
+        let stream = &mut self.streams[direction];
         stream.ingest(segment.seq, segment.payload, segment.flags.is_fin())
     }
 
@@ -347,12 +320,9 @@ impl Flow {
     }
 }
 
-/// Whether the server of a connection is in one of `networks`, by its own address or by the one
-/// its clients use.
-fn has_server(networks: &[IpNetwork], tuples: &ConntrackTuples) -> bool {
-    let (own, seen) = addresses_of(tuples, Direction::Reply);
-    let mut networks = networks.iter();
-    networks.any(|network| network.contains(own) || network.contains(seen))
+/// Whether these are a session's first words, before which nothing can have been said.
+fn greets(payload: &[u8]) -> bool {
+    payload.starts_with(b"220")
 }
 
 /// On a control connection the client speaks in the original direction.

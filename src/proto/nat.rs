@@ -31,7 +31,8 @@ pub struct Translation {
 impl Translation {
     /// Translates an announcement that came in `direction`.
     ///
-    /// An announcer without NAT keeps its port. Behind NAT it is given one of `ports`.
+    /// An announcer without NAT keeps its port. Behind NAT it is given one of `ports`. The endpoint of
+    /// somebody else, which was admitted, is announced as it is: how he is reached is not known here.
     ///
     /// # Errors
     /// [`Refusal::NoFreePort`] where all of `ports` are leased.
@@ -43,8 +44,11 @@ impl Translation {
         leases: &dyn PortLeases,
     ) -> Result<Self, Refusal> {
         let (own, seen) = addresses_of(tuples, direction);
-        let inside = SocketAddr::new(own, announcement.port.get());
-        if own == seen {
+        let others = announcement
+            .address
+            .filter(|address| ![own, seen].contains(address) && !address.is_unspecified());
+        let inside = SocketAddr::new(others.unwrap_or(own), announcement.port.get());
+        if own == seen || others.is_some() {
             return Ok(Self {
                 inside,
                 outside: inside,

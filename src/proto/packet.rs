@@ -31,7 +31,7 @@ mod tests;
 
 pub use error::PacketError;
 pub use flags::Flags;
-pub use inject::{Injected, reset};
+pub use inject::{Injected, reset, reset_of_receiver};
 pub use options::{SackBlock, Timestamps};
 pub use rebuild::{Change, rebuild};
 pub use segment::Segment;

@@ -217,6 +217,9 @@ impl Host {
             self.handle_syn(frame, now);
         } else if self.irs.is_some() {
             self.handle_segment(frame, now);
+        } else if frame.has(RST) && frame.has(ACK) {
+            // A refused handshake (RFC 9293 §3.10.7.3).
+            self.was_reset = frame.ack == self.next_to_send();
         }
         self.run_script(now);
         self.send_pending(now);

@@ -97,7 +97,7 @@ impl Reader<'_> {
         }
         let announcement = found.announcement.ok()?;
         let (own, seen) = addresses_of(self.tuples, direction);
-        admit(&announcement, (own, seen), &[]).ok()?;
+        admit(&announcement, (own, seen), (&[], &[])).ok()?;
         let place = (self.tuples, direction);
         let ports = &self.settings.ports;
         let translation =

@@ -5,6 +5,7 @@
 mod harness;
 mod told;
 
+mod budgets;
 mod clash;
 mod closing_while_withholding;
 mod double_nat;
@@ -22,11 +23,13 @@ mod port_range;
 mod port_through_snat;
 mod proof;
 mod rejected;
+mod relaxed;
 mod reset;
 mod restart;
 mod retransmission;
 mod split_at_every_byte;
 mod superseded;
+mod third_party;
 mod timeout;
 mod tuple_reuse;
 mod two_phases;

@@ -1,10 +1,12 @@
 //! A connection that existed before the daemon.
 
-use ftp_alg::proto::{action::EventKind, ftp::Role};
+use std::time::Duration;
+
+use ftp_alg::proto::{action::EventKind, flow::SILENT_MAX, ftp::Role};
 
 use crate::{
     harness::{
-        dialogue::{Script, Turn, client, server},
+        dialogue::{Script, Turn, after_login, client, server},
         link::Link,
         topology::Topology,
     },
@@ -42,7 +44,7 @@ fn a_connection_in_its_middle_is_read_from_the_next_line_on() {
 
 #[test]
 fn the_rest_of_a_line_is_skipped_unless_it_reads_as_a_line_of_its_own() {
-    let gap = std::time::Duration::from_millis(20);
+    let gap = Duration::from_millis(20);
     for (begun, rest, read) in [
         ("SITE ", "x PORT 10,0,0,2,4,5", 1),
         // Nobody can tell; it is the client's own endpoint all the same.
@@ -63,4 +65,38 @@ fn a_reply_whose_command_was_not_seen_opens_nothing() {
     let turns = [client("PASV"), server("227 =198,51,100,7,19,137")];
     let link = picked_up_after("PASV\r\n", &turns);
     assert_eq!(decisions(&link), ["PASV unsolicited_reply"]);
+}
+
+#[test]
+fn a_connection_that_is_picked_up_at_its_greeting_has_to_prove_itself() {
+    let port = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
+    for (turns, decision) in [
+        (after_login(&port), "PORT expect"),
+        (
+            [&[server("220 hello")], &port[..]].concat(),
+            "PORT not_logged_in",
+        ),
+    ] {
+        let script = Script::open(&turns);
+        let mut link = Link::of_script(Topology::Snat.tuples(0), &script);
+        link.kernel.is_absent = true;
+        link.hosts[1].script[0].delay = Duration::from_millis(100);
+        link.run_for(Duration::from_millis(50));
+        link.kernel.is_absent = false;
+        link.run_for(Duration::from_secs(1));
+        assert_eq!(decisions(&link), [decision]);
+    }
+}
+
+#[test]
+fn a_handshake_alone_is_forgotten_earlier_than_a_session() {
+    let idle = |turns: &[Turn], time| {
+        let mut link = Link::of_script(Topology::Snat.tuples(0), &Script::open(turns));
+        link.run_for(time);
+        link.kernel.alg.flow_count()
+    };
+    let just_after = SILENT_MAX + Duration::from_secs(1);
+    assert_eq!(idle(&[], SILENT_MAX - Duration::from_secs(1)), 1);
+    assert_eq!(idle(&[], just_after), 0);
+    assert_eq!(idle(&after_login(&[]), just_after), 1);
 }

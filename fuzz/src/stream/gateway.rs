@@ -12,6 +12,7 @@ use std::{
 use ftp_alg::proto::{
     action::{Action, EventKind, PacketId, Verdict},
     alg::Alg,
+    budget::{HostBudgets, HostTable, LocalHosts},
     expect::{ExpectError, Expectation, ExpectationId, Stage},
     flow::Settings,
     memory::Memory,
@@ -62,7 +63,13 @@ impl fmt::Display for Note {
 
 /// Ports given away, seen from outside.
 #[derive(Clone, Default)]
-struct Leases(Rc<RefCell<BTreeSet<SocketAddr>>>);
+struct Leases(Rc<RefCell<BTreeSet<SocketAddr>>>, Rc<LocalHosts>);
+
+impl HostBudgets for Leases {
+    fn with_hosts(&self, run: &mut dyn FnMut(&mut HostTable)) {
+        self.1.with_hosts(run);
+    }
+}
 
 impl PortLeases for Leases {
     fn lease(&self, outside: SocketAddr) -> bool {

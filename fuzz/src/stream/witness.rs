@@ -377,6 +377,8 @@ impl Witness {
             | EventKind::NotOpened { .. }
             | EventKind::Withdrawn { .. }
             | EventKind::Opaque
+            | EventKind::Slowed
+            | EventKind::TooManySessions
             | EventKind::WithholdExpired => {}
         }
     }

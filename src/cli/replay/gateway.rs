@@ -14,6 +14,7 @@ use crate::{
     proto::{
         action::{Action, Event, PacketId},
         alg::Alg,
+        flow::Settings,
         nat::{LeaseTable, LocalLeases},
         net::{ConntrackTuples, Tuple},
         packet::{Flags, Segment},
@@ -27,6 +28,14 @@ pub(super) struct Gateway {
     nat: Mappings,
     events: VecDeque<Event>,
     times: Times,
+}
+
+/// The daemon's settings, but that no command has to wait: nobody would send it again.
+fn settings_for_replay(config: &Config) -> Settings {
+    let mut settings = settings_of(config);
+    settings.limits.session_commands = u32::MAX;
+    settings.limits.host_commands = u32::MAX;
+    settings
 }
 
 /// Capture times as the core counts them: never backwards, whatever the capture says.
@@ -43,7 +52,7 @@ impl Gateway {
             config.nat.share,
         ));
         Self {
-            alg: Alg::new(settings_of(config), leases),
+            alg: Alg::new(settings_for_replay(config), leases),
             control_ports: config.control_ports.clone(),
             nat,
             events: VecDeque::new(),

@@ -5,10 +5,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Policy, Restart,
-    WhenAbsent, WhenKernelHelps,
+    Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Policy, Process,
+    Restart, WhenAbsent, WhenKernelHelps,
     value::{self, Problem},
 };
+use crate::proto::budget::Limits;
 
 /// A value and where it stands.
 type Text = Option<Spanned<String>>;
@@ -27,6 +28,8 @@ pub(super) struct Document {
     expectation: ExpectationTable,
     nat: NatTable,
     policy: PolicyTable,
+    limits: LimitsTable,
+    process: ProcessTable,
     mark: MarkTable,
     log: LogTable,
     control: ControlTable,
@@ -54,6 +57,28 @@ struct NatTable {
 struct PolicyTable {
     unproven_servers: Networks,
     privileged_ports: Networks,
+    third_party_data: Networks,
+    unsolicited_replies: Networks,
+    after_epsv_all: Networks,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsTable {
+    session_commands: Number,
+    session_openings: Number,
+    host_commands: Number,
+    host_openings: Number,
+    host_sessions: Number,
+    memory: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ProcessTable {
+    user: Text,
+    seccomp: Option<bool>,
+    landlock: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
@@ -104,6 +129,8 @@ impl Document {
             expectation: self.expectation.check()?,
             nat: self.nat.check()?,
             policy: self.policy.check()?,
+            limits: self.limits.check()?,
+            process: self.process.check()?,
             mark: self.mark.check()?,
             log: self.log.check()?,
             control: self.control.check()?,
@@ -140,6 +167,38 @@ impl PolicyTable {
         Ok(Policy {
             unproven_servers: networks(self.unproven_servers)?,
             privileged_ports: networks(self.privileged_ports)?,
+            third_party_data: networks(self.third_party_data)?,
+            unsolicited_replies: networks(self.unsolicited_replies)?,
+            after_epsv_all: networks(self.after_epsv_all)?,
+        })
+    }
+}
+
+impl LimitsTable {
+    fn check(self) -> Result<Limits, Problem> {
+        let default = Limits::default();
+        let limit = |written, default| {
+            let checked = checked(written, value::limit)?;
+            Ok::<_, Problem>(checked.unwrap_or(default))
+        };
+        Ok(Limits {
+            session_commands: limit(self.session_commands, default.session_commands)?,
+            session_openings: limit(self.session_openings, default.session_openings)?,
+            host_commands: limit(self.host_commands, default.host_commands)?,
+            host_openings: limit(self.host_openings, default.host_openings)?,
+            host_sessions: limit(self.host_sessions, default.host_sessions)?,
+            memory: checked(self.memory, value::memory)?.unwrap_or(default.memory),
+        })
+    }
+}
+
+impl ProcessTable {
+    fn check(self) -> Result<Process, Problem> {
+        let default = Process::default();
+        Ok(Process {
+            user: checked(self.user, value::user)?.unwrap_or(default.user),
+            seccomp: self.seccomp.unwrap_or(default.seccomp),
+            landlock: self.landlock.unwrap_or(default.landlock),
         })
     }
 }

@@ -52,6 +52,19 @@ fn every_key_is_read() {
             early_servers: networks(&["10.0.0.5", "2001:db8::/32"]),
         },
         policy: Policy::default(),
+        limits: Limits {
+            session_commands: 1,
+            session_openings: 2,
+            host_commands: 3,
+            host_openings: 4,
+            host_sessions: 5,
+            memory: 1 << 30,
+        },
+        process: Process {
+            user: User::Named("nobody".to_owned()),
+            seccomp: false,
+            landlock: false,
+        },
         nat: shared(30000..=31000),
         mark: Mark {
             data: 1,
@@ -100,6 +113,17 @@ const EVERY_KEY: &str = r#"
         listen = "[::1]:9200"
         [restart]
         folder = "/var/lib/ftp-alg"
+        [limits]
+        session_commands = 1
+        session_openings = 2
+        host_commands = 3
+        host_openings = 4
+        host_sessions = 5
+        memory = "1G"
+        [process]
+        user = "nobody"
+        seccomp = false
+        landlock = false
     "#;
 
 #[test]
@@ -201,6 +225,13 @@ const SENSELESS: &[(&str, &str)] = &[
     ("log.format = \"xml\"", "\"text\", \"json\""),
     ("control.socket = \"run/x\"", "is not an absolute path"),
     ("restart.folder = \"run\"", "is not an absolute path"),
+    ("limits.host_sessions = 0", "0 is not a limit"),
+    ("limits.memory = \"256\"", "`256` is not a size"),
+    ("limits.memory = \"7M\"", "from 8M to 64G"),
+    ("limits.memory = \"65G\"", "from 8M to 64G"),
+    ("limits.memory = \"99999999999999999999G\"", "is not a size"),
+    ("process.user = \"\"", "`` is not a user's name"),
+    ("process.user = \"a b\"", "`a b` is not a user's name"),
     (
         "metrics.listen = \"localhost:1\"",
         "is not an address and port",
@@ -274,6 +305,18 @@ fn the_example_file_has_every_key() {
         "ports",
         "unproven_servers",
         "privileged_ports",
+        "third_party_data",
+        "unsolicited_replies",
+        "after_epsv_all",
+        "session_commands",
+        "session_openings",
+        "host_commands",
+        "host_openings",
+        "host_sessions",
+        "memory",
+        "user",
+        "seccomp",
+        "landlock",
         "data",
         "adjust",
         "opaque",
@@ -292,14 +335,29 @@ fn the_example_file_has_every_key() {
 
 #[test]
 fn what_relaxes_a_safe_default_is_read_and_named() {
-    let text =
-        "[policy]\nunproven_servers = [\"10.0.0.6\"]\nprivileged_ports = [\"10.0.0.0/24\"]\n";
-    let policy = Config::parse(text, "x").unwrap().policy;
-    assert_eq!(policy.unproven_servers, networks(&["10.0.0.6"]));
-    assert_eq!(policy.privileged_ports, networks(&["10.0.0.0/24"]));
-    assert_eq!(
-        policy.relaxed(),
-        ["policy.unproven_servers", "policy.privileged_ports"]
-    );
-    assert_eq!(Policy::default().relaxed(), Vec::<&str>::new());
+    let relaxing = [
+        ("expectation.early_servers", "[\"10.0.0.1\"]"),
+        ("policy.unproven_servers", "[\"10.0.0.6\"]"),
+        ("policy.privileged_ports", "[\"10.0.0.0/24\"]"),
+        ("policy.third_party_data", "[\"192.0.2.0/24\"]"),
+        ("policy.unsolicited_replies", "[\"10.0.0.7\"]"),
+        ("policy.after_epsv_all", "[\"10.0.0.8\"]"),
+        ("limits.session_commands", "5001"),
+        ("limits.session_openings", "2001"),
+        ("limits.host_commands", "50001"),
+        ("limits.host_openings", "20001"),
+        ("limits.host_sessions", "4097"),
+        ("process.seccomp", "false"),
+        ("process.landlock", "false"),
+    ];
+    for (key, value) in relaxing {
+        let config = Config::parse(&format!("{key} = {value}"), "x").unwrap();
+        let relaxed: Vec<_> = config.relaxed().iter().map(|relaxed| relaxed.key).collect();
+        assert_eq!(relaxed, [key]);
+    }
+    assert_eq!(Config::default().relaxed(), []);
+    let policy = Config::parse("policy.third_party_data = [\"192.0.2.0/24\"]", "x")
+        .unwrap()
+        .policy;
+    assert_eq!(policy.third_party_data, networks(&["192.0.2.0/24"]));
 }

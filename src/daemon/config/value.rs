@@ -12,7 +12,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use toml::Spanned;
 
-use super::Mark;
+use super::{Mark, User};
 use crate::proto::nat::Share;
 
 /// One worker thread for each queue; a gateway has fewer cores than this.
@@ -27,6 +27,15 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A client has one transfer at a time on a control connection (RFC 959 §3.2); a few more for
 /// those that announce ahead.
 const MAX_PER_SESSION: u8 = 16;
+
+/// More than any machine comes to.
+const LIMIT_MAX: u32 = 1_000_000;
+
+/// Four thousand idle sessions. With less, what is under way would have to make room.
+const MEMORY_MIN: usize = 8 << 20;
+
+/// More than as many connections as are followed can take.
+const MEMORY_MAX: usize = 64 << 30;
 
 /// Gateways that stand in for each other; conntrackd knows of no more than a handful.
 const MAX_SHARES: u16 = 16;
@@ -122,6 +131,26 @@ pub(super) fn max_per_session(written: &i64) -> Result<u8, String> {
     in_range(*written, 1..=MAX_PER_SESSION, "expectations of one session")
 }
 
+pub(super) fn limit(written: &i64) -> Result<u32, String> {
+    in_range(*written, 1..=LIMIT_MAX, "a limit")
+}
+
+/// `"256M"`, in bytes
+pub(super) fn memory(written: &str) -> Result<usize, String> {
+    let size = written.len().checked_sub(1).and_then(|at| {
+        let shift = match written.get(at..)? {
+            "M" => 20,
+            "G" => 30,
+            _ => return None,
+        };
+        number::<usize>(written.get(..at)?)?.checked_mul(1 << shift)
+    });
+    size.filter(|bytes| (MEMORY_MIN..=MEMORY_MAX).contains(bytes))
+        .ok_or_else(|| {
+            format!("`{written}` is not a size such as \"256M\" or \"1G\", from 8M to 64G")
+        })
+}
+
 /// `"10.0.0.0/24"`, or one address
 pub(super) fn network(written: &str) -> Result<IpNetwork, String> {
     written.parse().map_err(|_| {
@@ -164,6 +193,21 @@ pub(super) fn socket_path(written: &str) -> Result<PathBuf, String> {
         ));
     }
     Ok(path)
+}
+
+/// `"auto"`, `"ftp-alg"`, or a number
+pub(super) fn user(written: &str) -> Result<User, String> {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == ':';
+    if written.is_empty() || written.contains(is_odd) {
+        return Err(format!(
+            "`{}` is not a user's name or number",
+            written.escape_debug()
+        ));
+    }
+    Ok(match written {
+        "auto" => User::OwnIfThere,
+        name => User::Named(name.to_owned()),
+    })
 }
 
 /// `"/run/ftp-alg/flows"`

@@ -177,7 +177,7 @@ impl ConntrackExpectations {
         if stage == Stage::Reserved {
             self.buffer.put_u32(CTA_EXPECT_FLAGS, NF_CT_EXPECT_INACTIVE);
         }
-        if self.translation == Translation::FollowMaster {
+        if self.translation == Translation::FollowMaster && is_between_ends(expectation, master) {
             put_translation(&mut self.buffer, expectation, master);
         }
         self.socket
@@ -306,6 +306,15 @@ fn put_translation(
         put_tuple(buffer, CTA_EXPECT_NAT_TUPLE, &listening);
     });
     buffer.put_name(CTA_EXPECT_FN, FOLLOW_MASTER);
+}
+
+/// Whether the announcer is an end of the control connection: a third party's endpoint is not
+/// translated like that of an end.
+fn is_between_ends(expectation: &Expectation, master: &ConntrackTuples) -> bool {
+    let listener = expectation.translated_destination.ip();
+    [Direction::Original, Direction::Reply]
+        .into_iter()
+        .any(|direction| master.sender(direction).ip() == listener)
 }
 
 /// In which direction of the control connection the announcer sends. Where both directions fit,

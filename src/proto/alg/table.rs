@@ -14,8 +14,15 @@ use crate::proto::{
 /// sequence offset is forgotten; where all have one, new connections pass unread.
 pub const FLOWS_MAX: usize = 131_072;
 
-/// How many connections are looked at for one that may be forgotten.
-const EVICTION_TRIES: usize = 16;
+/// How many connections are looked at for one that may be forgotten, those first that will be
+/// forgotten first: what never spoke, what is closed, what was silent for longest.
+const EVICTION_TRIES: usize = 64;
+
+/// What a connection takes beside itself: two places in a hash table that is at least seven
+/// sixteenths full, one in a B-tree whose nodes are half full, one in a list.
+const PLACES: usize = 2 * size_of::<(Tuple, (FlowKey, Direction))>() * 16 / 7
+    + 2 * size_of::<(Instant, FlowKey)>()
+    + 2 * size_of::<usize>();
 
 /// Names a connection in the table. It may be given to another once the connection is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +32,8 @@ struct Entry {
     flow: Flow,
     /// When `due` has it.
     scheduled: Instant,
+    /// What `bytes` has of it.
+    bytes: usize,
 }
 
 /// The table. Connections are found in constant time; iteration never happens in hash order.
@@ -34,6 +43,8 @@ pub(super) struct FlowTable {
     free: Vec<FlowKey>,
     index: HashMap<Tuple, (FlowKey, Direction)>,
     due: BTreeSet<(Instant, FlowKey)>,
+    /// What the connections take.
+    bytes: usize,
 }
 
 impl FlowTable {
@@ -64,7 +75,13 @@ impl FlowTable {
     pub(super) fn insert(&mut self, flow: Flow) -> FlowKey {
         let scheduled = flow.poll_timeout().0;
         let tuples = flow.tuples();
-        let entry = Some(Box::new(Entry { flow, scheduled }));
+        let bytes = 0;
+        let entry = Entry {
+            flow,
+            scheduled,
+            bytes,
+        };
+        let entry = Some(Box::new(entry));
         let key = self.free.pop().unwrap_or(FlowKey(self.entries.len()));
         match self.entries.get_mut(key.0) {
             Some(place) => *place = entry,
@@ -74,6 +91,7 @@ impl FlowTable {
             self.index.insert(tuples.of(direction), (key, direction));
         }
         self.due.insert((scheduled, key));
+        self.measure(key);
         key
     }
 
@@ -81,6 +99,7 @@ impl FlowTable {
         let Some(entry) = self.entries.get_mut(key.0).and_then(Option::take) else {
             return;
         };
+        self.bytes = self.bytes.saturating_sub(entry.bytes);
         self.due.remove(&(entry.scheduled, key));
         for direction in [Direction::Original, Direction::Reply] {
             self.index.remove(&entry.flow.tuples().of(direction));
@@ -91,6 +110,7 @@ impl FlowTable {
     /// Makes sure that the connection is due no later than it wants to be. A later wish is only
     /// noticed once the earlier time has come, so that a busy connection costs nothing here.
     pub(super) fn schedule(&mut self, key: FlowKey) {
+        self.measure(key);
         let Some(entry) = self.entries.get_mut(key.0).and_then(Option::as_mut) else {
             return;
         };
@@ -104,6 +124,7 @@ impl FlowTable {
 
     /// Schedules a connection anew whose time has come.
     pub(super) fn reschedule(&mut self, key: FlowKey) {
+        self.measure(key);
         let Some(entry) = self.entries.get_mut(key.0).and_then(Option::as_mut) else {
             return;
         };
@@ -123,25 +144,33 @@ impl FlowTable {
             .map(|&(_, key)| key)
     }
 
-    /// A connection that may be forgotten to make room.
-    pub(super) fn first_expendable(&self) -> Option<FlowKey> {
-        let mut candidates = self.due.iter().take(EVICTION_TRIES).map(|&(_, key)| key);
-        candidates.find(|&key| self.flow(key).is_some_and(Flow::is_expendable))
+    /// A connection that may be forgotten to make room, but for the one at hand: one that waits for
+    /// nothing, if there is any.
+    pub(super) fn first_expendable(&self, at_hand: Option<FlowKey>) -> Option<FlowKey> {
+        let first = |is_wanted: fn(&Flow) -> bool| {
+            let mut candidates = self.due.iter().take(EVICTION_TRIES).map(|&(_, key)| key);
+            candidates.find(|&key| Some(key) != at_hand && self.flow(key).is_some_and(is_wanted))
+        };
+        first(|flow| flow.is_expendable() && !flow.is_busy()).or_else(|| first(Flow::is_expendable))
     }
 
+    /// What all connections take, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        let flows: usize = self
-            .entries
-            .iter()
-            .flatten()
-            .map(|entry| entry.flow.memory_bytes())
-            .sum();
-        let index = self
-            .index
-            .capacity()
-            .saturating_mul(size_of::<(Tuple, (FlowKey, Direction))>());
-        flows
-            .saturating_add(index)
-            .saturating_add(self.entries.capacity().saturating_mul(size_of::<usize>()))
+        self.bytes
+    }
+
+    /// Counts again what a connection takes.
+    fn measure(&mut self, key: FlowKey) {
+        let Some(entry) = self.entries.get_mut(key.0).and_then(Option::as_mut) else {
+            return;
+        };
+        let beside = size_of::<Entry>().saturating_sub(size_of::<Flow>());
+        let bytes = entry
+            .flow
+            .memory_bytes()
+            .saturating_add(beside)
+            .saturating_add(PLACES);
+        self.bytes = self.bytes.saturating_sub(entry.bytes).saturating_add(bytes);
+        entry.bytes = bytes;
     }
 }

@@ -1,8 +1,8 @@
 //! How a connection begins, closes, and is forgotten.
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
-use super::{CLOSED_MAX, Context, Flow, IDLE_ADJUSTED_MAX, IDLE_MAX};
+use super::{CLOSED_MAX, Context, Flow, IDLE_ADJUSTED_MAX, IDLE_MAX, SILENT_MAX};
 use crate::proto::{
     action::EventKind,
     net::Direction,
@@ -11,6 +11,12 @@ use crate::proto::{
 };
 
 impl Flow {
+    /// The address of its client.
+    #[must_use]
+    pub fn client(&self) -> IpAddr {
+        self.tuples.sender(Direction::Original).ip()
+    }
+
     /// Whether a segment is of the handshake of another connection that has come under the same
     /// tuple.
     #[must_use]
@@ -18,6 +24,22 @@ impl Flow {
         segment.flags.is_syn()
             && self.streams[direction].started_at() != Some(segment.seq.plus(1))
             && !self.is_answered_by(direction, segment)
+    }
+
+    /// Whether the flow may be forgotten to make room: nothing is lost but its place.
+    #[must_use]
+    pub fn is_expendable(&self) -> bool {
+        !self.is_adjusted
+    }
+
+    /// Whether something is under way that would be lost with the flow.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let withholds = |direction| self.withheld[direction].is_some();
+        self.plan.is_some()
+            || self.held.iter().any(|held| !held.is_expired)
+            || withholds(Direction::Original)
+            || withholds(Direction::Reply)
     }
 
     /// Whether the connection was silent for so long that it is to be forgotten.
@@ -57,6 +79,7 @@ impl Flow {
         *self = Self {
             sides: self.sides,
             session: Session::greeted(),
+            spending: self.spending,
             ..Self::new(self.id, self.tuples, context.now)
         };
         self.report(
@@ -85,6 +108,9 @@ impl Flow {
             self.streams[direction].finish();
         }
         self.withdraw_all(Withdrawal::Closed, context);
+        if self.is_closed() {
+            self.release_place(context);
+        }
     }
 
     /// Whether a segment ends where its stream ends, as far as is known.
@@ -110,7 +136,8 @@ impl Flow {
         let quiet = match (self.is_closed(), self.is_adjusted) {
             (true, _) => CLOSED_MAX,
             (false, true) => IDLE_ADJUSTED_MAX,
-            (false, false) => IDLE_MAX,
+            (false, false) if self.has_spoken => IDLE_MAX,
+            (false, false) => SILENT_MAX,
         };
         self.last_seen + quiet
     }

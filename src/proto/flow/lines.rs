@@ -1,7 +1,7 @@
 //! Looks at the lines that a segment completed, and acts on what they announce.
 
 use super::{
-    Context, Flow, Settings,
+    Context, Flow,
     held::{ANSWER_LATE, Held},
     role_of,
 };
@@ -9,12 +9,9 @@ use crate::proto::{
     action::{Action, AnnouncementReport, Decision, EventKind, PacketId, RewriteReport},
     expect::{ExpectError, Expectation, ExpectationId, Stage},
     ftp::{Announcement, AnnouncementKind, Rewritten, Role},
-    nat::{Translation, addresses_of},
+    nat::Translation,
     net::{ConntrackTuples, Direction},
-    session::{
-        CommandNumber, Finding, Found, Withdrawal,
-        policy::{Refusal, admit},
-    },
+    session::{CommandNumber, Finding, Found, Withdrawal, policy::Refusal},
     stream::Line,
 };
 
@@ -175,6 +172,7 @@ impl Flow {
         let plan = self
             .admit(direction, &line, found, context.settings)
             .and_then(|announcement| {
+                self.spend_opening(context)?;
                 // What the older announcement held may serve the newer one.
                 self.supersede_held(context);
                 self.plan(direction, packet, (line, announcement), context)
@@ -238,31 +236,6 @@ impl Flow {
         }
         let rewritten = announcement.rewrite(line, translation.outside);
         rewritten.map(Some).ok_or(Refusal::ThirdPartyAddress)
-    }
-
-    fn admit(
-        &self,
-        direction: Direction,
-        line: &Line,
-        found: Found,
-        settings: &Settings,
-    ) -> Result<Announcement, Refusal> {
-        if let Some(refusal) = found.refusal {
-            return Err(refusal);
-        }
-        let announcement = found.announcement.map_err(|_| Refusal::Malformed)?;
-        if self.is_closing() {
-            return Err(Refusal::Closing);
-        }
-        let stream = &self.streams[direction];
-        if !stream.is_unsent(line) {
-            return Err(Refusal::AlreadyForwarded);
-        }
-        let (own, seen) = addresses_of(&self.tuples, direction);
-        admit(&announcement, (own, seen), &settings.privileged_ports)?;
-        let unproven = self.session.refusal_of_unproven();
-        let unproven = unproven.filter(|_| !settings.trusts(&self.tuples));
-        unproven.map_or(Ok(announcement), Err)
     }
 
     fn begin(&mut self, plan: Box<Plan>, context: &mut Context<'_>) -> Request {

@@ -49,6 +49,7 @@ impl Flow {
             },
             is_adjusted: true,
             is_remembered: true,
+            has_spoken: true,
             ..Self::new(id, memory.tuples(), now)
         }
     }

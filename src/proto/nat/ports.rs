@@ -7,7 +7,10 @@ use std::{
     ops::RangeInclusive,
 };
 
-use crate::proto::ftp::Announcement;
+use crate::proto::{
+    budget::{HostBudgets, HostTable, LocalHosts},
+    ftp::Announcement,
+};
 
 /// How many ports are tried before the search gives up. Each try costs a hash look-up; a range
 /// in which this many in a row are leased is as good as exhausted.
@@ -118,33 +121,45 @@ impl LeaseTable {
     }
 }
 
-/// Leases of a single core, as tests and `replay` use it.
+/// Leases of a single core and what its hosts have spent, as tests and `replay` use them.
 #[derive(Debug, Default)]
-pub struct LocalLeases(RefCell<LeaseTable>);
+pub struct LocalLeases {
+    ports: RefCell<LeaseTable>,
+    hosts: LocalHosts,
+}
 
 impl LocalLeases {
     /// Leases from this table.
     #[must_use]
     pub fn of(table: LeaseTable) -> Self {
-        Self(RefCell::new(table))
+        Self {
+            ports: RefCell::new(table),
+            hosts: LocalHosts::default(),
+        }
+    }
+}
+
+impl HostBudgets for LocalLeases {
+    fn with_hosts(&self, run: &mut dyn FnMut(&mut HostTable)) {
+        self.hosts.with_hosts(run);
     }
 }
 
 impl PortLeases for LocalLeases {
     fn lease(&self, outside: SocketAddr) -> bool {
-        self.0.borrow_mut().lease(outside)
+        self.ports.borrow_mut().lease(outside)
     }
 
     fn lease_rested(&self, outside: SocketAddr) -> bool {
-        self.0.borrow_mut().lease_rested(outside)
+        self.ports.borrow_mut().lease_rested(outside)
     }
 
     fn release(&self, outside: SocketAddr) {
-        self.0.borrow_mut().release(outside);
+        self.ports.borrow_mut().release(outside);
     }
 
     fn rouse(&self) {
-        self.0.borrow_mut().rouse();
+        self.ports.borrow_mut().rouse();
     }
 }
 

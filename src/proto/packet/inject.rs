@@ -84,6 +84,23 @@ pub fn reset(segment: &Segment<'_>) -> Option<Vec<u8>> {
     reset.encode().ok()
 }
 
+/// A reset of the connection of `segment` towards its receiver, in the sender's name, as the
+/// receiver knows it by `tuple`: with the number that the receiver expects, and in a handshake its
+/// own number acknowledged (RFC 9293 §3.10.7.3).
+#[must_use]
+pub fn reset_of_receiver(segment: &Segment<'_>, tuple: Tuple) -> Option<Vec<u8>> {
+    let reset = Injected {
+        tuple,
+        seq: segment.seq,
+        ack: segment.ack,
+        flags: Flags::RST,
+        window: 0,
+        timestamps: None,
+        payload: &[],
+    };
+    reset.encode().ok().filter(|_| !segment.flags.is_rst())
+}
+
 impl Timestamps {
     /// Two NOPs and the option, so that both words are aligned (RFC 7323 appendix A).
     const fn encode(self) -> [u8; 12] {

@@ -33,6 +33,8 @@ pub enum Refusal {
     /// The client has sent so many commands ahead that the answer to this one could not be told
     /// from the others.
     TooManyUnanswered,
+    /// The session, or its client's host, announces too much (`budget`).
+    TooManyOpenings,
     /// Part of the line had left before it could be recognised.
     AlreadyForwarded,
     /// One side has closed the control connection.
@@ -60,6 +62,7 @@ impl Refusal {
             Self::Malformed => "malformed",
             Self::AfterEpsvAll => "after_epsv_all",
             Self::TooManyUnanswered => "too_many_unanswered",
+            Self::TooManyOpenings => "too_many_openings",
             Self::AlreadyForwarded => "already_forwarded",
             Self::Closing => "closing",
             Self::NoFreePort => "no_free_port",
@@ -74,23 +77,27 @@ impl Refusal {
 ///
 /// `own` is the announcer's real address, `seen` the address its peer knows it by. A server that
 /// was configured with its public address announces `seen`; a zero address means "the one you
-/// talk to". Hosts in `privileged` may announce ports below [`DATA_PORT_MIN`].
+/// talk to". Hosts in `privileged` may have ports below [`DATA_PORT_MIN`], and the endpoints of hosts in
+/// `third_parties` may be announced by others: between servers, a client announces to the one what
+/// the other has told it (RFC 959 §5.2).
 ///
 /// # Errors
 /// The [`Refusal`] where it is not honoured.
 pub fn admit(
     announcement: &Announcement,
     (own, seen): (IpAddr, IpAddr),
-    privileged: &[IpNetwork],
+    (privileged, third_parties): (&[IpNetwork], &[IpNetwork]),
 ) -> Result<(), Refusal> {
     let is_own = announcement
         .address
         .is_none_or(|address| address == own || address == seen || address.is_unspecified());
-    if !is_own {
+    let host = announcement.address.filter(|_| !is_own).unwrap_or(own);
+    let is_in = |networks: &[IpNetwork]| networks.iter().any(|network| network.contains(host));
+    if !is_own && !is_in(third_parties) {
         return Err(Refusal::ThirdPartyAddress);
     }
     let is_privileged = announcement.port.get() < DATA_PORT_MIN;
-    if is_privileged && !privileged.iter().any(|network| network.contains(own)) {
+    if is_privileged && !is_in(privileged) {
         return Err(Refusal::PrivilegedPort);
     }
     Ok(())

@@ -1,0 +1,49 @@
+//! Whether what a line announces is honoured.
+
+use super::{Flow, Settings};
+use crate::proto::{
+    ftp::Announcement,
+    nat::addresses_of,
+    net::Direction,
+    session::{
+        Found,
+        policy::{Refusal, admit},
+    },
+    stream::Line,
+};
+
+impl Flow {
+    /// Admits an announcement that was found in `line`.
+    ///
+    /// # Errors
+    /// The first reason for which it is refused.
+    pub(super) fn admit(
+        &self,
+        direction: Direction,
+        line: &Line,
+        found: Found,
+        settings: &Settings,
+    ) -> Result<Announcement, Refusal> {
+        let overlooks = |refusal: &Refusal| settings.overlooks(*refusal, &self.tuples);
+        if let Some(refusal) = found.refusal.filter(|refusal| !overlooks(refusal)) {
+            return Err(refusal);
+        }
+        let announcement = found.announcement.map_err(|_| Refusal::Malformed)?;
+        if !line.is_complete {
+            return Err(Refusal::Malformed);
+        }
+        if self.is_closing() {
+            return Err(Refusal::Closing);
+        }
+        let stream = &self.streams[direction];
+        if !stream.is_unsent(line) {
+            return Err(Refusal::AlreadyForwarded);
+        }
+        let (own, seen) = addresses_of(&self.tuples, direction);
+        let relaxed = (&*settings.privileged_ports, &*settings.third_party_data);
+        admit(&announcement, (own, seen), relaxed)?;
+        let unproven = self.session.refusal_of_unproven();
+        let unproven = unproven.filter(|refusal| !overlooks(refusal));
+        unproven.map_or(Ok(announcement), Err)
+    }
+}

@@ -1,0 +1,95 @@
+//! What the operator decides, and what that means for one connection.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use ipnetwork::IpNetwork;
+
+use crate::proto::{
+    budget::Limits,
+    expect::Stage,
+    nat::addresses_of,
+    net::{ConntrackTuples, Direction},
+    session::policy::Refusal,
+};
+
+/// What the operator decides, as far as the core needs it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long an expectation waits for its connection.
+    pub expectation_timeout: Duration,
+    /// How many expectations of a session may be pending; a newer one replaces the oldest.
+    pub max_per_session: usize,
+    /// Outside ports that an announcer behind NAT may be given.
+    pub ports: RangeInclusive<u16>,
+    /// Servers that connect before they answer PORT: what is announced to them opens at once.
+    pub early_servers: Vec<IpNetwork>,
+    /// Servers whose sessions need not show that they are FTP and their user let in.
+    pub unproven_servers: Vec<IpNetwork>,
+    /// Hosts that may announce a privileged port.
+    pub privileged_ports: Vec<IpNetwork>,
+    /// Hosts whose endpoints others may announce (FXP).
+    pub third_party_data: Vec<IpNetwork>,
+    /// Servers whose 227, 228 and 229 count although nobody asked for them.
+    pub unsolicited_replies: Vec<IpNetwork>,
+    /// Servers whose clients may announce by other means after EPSV ALL.
+    pub after_epsv_all: Vec<IpNetwork>,
+    /// How much a session and a host may ask for.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// How far an announcement comes with its line. A server needs nobody's consent for what it
+    /// announces; a client needs the server's, which some servers give by connecting.
+    pub(super) fn first_stage(&self, tuples: &ConntrackTuples, announcer: Direction) -> Stage {
+        match announcer {
+            Direction::Original if !has_server(&self.early_servers, tuples) => Stage::Reserved,
+            Direction::Original | Direction::Reply => Stage::Open,
+        }
+    }
+
+    /// Whether what would be refused for this reason is honoured for the sessions of this server.
+    pub(super) fn overlooks(&self, refusal: Refusal, tuples: &ConntrackTuples) -> bool {
+        let networks: &[IpNetwork] = match refusal {
+            Refusal::UnsolicitedReply => &self.unsolicited_replies,
+            Refusal::AfterEpsvAll => &self.after_epsv_all,
+            Refusal::NotFtp | Refusal::NotLoggedIn => &self.unproven_servers,
+            Refusal::ThirdPartyAddress
+            | Refusal::PrivilegedPort
+            | Refusal::Malformed
+            | Refusal::TooManyUnanswered
+            | Refusal::TooManyOpenings
+            | Refusal::AlreadyForwarded
+            | Refusal::Closing
+            | Refusal::NoFreePort
+            | Refusal::TooManyEdits
+            | Refusal::WindowNotRelaxed
+            | Refusal::Kernel(_) => &[],
+        };
+        has_server(networks, tuples)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            expectation_timeout: Duration::from_secs(60),
+            max_per_session: 1,
+            ports: 1024..=65535,
+            early_servers: Vec::new(),
+            unproven_servers: Vec::new(),
+            privileged_ports: Vec::new(),
+            third_party_data: Vec::new(),
+            unsolicited_replies: Vec::new(),
+            after_epsv_all: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Whether the server of a connection is in one of `networks`, by its own address or by the one
+/// its clients use.
+fn has_server(networks: &[IpNetwork], tuples: &ConntrackTuples) -> bool {
+    let (own, seen) = addresses_of(tuples, Direction::Reply);
+    let mut networks = networks.iter();
+    networks.any(|network| network.contains(own) || network.contains(seen))
+}

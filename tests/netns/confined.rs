@@ -1,0 +1,262 @@
+//! What the running daemon holds, read from /proc by somebody else.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStderr, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::lab::Namespace;
+
+/// An emulated machine is slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A daemon, what it was started with, and its log.
+struct Daemon {
+    namespace: Namespace,
+    folder: tempfile::TempDir,
+    process: Child,
+    log: Receiver<String>,
+}
+
+impl Daemon {
+    /// Starts it by this command (`ftp-alg run --config …` is appended) with this table `[process]`.
+    fn start(starter: &[&str], process: &str) -> Self {
+        let namespace = Namespace::new("confined");
+        let folder = tempfile::tempdir().unwrap();
+        // The user that it becomes has to reach its configuration.
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(folder.path(), everybody).unwrap();
+        let config = folder.path().join("ftp-alg.toml");
+        let flows = folder.path().join("flows");
+        fs::create_dir(&flows).unwrap();
+        // Who is that user from the start makes its folder in there itself.
+        std::os::unix::fs::chown(&flows, Some(64999), Some(64999)).unwrap();
+        let text = format!("[process]\n{process}\n[restart]\nfolder = {flows:?}\n");
+        fs::write(&config, text).unwrap();
+        let mut process = Command::new("ip")
+            .args(["netns", "exec", namespace.name()])
+            .args(starter)
+            .args([env!("CARGO_BIN_EXE_ftp-alg"), "run", "--config"])
+            .arg(&config)
+            .stderr(Stdio::piped())
+            .env_remove("RUST_LOG")
+            .spawn()
+            .unwrap();
+        let log = read_lines(process.stderr.take().unwrap());
+        Self {
+            namespace,
+            folder,
+            process,
+            log,
+        }
+    }
+
+    fn running(starter: &[&str], process: &str) -> (Self, String) {
+        let daemon = Self::start(starter, process);
+        let held = daemon.wait_for(" holds ");
+        daemon.wait_for(" ready ");
+        (daemon, held)
+    }
+
+    /// The next line with this in it.
+    fn wait_for(&self, words: &str) -> String {
+        let mut seen = Vec::new();
+        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
+            if line.contains(words) {
+                return line;
+            }
+            seen.push(line);
+        }
+        panic!("no {words:?} in {seen:#?}");
+    }
+
+    /// A field of /proc/PID/status, of each thread.
+    fn of_each_thread(&self, field: &str) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        tasks
+            .map(|task| status(&task.unwrap().path(), field))
+            .collect()
+    }
+
+    fn tell(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    fn tables(&self) -> String {
+        self.namespace.run("nft", &["list", "tables"])
+    }
+
+    /// What all of them hold who are to read packets.
+    #[track_caller]
+    fn assert_confined(&self, uid: &str) {
+        let ids = vec![[uid; 4].join("\t"); 3];
+        assert_eq!(self.of_each_thread("Uid"), ids);
+        assert_eq!(self.of_each_thread("Gid"), ids);
+        for (field, expected) in [
+            ("CapInh", "0000000000000000"),
+            ("CapPrm", NET_ADMIN),
+            ("CapEff", NET_ADMIN),
+            ("CapBnd", NET_ADMIN),
+            ("CapAmb", "0000000000000000"),
+            ("NoNewPrivs", "1"),
+            ("Seccomp", "2"),
+        ] {
+            assert_eq!(self.of_each_thread(field), [expected; 3], "{field}");
+        }
+    }
+}
+
+/// Bit 12, of `linux/capability.h`.
+const NET_ADMIN: &str = "0000000000001000";
+
+fn read_lines(stderr: ChildStderr) -> Receiver<String> {
+    let (lines, log) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let _ = lines.send(line);
+        }
+    });
+    log
+}
+
+fn status(task: &Path, field: &str) -> String {
+    let status = fs::read_to_string(task.join("status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(":"));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn all_threads_are_another_user_with_one_capability_and_a_filter_and_say_so() {
+    let (daemon, held) = Daemon::running(&[], "user = \"64999\"");
+    daemon.assert_confined("64999");
+    assert_eq!(daemon.of_each_thread("Groups"), [""; 3]);
+    for said in [
+        "uid=64999",
+        "capabilities=\"net_admin\"",
+        "bounding=\"net_admin\"",
+        "no_new_privs=true",
+        "system calls",
+        "landlock=on",
+    ] {
+        assert!(held.contains(said), "{said} is not in {held}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn confined_it_reads_a_new_configuration_and_takes_its_table_away() {
+    let (mut daemon, _) = Daemon::running(&[], "user = \"64999\"");
+    assert!(daemon.tables().contains("ftp_alg"));
+    // As editors do it: a new file in the old one's place.
+    let config = daemon.folder.path().join("ftp-alg.toml");
+    let text = fs::read_to_string(&config).unwrap() + "[expectation]\ntimeout = \"2s\"\n";
+    fs::write(config.with_extension("new"), text).unwrap();
+    fs::rename(config.with_extension("new"), &config).unwrap();
+    daemon.tell(Signal::HUP);
+    daemon.wait_for("configuration reloaded");
+    daemon.tell(Signal::TERM);
+    assert!(daemon.process.wait().unwrap().success());
+    assert!(!daemon.tables().contains("ftp_alg"));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_process_that_was_killed_is_followed_by_one_that_may_do_all_again() {
+    let (daemon, _) = Daemon::running(&[], "user = \"64999\"");
+    let flows = daemon.folder.path().join("flows");
+    let own = fs::read_dir(&flows)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    // Left by a process of another user, and a link that a stranger has put there.
+    fs::write(own.join("rubbish"), "{").unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", own.join("link")).unwrap();
+    let owner = std::os::unix::fs::MetadataExt::uid;
+    assert_eq!(owner(&fs::metadata(&own).unwrap()), 64999);
+    daemon.tell(Signal::KILL);
+    let mut again = Command::new("ip")
+        .args([
+            "netns",
+            "exec",
+            daemon.namespace.name(),
+            env!("CARGO_BIN_EXE_ftp-alg"),
+        ])
+        .args(["run", "--config"])
+        .arg(daemon.folder.path().join("ftp-alg.toml"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = read_lines(again.stderr.take().unwrap());
+    let lines = std::iter::from_fn(|| log.recv_timeout(PATIENCE).ok());
+    let ready = lines.into_iter().find(|line| line.contains(" ready "));
+    kill_process(Pid::from_child(&again), Signal::TERM).unwrap();
+    assert!(again.wait().unwrap().success());
+    assert!(ready.is_some());
+    assert!(!own.join("rubbish").exists());
+    assert_eq!(owner(&fs::metadata("/etc/hostname").unwrap()), 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn started_with_two_capabilities_as_its_own_user_it_keeps_one() {
+    let starter = [
+        "setpriv",
+        "--reuid=64999",
+        "--regid=64999",
+        "--clear-groups",
+        "--inh-caps=-all,+net_admin,+net_raw",
+        "--ambient-caps=-all,+net_admin,+net_raw",
+        "--bounding-set=-all,+net_admin,+net_raw",
+    ];
+    let (daemon, held) = Daemon::running(&starter, "user = \"64999\"");
+    assert_eq!(daemon.of_each_thread("CapEff"), [NET_ADMIN; 3]);
+    assert_eq!(daemon.of_each_thread("CapPrm"), [NET_ADMIN; 3]);
+    assert!(held.contains("bounding=\"net_admin,net_raw\""), "{held}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn who_stays_root_has_one_capability_all_the_same() {
+    let (daemon, held) = Daemon::running(&[], "user = \"root\"");
+    daemon.assert_confined("0");
+    assert!(held.contains("user=\"root\""), "{held}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn without_filter_and_landlock_it_says_so() {
+    let off = "user = \"64999\"\nseccomp = false\nlandlock = false";
+    let (daemon, held) = Daemon::running(&[], off);
+    assert_eq!(daemon.of_each_thread("Seccomp"), ["0"; 3]);
+    assert!(held.contains("off: process.seccomp is false"), "{held}");
+    assert!(held.contains("off: process.landlock is false"), "{held}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_user_that_is_not_there_is_an_error_that_says_what_to_do() {
+    let mut daemon = Daemon::start(&[], "user = \"nobody-has-this-name\"");
+    let said = daemon.wait_for("nobody-has-this-name");
+    assert!(said.contains("useradd --system"), "{said}");
+    assert_eq!(daemon.process.wait().unwrap().code(), Some(1));
+    assert!(!daemon.tables().contains("ftp_alg"));
+}

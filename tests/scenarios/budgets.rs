@@ -1,0 +1,196 @@
+//! What one session, and all sessions of one host, may ask for.
+
+use std::time::Duration;
+
+use ftp_alg::proto::{action::EventKind, budget::Limits, flow::Settings};
+
+use crate::{
+    harness::{
+        dialogue::{Script, Turn, after_login, client, server},
+        host::Config,
+        link::Link,
+        topology::Topology,
+    },
+    told::{decisions, session},
+};
+
+fn link_with(limits: Limits) -> Link {
+    Link::new(Settings {
+        limits,
+        ..Settings::default()
+    })
+}
+
+fn add(link: &mut Link, nth: u16, turns: &[Turn]) {
+    let ends = (Config::default(), Config::default());
+    link.add(
+        Topology::Routed.tuples(nth),
+        ends,
+        &Script::open(&after_login(turns)),
+    );
+}
+
+fn ports(count: u16) -> Vec<Turn> {
+    let turns = (0..count).flat_map(|n| {
+        let port = client(&format!("PORT 10,0,0,2,19,{n}"));
+        [port, server("200 ok")]
+    });
+    turns.collect()
+}
+
+fn refused(link: &Link) -> usize {
+    let decisions = decisions(link);
+    decisions
+        .iter()
+        .filter(|decision| decision.ends_with(" too_many_openings"))
+        .count()
+}
+
+fn openings_a_second(session: u32, host: u32) -> Limits {
+    Limits {
+        session_openings: session,
+        host_openings: host,
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn what_a_session_announces_beyond_its_budget_is_refused_and_the_session_goes_on() {
+    let mut link = link_with(openings_a_second(2, 100));
+    add(&mut link, 0, &ports(30));
+    link.run_for(Duration::from_millis(400));
+    // What came in again meanwhile is one.
+    let (opened, refused) = (link.kernel.expected.len(), refused(&link));
+    assert_eq!((opened, refused), (21, 9));
+    assert!(link.client().received.ends_with(b"200 ok\r\n"));
+    link.run_for(Duration::from_secs(1));
+    link.client_says(&[client("PORT 10,0,0,2,20,1")]);
+    link.run_for(Duration::from_millis(10));
+    assert_eq!(decisions(&link).last().unwrap(), "PORT expect");
+}
+
+#[test]
+fn the_sessions_of_a_host_have_one_budget() {
+    let mut link = link_with(openings_a_second(100, 2));
+    add(&mut link, 0, &ports(15));
+    add(&mut link, 1, &ports(15));
+    link.run_for(Duration::from_millis(400));
+    assert_eq!((decisions(&link).len(), refused(&link)), (30, 9));
+}
+
+#[test]
+fn a_raised_limit_lets_more_through() {
+    for (limits, expected) in [
+        (openings_a_second(3, 100), 0),
+        (openings_a_second(100, 3), 0),
+        (openings_a_second(1, 100), 19),
+    ] {
+        let mut link = link_with(limits);
+        add(&mut link, 0, &ports(30));
+        link.run_for(Duration::from_millis(400));
+        assert_eq!(refused(&link), expected, "{limits:?}");
+    }
+}
+
+/// The time after which all of a hundred commands have arrived that were said at once.
+fn time_of_a_hundred(limits: Limits) -> (Duration, Link) {
+    let mut link = link_with(limits);
+    let commands: Vec<Turn> = (0..100)
+        .map(|n| client(&format!("NOOP {n}")).pipelined())
+        .collect();
+    add(&mut link, 0, &commands);
+    let begin = link.now;
+    link.run_while(|link| !link.hosts[1].received.ends_with(b"NOOP 99\r\n"));
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    (link.now - begin, link)
+}
+
+#[test]
+fn commands_beyond_the_budget_wait_and_all_arrive() {
+    for (session_commands, host_commands) in [(5, 1000), (1000, 5)] {
+        let (time, link) = time_of_a_hundred(Limits {
+            session_commands,
+            host_commands,
+            ..Limits::default()
+        });
+        assert!(time > Duration::from_millis(100), "{time:?}");
+        let told = link.kernel.event_kinds();
+        let told = told.iter().filter(|kind| **kind == EventKind::Slowed);
+        assert_eq!(told.count(), 1);
+    }
+    let (time, link) = time_of_a_hundred(Limits::default());
+    assert!(time < Duration::from_millis(100), "{time:?}");
+    assert!(!link.kernel.event_kinds().contains(&EventKind::Slowed));
+}
+
+/// Three thousand small files, one after the other, as fast as a wire of 1 ms lets them.
+#[test]
+fn a_client_that_fetches_thousands_of_small_files_meets_no_limit() {
+    let mut link = Link::new(Settings::default());
+    let file = [
+        client("PASV"),
+        server("227 =198,51,100,7,19,137"),
+        client("RETR file"),
+        server("150 here"),
+        server("226 done"),
+    ];
+    for nth in 0..3 {
+        add(&mut link, nth, &vec![file.clone(); 800].concat());
+    }
+    link.run_for(Duration::from_secs(20));
+    assert_eq!(link.kernel.expected.len(), 2400);
+    assert_eq!(refused(&link), 0);
+    assert!(!link.kernel.event_kinds().contains(&EventKind::Slowed));
+}
+
+#[test]
+fn a_session_beyond_its_hosts_number_is_reset_towards_both_ends_until_another_has_ended() {
+    let mut link = link_with(Limits {
+        host_sessions: 1,
+        ..Limits::default()
+    });
+    add(&mut link, 0, &[]);
+    link.run_for(Duration::from_millis(100));
+    add(&mut link, 1, &[]);
+    link.run_for(Duration::from_millis(100));
+    let was_reset: Vec<_> = link.hosts.iter().map(|host| host.was_reset).collect();
+    assert_eq!(was_reset, [false, false, true, true]);
+    assert!(
+        link.kernel
+            .event_kinds()
+            .contains(&EventKind::TooManySessions)
+    );
+    assert!(link.client().received.ends_with(b"230 welcome\r\n"));
+}
+
+#[test]
+fn a_session_that_has_closed_leaves_its_place_at_once() {
+    let mut link = link_with(Limits {
+        host_sessions: 1,
+        ..Limits::default()
+    });
+    let ends = (Config::default(), Config::default());
+    link.add(
+        Topology::Routed.tuples(0),
+        ends,
+        &Script::new(&session(&[])),
+    );
+    link.run();
+    add(&mut link, 1, &[]);
+    link.run_for(Duration::from_millis(100));
+    assert!(link.hosts.iter().all(|host| !host.was_reset));
+}
+
+#[test]
+fn a_raised_number_of_sessions_lets_more_begin() {
+    for (host_sessions, is_enough) in [(1, false), (2, true)] {
+        let mut link = link_with(Limits {
+            host_sessions,
+            ..Limits::default()
+        });
+        add(&mut link, 0, &[]);
+        add(&mut link, 1, &[]);
+        link.run_for(Duration::from_millis(100));
+        assert_eq!(link.hosts.iter().all(|host| !host.was_reset), is_enough);
+    }
+}

@@ -1,0 +1,98 @@
+//! Transfers between two servers (FXP, RFC 959 §5.2): a client announces to the one what the other has
+//! told it. Refused, unless the other is one of `policy.third_party_data`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use ftp_alg::proto::{flow::Settings, ftp::Role, net::Direction};
+
+use crate::{
+    harness::{
+        dialogue::{Script, Turn, client, server},
+        host::Config,
+        link::Link,
+        topology::Topology,
+    },
+    told::{decisions, heard_by, session},
+};
+
+/// 192.0.2.9:5001, of a server that is neither end.
+const PORT: &str = "PORT 192,0,2,9,19,137";
+const OTHER: &str = "192.0.2.9:5001";
+
+fn said(topology: Topology, turns: &[Turn], listed: &str) -> Link {
+    let mut link = Link::new(Settings {
+        third_party_data: vec![listed.parse().unwrap()],
+        ..Settings::default()
+    });
+    let ends = (Config::default(), Config::default());
+    link.add(
+        topology.tuples(0),
+        ends,
+        &Script::open(&session(turns)[..5 + turns.len()]),
+    );
+    link.run_for(Duration::from_millis(500));
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    link
+}
+
+#[test]
+fn what_a_client_announces_of_a_known_server_is_open_to_the_server_it_is_said_to_and_nobody_else() {
+    let other: SocketAddr = OTHER.parse().unwrap();
+    for topology in [Topology::Routed, Topology::Snat, Topology::Dnat] {
+        let link = said(topology, &[client(PORT), server("200 ok")], "192.0.2.0/24");
+        assert_eq!(decisions(&link), ["PORT expect"], "{topology:?}");
+        assert_eq!(heard_by(Role::Server, &link), format!("{PORT}\r\n"));
+        let tuples = topology.tuples(0);
+        let (its_client, its_server) = (
+            tuples.sender(Direction::Original).ip(),
+            tuples.sender(Direction::Reply).ip(),
+        );
+        assert_eq!(link.kernel.admits(its_server, other), Some(other));
+        assert_eq!(link.kernel.admits(its_client, other), None);
+        assert_eq!(link.kernel.expected[0].translated_source, {
+            // The other server sees it under its public address.
+            tuples.sender_seen_by_peer(Direction::Reply).ip()
+        });
+    }
+}
+
+#[test]
+fn what_a_server_announces_of_a_known_one_is_open_to_its_client() {
+    let passive = "227 =192,0,2,9,19,137";
+    let link = said(
+        Topology::Routed,
+        &[client("PASV"), server(passive)],
+        "192.0.2.9",
+    );
+    assert_eq!(decisions(&link), ["PASV expect"]);
+    let other = OTHER.parse().unwrap();
+    let its_client = "10.0.0.2".parse().unwrap();
+    assert_eq!(link.kernel.admits(its_client, other), Some(other));
+    let its_server = "198.51.100.7".parse().unwrap();
+    assert_eq!(link.kernel.admits(its_server, other), None);
+}
+
+#[test]
+fn what_is_announced_of_anybody_else_is_refused_and_passes() {
+    let link = said(
+        Topology::Routed,
+        &[client(PORT), server("200 ok")],
+        "192.0.2.8/31",
+    );
+    assert_eq!(decisions(&link), ["PORT expect"]);
+    let link = said(
+        Topology::Routed,
+        &[client(PORT), server("200 ok")],
+        "192.0.2.10/31",
+    );
+    assert_eq!(decisions(&link), ["PORT third_party_address"]);
+    assert_eq!(link.kernel.expected, []);
+    assert_eq!(heard_by(Role::Server, &link), format!("{PORT}\r\n"));
+}
+
+#[test]
+fn a_privileged_port_of_a_known_server_stays_refused() {
+    let turns = [client("PORT 192,0,2,9,0,22"), server("200 ok")];
+    let link = said(Topology::Routed, &turns, "192.0.2.0/24");
+    assert_eq!(decisions(&link), ["PORT privileged_port"]);
+}
