@@ -7,7 +7,7 @@ import random
 
 from attacks import BROKE, Attack, hear, hear_until, say
 from attacks_commands import CLIENT, PRIVILEGED, SERVER, SERVICE
-from forge import ACK, FIN, RING, RST, SYN, Forged, Forger, next_of, watch
+from forge import ACK, FIN, RING, RST, SYN, Forged, Forger, next_of, numbers, watch
 from lab import CaseFailure
 from scripted import encode
 from topology import OUTSIDE2
@@ -57,12 +57,14 @@ def slipstream_after_gap(stage):
     with Forger(stage.lab, SERVER.name, SERVER.link) as forger:
         for _ in range(8):
             forger.send(gap)
-    say(session.client, "POST / HTTP/1.1", "Host: attacker", "", "")
-    hear_until(session.server, "Host")
-    say(session.client, encode("PORT", CLIENT.public4, SERVICE))
-    hear_until(session.server, "PORT")
-    say(session.server, "200 noted")
-    hear(session.client)
+        say(session.client, "POST / HTTP/1.1", "Host: attacker", "", "")
+        hear_until(session.server, "Host")
+        say(session.client, encode("PORT", CLIENT.public4, SERVICE))
+        hear_until(session.server, "PORT")
+        # Behind the gap, where whoever lost his place reads on.
+        _, acknowledged = numbers(session.server.sock)
+        forger.send(dataclasses.replace(gap, sequence=gap.sequence + len(gap.payload), acknowledged=acknowledged,
+                                        payload=b"200 noted\r\n" * 8))
     return stage.reaches(SERVER.name, CLIENT.public4, SERVICE)
 
 
