@@ -2,7 +2,7 @@
 //!
 //! Methods come in three families:
 //!
-//! * inputs: [`handle_packet`](Alg::handle_packet), [`handle_timeout`](Alg::handle_timeout), and
+//! * inputs: [`handle_packet`](Alg::handle_packet) and `handle_packet_from`, [`handle_timeout`](Alg::handle_timeout), and
 //!   the answers to actions, `handle_resolved`, `handle_relaxed` and `handle_expected`;
 //! * outputs: [`poll_action`](Alg::poll_action), [`poll_timeout`](Alg::poll_timeout);
 //! * getters.
@@ -24,7 +24,7 @@ use super::{
     flow::{Context, Departure, Flow, Request, Settings},
     memory::Memory,
     nat::PortLeases,
-    net::{ConntrackTuples, Direction},
+    net::{ConntrackTuples, Direction, Link},
     packet::{Segment, reset},
 };
 
@@ -35,6 +35,8 @@ pub struct Alg<L> {
     flows: FlowTable,
     actions: VecDeque<Action>,
     pending: Option<(Answer, Pending)>,
+    /// By which link the packet at hand came, where that is known.
+    link: Option<Link>,
     last_expectation: u64,
     last_session: u64,
     /// Sessions of different cores are told apart by their remainder.
@@ -81,6 +83,7 @@ impl<L: PortLeases> Alg<L> {
             flows: FlowTable::default(),
             actions: VecDeque::new(),
             pending: None,
+            link: None,
             last_expectation: 0,
             last_session: index,
             session_step: count.max(1),
@@ -97,25 +100,19 @@ impl<L: PortLeases> Alg<L> {
     /// A packet that is not a readable TCP segment passes as it is. One that comes while an
     /// answer is due is dropped: its sender repeats it.
     pub fn handle_packet(&mut self, packet: PacketId, bytes: &[u8], now: Instant) {
-        if self.pending.is_some() {
-            return self.conclude(packet, Verdict::Drop);
-        }
-        let Ok(segment) = Segment::parse(bytes) else {
-            return self.conclude(packet, Verdict::Accept);
-        };
-        match self.find(&segment) {
-            Some(place) => self.handle_segment(place, packet, &segment, now),
-            None => {
-                self.actions.push_back(Action::Resolve {
-                    tuple: segment.tuple,
-                });
-                let stalled = Stalled {
-                    packet,
-                    bytes: bytes.to_vec(),
-                };
-                self.pending = Some((Answer::Resolved, Pending::Unresolved(stalled)));
-            }
-        }
+        self.ingest(packet, bytes, None, now);
+    }
+
+    /// The same of a packet that came by this link. One that bears the name of an end that is
+    /// elsewhere is dropped.
+    pub fn handle_packet_from(
+        &mut self,
+        link: Link,
+        packet: PacketId,
+        bytes: &[u8],
+        now: Instant,
+    ) {
+        self.ingest(packet, bytes, Some(link), now);
     }
 
     /// The answer to [`Action::Resolve`]: both tuples of the connection, or `None` where conntrack
@@ -205,6 +202,29 @@ impl<L: PortLeases> Alg<L> {
         self.flows.memory_bytes()
     }
 
+    fn ingest(&mut self, packet: PacketId, bytes: &[u8], link: Option<Link>, now: Instant) {
+        if self.pending.is_some() {
+            return self.conclude(packet, Verdict::Drop);
+        }
+        self.link = link;
+        let Ok(segment) = Segment::parse(bytes) else {
+            return self.conclude(packet, Verdict::Accept);
+        };
+        match self.find(&segment) {
+            Some(place) => self.handle_segment(place, packet, &segment, now),
+            None => {
+                self.actions.push_back(Action::Resolve {
+                    tuple: segment.tuple,
+                });
+                let stalled = Stalled {
+                    packet,
+                    bytes: bytes.to_vec(),
+                };
+                self.pending = Some((Answer::Resolved, Pending::Unresolved(stalled)));
+            }
+        }
+    }
+
     /// The connection that a segment belongs to. A handshake of another one under the same tuple
     /// belongs to none that is known: its other tuple may differ.
     fn find(&self, segment: &Segment<'_>) -> Option<(FlowKey, Direction)> {
@@ -246,7 +266,11 @@ impl<L: PortLeases> Alg<L> {
         segment: &Segment<'_>,
         now: Instant,
     ) {
+        let link = self.link;
         let verdict = self.with_flow(key, now, |flow, context| {
+            if link.is_some_and(|link| !flow.admit_link(direction, link, context)) {
+                return Some(Verdict::Drop);
+            }
             flow.handle_segment(direction, segment, context)
         });
         match verdict {

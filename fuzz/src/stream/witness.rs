@@ -377,6 +377,7 @@ impl Witness {
             | EventKind::NotOpened { .. }
             | EventKind::Withdrawn { .. }
             | EventKind::Opaque
+            | EventKind::Forged { .. }
             | EventKind::WithholdExpired => {}
         }
     }
