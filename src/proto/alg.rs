@@ -2,7 +2,7 @@
 //!
 //! Methods come in three families:
 //!
-//! * inputs: [`handle_packet`](Alg::handle_packet) and `handle_packet_from`, [`handle_timeout`](Alg::handle_timeout), and
+//! * inputs: [`handle_packet`](Alg::handle_packet), [`handle_timeout`](Alg::handle_timeout), and
 //!   the answers to actions, `handle_resolved`, `handle_relaxed` and `handle_expected`;
 //! * outputs: [`poll_action`](Alg::poll_action), [`poll_timeout`](Alg::poll_timeout);
 //! * getters.
@@ -11,13 +11,17 @@
 //! order. An action that wants an answer gets it before the next input. `now` never goes back.
 //! Nothing here panics, whatever the packets hold.
 
+mod pending;
 mod table;
 
 pub use table::FLOWS_MAX;
 
 use std::{collections::VecDeque, time::Instant};
 
-use self::table::{FlowKey, FlowTable};
+use self::{
+    pending::{Answer, Pending, Stalled},
+    table::{FlowKey, FlowTable},
+};
 use super::{
     action::{Action, PacketId, SessionId, Verdict},
     expect::{ExpectError, ExpectationId},
@@ -41,30 +45,6 @@ pub struct Alg<L> {
     last_session: u64,
     /// Sessions of different cores are told apart by their remainder.
     session_step: u64,
-}
-
-/// The answer that is due. Another one is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    Resolved,
-    Relaxed,
-    Expected(ExpectationId),
-}
-
-/// What goes on once the caller has answered.
-enum Pending {
-    /// A packet of a connection that is not known yet.
-    Unresolved(Stalled),
-    /// A packet whose lines are being looked at.
-    Lines(FlowKey, Direction, Stalled),
-    /// A connection that wanted something done in time.
-    Timeout(FlowKey),
-}
-
-/// A packet that waits for an answer.
-struct Stalled {
-    packet: PacketId,
-    bytes: Vec<u8>,
 }
 
 impl<L: PortLeases> Alg<L> {
@@ -100,19 +80,32 @@ impl<L: PortLeases> Alg<L> {
     /// A packet that is not a readable TCP segment passes as it is. One that comes while an
     /// answer is due is dropped: its sender repeats it.
     pub fn handle_packet(&mut self, packet: PacketId, bytes: &[u8], now: Instant) {
-        self.ingest(packet, bytes, None, now);
+        if self.pending.is_some() {
+            return self.conclude(packet, Verdict::Drop);
+        }
+        let Ok(segment) = Segment::parse(bytes) else {
+            return self.conclude(packet, Verdict::Accept);
+        };
+        match self.find(&segment) {
+            Some(place) => self.handle_segment(place, packet, &segment, now),
+            None => {
+                self.actions.push_back(Action::Resolve {
+                    tuple: segment.tuple,
+                });
+                let stalled = Stalled {
+                    packet,
+                    bytes: bytes.to_vec(),
+                };
+                self.pending = Some((Answer::Resolved, Pending::Unresolved(stalled)));
+            }
+        }
     }
 
-    /// The same of a packet that came by this link. One that bears the name of an end that is
-    /// elsewhere is dropped.
-    pub fn handle_packet_from(
-        &mut self,
-        link: Link,
-        packet: PacketId,
-        bytes: &[u8],
-        now: Instant,
-    ) {
-        self.ingest(packet, bytes, Some(link), now);
+    /// The same of a packet that came by this link. One in the name of an end that is elsewhere is
+    /// dropped.
+    pub fn handle_packet_from(&mut self, link: Link, packet: PacketId, bytes: &[u8], now: Instant) {
+        self.link = Some(link);
+        self.handle_packet(packet, bytes, now);
     }
 
     /// The answer to [`Action::Resolve`]: both tuples of the connection, or `None` where conntrack
@@ -200,29 +193,6 @@ impl<L: PortLeases> Alg<L> {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.flows.memory_bytes()
-    }
-
-    fn ingest(&mut self, packet: PacketId, bytes: &[u8], link: Option<Link>, now: Instant) {
-        if self.pending.is_some() {
-            return self.conclude(packet, Verdict::Drop);
-        }
-        self.link = link;
-        let Ok(segment) = Segment::parse(bytes) else {
-            return self.conclude(packet, Verdict::Accept);
-        };
-        match self.find(&segment) {
-            Some(place) => self.handle_segment(place, packet, &segment, now),
-            None => {
-                self.actions.push_back(Action::Resolve {
-                    tuple: segment.tuple,
-                });
-                let stalled = Stalled {
-                    packet,
-                    bytes: bytes.to_vec(),
-                };
-                self.pending = Some((Answer::Resolved, Pending::Unresolved(stalled)));
-            }
-        }
     }
 
     /// The connection that a segment belongs to. A handshake of another one under the same tuple
