@@ -42,6 +42,8 @@ class Attack:
     nowhere: str = ""
     # What success means.
     success: str = OPENED
+    # What ours still lacks to stop it: then it is no part of a normal run, and the table shows it as it is.
+    lacking: str = ""
 
 
 class Field(scripted.Stage):
@@ -205,9 +207,9 @@ def suite():
 
 def batches():
     """A gateway for each deployment, whose refusals are told by a reset."""
-    by_deployment = {}
+    together = {}
     for attack in suite():
         case = Case(f"attack/{attack.name}", functools.partial(try_attack, attack))
-        by_deployment.setdefault(attack.deployment, []).append(case)
-    for deployment, cases in by_deployment.items():
-        yield Batch(f"attack/{deployment}", deployment, tuple(cases), field, refusal="reject")
+        together.setdefault((attack.deployment, bool(attack.lacking)), []).append(case)
+    for (deployment, is_extra), cases in together.items():
+        yield Batch(f"attack/{deployment}", deployment, tuple(cases), field, refusal="reject", extra=is_extra)

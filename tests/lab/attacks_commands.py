@@ -1,14 +1,13 @@
 """Attacks by what a client says: third hosts' endpoints, forbidden ports, two readings, and requests that are no FTP."""
 
 import functools
-import http.client
 import threading
 
 from attacks import ANSWER_SECONDS, Attack, ask, hear, hear_until, say
 from lab import CaseFailure
 from scripted import decode, encode, stranger_to
-from shell import LabError, inside, run
-from topology import HOSTS, INSIDE1, INSIDE2, OUTSIDE1, OUTSIDE2
+from shell import run
+from topology import INSIDE1, INSIDE2, OUTSIDE1, OUTSIDE2
 
 PRIVILEGED, SERVICE = 22, 3306
 CLIENT, SERVER = INSIDE1, OUTSIDE1
@@ -212,8 +211,7 @@ def by_stranger(mode, stage):
     return stage.reaches(stranger_to(offer.connector), offer.address, offer.port)
 
 
-AT_HOME = "a server that obeys is bounced off within its own network; nobody else can be"
-HIDDEN = "the kernel's helper reads a segment's first command only"
+REFUSED_LINES_PASS = "a refused announcement opens nothing here, but reaches a server that may obey it"
 
 ATTACKS = (
     *(Attack(f"bounce/{mode}-to-outside-host", "routed-server", functools.partial(bounce, mode, OUTSIDE2))
@@ -221,8 +219,10 @@ ATTACKS = (
     *(Attack(f"bounce/{mode}-to-inside-host", "routed-client", functools.partial(bounce, mode, INSIDE2))
       for mode in ("PORT", "EPRT")),
     Attack("bounce/227-to-inside-host", "routed-server", bounce_by_server),
-    Attack("bounce/PORT-to-neighbour-of-server", "routed-server", functools.partial(bounce_at_home, INSIDE1.public4)),
-    Attack("bounce/PORT-to-localhost", "routed-server", functools.partial(bounce_at_home, "127.0.0.1")),
+    Attack("bounce/PORT-to-neighbour-of-server", "routed-server", functools.partial(bounce_at_home, INSIDE1.public4),
+           lacking=REFUSED_LINES_PASS),
+    Attack("bounce/PORT-to-localhost", "routed-server", functools.partial(bounce_at_home, "127.0.0.1"),
+           lacking=REFUSED_LINES_PASS),
     *(Attack(f"privileged/{mode}-22/{deployment}", deployment, functools.partial(privileged, mode))
       for deployment in ("routed-client", "inside-client") for mode in ("PORT", "EPRT")),
     Attack("privileged/227-25", "routed-client", privileged_of_server),
