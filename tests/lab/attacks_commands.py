@@ -144,14 +144,15 @@ def before_acceptance(stage):
     return stage.reaches(SERVER.name, session.client.address, SERVICE)
 
 
-def after_refusal(answers, stage):
-    """The server connects although it has refused."""
+def refused(around, answers, stage):
+    """The server connects although it has refused; PORT may stand among other commands in its segment, and its refusal among answers."""
+    before, behind = around
     session = stage.session()
     stage.listen(CLIENT.name, SERVICE)
-    say(session.client, encode("PORT", session.client.address, SERVICE))
-    hear(session.server)
+    say(session.client, *["NOOP"] * before, encode("PORT", session.client.address, SERVICE), *["NOOP"] * behind)
+    hear_until(session.server, "PORT")
     say(session.server, *answers)
-    hear_until(session.client, answers[-1])
+    hear_until(session.client, "500 no")
     return stage.reaches(SERVER.name, session.client.address, SERVICE)
 
 
@@ -161,17 +162,6 @@ def after_epsv_all(stage):
     stage.listen(CLIENT.name, SERVICE)
     session.exchange("EPSV ALL", "200 so be it")
     return announced(stage, session, encode("PORT", session.client.address, SERVICE))
-
-
-def refusal_hidden(before, stage):
-    """PORT stands among other commands in one segment, and its refusal among their answers."""
-    session = stage.session()
-    stage.listen(CLIENT.name, SERVICE)
-    say(session.client, *["NOOP"] * before, encode("PORT", session.client.address, SERVICE), "NOOP")
-    hear_until(session.server, "PORT", ANSWER_SECONDS)
-    say(session.server, *["200 well"] * before, "500 no", "200 well")
-    hear_until(session.client, "500")
-    return stage.reaches(SERVER.name, session.client.address, SERVICE)
 
 
 def reply_by_client(stage):
@@ -232,14 +222,14 @@ ATTACKS = (
     Attack("pinning/3306-before-greeting", "routed-client", functools.partial(without_login, False)),
     Attack("slipstream/http-post", "inside-client", slipstream),
     Attack("data-syn/before-acceptance", "routed-client", before_acceptance),
-    Attack("data-syn/after-refusal", "routed-client", functools.partial(after_refusal, ("500 no",))),
+    Attack("data-syn/after-refusal", "routed-client", functools.partial(refused, (0, 0), ("500 no",))),
     Attack("data-syn/after-multi-line-refusal", "routed-client",
-           functools.partial(after_refusal, ("500-no", "200 yes", "500 no"))),
+           functools.partial(refused, (0, 0), ("500-no", "200 yes", "500 no"))),
     Attack("data-syn/by-stranger-active", "routed-client", functools.partial(by_stranger, "PORT")),
     Attack("data-syn/by-stranger-passive", "routed-server", functools.partial(by_stranger, "PASV")),
     Attack("after-epsv-all", "routed-client", after_epsv_all),
-    Attack("hidden/refusal-among-2-answers", "routed-client", functools.partial(refusal_hidden, 0)),
-    Attack("hidden/refusal-among-42-answers", "routed-client", functools.partial(refusal_hidden, 40)),
+    *(Attack(f"hidden/refusal-among-{before + 2}-answers", "routed-client",
+             functools.partial(refused, (before, 1), (*["200 well"] * before, "500 no", "200 well"))) for before in (0, 40)),
     Attack("wrong-side/227-by-client", "routed-server", reply_by_client),
     Attack("wrong-side/PORT-by-server", "routed-client", command_by_server),
     Attack("flood/200-announcements", "routed-client", expectation_flood),
