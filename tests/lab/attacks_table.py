@@ -76,8 +76,9 @@ def is_telling(result, engine):
 
 
 def print_table(names, cells):
-    width = max(map(len, names))
-    print(f"{'attack, and honest sessions beside it':<{width}}" + "".join(f"  {COLUMNS[engine]:<16}" for engine in cells))
+    title = "attack, and honest sessions beside it"
+    width = max(map(len, [title, *names]))
+    print(f"{title:<{width}}" + "".join(f"  {COLUMNS[engine]:<16}" for engine in cells))
     for name in names:
         row = (cells[engine].get(name, Cell("", "", "not tried")).text() for engine in cells)
         print(f"{name:<{width}}" + "".join(f"  {text:<16}" for text in row).rstrip())
