@@ -144,6 +144,7 @@ impl Printer<'_> {
             | EventKind::Opaque
             | EventKind::WithholdExpired
             | EventKind::LostPlace
+            | EventKind::Forged { .. }
             | EventKind::Ended => {}
         }
         Ok(())

@@ -55,6 +55,9 @@ pub(super) fn log(event: &Event) {
         EventKind::LostPlace => {
             info!(%client, %server, "packets passed unseen: reading again from the next line");
         }
+        EventKind::Forged { name } => {
+            warn!(%client, %server, ?name, "packets in one end's name come by the other's link: dropped");
+        }
         EventKind::Ended => debug!(%client, %server, "session ended"),
     }
 }
@@ -73,7 +76,8 @@ const fn is_detail(kind: &EventKind) -> bool {
         | EventKind::TooManySessions
         | EventKind::Opaque
         | EventKind::WithholdExpired
-        | EventKind::LostPlace => false,
+        | EventKind::LostPlace
+        | EventKind::Forged { .. } => false,
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
         action::{Action, PacketId, Verdict},
         alg::Alg,
         flow::Settings,
-        net::{ConntrackTuples, Direction, Tuple},
+        net::{ConntrackTuples, Direction, Link, Tuple},
     },
     ruleset::Marks,
 };
@@ -149,8 +149,9 @@ impl Worker {
                 Event::Packet(packet) => {
                     let id = packet.id;
                     self.received += 1;
+                    let (link, id_here) = (Link(packet.link), PacketId(self.received));
                     self.alg
-                        .handle_packet(PacketId(self.received), packet.bytes, clock::now());
+                        .handle_packet_from(link, id_here, packet.bytes, clock::now());
                     self.carry_out(Some(id));
                 }
                 // 3. What could wait for a quiet moment.

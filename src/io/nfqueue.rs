@@ -48,6 +48,8 @@ pub struct PacketId(u32);
 pub struct Packet<'a> {
     /// Its name.
     pub id: PacketId,
+    /// By which link it came, by the kernel's number; 0 where it was made here.
+    pub link: u32,
     /// The packet from its IP header on.
     pub bytes: &'a [u8],
 }
@@ -300,6 +302,9 @@ fn parse<'a>(message: &Message<'a>) -> Option<Packet<'a>> {
     let attributes = message.attributes();
     Some(Packet {
         id: PacketId(attributes.u32(libc::NFQA_PACKET_HDR as u16)?),
+        link: attributes
+            .u32(libc::NFQA_IFINDEX_INDEV as u16)
+            .unwrap_or_default(),
         bytes: attributes.find(libc::NFQA_PAYLOAD as u16)?,
     })
 }

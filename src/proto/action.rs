@@ -161,6 +161,11 @@ pub enum EventKind {
     WithholdExpired,
     /// Packets of the connection passed unseen; it is read again from the next line on.
     LostPlace,
+    /// Packets came in one end's name by the other end's link, and are dropped.
+    Forged {
+        /// In whose name.
+        name: Role,
+    },
     /// The connection is over or forgotten.
     Ended,
 }

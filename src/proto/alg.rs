@@ -12,6 +12,7 @@
 //! Nothing here panics, whatever the packets hold.
 
 mod admission;
+mod pending;
 mod table;
 
 pub use table::FLOWS_MAX;
@@ -20,6 +21,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use self::{
     admission::Told,
+    pending::{Answer, Pending, Stalled},
     table::{FlowKey, FlowTable},
 };
 use super::{
@@ -28,7 +30,7 @@ use super::{
     expect::{ExpectError, ExpectationId},
     flow::{Context, Departure, Flow, Request, Settings},
     nat::PortLeases,
-    net::Direction,
+    net::{Direction, Link},
     packet::Segment,
 };
 
@@ -39,35 +41,13 @@ pub struct Alg<L> {
     flows: FlowTable,
     actions: VecDeque<Action>,
     pending: Option<(Answer, Pending)>,
+    /// By which link the packet at hand came, where that is known.
+    link: Option<Link>,
     last_expectation: u64,
     last_session: u64,
     /// Sessions of different cores are told apart by their remainder.
     session_step: u64,
     told: Told,
-}
-
-/// The answer that is due. Another one is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    Resolved,
-    Relaxed,
-    Expected(ExpectationId),
-}
-
-/// What goes on once the caller has answered.
-enum Pending {
-    /// A packet of a connection that is not known yet.
-    Unresolved(Stalled),
-    /// A packet whose lines are being looked at.
-    Lines(FlowKey, Direction, Stalled),
-    /// A connection that wanted something done in time.
-    Timeout(FlowKey),
-}
-
-/// A packet that waits for an answer.
-struct Stalled {
-    packet: PacketId,
-    bytes: Vec<u8>,
 }
 
 impl<L: PortLeases + HostBudgets> Alg<L> {
@@ -86,6 +66,7 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
             flows: FlowTable::default(),
             actions: VecDeque::new(),
             pending: None,
+            link: None,
             last_expectation: 0,
             last_session: index,
             session_step: count.max(1),
@@ -122,6 +103,13 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
                 self.pending = Some((Answer::Resolved, Pending::Unresolved(stalled)));
             }
         }
+    }
+
+    /// The same of a packet that came by this link. One in the name of an end that is elsewhere is
+    /// dropped.
+    pub fn handle_packet_from(&mut self, link: Link, packet: PacketId, bytes: &[u8], now: Instant) {
+        self.link = Some(link);
+        self.handle_packet(packet, bytes, now);
     }
 
     /// The answer to [`Action::RelaxWindow`]: whether the kernel did it.
@@ -197,7 +185,11 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
         segment: &Segment<'_>,
         now: Instant,
     ) {
+        let link = self.link;
         let verdict = self.with_flow(key, now, |flow, context| {
+            if link.is_some_and(|link| !flow.admit_link(direction, link, context)) {
+                return Some(Verdict::Drop);
+            }
             flow.handle_segment(direction, segment, context)
         });
         match verdict {

@@ -113,6 +113,8 @@ pub struct Flow {
     is_adjusted: bool,
     is_opaque: bool,
     is_reset: bool,
+    /// Somebody forges packets of it, which was told.
+    has_forged: bool,
     /// What is remembered of it outside the process is out of date.
     has_news: bool,
     /// One of its ends has said something.
@@ -143,6 +145,7 @@ impl Flow {
             is_adjusted: false,
             is_opaque: false,
             is_reset: false,
+            has_forged: false,
             has_news: false,
             has_spoken: false,
             is_remembered: false,

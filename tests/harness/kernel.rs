@@ -17,10 +17,16 @@ use ftp_alg::proto::{
     flow::Settings,
     memory::Memory,
     nat::LocalLeases,
-    net::{ConntrackTuples, Direction, Tuple},
+    net::{ConntrackTuples, Direction, Link, PerDirection, Tuple},
 };
 
 use super::frame::{ACK, FIN, Frame, RST, SYN};
+
+/// Client and server are on two sides of the gateway.
+const LINKS: PerDirection<Link> = PerDirection {
+    original: Link(1),
+    reply: Link(2),
+};
 
 /// Conntrack, NAT and queue around one core.
 pub(crate) struct Kernel {
@@ -31,6 +37,8 @@ pub(crate) struct Kernel {
     pub(crate) refuses_relax: bool,
     /// No daemon is there: every packet passes.
     pub(crate) is_absent: bool,
+    /// By which link each direction's packets come in.
+    pub(crate) links: PerDirection<Link>,
     /// What is let in now, and until when; the kernel's own timeout ends it.
     pub(crate) live: BTreeMap<(IpAddr, SocketAddr), (Expectation, Instant)>,
     /// What is set aside, and lets nothing in.
@@ -60,6 +68,7 @@ impl Kernel {
             expect_answers: VecDeque::new(),
             refuses_relax: false,
             is_absent: false,
+            links: LINKS,
             live: BTreeMap::new(),
             reserved: HashSet::new(),
             expected: Vec::new(),
@@ -92,7 +101,9 @@ impl Kernel {
         self.queued += 1;
         self.next_packet += 1;
         let id = PacketId(self.next_packet);
-        self.alg.handle_packet(id, packet, now);
+        let direction = tuples.direction_of(tuple).expect("its own tuple");
+        self.alg
+            .handle_packet_from(self.links[direction], id, packet, now);
         let verdict = self.run_actions(now);
         match verdict.expect("each packet gets a verdict") {
             (given, _) if given != id => panic!("a verdict for another packet"),

@@ -51,7 +51,8 @@ class Deployment:
         """`refusal`: what ends a chain. "reject" answers at once, so that a test of failure need not wait.
         `accepts_mark`: whether the operator has the line for the helper's ct mark.
         """
-        last = "meta l4proto tcp reject with tcp reset" if refusal == "reject" else ""
+        # Only to what asks to come in: the answer to a forged segment would end the connection it pretends to be of.
+        last = "ct state new meta l4proto tcp reject with tcp reset" if refusal == "reject" else ""
         common = f"""
             ct state established,related accept
             {f"ct mark & {DATA_MARK:#x} != 0 accept" if accepts_mark else ""}

@@ -53,6 +53,16 @@ class NoHelper:
         return []
 
 
+class PortsOpen(NoHelper):
+    """What operators do without a helper: every unprivileged port lies open. Shows what an attack would reach."""
+
+    name = "ports-open"
+
+    def start(self):
+        run_tool(["nft", "insert", "rule", "inet", "operator", "forward", "tcp", "dport", "1024-65535", "accept"],
+                 namespace=self.gateway)
+
+
 class KernelHelper(NoHelper):
     """nf_conntrack_ftp and nf_nat_ftp, attached to the control ports before NAT."""
 
@@ -297,4 +307,4 @@ def log_event(line):
     return {key: fields.get(key) for key in ("kind", "announced", "rewritten", "expect", "message", "session")}
 
 
-ENGINES = {engine.name: engine for engine in (NoHelper, KernelHelper, Conntrackd, Ours, OnNftables, OnConntrack, BesideKernel)}
+ENGINES = {engine.name: engine for engine in (NoHelper, PortsOpen, KernelHelper, Conntrackd, Ours, OnNftables, OnConntrack, BesideKernel)}

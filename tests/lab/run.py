@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 
+import attacks
 import deployments
 import guarantees
 import selection
@@ -66,7 +67,7 @@ class Report:
 
 
 def all_batches(with_extra, with_stock=False):
-    everything = itertools.chain(transfers.batches(), guarantees.batches(), stress.batches(), stock.batches())
+    everything = itertools.chain(transfers.batches(), guarantees.batches(), attacks.batches(), stress.batches(), stock.batches())
     return [batch for batch in everything if (with_extra or not batch.extra) and (with_stock or not batch.stock)]
 
 

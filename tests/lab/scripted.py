@@ -137,6 +137,12 @@ class Stage:
 
     def session(self, client=None, source=None, timeout=LINE_SECONDS):
         """A new control connection, logged in as far as a helper cares."""
+        session = self.connect(client, source, timeout)
+        session.greet(timeout)
+        return session
+
+    def connect(self, client=None, source=None, timeout=LINE_SECONDS):
+        """A new control connection on which nothing was said yet."""
         client = client or self.deployment.client
         with inside(self.lab.namespace(client)):
             sock = socket.socket(socket.AF_INET6 if self.deployment.version == 6 else socket.AF_INET)
@@ -151,7 +157,6 @@ class Stage:
             accepted, _ = self.listener.accept()
         session = Session(self, client, Peer(sock), Peer(accepted))
         self.opened.append(session)
-        session.greet(timeout)
         return session
 
     def close(self):

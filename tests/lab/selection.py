@@ -34,6 +34,9 @@ def features(case):
     if parts[0] == "netem":
         # netem/link/deployment/mode
         return {("netem", parts[1]), ("netem", parts[3])}
+    if parts[0] == "attack":
+        # Its helper-independent part is the same on every kernel: one of a kind shows that it can be tried there.
+        return {("attack", parts[1])}
     group, name, deployment, *mode = parts
     if mode:
         return {(group, name, *mode), (group, "deployment", deployment)}

@@ -11,6 +11,7 @@ mod closing_while_withholding;
 mod double_nat;
 mod encrypted;
 mod eprt_through_snat;
+mod forged;
 mod growth_beyond_the_mtu;
 mod keep_alive;
 mod kernel_refuses;

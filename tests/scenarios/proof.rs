@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{flow::Settings, ftp::Role};
+use ftp_alg::proto::{action::EventKind, flow::Settings, ftp::Role};
 
 use crate::{
     harness::{
@@ -71,6 +71,23 @@ fn a_request_of_another_protocol_opens_nothing_whatever_its_body_says() {
     ] {
         assert_eq!(decided(&turns), ["PORT not_ftp"]);
     }
+}
+
+#[test]
+fn a_server_that_leaves_bytes_out_does_not_hide_a_request_of_another_protocol() {
+    let mut link = said(&[], Settings::default());
+    for _ in 0..4 {
+        link.server().send_odd(|frame| {
+            frame.seq = frame.seq.wrapping_add(1000);
+            frame.payload = b"220 later\r\n".to_vec();
+        });
+    }
+    link.run_for(Duration::from_millis(10));
+    assert!(link.kernel.event_kinds().contains(&EventKind::LostPlace));
+    let body = format!("POST / HTTP/1.1\r\nHost: x\r\n\r\n{PORT}\r\n");
+    link.client_says(&[Turn::new(Role::Client, body)]);
+    link.run_for(Duration::from_millis(100));
+    assert_eq!(decisions(&link), ["PORT not_ftp"]);
 }
 
 #[test]

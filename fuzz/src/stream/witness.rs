@@ -379,6 +379,7 @@ impl Witness {
             | EventKind::Opaque
             | EventKind::Slowed
             | EventKind::TooManySessions
+            | EventKind::Forged { .. }
             | EventKind::WithholdExpired => {}
         }
     }

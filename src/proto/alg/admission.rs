@@ -2,7 +2,11 @@
 
 use std::time::Instant;
 
-use super::{Alg, Answer, Pending, table::FlowKey};
+use super::{
+    Alg,
+    pending::{Answer, Pending},
+    table::FlowKey,
+};
 use crate::proto::{
     action::{Action, Event, EventKind, PacketId, SessionId, Verdict},
     budget::{Budget, HostBudgets},

@@ -1,9 +1,9 @@
 //! What is known of each end by its packets, as far as packets of our own must agree with it.
 
-use super::{Context, Flow};
+use super::{Context, Flow, role_of};
 use crate::proto::{
-    action::Action,
-    net::{Direction, SeqNumber},
+    action::{Action, EventKind},
+    net::{Direction, Link, SeqNumber},
     packet::{Flags, Injected, Segment, Timestamps},
     stream::Piece,
 };
@@ -36,6 +36,8 @@ pub(super) struct Side {
     pub(super) ack: Option<SeqNumber>,
     /// The size of its largest packet.
     pub(super) largest: u16,
+    /// By which link its first packet came.
+    pub(super) link: Option<Link>,
 }
 
 impl Default for Side {
@@ -45,6 +47,7 @@ impl Default for Side {
             clock: None,
             ack: None,
             largest: 0,
+            link: None,
         }
     }
 }
@@ -71,6 +74,25 @@ impl Side {
 }
 
 impl Flow {
+    /// Whether a packet may be of the end whose name it bears. One that comes by its peer's link was
+    /// forged by somebody there, the peer perhaps, unless its own came that way from the beginning (a
+    /// hairpin, a router with one link). Any third link is as good as the first: routes change.
+    pub fn admit_link(
+        &mut self,
+        direction: Direction,
+        link: Link,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let own = *self.sides[direction].link.get_or_insert(link);
+        let is_forged = own != link && self.sides[!direction].link == Some(link);
+        if is_forged && !self.has_forged {
+            self.has_forged = true;
+            let name = role_of(direction);
+            self.report(EventKind::Forged { name }, context);
+        }
+        !is_forged
+    }
+
     /// Takes note of what a segment says of its sender.
     pub(super) fn handle_side(&mut self, direction: Direction, segment: &Segment<'_>) {
         if segment.flags.is_rst() {

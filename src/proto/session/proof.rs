@@ -11,7 +11,9 @@ use crate::proto::ftp::is_command_shaped;
 /// How far the proof has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// The connection was picked up in its middle: its beginning is not known.
+    /// The connection was picked up in its middle, or lines of it passed unseen: the login may have
+    /// been among them. A server can bring that about at will, by leaving bytes out, so what the
+    /// client says is still listened to.
     #[default]
     Unseen,
     /// Nothing was said yet.
@@ -29,8 +31,8 @@ impl Proof {
     pub(super) fn handle_command(&mut self, line: &[u8]) {
         let refutes = match self {
             Self::Silent => true,
-            Self::Greeted => !is_command_shaped(line),
-            Self::Unseen | Self::LoggedIn | Self::Refuted => false,
+            Self::Unseen | Self::Greeted => !is_command_shaped(line),
+            Self::LoggedIn | Self::Refuted => false,
         };
         if refutes {
             *self = Self::Refuted;

@@ -1,0 +1,215 @@
+"""Attacks, each with real hosts: whether the attacker's connection comes through, and whether honest sessions beside it finish.
+
+An attack is tried in a deployment through a gateway that drops by default. It `succeeds` when a connection is answered that this gateway
+forbids and nobody asked for by FTP's rules (or, of the attacks that `break`, when an honest session dies). A real client
+transfers with a real server from before the attack to behind it, and a session that was open all along transfers at its end.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import socket
+import threading
+import time
+import typing
+
+import scripted
+import transfers
+from clients import CLIENTS
+from lab import SMALL, Batch, Case, CaseFailure
+from scripted import Session
+from servers import SERVERS, Listen
+from shell import PATIENCE, inside
+
+# What a result begins with that is the helper's and not the lab's; attacks_table.py reads them.
+OPENED, BROKE, UNFINISHED = "opened", "broke it", "honest sessions did not finish"
+
+HONEST_PORT = 2121
+# A gateway that refuses answers with a reset; one that lets in what it should not, does so for good.
+TRIES, BETWEEN_TRIES = 3, 0.1
+ANSWER_SECONDS = 1.0 * PATIENCE
+
+
+@dataclasses.dataclass(frozen=True)
+class Attack:
+    """What is tried where. `attempt` gets a Field and tells whether the attacker got what he wanted."""
+
+    name: str
+    deployment: str
+    attempt: typing.Callable
+    # Why it may succeed neither without a helper nor with the kernel's; otherwise that proves nothing.
+    nowhere: str = ""
+    # What success means.
+    success: str = OPENED
+    # What ours still lacks to stop it: then it is no part of a normal run, and the table shows it as it is.
+    lacking: str = ""
+
+
+class Field(scripted.Stage):
+    """A deployment with a scripted server that the attacker may own, and an honest real one beside it."""
+
+    def __init__(self, lab, deployment, honest_server):
+        super().__init__(lab, deployment)
+        self.server, self.counter = honest_server, itertools.count()
+        self.listeners = []
+
+    def listen(self, host, port, address="0.0.0.0"):
+        """A service on a host that nobody but its neighbours should reach."""
+        listener = scripted.listen(self.lab.namespace(host), address, port)
+        self.listeners.append(listener)
+        return listener
+
+    def reaches(self, host, address, port, tries=TRIES):
+        """Whether a host's connection is answered; a firewall's reset is no answer."""
+        return any(self.is_answered(host, address, port, attempt) for attempt in range(tries))
+
+    def is_answered(self, host, address, port, attempt=0):
+        time.sleep(BETWEEN_TRIES * bool(attempt))
+        with inside(self.lab.namespace(host)):
+            connection = socket.socket()
+        with connection:
+            connection.settimeout(scripted.REFUSED_SECONDS)
+            try:
+                connection.connect((address, port))
+            except OSError:
+                return False
+        return True
+
+    def forget(self):
+        """Ends what one attack has left, so that the next finds the same ports free."""
+        for session in self.opened:
+            session.close()
+        for listener in self.listeners:
+            listener.close()
+        self.opened, self.listeners = [], []
+
+    def close(self):
+        self.forget()
+        super().close()
+
+
+@contextlib.contextmanager
+def field(lab, deployment):
+    """A batch's set-up."""
+    with transfers.with_server(SERVERS["vsftpd"], Listen(HONEST_PORT), lab, deployment) as honest:
+        stage = Field(lab, deployment, honest.server)
+        try:
+            yield stage
+        finally:
+            stage.close()
+
+
+def say(peer, *lines):
+    """Lines in one segment."""
+    peer.send("".join(f"{line}\r\n" for line in lines).encode())
+
+
+def hear(peer, timeout=ANSWER_SECONDS):
+    """The next line, or None: a helper may well stop an attacker's."""
+    try:
+        return peer.line(timeout)
+    except CaseFailure:
+        return None
+
+
+def hear_until(peer, wanted, timeout=ANSWER_SECONDS):
+    """The first line that has `wanted` in it, or None."""
+    while (line := hear(peer, timeout)) is not None:
+        if wanted in line:
+            return line
+    return None
+
+
+def ask(session: Session, line, answer="200 noted"):
+    """The client says a line and the server answers, whatever either of them hears; returns what the server heard."""
+    say(session.client, line)
+    heard = hear(session.server)
+    say(session.server, answer)
+    hear(session.client)
+    return heard
+
+
+def expects_honest_sessions(engine):
+    """Without any helper, and without a rule in its place, nobody transfers."""
+    return engine.name != "none"
+
+
+def honest_modes(engine):
+    """A rule that leaves ports open needs no helper for passive transfers from one network to the other."""
+    return ("PASV", "PORT") if engine.name not in ("none", "ports-open") else ("PASV",)
+
+
+class Honest:
+    """Real transfers in a loop beside an attack, and a session that outlasts it. Use as a context manager."""
+
+    def __init__(self, stage):
+        self.stage, self.failures, self.stopping = stage, [], threading.Event()
+        self.begun = threading.Event()
+        self.thread = threading.Thread(target=self.transfer)
+
+    def __enter__(self):
+        self.session = self.stage.session()
+        self.thread.start()
+        self.begun.wait(transfers.TIMEOUT)
+        return self
+
+    def __exit__(self, *exception):
+        self.stopping.set()
+        self.thread.join()
+        self.session.close()
+
+    def transfer(self):
+        """Each mode once at least, and one transfer that begins when the attack is over."""
+        for mode in itertools.cycle(honest_modes(self.stage.lab.engine)):
+            is_last = self.stopping.is_set()
+            self.begun.set()
+            said, arrived = transfers.perform(self.stage, CLIENTS["curl"], mode, transfers.TIMEOUT)
+            if SMALL not in arrived or len(arrived) != 3:
+                self.failures.append(f"{mode}: {said[-600:]}")
+            if is_last or self.failures:
+                return
+
+    def finish(self):
+        """What did not finish (empty: all did)."""
+        self.stopping.set()
+        self.thread.join()
+        for mode in honest_modes(self.stage.lab.engine):
+            with contextlib.suppress(CaseFailure):
+                if self.session.announce(mode).connects():
+                    continue
+            self.failures.append(f"{mode} in the session that was open all along")
+        return self.failures
+
+
+def try_attack(attack, stage):
+    """The case: nothing opens, and who is honest finishes."""
+    honest = Honest(stage) if expects_honest_sessions(stage.lab.engine) else None
+    try:
+        with honest or contextlib.nullcontext():
+            is_success = attack.attempt(stage)
+            unfinished = honest.finish() if honest else []
+    finally:
+        stage.forget()
+    found = [attack.success] * is_success + [UNFINISHED] * bool(unfinished)
+    if found:
+        raise CaseFailure("; ".join(found), "\n".join(unfinished))
+
+
+def suite():
+    """Every attack but the heavy ones."""
+    # They use this module's words.
+    import attacks_commands
+    import attacks_packets
+    import attacks_replies
+    return (*attacks_commands.ATTACKS, *attacks_replies.ATTACKS, *attacks_packets.ATTACKS)
+
+
+def batches():
+    """A gateway for each deployment, whose refusals are told by a reset."""
+    together = {}
+    for attack in suite():
+        case = Case(f"attack/{attack.name}", functools.partial(try_attack, attack))
+        together.setdefault((attack.deployment, bool(attack.lacking)), []).append(case)
+    for (deployment, is_extra), cases in together.items():
+        yield Batch(f"attack/{deployment}", deployment, tuple(cases), field, refusal="reject", extra=is_extra)

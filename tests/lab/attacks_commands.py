@@ -1,0 +1,236 @@
+"""Attacks by what a client says: third hosts' endpoints, forbidden ports, two readings, and requests that are no FTP."""
+
+import functools
+import threading
+
+from attacks import ANSWER_SECONDS, Attack, ask, hear, hear_until, say
+from lab import CaseFailure
+from scripted import decode, encode, stranger_to
+from shell import run
+from topology import INSIDE1, INSIDE2, OUTSIDE1, OUTSIDE2
+
+PRIVILEGED, SERVICE = 22, 3306
+CLIENT, SERVER = INSIDE1, OUTSIDE1
+
+
+def announced(stage, session, line, answer="200 noted", port=None):
+    """Whether the server, once it was told `line`, reaches the client's service on `port`."""
+    heard = ask(session, line, answer)
+    address, told = decode(heard, "") if heard else (session.client.address, port)
+    return stage.reaches(stage.deployment.server, address, told if port is None else port)
+
+
+def bounce(mode, victim, stage):
+    """The client names a third host, and a server that obeys connects there."""
+    stage.listen(victim.name, SERVICE)
+    ask(stage.session(), encode(mode, victim.public4, SERVICE))
+    return stage.reaches(stage.deployment.server, victim.public4, SERVICE)
+
+
+def bounce_by_server(stage):
+    """The server names a third host behind the firewall, and the client connects there."""
+    session = stage.session()
+    stage.listen(INSIDE1.name, SERVICE)
+    session.command("PASV")
+    say(session.server, encode("PASV", INSIDE1.public4, SERVICE))
+    hear(session.client)
+    return stage.reaches(stage.deployment.client, INSIDE1.public4, SERVICE)
+
+
+def bounce_at_home(address, stage):
+    """The client names a host of the server's own network, or the server itself: no packet of the bounce passes the gateway."""
+    session = stage.session()
+    victim = INSIDE1.name if address == INSIDE1.public4 else stage.deployment.server
+    stage.listen(victim, SERVICE, address)
+    heard = ask(session, encode("PORT", address, SERVICE))
+    if not heard or not heard.startswith("PORT "):
+        return False
+    return stage.reaches(stage.deployment.server, *decode(heard, ""))
+
+
+def privileged(mode, stage):
+    """A tricked client announces a service of its host below 1024."""
+    session = stage.session()
+    stage.listen(CLIENT.name, PRIVILEGED)
+    return announced(stage, session, encode(mode, session.client.address, PRIVILEGED))
+
+
+def privileged_of_server(stage):
+    """A server announces its own port 25, and lets the inside client past the firewall to it."""
+    session = stage.session()
+    stage.listen(SERVER.name, 25)
+    session.command("PASV")
+    say(session.server, encode("PASV", session.server.address, 25))
+    hear(session.client)
+    return stage.reaches(CLIENT.name, session.server.address, 25)
+
+
+def two_readings(line, stage):
+    """What one reader takes for a harmless port is 22 to another."""
+    session = stage.session()
+    stage.listen(CLIENT.name, PRIVILEGED)
+    ask(session, line)
+    return stage.reaches(SERVER.name, session.client.address, PRIVILEGED)
+
+
+OWN = CLIENT.public4.replace(".", ",")
+READINGS = {"low-octet-overflow": f"PORT {OWN},0,65558", "high-octet-overflow": f"PORT {OWN},256,22",
+            "eprt-overflow": f"EPRT |1|{CLIENT.public4}|65558|", "leading-zeros": f"PORT {OWN},00,0022"}
+
+
+def without_login(greets, stage):
+    """PORT of a listening service before anybody was let in, to a server that is the attacker's."""
+    session = stage.connect()
+    stage.listen(CLIENT.name, SERVICE)
+    if greets:
+        session.reply("220 welcome")
+    # The kernel's helper reads a line behind another.
+    ask(session, "NOOP", "200 well")
+    return announced(stage, session, encode("PORT", session.client.address, SERVICE))
+
+
+def slipstream(stage):
+    """A web page has its visitor POST to port 21 (NAT slipstreaming): the body is a PORT."""
+    stage.listen(CLIENT.name, SERVICE)
+    body = encode("PORT", CLIENT.private4, SERVICE).encode() + b"\r\n"
+    browser = threading.Thread(target=post, args=(stage, body))
+    browser.start()
+    try:
+        return answer_post(stage)
+    finally:
+        browser.join()
+
+
+def post(stage, body):
+    """curl sends the body in a segment of its own once it is told to continue."""
+    run(["curl", "-s", "--max-time", "4", "-H", "Expect: 100-continue", "--data-binary", "@-",
+         f"http://{stage.deployment.target}:{stage.server_port}/"],
+        namespace=stage.lab.namespace(CLIENT.name), stdin=body.decode(), check=False)
+
+
+def answer_post(stage):
+    """The attacker's server, and its connection to what it was told."""
+    stage.listener.settimeout(4)
+    accepted, (address, _) = stage.listener.accept()
+    with accepted:
+        accepted.settimeout(ANSWER_SECONDS)
+        read_to(accepted, b"\r\n\r\n")
+        accepted.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        told = read_to(accepted, b"\r\n").decode("latin-1")
+        accepted.sendall(b"200 noted\r\n")
+        try:
+            address, port = decode(told, address)
+        except CaseFailure:
+            port = SERVICE
+        return stage.reaches(SERVER.name, address, port)
+
+
+def read_to(sock, end):
+    read = b""
+    try:
+        while not read.endswith(end) and (part := sock.recv(4096)):
+            read += part
+    except OSError:
+        pass
+    return read
+
+
+def before_acceptance(stage):
+    """The server connects while it has not answered PORT."""
+    session = stage.session()
+    stage.listen(CLIENT.name, SERVICE)
+    say(session.client, encode("PORT", session.client.address, SERVICE))
+    hear(session.server)
+    return stage.reaches(SERVER.name, session.client.address, SERVICE)
+
+
+def refused(around, answers, stage):
+    """The server connects although it has refused; PORT may stand among other commands in its segment, and its refusal among answers."""
+    before, behind = around
+    session = stage.session()
+    stage.listen(CLIENT.name, SERVICE)
+    say(session.client, *["NOOP"] * before, encode("PORT", session.client.address, SERVICE), *["NOOP"] * behind)
+    hear_until(session.server, "PORT")
+    say(session.server, *answers)
+    hear_until(session.client, "500 no")
+    return stage.reaches(SERVER.name, session.client.address, SERVICE)
+
+
+def after_epsv_all(stage):
+    """PORT after the client has promised nothing but EPSV."""
+    session = stage.session()
+    stage.listen(CLIENT.name, SERVICE)
+    session.exchange("EPSV ALL", "200 so be it")
+    return announced(stage, session, encode("PORT", session.client.address, SERVICE))
+
+
+def reply_by_client(stage):
+    """A 227 that the client says: the outside client would get at a service of the inside server."""
+    session = stage.session()
+    stage.listen(INSIDE2.name, SERVICE)
+    ask(session, encode("PASV", INSIDE2.public4, SERVICE), "500 what?")
+    return stage.reaches(OUTSIDE1.name, INSIDE2.public4, SERVICE)
+
+
+def command_by_server(stage):
+    """A PORT that the server says."""
+    session = stage.session()
+    stage.listen(CLIENT.name, SERVICE)
+    say(session.server, encode("PORT", session.client.address, SERVICE))
+    hear(session.client)
+    return stage.reaches(SERVER.name, session.client.address, SERVICE)
+
+
+# Below what hosts give to their own connections.
+FLOOD = range(10_000, 10_200)
+
+
+def expectation_flood(stage):
+    """Two hundred announcements in one session, all accepted: more than the last one is open."""
+    session = stage.session()
+    for port in FLOOD:
+        stage.listen(CLIENT.name, port)
+        ask(session, encode("PORT", session.client.address, port))
+    reached = [port for port in FLOOD if stage.reaches(SERVER.name, session.client.address, port, tries=1)]
+    return len(reached) > 1
+
+
+def by_stranger(mode, stage):
+    """A third host connects to what was announced to another."""
+    offer = stage.session().announce(mode)
+    return stage.reaches(stranger_to(offer.connector), offer.address, offer.port)
+
+
+REFUSED_LINES_PASS = "a refused announcement opens nothing here, but reaches a server that may obey it"
+
+ATTACKS = (
+    *(Attack(f"bounce/{mode}-to-outside-host", "routed-server", functools.partial(bounce, mode, OUTSIDE2))
+      for mode in ("PORT", "EPRT")),
+    *(Attack(f"bounce/{mode}-to-inside-host", "routed-client", functools.partial(bounce, mode, INSIDE2))
+      for mode in ("PORT", "EPRT")),
+    Attack("bounce/227-to-inside-host", "routed-server", bounce_by_server),
+    Attack("bounce/PORT-to-neighbour-of-server", "routed-server", functools.partial(bounce_at_home, INSIDE1.public4),
+           lacking=REFUSED_LINES_PASS),
+    Attack("bounce/PORT-to-localhost", "routed-server", functools.partial(bounce_at_home, "127.0.0.1"),
+           lacking=REFUSED_LINES_PASS),
+    *(Attack(f"privileged/{mode}-22/{deployment}", deployment, functools.partial(privileged, mode))
+      for deployment in ("routed-client", "inside-client") for mode in ("PORT", "EPRT")),
+    Attack("privileged/227-25", "routed-client", privileged_of_server),
+    *(Attack(f"two-readings/{name}", "routed-client", functools.partial(two_readings, line))
+      for name, line in READINGS.items()),
+    Attack("pinning/3306-before-login", "routed-client", functools.partial(without_login, True)),
+    Attack("pinning/3306-before-greeting", "routed-client", functools.partial(without_login, False)),
+    Attack("slipstream/http-post", "inside-client", slipstream),
+    Attack("data-syn/before-acceptance", "routed-client", before_acceptance),
+    Attack("data-syn/after-refusal", "routed-client", functools.partial(refused, (0, 0), ("500 no",))),
+    Attack("data-syn/after-multi-line-refusal", "routed-client",
+           functools.partial(refused, (0, 0), ("500-no", "200 yes", "500 no"))),
+    Attack("data-syn/by-stranger-active", "routed-client", functools.partial(by_stranger, "PORT")),
+    Attack("data-syn/by-stranger-passive", "routed-server", functools.partial(by_stranger, "PASV")),
+    Attack("after-epsv-all", "routed-client", after_epsv_all),
+    *(Attack(f"hidden/refusal-among-{before + 2}-answers", "routed-client",
+             functools.partial(refused, (before, 1), (*["200 well"] * before, "500 no", "200 well"))) for before in (0, 40)),
+    Attack("wrong-side/227-by-client", "routed-server", reply_by_client),
+    Attack("wrong-side/PORT-by-server", "routed-client", command_by_server),
+    Attack("flood/200-announcements", "routed-client", expectation_flood),
+)

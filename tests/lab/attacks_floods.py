@@ -1,0 +1,205 @@
+"""Floods: what the daemon's memory comes to, and how long honest sessions take beside them. Measured by attacks_table.py.
+
+A flood comes from a program of its own and goes to a server of its own (flooder.py); it shares with the honest sessions the gateway,
+and this machine's processors, for which reason each flood is measured without a helper as well.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import statistics
+import sys
+import time
+import typing
+
+import attacks
+import deployments
+from attacks import Honest
+from lab import Batch, CaseFailure, Lab
+from shell import PATIENCE, Background, LabError, run, run_tool
+from topology import INSIDE1, INSIDE2, OUTSIDE1
+
+DEPLOYMENT = "routed-server"
+# Its honest sessions come from there as well, but to another server; this one is told by its address.
+VICTIM, FLOODER = INSIDE1, OUTSIDE1
+PORT = 21
+# Sessions are divided among the workers by their ports, and a flood may busy one worker more than another: the slowest counts.
+SESSIONS, ROUNDS_IDLE, ROUNDS_LEAST = 6, 40, 5
+LATENCY_RATIO_MAX = 3.0
+# 131,072 connections (FLOWS_MAX), each with a kilobyte and a half, and 32 MiB for the program and its queues.
+MEMORY_BOUND_MIB = 131_072 * 1.5 / 1024 + 32
+GIBIBYTE = 1 << 30
+HALF_OPEN = 100_000
+FLOOD_SECONDS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One flood through one engine."""
+
+    idle: float
+    beside: float
+    memory: float
+    honest: str
+    said: str
+
+    @property
+    def ratio(self):
+        return self.beside / self.idle
+
+
+@dataclasses.dataclass(frozen=True)
+class Flood:
+    name: str
+    # From a lab to the flooder's arguments.
+    arguments: typing.Callable
+    # How long it may take.
+    seconds: int
+    # What is said of it when it is over.
+    account: typing.Callable
+
+
+def commands(lab):
+    return ["commands", VICTIM.public4, str(PORT), "8", str(FLOOD_SECONDS)]
+
+
+def line(lab):
+    return ["line", VICTIM.public4, str(PORT), str(GIBIBYTE)]
+
+
+def half_open(lab):
+    """The flooder's host must not answer what it is answered, or no session stays half-open."""
+    run_tool(["nft", "-f", "-"], namespace=lab.namespace(FLOODER.name), stdin=f"""
+        table inet deaf {{
+          chain hear {{
+            type filter hook prerouting priority raw
+            ip saddr {VICTIM.public4} tcp flags & (syn | ack) == (syn | ack) drop
+          }}
+        }}
+        """)
+    [found] = json.loads(run(["ip", "-n", lab.topology.gateway, "-j", "link", "show", "dev", FLOODER.link]).stdout)
+    return ["half-open", FLOODER.public4, VICTIM.public4, found["address"].replace(":", ""), str(HALF_OPEN),
+            *map(str, deployments.CONTROL_PORTS)]
+
+
+def account_of_commands(lab, flooder, server):
+    said = sum(map(int, re.findall(r"said (\d+)", flooder.output())))
+    return f"{said:,} commands in {FLOOD_SECONDS} s"
+
+
+def account_of_line(lab, flooder, server):
+    read = max(map(int, re.findall(r"read (\d+)", server.output())), default=0)
+    return f"{read / GIBIBYTE:.2f} GiB came through"
+
+
+def account_of_half_open(lab, flooder, server):
+    tracked = run_tool(["conntrack", "-C"], namespace=lab.topology.gateway).stdout.strip()
+    return f"{int(tracked):,} connections tracked"
+
+
+FLOODS = (
+    Flood("commands", commands, FLOOD_SECONDS + 20, account_of_commands),
+    Flood("a line of 1 GiB", line, 300, account_of_line),
+    Flood(f"{HALF_OPEN:,} half-open sessions", half_open, 120, account_of_half_open),
+)
+
+
+def program(*arguments):
+    return [sys.executable, "-u", str(pathlib.Path(__file__).with_name("flooder.py")), *arguments]
+
+
+def slowest(rounds):
+    """Of rounds of one transaction a session, the median of the session that has the greatest."""
+    return max(statistics.median(of_session) for of_session in zip(*rounds, strict=True))
+
+
+def transactions(sessions):
+    return [transaction(session) for session in sessions]
+
+
+def transaction(session):
+    """Seconds that one announcement and its data connection take."""
+    begin = time.monotonic()
+    if not session.announce("PASV").connects():
+        raise CaseFailure("an honest data connection did not come through")
+    return time.monotonic() - begin
+
+
+def measure(flood, engine):
+    batch = Batch("attack/flood", DEPLOYMENT, (), attacks.field, refusal="reject")
+    with contextlib.ExitStack() as stack:
+        lab = stack.enter_context(Lab(os.getpid(), "f", engine))
+        stack.enter_context(lab.gateway_with_engine(batch))
+        stage = stack.enter_context(attacks.field(lab, deployments.named(DEPLOYMENT)))
+        servers = [start_server(stack, lab, port) for port in deployments.CONTROL_PORTS]
+        sessions = [stage.session() for _ in range(SESSIONS)]
+        idle = slowest([transactions(sessions) for _ in range(ROUNDS_IDLE)])
+        flooder = Background(program(*flood.arguments(lab)), lab.workspace / "flooder.log",
+                             namespace=lab.namespace(FLOODER.name))
+        stack.callback(flooder.stop)
+        beside, failures = measure_beside(flood, flooder, sessions, stage)
+        time.sleep(0.5 * PATIENCE)
+        said = flood.account(lab, flooder, servers[0])
+        return Measured(idle, beside, memory_of(lab.engine), "; ".join(failures) or "ok", said)
+
+
+def start_server(stack, lab, port):
+    server = Background(program("serve", VICTIM.public4, str(port)), lab.workspace / f"sink-{port}.log",
+                        namespace=lab.namespace(VICTIM.name))
+    stack.callback(server.stop)
+    server.wait_for(lambda: "ready" in server.output(), 10, "'ready'")
+    return server
+
+
+def measure_beside(flood, flooder, sessions, stage):
+    """(the slowest session's median while the flood goes on, what honest sessions did not finish)."""
+    rounds, deadline, failures = [], time.monotonic() + flood.seconds * PATIENCE, []
+    try:
+        while flooder.is_running() or len(rounds) < ROUNDS_LEAST:
+            rounds.append(transactions(sessions))
+            if time.monotonic() > deadline:
+                raise LabError(f"the flood took longer than {flood.seconds} s: {flooder.output()[-300:]}")
+    except CaseFailure as failure:
+        failures.append(f"{failure} after {len(rounds)} rounds that did")
+    with Honest(stage) as honest:
+        failures += honest.finish()
+    return slowest(rounds) if rounds else float("inf"), failures
+
+
+def memory_of(engine):
+    """The most that the daemon had resident, in MiB."""
+    if not engine.is_ours:
+        return 0.0
+    status = pathlib.Path(f"/proc/{engine.process.pid}/status").read_text()
+    [line_of] = [text for text in status.splitlines() if text.startswith("VmHWM:")]
+    return int(line_of.split()[1]) / 1024
+
+
+def measure_all(engines):
+    """Measures each flood with each engine that transfers, prints the table, and yields what is wrong."""
+    problems = []
+    print(f"\n{'flood':<30}{'helper':<14}{'idle':<10}{'beside it':<12}{'ratio':<8}{'memory':<10}{'honest':<8}")
+    for flood in FLOODS:
+        for engine in engines:
+            if engine == "none":
+                continue
+            found = measure(flood, engine)
+            memory = f"{found.memory:.0f} MiB" if found.memory else "-"
+            print(f"{flood.name:<30}{engine:<14}{found.idle * 1e3:<4.1f} ms   {found.beside * 1e3:<6.1f} ms   "
+                  f"{found.ratio:<8.1f}{memory:<10}{found.honest:<8}{found.said}", flush=True)
+            if engine.startswith("ours"):
+                problems += problems_of(flood, found)
+    print(f"bounds: {LATENCY_RATIO_MAX:.0f} times, {MEMORY_BOUND_MIB:.0f} MiB")
+    return problems
+
+
+def problems_of(flood, found):
+    if found.honest != "ok":
+        yield f"{flood.name}: honest sessions: {found.honest}"
+    if found.ratio > LATENCY_RATIO_MAX:
+        yield f"{flood.name}: honest sessions took {found.ratio:.1f} times as long as idle"
+    if found.memory > MEMORY_BOUND_MIB:
+        yield f"{flood.name}: {found.memory:.0f} MiB"

@@ -1,0 +1,142 @@
+"""Attacks by packets that no host's TCP would send: overlaps, strays, and segments in another host's name."""
+
+import contextlib
+import dataclasses
+import functools
+import random
+
+from attacks import BROKE, Attack, expects_honest_sessions, hear, hear_until, say
+from attacks_commands import CLIENT, PRIVILEGED, SERVER, SERVICE
+from forge import ACK, FIN, RING, RST, SYN, Forged, Forger, next_of, numbers, watch
+from lab import CaseFailure
+from scripted import encode
+from topology import OUTSIDE2
+
+HARMLESS = 10_000
+
+
+def line(port):
+    return encode("PORT", CLIENT.public4, port).encode() + b"\r\n"
+
+
+def overlap(first, second, stage):
+    """The same bytes of the client's stream twice, with different contents: harmless first, then port 22."""
+    session = stage.session()
+    stage.listen(CLIENT.name, PRIVILEGED)
+    forged = next_of(session.client, session.server)
+    with Forger(stage.lab, CLIENT.name, CLIENT.link) as forger:
+        for payload in (first, second):
+            forger.send(dataclasses.replace(forged, payload=payload))
+        hear(session.server)
+    say(session.server, "200 noted")
+    hear(session.client)
+    return stage.reaches(SERVER.name, CLIENT.public4, PRIVILEGED)
+
+
+def in_clients_name(host, offset, times, stage):
+    """Somebody outside says PORT in the client's name, `offset` beyond what the client said last; its server says yes."""
+    session = stage.session()
+    stage.listen(CLIENT.name, SERVICE)
+    forged = next_of(session.client, session.server)
+    forged = dataclasses.replace(forged, sequence=forged.sequence + offset, payload=line(SERVICE))
+    with Forger(stage.lab, host.name, host.link) as forger:
+        for _ in range(times):
+            forger.send(forged)
+        hear(session.server)
+    say(session.server, "200 noted")
+    hear(session.client)
+    return stage.reaches(SERVER.name, CLIENT.public4, SERVICE)
+
+
+def slipstream_after_gap(stage):
+    """The attacker's server makes a helper lose its place before the browser has said POST, so that the request is not seen as one."""
+    session = stage.connect()
+    stage.listen(CLIENT.name, SERVICE)
+    gap = next_of(session.server, session.client)
+    gap = dataclasses.replace(gap, sequence=gap.sequence + 1000, payload=b"220 later\r\n")
+    with Forger(stage.lab, SERVER.name, SERVER.link) as forger:
+        for _ in range(8):
+            forger.send(gap)
+        say(session.client, "POST / HTTP/1.1", "Host: attacker", "", "")
+        hear_until(session.server, "Host")
+        say(session.client, encode("PORT", CLIENT.public4, SERVICE))
+        hear_until(session.server, "PORT")
+        # Behind the gap, where whoever lost his place reads on.
+        _, acknowledged = numbers(session.server.sock)
+        forger.send(dataclasses.replace(gap, sequence=gap.sequence + len(gap.payload), acknowledged=acknowledged,
+                                        payload=b"200 noted\r\n" * 8))
+    return stage.reaches(SERVER.name, CLIENT.public4, SERVICE)
+
+
+def blind(flag, stage):
+    """A third host ends a session in the server's name, without having seen its sequence numbers, or nearly right."""
+    session = stage.session()
+    offer = session.announce("PASV")
+    exact = next_of(session.server, session.client)
+    source = random.Random(793)
+    # A FIN within the window is kept for when what is missing has come.
+    wrong = [exact.sequence + offset for offset in ((1, 100, 5000, -1, -100) if flag == RST else (-1, -100))]
+    wrong += [exact.sequence + source.randrange(WINDOW_MAX, RING - WINDOW_MAX) for _ in range(500)]
+    with Forger(stage.lab, OUTSIDE2.name, OUTSIDE2.link) as forger:
+        for sequence in wrong:
+            forger.send(dataclasses.replace(exact, sequence=sequence, flags=flag))
+        if not lives(session, offer if expects_honest_sessions(stage.lab.engine) else None):
+            return True
+        exact = next_of(session.server, session.client)
+        forger.send(dataclasses.replace(exact, flags=flag))
+    # The same with the right number ends it: so the forgeries above were tried, and were refused for theirs.
+    if lives(session, None):
+        raise CaseFailure("the lab: a forged segment with the right number did nothing, so this proves nothing")
+    return False
+
+
+def lives(session, offer):
+    """Whether what was announced comes, and the control connection carries on."""
+    with contextlib.suppress(CaseFailure, OSError):
+        session.exchange("NOOP", "200 well", timeout=1)
+        return offer is None or offer.connects()
+    return False
+
+
+def hole_outlives_session(flag, stage):
+    """A third host ends the client's session in the server's name; what was announced must not stay open."""
+    session = stage.session()
+    offer = session.announce("PORT")
+    exact = dataclasses.replace(next_of(session.server, session.client), flags=flag)
+    with Forger(stage.lab, OUTSIDE2.name, OUTSIDE2.link) as forger:
+        forger.send(exact)
+        with contextlib.suppress(CaseFailure, OSError):
+            session.client.line(1)
+    session.client.sock.close()
+    return stage.reaches(SERVER.name, offer.address, offer.port)
+
+
+def syn_after_use(stage):
+    """A third host's SYN in the server's name, to a port whose one data connection has come."""
+    offer = stage.session().announce("PORT")
+    if stage.lab.engine.name not in ("none", "ports-open") and not offer.connects():
+        raise CaseFailure("the announced data connection did not come through")
+    forged = Forged((SERVER.public4, 20), (CLIENT.public4, offer.port), 1, flags=SYN)
+    with watch(stage.lab, CLIENT.name) as seen, Forger(stage.lab, OUTSIDE2.name, OUTSIDE2.link) as forger:
+        forger.send(forged)
+        return seen(offer.port, 0.5)
+
+
+ENDS_REFUSE = "TCP itself refuses what is not exact (RFC 5961); the same with exact numbers ends the session"
+OUT_OF_WINDOW = 1 << 20
+WINDOW_MAX = 1 << 24
+
+ATTACKS = (
+    Attack("overlap/same-line-twice", "routed-client", functools.partial(overlap, line(HARMLESS), line(PRIVILEGED))),
+    Attack("overlap/begun-line", "routed-client", functools.partial(overlap, line(HARMLESS)[:-6], line(PRIVILEGED))),
+    Attack("forged/PORT-out-of-window", "routed-client",
+           functools.partial(in_clients_name, OUTSIDE2, OUT_OF_WINDOW, 8)),
+    Attack("forged/PORT-beyond-next-byte", "routed-client", functools.partial(in_clients_name, SERVER, 100, 8)),
+    Attack("forged/PORT-with-exact-number", "routed-client", functools.partial(in_clients_name, SERVER, 0, 1)),
+    Attack("slipstream/after-gap", "routed-client", slipstream_after_gap),
+    Attack("ended/blind-RST", "routed-client", functools.partial(blind, RST), ENDS_REFUSE, BROKE),
+    Attack("ended/blind-FIN", "routed-client", functools.partial(blind, FIN | ACK), ENDS_REFUSE, BROKE),
+    Attack("ended/RST-leaves-hole", "routed-client", functools.partial(hole_outlives_session, RST)),
+    Attack("ended/FIN-leaves-hole", "routed-client", functools.partial(hole_outlives_session, FIN | ACK)),
+    Attack("data-syn/forged-after-use", "routed-client", syn_after_use),
+)

@@ -1,0 +1,120 @@
+"""TCP segments made by hand, for what no host's own TCP would send: overlaps that lie, strays, and other hosts' names.
+
+Both ends of a connection are real sockets of the test; `numbers` asks one for its sequence numbers, so that a forged segment can be
+exact, or wrong by a known amount. Segments leave as frames to the gateway's link, from any host, whatever their addresses say.
+"""
+
+import contextlib
+import dataclasses
+import json
+import socket
+import struct
+import time
+
+from shell import inside, run
+
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+RING = 1 << 32
+ETHERNET_IPV4 = 0x0800
+# linux/tcp.h
+TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
+REPAIR_ON, REPAIR_OFF_WITHOUT_PROBE = 1, -1
+RECEIVE_QUEUE, SEND_QUEUE = 1, 2
+
+
+def numbers(sock):
+    """(the next sequence number that a socket will send, the next that it expects)."""
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, REPAIR_ON)
+    try:
+        found = []
+        for queue in (SEND_QUEUE, RECEIVE_QUEUE):
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
+            found.append(sock.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ) % RING)
+        return tuple(found)
+    finally:
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, REPAIR_OFF_WITHOUT_PROBE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Forged:
+    """One TCP segment over IPv4: (address, port) of both ends, and what it says."""
+
+    source: tuple
+    destination: tuple
+    sequence: int
+    acknowledged: int = 0
+    flags: int = PSH | ACK
+    payload: bytes = b""
+
+    def packet(self):
+        addresses = socket.inet_aton(self.source[0]) + socket.inet_aton(self.destination[0])
+        tcp = struct.pack(">HHIIBBHHH", self.source[1], self.destination[1], self.sequence % RING,
+                          self.acknowledged % RING, 5 << 4, self.flags, 0xffff, 0, 0) + self.payload
+        sum_of = checksum(addresses + struct.pack(">HH", socket.IPPROTO_TCP, len(tcp)) + tcp)
+        tcp = tcp[:16] + struct.pack(">H", sum_of) + tcp[18:]
+        ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, socket.IPPROTO_TCP, 0) + addresses
+        return ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:] + tcp
+
+
+def checksum(data):
+    total = sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
+def next_of(sender, receiver):
+    """A segment that continues what one end has said, as its real next one would."""
+    sequence, acknowledged = numbers(sender.sock)
+    return Forged(sender.sock.getsockname()[:2], sender.sock.getpeername()[:2], sequence, acknowledged)
+
+
+class Forger:
+    """Sends forged segments from one host to the gateway. Use as a context manager."""
+
+    def __init__(self, lab, host, link):
+        self.lab, self.host, self.link = lab, host, link
+
+    def __enter__(self):
+        [found] = json.loads(run(["ip", "-n", self.lab.topology.gateway, "-j", "link", "show", "dev", self.link]).stdout)
+        gateway = bytes.fromhex(found["address"].replace(":", ""))
+        with inside(self.lab.namespace(self.host)):
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+        self.place = ("eth0", ETHERNET_IPV4, 0, 0, gateway)
+        return self
+
+    def __exit__(self, *exception):
+        self.sock.close()
+
+    def send(self, forged):
+        self.sock.sendto(forged.packet(), self.place)
+
+
+@contextlib.contextmanager
+def watch(lab, host):
+    """Yields `seen(port, seconds)`: whether a SYN to a port of the host reaches it in time, answered or not."""
+    with inside(lab.namespace(host)):
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERNET_IPV4))
+
+    def seen(port, seconds):
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            wire.settimeout(left)
+            try:
+                packet, (*_, kind, _, _) = wire.recvfrom(2048)
+            except TimeoutError:
+                return False
+            if kind != socket.PACKET_OUTGOING and is_syn_to(packet, port):
+                return True
+        return False
+
+    try:
+        yield seen
+    finally:
+        wire.close()
+
+
+def is_syn_to(packet, port):
+    header = (packet[0] & 15) * 4
+    is_tcp = packet[9] == socket.IPPROTO_TCP and len(packet) >= header + 20
+    return is_tcp and struct.unpack_from(">H", packet, header + 2)[0] == port and packet[header + 13] & (SYN | ACK) == SYN
