@@ -130,6 +130,8 @@ class Workers:
             self.todo.put(batch)
         self.stopping, self.errors = threading.Event(), []
         self.threads = [threading.Thread(target=self.work, args=(number,)) for number in range(jobs)]
+        # Waited for in place of the threads: a join() that a signal interrupts takes its thread for ended (Python 3.11).
+        self.ended = [threading.Event() for _ in self.threads]
 
     def work(self, number):
         try:
@@ -143,17 +145,21 @@ class Workers:
         except Exception as error:
             self.errors.append(f"{type(error).__name__}: {error}")
             self.stopping.set()
+        finally:
+            self.ended[number].set()
 
     def run(self):
         for thread in self.threads:
             thread.start()
         try:
-            for thread in self.threads:
-                thread.join()
+            self.wait()
         finally:
             self.stopping.set()
-            for thread in self.threads:
-                thread.join()
+            self.wait()
+
+    def wait(self):
+        for ended in self.ended:
+            ended.wait()
 
 
 def parse_arguments():
