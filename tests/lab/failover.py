@@ -79,6 +79,7 @@ class Session:
         self.stage, self.deployment, self.mode, self.number = stage, deployment, mode, number
         self.ftp = None
         self.resumed = None
+        self.listened_at = set()
 
     def __str__(self):
         return f"{self.deployment.name}, {self.mode}, {self.kind} (#{self.number})"
@@ -146,12 +147,22 @@ class Session:
             return self.ftp.makepasv()
         if mode == "EPSV":
             return ftplib.parse229(self.ftp.sendcmd("EPSV"), self.ftp.sock.getpeername())
-        if mode == "PORT":
-            return self.ftp.makeport()
-        listener = socket.create_server(("", 0))
-        listener.settimeout(REPLY_SECONDS)
-        self.ftp.sendeprt(self.ftp.sock.getsockname()[0], listener.getsockname()[1])
+        listener = self.listen()
+        send = {"PORT": self.ftp.sendport, "EPRT": self.ftp.sendeprt}[mode]
+        send(self.ftp.sock.getsockname()[0], listener.getsockname()[1])
         return listener
+
+    def listen(self):
+        """Where it has not listened before: the other gateway gives a port that comes again another outside port, and to both the
+        server connects from its port 20. Conntrack cannot tell the answers of two such connections apart (docs/ha.md)."""
+        while True:
+            listener = socket.create_server(("", 0))
+            listener.settimeout(REPLY_SECONDS)
+            port = listener.getsockname()[1]
+            if port not in self.listened_at:
+                self.listened_at.add(port)
+                return listener
+            listener.close()
 
     def begin(self, endpoint, command):
         self.ftp.voidcmd("TYPE I")
