@@ -79,7 +79,6 @@ class Session:
         self.stage, self.deployment, self.mode, self.number = stage, deployment, mode, number
         self.ftp = None
         self.resumed = None
-        self.listened_at = set()
 
     def __str__(self):
         return f"{self.deployment.name}, {self.mode}, {self.kind} (#{self.number})"
@@ -153,14 +152,14 @@ class Session:
         return listener
 
     def listen(self):
-        """Where it has not listened before: the other gateway gives a port that comes again another outside port, and to both the
-        server connects from its port 20. Conntrack cannot tell the answers of two such connections apart (docs/ha.md)."""
+        """Where no session of its host has listened before: the other gateway gives a port that comes again another outside port,
+        and to both the server connects from its port 20. Conntrack cannot tell the answers of such two apart (docs/ha.md)."""
         while True:
             listener = socket.create_server(("", 0))
             listener.settimeout(REPLY_SECONDS)
             port = listener.getsockname()[1]
-            if port not in self.listened_at:
-                self.listened_at.add(port)
+            if port not in self.stage.listened_at:
+                self.stage.listened_at.add(port)
                 return listener
             listener.close()
 
@@ -320,6 +319,7 @@ class Stage:
         self.content = {name: source.randbytes(size) for name, size in SIZES.items()}
         self.servers = {}
         self.power_is_gone = threading.Event()
+        self.listened_at = set()
         plan = [(DEPLOYMENTS[name], mode, kind) for name, mode, kind, count in PLAN for _ in range(count)]
         self.sessions = [kind(self, deployment, mode, number) for number, (deployment, mode, kind) in enumerate(plan)]
 
