@@ -84,9 +84,21 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
     /// A packet that is not a readable TCP segment passes as it is. One that comes while an
     /// answer is due is dropped: its sender repeats it.
     pub fn handle_packet(&mut self, packet: PacketId, bytes: &[u8], now: Instant) {
+        self.take_in(None, packet, bytes, now);
+    }
+
+    /// The same of a packet that came by this link. One in the name of an end that is elsewhere is
+    /// dropped.
+    pub fn handle_packet_from(&mut self, link: Link, packet: PacketId, bytes: &[u8], now: Instant) {
+        self.take_in(Some(link), packet, bytes, now);
+    }
+
+    fn take_in(&mut self, link: Option<Link>, packet: PacketId, bytes: &[u8], now: Instant) {
         if self.pending.is_some() {
             return self.conclude(packet, Verdict::Drop);
         }
+        // Only now: the packet whose answer is due has a link of its own.
+        self.link = link;
         let Ok(segment) = Segment::parse(bytes) else {
             return self.conclude(packet, Verdict::Accept);
         };
@@ -103,13 +115,6 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
                 self.pending = Some((Answer::Resolved, Pending::Unresolved(stalled)));
             }
         }
-    }
-
-    /// The same of a packet that came by this link. One in the name of an end that is elsewhere is
-    /// dropped.
-    pub fn handle_packet_from(&mut self, link: Link, packet: PacketId, bytes: &[u8], now: Instant) {
-        self.link = Some(link);
-        self.handle_packet(packet, bytes, now);
     }
 
     /// The answer to [`Action::RelaxWindow`]: whether the kernel did it.

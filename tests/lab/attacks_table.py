@@ -16,8 +16,7 @@ import sys
 import attacks
 import attacks_floods
 import run
-from shell import LabError
-from topology import begin
+from topology import begin, finish
 
 COLUMNS = {"none": "off", "ports-open": "ports-open", "kernel": "kernel", "ours": "ours", "ours-conntrack": "ours-conntrack"}
 SUCCESSES = (attacks.OPENED, attacks.BROKE)
@@ -136,9 +135,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LabError as error:
-        sys.exit(f"attacks: {error}")
-    except KeyboardInterrupt:
-        sys.exit("attacks: interrupted; everything it had built is removed")
+    finish(main, "attacks")

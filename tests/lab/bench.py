@@ -18,7 +18,7 @@ from deployments import DEPLOYMENTS
 from engines import ENGINES, REPOSITORY, Ours
 from lab import Batch, Lab
 from shell import Background, LabError, run
-from topology import begin
+from topology import begin, finish
 
 # The accept loop opens nothing: the operator must let data connections through, and does so for all alike.
 ALLOW_DATA = "iifname lan oifname wan tcp dport 1024-65535 accept"
@@ -132,9 +132,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LabError as error:
-        sys.exit(f"bench: {error}")
-    except KeyboardInterrupt:
-        sys.exit("bench: interrupted; everything it had built is removed")
+    finish(main, "bench")

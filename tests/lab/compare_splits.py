@@ -6,15 +6,13 @@
 import argparse
 import os
 import statistics
-import sys
 
 from deployments import DEPLOYMENTS
 from engines import ENGINES
 from lab import Batch, Lab
 from scripted import scripted
-from shell import LabError
 from stress import STYLES, TRANSLATED, try_splits
-from topology import begin
+from topology import begin, finish
 
 MEANING = {"nodelay": "two segments, 30 ms apart", "nagle": "two writes, Nagle on", "pieces": "a segment each k bytes"}
 
@@ -62,9 +60,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except LabError as error:
-        sys.exit(f"lab: {error}")
-    except KeyboardInterrupt:
-        sys.exit("compare_splits: interrupted; everything it had built is removed")
+    finish(main, "compare_splits")

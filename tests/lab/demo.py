@@ -3,15 +3,13 @@
 import argparse
 import os
 import re
-import sys
 
 from clients import CLIENTS
 from deployments import DEPLOYMENTS
 from engines import ENGINES
 from lab import BIG, FILE_SIZES, SMALL, UPLOAD, Batch, CaseFailure, Lab
 from servers import SERVERS, Listen
-from shell import LabError
-from topology import begin
+from topology import begin, finish
 from transfers import must_transfer, with_server
 
 WHAT = {
@@ -108,9 +106,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LabError as error:
-        sys.exit(f"demo: {error}")
-    except KeyboardInterrupt:
-        sys.exit("demo: interrupted; everything it had built is removed")
+    finish(main, "demo")

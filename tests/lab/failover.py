@@ -28,7 +28,7 @@ import pair
 from pair import HOST_ADDRESSES, INSIDE, OUTSIDE, VIRTUAL, Pair
 from servers import Listen, Vsftpd
 from shell import PATIENCE, LabError, inside, run
-from topology import begin
+from topology import begin, finish
 
 SMALL, SLOW = "small.bin", "slow.bin"
 SIZES = {SMALL: 3_001, SLOW: 320_017}
@@ -465,9 +465,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LabError as error:
-        sys.exit(f"lab: {error}")
-    except KeyboardInterrupt:
-        sys.exit("lab: interrupted; everything it had built is removed")
+    finish(main, "lab")

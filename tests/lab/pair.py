@@ -25,7 +25,7 @@ import engines
 from engines import REPOSITORY, ftp_alg_binary
 from servers import cache_root, library_path
 from shell import Background, LabError, inside, run
-from topology import BRIDGE_SYSCTLS, add_namespaces, ip_batch, remove_namespaces
+from topology import BRIDGE_SYSCTLS, Built, add_namespaces, ip_batch, remove_namespaces
 
 CONFIGURATION = REPOSITORY / "packaging/ha"
 # Where each file goes on a gateway: they say so themselves in their first lines.
@@ -143,25 +143,14 @@ def environment():
             "RUST_LOG": "info,ftp_alg=debug"}
 
 
-class Pair:
-    """Both gateways, the links, the hosts. Use as a context manager."""
+class Pair(Built):
+    """Both gateways, the links, the hosts."""
 
     def __init__(self, run_id, without=()):
         self.prefix, self.without = f"fo{run_id}", without
         # Not below /tmp: that may be on an overlay.
         self.folder = pathlib.Path(f"/run/{self.prefix}")
         self.machines = {name: Machine(name, self.folder / name) for name in GATEWAYS}
-
-    def __enter__(self):
-        try:
-            self.build()
-        except BaseException:
-            self.remove()
-            raise
-        return self
-
-    def __exit__(self, *exception):
-        self.remove()
 
     def namespace(self, host):
         return f"{self.prefix}-{host}"

@@ -26,7 +26,7 @@ import transfers
 from engines import ENGINES
 from lab import CaseFailure, Lab, NotApplicable
 from shell import LabError
-from topology import begin
+from topology import begin, finish
 
 EXCERPT_LINES = 14
 
@@ -210,9 +210,4 @@ def conclude(report, errors):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LabError as error:
-        sys.exit(f"lab: {error}")
-    except KeyboardInterrupt:
-        sys.exit("lab: interrupted; everything it had built is removed")
+    finish(main, "lab")

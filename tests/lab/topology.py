@@ -15,6 +15,7 @@ import ipaddress
 import os
 import shutil
 import signal
+import sys
 
 from shell import LabError, run, write_sysctls
 
@@ -62,18 +63,8 @@ MODULES = ("bridge", "veth", "nft_ct", "nft_nat", "nft_masq", "nft_reject_inet")
 BRIDGE_SYSCTLS = ("net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
 
 
-class Topology:
-    """The namespaces of one lab. Use as a context manager: they are gone afterwards, whatever happened."""
-
-    def __init__(self, prefix):
-        self.prefix = prefix
-
-    def namespace(self, name):
-        return f"{self.prefix}-{name}"
-
-    @property
-    def gateway(self):
-        return self.namespace(GATEWAY)
+class Built:
+    """What `build` makes, `remove` takes away. Use as a context manager: it is gone afterwards, whatever happened."""
 
     def __enter__(self):
         try:
@@ -85,6 +76,20 @@ class Topology:
 
     def __exit__(self, *exception):
         self.remove()
+
+
+class Topology(Built):
+    """The namespaces of one lab."""
+
+    def __init__(self, prefix):
+        self.prefix = prefix
+
+    def namespace(self, name):
+        return f"{self.prefix}-{name}"
+
+    @property
+    def gateway(self):
+        return self.namespace(GATEWAY)
 
     def build(self):
         add_namespaces([self.namespace(name) for name in (GATEWAY, *(host.name for host in HOSTS))])
@@ -195,6 +200,16 @@ def begin():
     # Loaded on demand by several labs at once, the same module is not there yet for the second. Many kernels have them builtin.
     with contextlib.suppress(LabError):
         run(["modprobe", "-qa", *MODULES], check=False)
+
+
+def finish(main, name):
+    """What every program of the lab does last: exit with what `main` gives, or with what went wrong."""
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: interrupted; everything it had built is removed")
 
 
 def interrupt(*_):
