@@ -6,6 +6,7 @@ mod harness;
 mod told;
 
 mod budgets;
+mod canonical;
 mod clash;
 mod closing_while_withholding;
 mod double_nat;

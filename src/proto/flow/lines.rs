@@ -221,21 +221,23 @@ impl Flow {
         })
     }
 
-    /// The line with the outside endpoint in it, where it has another.
+    /// The line in its canonical spelling with the outside endpoint in it, where it is another.
     fn rewrite(
         &self,
         line: &[u8],
         (announcement, translation): (&Announcement, &Translation),
         direction: Direction,
     ) -> Result<Option<Rewritten>, Refusal> {
-        if !translation.needs_rewrite(announcement) {
+        let rewritten = announcement
+            .rewrite(line, translation.outside)
+            .ok_or(Refusal::ThirdPartyAddress)?;
+        if rewritten.line == line {
             return Ok(None);
         }
         if self.streams[direction].map().is_full() {
             return Err(Refusal::TooManyEdits);
         }
-        let rewritten = announcement.rewrite(line, translation.outside);
-        rewritten.map(Some).ok_or(Refusal::ThirdPartyAddress)
+        Ok(Some(rewritten))
     }
 
     fn begin(&mut self, plan: Box<Plan>, context: &mut Context<'_>) -> Request {

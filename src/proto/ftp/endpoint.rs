@@ -17,8 +17,6 @@ pub(super) struct Endpoint {
     /// The address, where the line has one.
     pub(super) address: Option<IpAddr>,
     pub(super) port: NonZeroU16,
-    /// What separates the fields.
-    pub(super) delimiter: u8,
 }
 
 impl Endpoint {
@@ -27,7 +25,6 @@ impl Endpoint {
         Ok(Self {
             address: Some(address),
             port: port.ok_or(Fault::Wrong(Malformed::PortZero))?,
-            delimiter: b',',
         })
     }
 }
@@ -64,7 +61,6 @@ pub(super) fn parse_fields(cursor: &mut Cursor<'_>) -> Result<Endpoint, Fault> {
     Ok(Endpoint {
         address: Some(address),
         port: parse_port_field(cursor, delimiter)?,
-        delimiter,
     })
 }
 
@@ -81,7 +77,6 @@ pub(super) fn parse_reply_fields(cursor: &mut Cursor<'_>) -> Result<Endpoint, Fa
     Ok(Endpoint {
         address,
         port: parse_port_field(cursor, delimiter)?,
-        delimiter,
     })
 }
 
@@ -127,7 +122,7 @@ fn parse_port_field(cursor: &mut Cursor<'_>, delimiter: u8) -> Result<NonZeroU16
 }
 
 /// Whether a byte may stand in the text of an address.
-pub(super) const fn is_of_address(byte: u8) -> bool {
+const fn is_of_address(byte: u8) -> bool {
     byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':')
 }
 
