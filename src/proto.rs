@@ -17,5 +17,6 @@ pub mod memory;
 pub mod nat;
 pub mod net;
 pub mod packet;
+pub mod rules;
 pub mod session;
 pub mod stream;

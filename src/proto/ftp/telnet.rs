@@ -10,7 +10,8 @@ const SB: u8 = 250;
 const NEGOTIATIONS: std::ops::RangeInclusive<u8> = 251..=254;
 
 /// `line` without the Telnet sequences it begins with, as a server sees `IAC IP IAC DM ABOR`.
-pub(super) fn skip_sequences(mut line: &[u8]) -> &[u8] {
+#[must_use]
+pub fn skip_sequences(mut line: &[u8]) -> &[u8] {
     loop {
         line = match line {
             [IAC, negotiation, _, rest @ ..] if NEGOTIATIONS.contains(negotiation) => rest,
