@@ -6,6 +6,7 @@
 mod document;
 mod error;
 mod relaxed;
+mod rules;
 mod value;
 
 use ipnetwork::IpNetwork;
@@ -14,13 +15,14 @@ use std::{
     net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 pub use error::ConfigError;
 pub use relaxed::Relaxed;
 
-use crate::proto::{budget::Limits, nat::Share};
+use crate::proto::{budget::Limits, nat::Share, rules::Rules};
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub struct Config {
     pub nat: Nat,
     /// What is opened beyond the safe defaults.
     pub policy: Policy,
+    /// What clients may say.
+    pub rules: Arc<Rules>,
     /// How much a session and a host may ask for, and how much memory all of them may take.
     pub limits: Limits,
     /// What the process keeps once it is in place.
@@ -236,6 +240,7 @@ impl Default for Config {
             expectation: Expectation::default(),
             nat: Nat::default(),
             policy: Policy::default(),
+            rules: Arc::default(),
             limits: Limits::default(),
             process: Process::default(),
             mark: Mark::default(),

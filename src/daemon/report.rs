@@ -7,8 +7,9 @@ use tracing::{debug, info, warn};
 
 use super::logging::session_span;
 use crate::proto::{
-    action::{AnnouncementReport, Decision, Event, EventKind, RewriteReport},
+    action::{AnnouncementReport, CommandReport, Decision, Event, EventKind, RewriteReport},
     expect::Expectation,
+    rules::RuleAction,
 };
 
 /// Logs an event.
@@ -42,6 +43,13 @@ pub(super) fn log(event: &Event) {
         } => {
             debug!(expect = %Shown(expectation), reason = reason.as_str(), "withdrawn");
         }
+        EventKind::Command(report) => log_command(event, report),
+        EventKind::Replaced { line, .. } => {
+            debug!(line = %line.escape_ascii(), "a line was replaced");
+        }
+        EventKind::BrokenOff => {
+            warn!(%client, %server, "the connection was reset: a command must not reach its server");
+        }
         EventKind::Slowed => {
             warn!(%client, %server, "more commands than [limits] lets through: they wait");
         }
@@ -68,10 +76,13 @@ const fn is_detail(kind: &EventKind) -> bool {
         EventKind::Started { .. }
         | EventKind::Opened { .. }
         | EventKind::Withdrawn { .. }
+        | EventKind::Replaced { .. }
         | EventKind::Ended => true,
         EventKind::Announcement(report) => matches!(report.decision, Decision::Expect { .. }),
         EventKind::Unanswered { .. }
         | EventKind::NotOpened { .. }
+        | EventKind::Command(_)
+        | EventKind::BrokenOff
         | EventKind::Slowed
         | EventKind::TooManySessions
         | EventKind::Opaque
@@ -102,6 +113,16 @@ fn log_announcement(event: &Event, report: &AnnouncementReport) {
             let reason = reason.as_str();
             warn!(%client, %server, kind, announced, reason, "announcement refused");
         }
+    }
+}
+
+fn log_command(event: &Event, report: &CommandReport) {
+    let (client, server) = (event.client, event.server);
+    let (command, rule) = (report.verb.as_str(), &*report.rule);
+    match report.action {
+        RuleAction::Allow | RuleAction::Log => info!(%client, %server, command, rule, "command"),
+        RuleAction::Refuse => warn!(%client, %server, command, rule, "command refused"),
+        RuleAction::Reset => warn!(%client, %server, command, rule, "command: connection reset"),
     }
 }
 

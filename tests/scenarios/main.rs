@@ -29,6 +29,7 @@ mod relaxed;
 mod reset;
 mod restart;
 mod retransmission;
+mod rules;
 mod split_at_every_byte;
 mod superseded;
 mod third_party;

@@ -7,14 +7,15 @@ use toml::Spanned;
 use super::{
     Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Policy, Process,
     Restart, WhenAbsent, WhenKernelHelps,
+    rules::{self, RuleTable},
     value::{self, Problem},
 };
 use crate::proto::budget::Limits;
 
 /// A value and where it stands.
-type Text = Option<Spanned<String>>;
-type Number = Option<Spanned<i64>>;
-type Networks = Option<Vec<Spanned<String>>>;
+pub(super) type Text = Option<Spanned<String>>;
+pub(super) type Number = Option<Spanned<i64>>;
+pub(super) type Networks = Option<Vec<Spanned<String>>>;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +36,7 @@ pub(super) struct Document {
     control: ControlTable,
     restart: RestartTable,
     metrics: Option<MetricsTable>,
+    rule: Vec<Spanned<RuleTable>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -117,9 +119,11 @@ impl Document {
     /// Checks every value and fills in what is absent.
     pub(super) fn check(self) -> Result<Config, Problem> {
         let default = Config::default();
+        let control_ports =
+            checked(self.control_ports, value::control_ports)?.unwrap_or(default.control_ports);
         Ok(Config {
-            control_ports: checked(self.control_ports, value::control_ports)?
-                .unwrap_or(default.control_ports),
+            rules: rules::check(self.rule, &control_ports)?,
+            control_ports,
             queues: checked(self.queue, value::queues)?.unwrap_or(default.queues),
             backend: checked(self.backend, backend)?.unwrap_or(default.backend),
             install_rules: self.install_rules.unwrap_or(default.install_rules),
@@ -246,7 +250,7 @@ impl MetricsTable {
     }
 }
 
-fn networks(written: Networks) -> Result<Vec<IpNetwork>, Problem> {
+pub(super) fn networks(written: Networks) -> Result<Vec<IpNetwork>, Problem> {
     written
         .into_iter()
         .flatten()
@@ -283,7 +287,7 @@ fn log_format(written: &str) -> Result<LogFormat, String> {
 }
 
 /// Applies `check` to a value that was written, and blames the place where it stands.
-fn checked<W, T, V>(
+pub(super) fn checked<W, T, V>(
     written: Option<Spanned<W>>,
     check: impl FnOnce(&V) -> Result<T, String>,
 ) -> Result<Option<T>, Problem>

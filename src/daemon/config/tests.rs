@@ -52,6 +52,8 @@ fn every_key_is_read() {
             early_servers: networks(&["10.0.0.5", "2001:db8::/32"]),
         },
         policy: Policy::default(),
+        // Read by `rules::tests`.
+        rules: Arc::default(),
         limits: Limits {
             session_commands: 1,
             session_openings: 2,

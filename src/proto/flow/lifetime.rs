@@ -37,6 +37,7 @@ impl Flow {
     pub fn is_busy(&self) -> bool {
         let withholds = |direction| self.withheld[direction].is_some();
         self.plan.is_some()
+            || self.session.awaits_refusal()
             || self.held.iter().any(|held| !held.is_expired)
             || withholds(Direction::Original)
             || withholds(Direction::Reply)
@@ -76,12 +77,14 @@ impl Flow {
     fn restart(&mut self, context: &mut Context<'_>) {
         self.withdraw_all(Withdrawal::Closed, context);
         self.forget(context);
+        self.end_ruled(context);
         *self = Self {
             sides: self.sides,
             session: Session::greeted(),
             spending: self.spending,
             ..Self::new(self.id, self.tuples, context.now)
         };
+        self.begin_ruled(context);
         self.report(
             EventKind::Started {
                 is_from_start: true,
@@ -103,6 +106,11 @@ impl Flow {
             return;
         }
         self.is_reset |= segment.flags.is_rst();
+        let has_begun_line = !self.streams[direction].partial_line().is_empty();
+        if has_begun_line && direction == Direction::Original && self.must_read_client() {
+            // A server might take what it is left with for a command.
+            return self.break_off(context);
+        }
         if segment.flags.is_fin() {
             self.streams[direction].release_all();
             self.streams[direction].finish();

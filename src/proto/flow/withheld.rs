@@ -158,6 +158,11 @@ impl Flow {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let withheld = self.withheld[direction].as_mut()?;
         if is_due(withheld.gives_up_at) {
+            if direction == Direction::Original && self.must_read_client() {
+                // Nothing passes unread here: it waits until the line ends, or the connection.
+                self.withheld[direction].as_mut()?.gives_up_at = None;
+                return None;
+            }
             self.give_up(direction, context);
         } else if is_due(withheld.vouch_at) {
             withheld.vouch_at = None;
@@ -200,8 +205,17 @@ impl Flow {
         let text = partial.strip_suffix(b"\r").unwrap_or(partial);
         let withholds = !stream.is_finished()
             && !text.is_empty()
-            && self.could_announce(role_of(direction), text);
+            && (self.must_read(direction) || self.could_announce(role_of(direction), text));
         withholds.then(|| SeqNumber(stream.next().0.wrapping_sub(partial.len() as u32)))
+    }
+
+    /// Whether no begun line of a direction may leave, whatever it may become: of a client that is held
+    /// to rules, and of a server whose answer becomes a refusal.
+    fn must_read(&self, direction: Direction) -> bool {
+        match role_of(direction) {
+            Role::Client => self.must_read_client(),
+            Role::Server => self.session.awaits_refusal(),
+        }
     }
 
     /// A server's line can announce only what was asked for.

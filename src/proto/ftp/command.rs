@@ -36,6 +36,8 @@ pub enum Command {
     Host,
     /// A command that uses the data connection: RETR, STOR, STOU, APPE, LIST, NLST or MLSD.
     Transfer,
+    /// The folder is changed or asked for: CWD, CDUP, PWD.
+    Folder,
     /// Nothing.
     Noop,
     /// Any other line, including an empty one and one that is not FTP.
@@ -95,7 +97,7 @@ const VERB_MIN: usize = 3;
 const VERB_MAX: usize = 8;
 
 /// The verbs that matter to a session and whose argument does not.
-const VERBS: [(&[u8], Command); 20] = [
+const VERBS: [(&[u8], Command); 26] = [
     (b"RETR", Command::Transfer),
     (b"STOR", Command::Transfer),
     (b"PASV", Command::Pasv),
@@ -104,6 +106,12 @@ const VERBS: [(&[u8], Command); 20] = [
     (b"MLSD", Command::Transfer),
     (b"APPE", Command::Transfer),
     (b"STOU", Command::Transfer),
+    (b"CWD", Command::Folder),
+    (b"PWD", Command::Folder),
+    (b"CDUP", Command::Folder),
+    (b"XCWD", Command::Folder),
+    (b"XPWD", Command::Folder),
+    (b"XCUP", Command::Folder),
     (b"NOOP", Command::Noop),
     (b"USER", Command::Login),
     (b"PASS", Command::Login),
