@@ -109,7 +109,12 @@ impl Reader<'_> {
             Finding::Announcement(found) => self.announced(from, direction, text, found),
             Finding::RefusalBegins => Some(with_refusal_code(text)),
             Finding::Refusal(reason) => Some(refusal_reply(text.len(), &reason)),
-            _ => None,
+            Finding::Nothing
+            | Finding::Accepted
+            | Finding::Withdraw(_)
+            | Finding::TransferDone
+            | Finding::Opaque
+            | Finding::Folder(_) => None,
         };
         new.map(|new| [&new[..], end].concat())
     }

@@ -298,19 +298,16 @@ fn what_rules_say_is_told_with_the_verb_and_without_its_argument() {
         },
     ]);
     let link = told(settings, &[client("DELE secret"), server(NOOP)]);
-    let told: Vec<_> = link
-        .kernel
-        .event_kinds()
-        .into_iter()
-        .filter_map(|kind| match kind {
-            EventKind::Command(report) => Some(format!(
+    let mut told = Vec::new();
+    for kind in link.kernel.event_kinds() {
+        if let EventKind::Command(report) = kind {
+            told.push(format!(
                 "{} {} {}",
                 report.verb,
                 report.rule,
                 report.action.as_str()
-            )),
-            _ => None,
-        })
-        .collect();
+            ));
+        }
+    }
     assert_eq!(told, ["DELE no-deletes log", "DELE second refuse"]);
 }

@@ -5,7 +5,7 @@
 //! has an older one (RFC 775).
 
 use super::{DataFamily, Demand, Mode, RuleAction};
-use crate::proto::ftp::{AnnouncementKind, Command, EpsvArgument, skip_sequences};
+use crate::proto::ftp::{Announcement, Command, Malformed, skip_sequences};
 
 /// The longest verb that is told of, in bytes (XSHA512 and the like have seven).
 const VERB_TOLD_MAX: usize = 8;
@@ -118,31 +118,35 @@ impl<'a> Said<'a> {
         let has_argument = !self.argument.is_empty();
         let (_, operation) = OPERATIONS.iter().find(|(verb, _)| self.is(verb))?;
         // STAT alone asks for the session's state, MDTM with one argument for a file's time.
-        match *operation {
-            Operation::List if self.is("STAT") && !has_argument => None,
-            Operation::Change if self.is("MDTM") && !sets_time(self.argument) => None,
-            operation => Some(operation),
-        }
+        let is_question =
+            (self.is("STAT") && !has_argument) || (self.is("MDTM") && !sets_time(self.argument));
+        (!is_question).then_some(*operation)
     }
 
     pub(super) fn mode(&self) -> Option<Mode> {
-        match self.command() {
-            Command::Announce(..) => Some(Mode::Active),
-            Command::Pasv | Command::Lpsv | Command::Epsv(_) => Some(Mode::Passive),
-            _ => None,
+        if self.announces().is_some() {
+            return Some(Mode::Active);
         }
+        let passive = ["PASV", "EPSV", "LPSV"];
+        passive
+            .into_iter()
+            .any(|verb| self.is(verb))
+            .then_some(Mode::Passive)
     }
 
     /// The family of the data connection that is prepared, over a control connection of `own`.
     pub(super) fn data_family(&self, own: DataFamily) -> Option<DataFamily> {
-        match self.command() {
-            Command::Announce(AnnouncementKind::Port, _) | Command::Pasv => Some(DataFamily::Ipv4),
-            Command::Announce(_, Ok(announcement)) => announcement.address.map(DataFamily::of),
-            Command::Announce(_, Err(_)) | Command::Lpsv => Some(own),
-            Command::Epsv(EpsvArgument::Family(1)) => Some(DataFamily::Ipv4),
-            Command::Epsv(EpsvArgument::Family(2)) => Some(DataFamily::Ipv6),
-            Command::Epsv(_) => Some(own),
-            _ => None,
+        if self.is("PORT") || self.is("PASV") {
+            return Some(DataFamily::Ipv4);
+        }
+        if let Some(announced) = self.announces() {
+            let address = announced.ok().and_then(|announcement| announcement.address);
+            return Some(address.map_or(own, DataFamily::of));
+        }
+        match self.argument {
+            b"1" if self.is("EPSV") => Some(DataFamily::Ipv4),
+            b"2" if self.is("EPSV") => Some(DataFamily::Ipv6),
+            _ => (self.is("EPSV") || self.is("LPSV")).then_some(own),
         }
     }
 
@@ -169,8 +173,11 @@ impl<'a> Said<'a> {
         (!path.is_empty()).then_some(path)
     }
 
-    fn command(&self) -> Command {
-        Command::parse(self.line)
+    fn announces(&self) -> Option<Result<Announcement, Malformed>> {
+        let Command::Announce(_, announced) = Command::parse(self.line) else {
+            return None;
+        };
+        Some(announced)
     }
 }
 
