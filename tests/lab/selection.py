@@ -9,7 +9,7 @@ import dataclasses
 from shell import LabError
 
 # Cases with real programs are called group/deployment/port/server/client/mode.
-REAL = ("transfer", "ten-ports", "announces-public", "without-helper")
+REAL = ("transfer", "ten-ports", "announces-public", "without-helper", "tls", "tls-ccc")
 # What cases cost on an emulated machine, as multiples of the cheapest: mostly starting the client.
 COSTS = {"curl": 4, "ftplib": 5, "ncftp": 3, "lftp": 2.5, "wget": 1.5, "tnftp": 1}
 SETUP_COST = 4
@@ -29,8 +29,11 @@ def features(case):
     if parts[0] == "shipped":
         # shipped/deployment/port/what/[client/]mode
         return {("shipped", part) for part in (parts[1], parts[3], parts[-1])}
-    if parts[0] == "beside-kernel":
-        return {("beside-kernel", parts[1])}
+    if parts[0] in ("beside-kernel", "tls-default", "tls-without-helper"):
+        return {tuple(parts[:2])}
+    if parts[0] == "tls-guarantee":
+        # tls-guarantee/what/deployment
+        return {tuple(parts[:2]), (parts[0], "deployment", parts[2])}
     if parts[0] == "netem":
         # netem/link/deployment/mode
         return {("netem", parts[1]), ("netem", parts[3])}
