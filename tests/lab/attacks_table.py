@@ -18,7 +18,8 @@ import attacks_floods
 import run
 from topology import begin, finish
 
-COLUMNS = {"none": "off", "ports-open": "ports-open", "kernel": "kernel", "ours": "ours", "ours-conntrack": "ours-conntrack"}
+COLUMNS = {"none": "off", "ports-open": "ports-open", "kernel": "kernel", "ours": "ours", "ours-nftables": "ours-nftables",
+           "ours-conntrack": "ours-conntrack"}
 SUCCESSES = (attacks.OPENED, attacks.BROKE)
 
 

@@ -19,6 +19,7 @@ import time
 import attacks
 import deployments
 import guarantees
+import policies
 import selection
 import stock
 import stress
@@ -68,7 +69,7 @@ class Report:
 
 
 def all_batches(with_extra, with_stock=False):
-    groups = (transfers, tls, guarantees, attacks, stress, stock)
+    groups = (transfers, tls, guarantees, policies, attacks, stress, stock)
     everything = itertools.chain.from_iterable(group.batches() for group in groups)
     return [batch for batch in everything if (with_extra or not batch.extra) and (with_stock or not batch.stock)]
 

@@ -13,6 +13,8 @@ REAL = ("transfer", "ten-ports", "announces-public", "without-helper", "tls", "t
 # What cases cost on an emulated machine, as multiples of the cheapest: mostly starting the client.
 COSTS = {"curl": 4, "ftplib": 5, "ncftp": 3, "lftp": 2.5, "wget": 1.5, "tnftp": 1}
 SETUP_COST = 4
+# Attacks whose defence is an expectation that is not there, or not any more.
+KEPT_BY_THE_BACKEND = ("bounce", "data-syn", "ended", "privileged", "wrong-side", "flood")
 
 
 def features(case):
@@ -38,12 +40,20 @@ def features(case):
         # netem/link/deployment/mode
         return {("netem", parts[1]), ("netem", parts[3])}
     if parts[0] == "attack":
-        # Its helper-independent part is the same on every kernel: one of a kind shows that it can be tried there.
-        return {("attack", parts[1])}
+        return attack_features(parts)
     group, name, deployment, *mode = parts
     if mode:
         return {(group, name, *mode), (group, "deployment", deployment)}
     return {(case.name,)}
+
+
+def attack_features(parts):
+    """`attack/kind/what[/where or family]`. What stops an attack in its text is the same on every kernel, and one of a kind shows
+    that it can be tried there; what stops a data connection is the backend's, and all are tried.
+    """
+    family = parts[-1] if parts[-1] == "ipv6" else "ipv4"
+    found = {("attack", parts[1]), ("attack", "family", family)}
+    return found | {("attack", *parts[1:3])} if parts[1] in KEPT_BY_THE_BACKEND else found
 
 
 def covering(batches):

@@ -142,6 +142,7 @@ class Vsftpd(Server):
             "anonymous_enable": "YES", "local_enable": "NO", "no_anon_password": "YES",
             "ftp_username": FTP_ACCOUNT, "nopriv_user": "nobody", "anon_root": self.home,
             "write_enable": "YES", "anon_upload_enable": "YES", "anon_umask": "022",
+            "anon_other_write_enable": "YES", "anon_mkdir_write_enable": "YES",
             "secure_chroot_dir": self.folder / "empty",
             # Its sandboxes want a kernel of their own liking, and a network namespace of their own.
             "seccomp_sandbox": "NO", "isolate": "NO", "isolate_network": "NO",
