@@ -33,6 +33,9 @@ def features(case):
         return {("shipped", part) for part in (parts[1], parts[3], parts[-1])}
     if parts[0] in ("beside-kernel", "tls-default", "tls-without-helper"):
         return {tuple(parts[:2])}
+    if parts[0] == "policy":
+        # policy/rule/server: rules are read above both backends, so that one with each server stands for all.
+        return {(parts[0], "server", parts[2])}
     if parts[0] == "tls-guarantee":
         # tls-guarantee/what/deployment
         return {tuple(parts[:2]), (parts[0], "deployment", parts[2])}
@@ -86,6 +89,6 @@ def require_covered(all_batches, chosen):
         names = [case.name.split("/") for batch in batches for case in batch.cases if not case.not_applicable]
         real = {(number, part) for name in names if name[0] in REAL for number, part in enumerate(name)
                 if name[0] != "without-helper"}
-        return real | {tuple(name[:2]) for name in names if name[0] not in REAL}
+        return real | {tuple(name[:1 if name[0] == "policy" else 2]) for name in names if name[0] not in REAL}
     if lost := values(all_batches) - values(chosen):
         raise LabError(f"the selection leaves out {sorted(lost)}")
