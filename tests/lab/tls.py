@@ -6,6 +6,7 @@ nobody else may reach anything. Real clients and servers show that files come th
 
 import contextlib
 import dataclasses
+import functools
 import ssl
 import threading
 import time
@@ -13,7 +14,7 @@ import time
 import scripted
 import transfers
 from clients import CLIENTS, CurlClearing
-from deployments import CONTROL_PORTS, FORWARDED_PORTS, GATEWAY_WAN4, IMPLICIT_TLS_PORT, PASSIVE_PORTS
+from deployments import FORWARDED_PORTS, GATEWAY_WAN4, IMPLICIT_TLS_PORT, PASSIVE_PORTS
 from guarantees import require
 from lab import Batch, Case, CaseFailure
 from scripted import Stage, stranger_to
@@ -23,6 +24,7 @@ from topology import HOSTS
 from transfers import must_not_transfer, must_transfer
 
 RANGE = {"tls_data": "range", "tls_ports": f"{PASSIVE_PORTS[0]}-{PASSIVE_PORTS[1]}"}
+IMPLICIT = {"control_ports": FORWARDED_PORTS, "tls_implicit_ports": [IMPLICIT_TLS_PORT]}
 RANGE_OF_PORTS = range(PASSIVE_PORTS[0], PASSIVE_PORTS[1] + 1)
 SERVERS = ("vsftpd", "proftpd")
 TLS_CLIENTS = (CLIENTS["curl"], CLIENTS["lftp"])
@@ -44,7 +46,7 @@ def real_batches():
     """Explicit with every server, implicit with one, in each deployment."""
     for deployment in ("inside-client", "inside-server", "routed6-server"):
         for server, port in (*((server, 21) for server in SERVERS), ("vsftpd", IMPLICIT_TLS_PORT)):
-            settings = {**RANGE, "control_ports": FORWARDED_PORTS if port == IMPLICIT_TLS_PORT else CONTROL_PORTS}
+            settings = {**RANGE, **IMPLICIT} if port == IMPLICIT_TLS_PORT else RANGE
             modes = modes_of(deployment) if port == 21 else ("EPSV",)
             yield transfers.batch("tls", deployment, server, listens(deployment, port), modes=modes,
                                   clients=TLS_CLIENTS, settings=settings)
@@ -110,6 +112,21 @@ class Encrypted:
         return session.announce("EPSV", port=port)
 
 
+    def forget(self):
+        """Ends what one case has left: a session that lives would let in what the next expects to be shut."""
+        for session in self.stage.opened:
+            session.close()
+        self.stage.opened = []
+
+
+def in_turn(check, ends):
+    """A case of its own, with sessions of its own."""
+    try:
+        check(ends)
+    finally:
+        ends.forget()
+
+
 @contextlib.contextmanager
 def encrypted(lab, deployment):
     """A batch's set-up."""
@@ -172,6 +189,17 @@ def clear_sessions_beside_it(ends):
     session.exchange("NOOP", "200 well")
 
 
+def told_of_tls_gets_nothing(ends):
+    """234 in another answer, and one that nobody asked for: the session is still in clear text."""
+    session = ends.stage.session()
+    session.command("STAT")
+    for line in ("211-Status:", "234 go ahead", "211 End"):
+        session.reply(line)
+    session.reply("234 go ahead")
+    offer = session.announce("EPSV")
+    require(elsewhere(offer, ends.stage.deployment.server).stays_shut(), "a port that nobody announced came through")
+
+
 def other_servers_are_shut(ends):
     """The server's neighbour, which the client never dialled."""
     offer = ends.offer(ends.session())
@@ -214,36 +242,39 @@ def no_more_than_at_once(ends):
     with contextlib.ExitStack() as living:
         held = [living.enter_context(established(offer)) for offer in offers[:AT_ONCE]]
         require(offers[AT_ONCE].stays_shut(), f"data connection {AT_ONCE + 1} came through beside {AT_ONCE}")
-        held[0].close()
+        for end in held[0]:
+            end.close()
         time.sleep(0.5 * PATIENCE)
         require(offers[AT_ONCE].connects(timeout=5 * PATIENCE), "after one had ended the next did not come through")
 
 
 @contextlib.contextmanager
 def established(offer):
-    """A data connection that stays up until it is closed."""
-    connection = offer.connector_socket(None, 2.5 * PATIENCE)
-    try:
-        connection.connect((offer.address, offer.port))
-    except OSError as error:
-        connection.close()
-        raise CaseFailure(f"a data connection within tls_at_once did not come through: {error}") from error
-    with connection:
-        yield connection
+    """Both ends of a data connection that stays up until they are closed."""
+    offer.listener.settimeout(2.5 * PATIENCE)
+    with offer.connector_socket(None, 2.5 * PATIENCE) as connection:
+        try:
+            connection.connect((offer.address, offer.port))
+            accepted, _ = offer.listener.accept()
+        except OSError as error:
+            raise CaseFailure(f"a data connection within tls_at_once did not come through: {error}") from error
+        with accepted:
+            yield connection, accepted
 
 
 CHECKS = {
     "range-is-open": range_is_open, "outside-of-range-is-shut": outside_of_range_is_shut,
     "another-host-gets-nothing": another_host_gets_nothing, "other-servers-are-shut": other_servers_are_shut,
     "server-gets-nothing": server_gets_nothing, "gone-with-the-session": gone_with_the_session,
-    "clear-sessions-get-nothing": clear_sessions_get_nothing, "clear-sessions-beside-it": clear_sessions_beside_it,
+    "clear-sessions-get-nothing": clear_sessions_get_nothing, "told-of-tls-gets-nothing": told_of_tls_gets_nothing, "clear-sessions-beside-it": clear_sessions_beside_it,
     "no-more-than-at-once": no_more_than_at_once,
 }
 
 
 def scripted_batches():
     for deployment in ("inside-client", "inside-server", "routed6-client"):
-        cases = tuple(Case(f"tls-guarantee/{name}/{deployment}", check) for name, check in CHECKS.items()
+        cases = tuple(Case(f"tls-guarantee/{name}/{deployment}", functools.partial(in_turn, check))
+                      for name, check in CHECKS.items()
                       # A server behind NAT could not get out whatever is open.
                       if check is not server_gets_nothing or deployment == "routed6-client")
         yield Batch(f"tls-guarantee/{deployment}", deployment, cases, encrypted, refusal="reject",
