@@ -18,7 +18,7 @@ from guarantees import require
 from lab import SMALL, UPLOAD, Batch, Case, CaseFailure
 from servers import SERVERS, Listen
 from shell import inside, run
-from topology import INSIDE1, INSIDE2
+from topology import GATEWAY_WAN4, INSIDE1, INSIDE2, OUTSIDE1
 
 RULES = f"""
 [[rule]]
@@ -106,6 +106,14 @@ commands = ["STAT"]
 action = "refuse"
 
 [[rule]]
+name = "this-server"
+control_ports = [21]
+clients = ["{INSIDE1.private4}", "192.0.2.0/24"]
+servers = ["{OUTSIDE1.public4}/32"]
+commands = ["SYST"]
+action = "refuse"
+
+[[rule]]
 name = "at-the-end"
 commands = ["REIN"]
 action = "reset"
@@ -122,6 +130,7 @@ REFUSED = {
     "short-lines": (f"HELP {'x' * 100}",),
     "guests": ("APPE upload/more.txt",),
     "no-oscar": ("USER oscar.wilde",),
+    "this-server": ("SYST",),
 }
 # As many of these words as fit into the server's answer to NOOP.
 WORDS = ("Refused by the gateway ({0})", "Refused ({0})", "Refused by the gateway", "Refused", "Denied", "No", "")
@@ -158,13 +167,13 @@ def target_of(stage, tls=""):
     return Target(stage.deployment.target, stage.server.listen.port, stage.server.user, stage.server.password, tls)
 
 
-def talk(stage, *commands, client=INSIDE1, arguments=(), tls=""):
+def talk(stage, *commands, client="", arguments=(), tls=""):
     """curl logs in, says commands whatever their answers are, and fetches a file in the same session."""
     folder = new_folder(stage)
     quotes = [part for command in commands for part in ("--quote", f"*{command}")]
     argv = ["curl", "-sSv", "--max-time", str(CLIENT_SECONDS), *quotes, *arguments, "-o", SMALL,
             target_of(stage, tls).url(f"pub/{SMALL}")]
-    done = run(argv, namespace=stage.lab.namespace(client.name), check=False, cwd=folder, timeout=transfers.TIMEOUT)
+    done = run(argv, namespace=stage.lab.namespace(client or stage.deployment.client), check=False, cwd=folder, timeout=transfers.TIMEOUT)
     return Session(f"$ {' '.join(argv)}\n{done.stderr}(exit {done.returncode})\n",
                    transfers.same(folder / SMALL, stage.lab.file(SMALL)))
 
@@ -256,7 +265,7 @@ def beyond_the_rate(stage):
 
 def within_scope(stage):
     """A rule for one client concerns no other; nor does one for another port or another server."""
-    session = talk(stage, "STAT", client=INSIDE2)
+    session = talk(stage, "STAT", client=INSIDE2.name)
     require_refusal(session, session.answer("STAT"), "neighbour")
     require_file(session)
     session = talk(stage, "STAT")
@@ -359,7 +368,7 @@ def logged_in(stage, host):
 def sessions_refused(stage):
     """Two sessions of a host and three in all are enough: the next login reads 550, until one has ended."""
     def require_full(host, rule):
-        session = talk(stage, client=host)
+        session = talk(stage, client=host.name)
         require_refusal(session, session.answer(f"USER {stage.server.user}"), rule)
         require(not session.has_file, "a file came through in a session too many")
 
@@ -372,6 +381,22 @@ def sessions_refused(stage):
         require_file(talk(stage))
 
 
+def either_address_counts(stage):
+    """A server behind DNAT is meant by its own address, and by the one that its clients use."""
+    session = talk(stage, "SYST", "STAT")
+    require_refusal(session, session.answer("SYST"), "dialled")
+    require_refusal(session, session.answer("STAT"), "own")
+    require_file(session)
+
+
+def family_refused_over_ipv6(stage):
+    """The same of a session over IPv6, whose data connections are of its family."""
+    session = talk(stage, "SYST")
+    require_refusal(session, session.answer("SYST"), "from-ipv6")
+    require_refusal(session, session.answer("EPSV"), "no-ipv6-data")
+    require(not session.has_file, "a file came through over IPv6")
+
+
 def rule(name, action="refuse", **matchers):
     """One rule as TOML."""
     fields = {"name": name, **matchers, "action": action}
@@ -379,12 +404,17 @@ def rule(name, action="refuse", **matchers):
     return "\n[[rule]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
 
 
+# Name, deployment, server, check, rules, how the server listens.
 ALONE = (
-    ("no-passive", "vsftpd", passive_refused, rule("no-passive", mode="passive"), Listen()),
-    ("no-ipv4", "proftpd", family_refused, rule("no-ipv4", data_family="ipv4"), Listen()),
-    ("only-tls", "vsftpd", clear_login_refused, rule("only-tls", tls="required"), Listen(tls="explicit")),
-    ("no-tls", "proftpd", encryption_refused, rule("no-tls", tls="forbidden"), Listen(tls="explicit")),
-    ("sessions", "vsftpd", sessions_refused,
+    ("no-passive", "inside-client", "vsftpd", passive_refused, rule("no-passive", mode="passive"), Listen()),
+    ("no-ipv4", "inside-client", "proftpd", family_refused, rule("no-ipv4", data_family="ipv4"), Listen()),
+    ("only-tls", "inside-client", "vsftpd", clear_login_refused, rule("only-tls", tls="required"), Listen(tls="explicit")),
+    ("no-tls", "inside-client", "proftpd", encryption_refused, rule("no-tls", tls="forbidden"), Listen(tls="explicit")),
+    ("either-address", "inside-server", "vsftpd", either_address_counts,
+     rule("dialled", servers=[GATEWAY_WAN4], commands=["SYST"]) + rule("own", servers=[INSIDE2.private4], commands=["STAT"]), Listen()),
+    ("ipv6", "routed6-client", "vsftpd", family_refused_over_ipv6,
+     rule("from-ipv6", clients=[INSIDE1.public6], commands=["SYST"]) + rule("no-ipv6-data", data_family="ipv6"), Listen()),
+    ("sessions", "inside-client", "vsftpd", sessions_refused,
      rule("two-each", sessions_per_client=2) + rule("three-in-all", sessions=3), Listen()),
 )
 
@@ -407,6 +437,6 @@ def batches():
         cases = tuple(Case(f"policy/{name}/{server}", check) for name, check in SHARED.items())
         yield Batch(f"policy/{server}", "inside-client", cases, functools.partial(with_files, server, Listen()),
                     settings={"rules": RULES}, refusal="reject")
-    for name, server, check, rules, listen in ALONE:
-        yield Batch(f"policy/{name}", "inside-client", (Case(f"policy/{name}/{server}", check),),
+    for name, deployment, server, check, rules, listen in ALONE:
+        yield Batch(f"policy/{name}", deployment, (Case(f"policy/{name}/{server}", check),),
                     functools.partial(with_files, server, listen), settings={"rules": rules}, refusal="reject")

@@ -266,7 +266,8 @@ CHECKS = {
     "range-is-open": range_is_open, "outside-of-range-is-shut": outside_of_range_is_shut,
     "another-host-gets-nothing": another_host_gets_nothing, "other-servers-are-shut": other_servers_are_shut,
     "server-gets-nothing": server_gets_nothing, "gone-with-the-session": gone_with_the_session,
-    "clear-sessions-get-nothing": clear_sessions_get_nothing, "told-of-tls-gets-nothing": told_of_tls_gets_nothing, "clear-sessions-beside-it": clear_sessions_beside_it,
+    "clear-sessions-get-nothing": clear_sessions_get_nothing, "told-of-tls-gets-nothing": told_of_tls_gets_nothing,
+    "clear-sessions-beside-it": clear_sessions_beside_it,
     "no-more-than-at-once": no_more_than_at_once,
 }
 
