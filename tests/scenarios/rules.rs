@@ -12,7 +12,7 @@ use ftp_alg::proto::{
 
 use crate::{
     harness::{
-        dialogue::{Script, Turn, client, server},
+        dialogue::{Script, Turn, after_login, client, server},
         host::{Config, Step},
         link::{Fate, Link},
         topology::Topology,
@@ -310,4 +310,32 @@ fn what_rules_say_is_told_with_the_verb_and_without_its_argument() {
         }
     }
     assert_eq!(told, ["DELE no-deletes log", "DELE second refuse"]);
+}
+
+#[test]
+fn a_client_that_closes_at_once_has_nothing_of_what_waited_pass_unread() {
+    let all = Turn::new(Role::Client, "DELE a\r\nDELE b\r\nSIZE c\r\nQUIT\r\n");
+    let turns = [
+        all,
+        server(NOOP).ahead_of(3),
+        server(NOOP).ahead_of(2),
+        server("213 7").ahead_of(1),
+        server("221 bye"),
+    ];
+    let mut script = Script::open(&after_login(&turns));
+    script.client.push(Step {
+        closes: true,
+        ..Step::default()
+    });
+    let mut link = Link::new(deny());
+    let ends = (Config::default(), Config::default());
+    link.add(Topology::Routed.tuples(0), ends, &script);
+    link.run_for(Duration::from_secs(5));
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    assert_eq!(
+        heard_by(Role::Server, &link),
+        "NOOP  \r\nNOOP  \r\nSIZE c\r\n"
+    );
+    assert!(link.server().has_heard_fin());
+    assert!(!is_broken_off(&link));
 }

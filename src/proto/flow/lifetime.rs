@@ -101,8 +101,7 @@ impl Flow {
         segment: &Segment<'_>,
         context: &mut Context<'_>,
     ) {
-        let closes = segment.flags.is_fin() || segment.flags.is_rst();
-        if !closes || !self.is_in_order(direction, segment) {
+        if !self.is_end(direction, segment) {
             return;
         }
         self.is_reset |= segment.flags.is_rst();
@@ -121,8 +120,15 @@ impl Flow {
         }
     }
 
+    /// Whether a segment closes its direction. A FIN behind lines that are held back does not yet: it
+    /// would take them along unread, and comes again.
+    pub(super) fn is_end(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let has_fin = segment.flags.is_fin() && !self.streams[direction].is_holding_back();
+        (has_fin || segment.flags.is_rst()) && self.is_in_order(direction, segment)
+    }
+
     /// Whether a segment ends where its stream ends, as far as is known.
-    pub(super) fn is_in_order(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+    fn is_in_order(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         let stream = &self.streams[direction];
         let length = if segment.flags.is_rst() {
             0

@@ -44,7 +44,7 @@ impl Flow {
             Emission::Changed(pieces) => pieces.into_iter(),
         };
         let end = self.end_of_payload(direction, segment);
-        let has_fin = segment.flags.is_fin() && self.is_in_order(direction, segment);
+        let has_fin = segment.flags.is_fin() && self.is_end(direction, segment);
         let Some(mut first) = pieces.next() else {
             return Departure::of(Verdict::Drop);
         };
@@ -89,7 +89,7 @@ impl Flow {
         let peer = &self.streams[!direction];
         let ack = segment.ack.map(|ack| peer.translate_ack(ack));
         let has_sack = peer.needs_every_packet() && segment.sack_blocks().next().is_some();
-        let loses_fin = segment.flags.is_fin() && !self.is_in_order(direction, segment);
+        let loses_fin = segment.flags.is_fin() && !self.is_end(direction, segment);
         if ack == segment.ack && !has_sack && !loses_fin {
             return Verdict::Accept;
         }
