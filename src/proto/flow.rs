@@ -298,9 +298,13 @@ impl Flow {
 
     fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, context: &mut Context<'_>) {
         let stream = &mut self.streams[!direction];
-        let had_orphans = stream.has_orphans();
+        let before = stream.orphans();
         let result = stream.handle_ack(ack);
-        self.has_news |= had_orphans && !stream.has_orphans();
+        let after = stream.orphans();
+        self.has_news |= before.is_some() && after.is_none();
+        if after.is_some() && before != after {
+            self.handle_progress(!direction, context.now);
+        }
         if result.is_err() {
             self.lose_place(!direction, context);
         }

@@ -35,7 +35,6 @@ fn small() -> Config {
 #[test]
 fn a_greeting_in_two_writes_arrives() {
     let case = Case {
-        is_ruled: false,
         cuts: vec![(vec![1], 7)],
         ..plain()
     };
@@ -99,7 +98,6 @@ fn a_line_is_completed_although_the_last_window_seen_was_closed() {
             Fate::Pass,
             Fate::Delay(32),
         ],
-        is_ruled: false,
         cuts: vec![
             (vec![], 0),
             (vec![712351], 9),
@@ -138,7 +136,6 @@ fn a_probe_of_a_closed_window_is_answered_while_a_single_byte_is_withheld() {
             vec![Fate::Delay(24), Fate::Pass, Fate::Drop],
         ]
         .concat(),
-        is_ruled: false,
         cuts: vec![
             (vec![9199799483573340643], 7),
             (vec![12474039561], 20),
@@ -260,7 +257,6 @@ fn bytes_that_were_withheld_when_their_turn_came_are_sent_again_later() {
             Fate::Delay(1),
             Fate::Split(31),
         ],
-        is_ruled: false,
         cuts: vec![
             (vec![], 0),
             (
@@ -354,6 +350,24 @@ fn ends_whose_windows_are_full_do_not_acknowledge_each_other_for_ever() {
             is_merged: false,
         }],
         ends: (client, server),
+        ..plain()
+    };
+    case.check().unwrap();
+}
+
+#[test]
+fn a_long_line_that_was_acknowledged_for_its_receiver_arrives_through_a_small_window() {
+    let server = Config {
+        delayed_ack: Some(Duration::from_millis(5)),
+        ..small()
+    };
+    let case = Case {
+        bursts: vec![Burst {
+            exchanges: vec![Exchange::Filler(385), Exchange::Dele(412)],
+            is_merged: false,
+        }],
+        ends: (small(), server),
+        is_ruled: true,
         ..plain()
     };
     case.check().unwrap();

@@ -35,7 +35,10 @@ const UNVOUCHED_MAX: Duration = Duration::from_millis(200);
 /// bound is 1 s; Linux uses 200 ms); doubled each time.
 const RESEND_FIRST: Duration = Duration::from_millis(200);
 
-/// How often such bytes are sent again before the connection is left to its own timeouts.
+/// The next one after the receiver has acknowledged a part: its window may have had no room for the rest.
+const RESEND_NEXT: Duration = Duration::from_millis(5);
+
+/// How often such bytes are sent again, without any of them being acknowledged, before the connection is left to its own timeouts.
 const RESENDS_MAX: u32 = 10;
 
 /// What of one direction has to be done in time.
@@ -138,6 +141,14 @@ impl Flow {
             None => withheld.release(),
         }
         withheld.record_orphans(has_orphans, now);
+    }
+
+    /// The receiver has got a part of what its sender will not repeat.
+    pub(super) fn handle_progress(&mut self, direction: Direction, now: Instant) {
+        if let Some(withheld) = &mut self.withheld[direction] {
+            withheld.resends = 0;
+            withheld.resend_at = withheld.resend_at.map(|at| at.min(now + RESEND_NEXT));
+        }
     }
 
     /// Lets go what a direction withholds, to leave with its next segment.

@@ -131,7 +131,8 @@ impl Stream {
     }
 
     /// Where the receiver's view of vouched bytes still lags: the first such byte.
-    pub(super) fn orphans(&self) -> Option<SeqNumber> {
+    #[must_use]
+    pub fn orphans(&self) -> Option<SeqNumber> {
         self.vouched
             .filter(|&vouched| self.acked.is_before(vouched))
             .map(|_| self.acked)
