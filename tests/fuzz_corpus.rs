@@ -50,3 +50,9 @@ fn packets_hold() {
 fn streams_hold() {
     replay("stream", targets::stream);
 }
+
+#[test]
+fn streams_hold_under_rules() {
+    replay("stream", targets::ruled);
+    replay("ruled", targets::ruled);
+}

@@ -23,10 +23,14 @@ mod topology;
 mod way;
 mod witness;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use arbitrary::{Arbitrary, Unstructured};
-use ftp_alg::proto::{flow::Settings, net::Direction};
+use ftp_alg::proto::{
+    flow::Settings,
+    net::Direction,
+    rules::{Matcher, Rule, RuleAction, Rules, Scope, Verb},
+};
 
 use self::{
     frame::{ACK, FIN, Frame, PSH, RST, SYN, URG},
@@ -38,6 +42,9 @@ use self::{
 
 /// How many operations are looked at: enough for a whole session, and for a run to stay short.
 const OPERATIONS_MAX: usize = 400;
+
+/// The verb that no server hears, where rules are.
+const REFUSED: &str = "SITE";
 
 /// The longest payload of a segment, on Ethernet.
 const MSS: usize = 1460;
@@ -64,6 +71,9 @@ pub(crate) struct Scene {
     max_per_session: u8,
     /// What the kernel answers, a bit a question, over and over.
     refusals: u8,
+    /// Rules refuse SITE, and reset the connection at EPSV ALL.
+    #[arbitrary(default)]
+    is_ruled: bool,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -142,9 +152,22 @@ enum Ack {
 /// # Panics
 /// Where something that has to hold does not.
 pub fn stream(data: &[u8]) {
-    let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else {
+    run(data, false);
+}
+
+/// The same of a session that is held to rules: what they refuse never reaches the server.
+///
+/// # Panics
+/// Where something that has to hold does not.
+pub fn ruled(data: &[u8]) {
+    run(data, true);
+}
+
+fn run(data: &[u8], is_ruled: bool) {
+    let Ok(mut input) = Input::arbitrary_take_rest(Unstructured::new(data)) else {
         return;
     };
+    input.scene.is_ruled = is_ruled;
     let traces = std::env::var_os("FTP_ALG_TRACE").is_some();
     if traces {
         eprintln!("{input:#?}");
@@ -183,9 +206,32 @@ impl Scene {
         Settings {
             ports,
             max_per_session: usize::from(self.max_per_session % 4) + 1,
+            rules: if self.is_ruled {
+                rules()
+            } else {
+                Arc::default()
+            },
             ..Settings::default()
         }
     }
+}
+
+/// What the client may not say.
+fn rules() -> Arc<Rules> {
+    let of = |verb: &str, action: RuleAction| Rule {
+        name: verb.into(),
+        scope: Scope::default(),
+        matcher: Matcher {
+            commands: Verb::parse(verb).into_iter().collect(),
+            ..Matcher::default()
+        },
+        action,
+        text: None,
+    };
+    Arc::new(Rules::new(vec![
+        of(REFUSED, RuleAction::Refuse),
+        of("EPSV ALL", RuleAction::Reset),
+    ]))
 }
 
 impl End {

@@ -201,6 +201,17 @@ pub(super) fn count_asked(kind: AnnouncementKind, said: &[u8]) -> usize {
     lines(said).filter(asks).count()
 }
 
+/// Where lines begin with a verb.
+pub(super) fn starts_of<'a>(said: &'a [u8], verb: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let mut start = 0;
+    said.split_inclusive(|&byte| byte == b'\n')
+        .filter_map(move |line| {
+            let from = start;
+            start += line.len();
+            line.starts_with(verb.as_bytes()).then_some(from)
+        })
+}
+
 /// Where the lines are that have ended and are not too long to be read.
 pub(super) fn lines(said: &[u8]) -> impl Iterator<Item = (usize, usize)> {
     let mut start = 0;

@@ -15,10 +15,10 @@ use ftp_alg::proto::{
 };
 
 use super::{
-    Scene,
+    REFUSED, Scene,
     frame::{ACK, FIN, Frame, RST, SYN, URG},
     gateway::Note,
-    speech::{Line, Speech, announcing_lines},
+    speech::{Line, Speech, announcing_lines, starts_of},
     way::Way,
 };
 
@@ -63,6 +63,9 @@ pub(super) struct Witness {
     has_restarted: bool,
     /// Packets have passed unseen, as far as the core can tell: nobody knows what it knows.
     has_lost_place: bool,
+    /// The core has reset the connection, of which nothing leaves any more.
+    is_broken: bool,
+    is_ruled: bool,
 }
 
 impl Witness {
@@ -83,6 +86,8 @@ impl Witness {
             is_from_start: scene.is_from_start,
             has_restarted: false,
             has_lost_place: false,
+            is_broken: false,
+            is_ruled: scene.is_ruled,
         }
     }
 
@@ -109,6 +114,7 @@ impl Witness {
     pub(super) fn handle_restart(&mut self, memory: Option<&Memory>) {
         let was_read_whole = self.is_from_start && !self.has_restarted;
         self.has_restarted = true;
+        self.is_broken = false;
         for direction in [Direction::Original, Direction::Reply] {
             if !was_read_whole {
                 // Who picked the connection up has let the rest of a line go unread, and nobody
@@ -168,10 +174,15 @@ impl Witness {
                 Note::Told(kind) => self.handle_event(kind),
                 Note::Left(frame) => {
                     let given = given.expect("the verdict of a packet");
+                    let may_leave = !self.is_broken || frame.has(SYN) || !given.is_queued;
+                    assert!(may_leave, "the connection was reset");
                     assert_eq!(frame.source, given.frame.source);
                     assert_eq!(frame.destination, given.frame.destination);
                     self.check_left(given, frame);
                     self.handle_left(given.direction, frame, is_lost);
+                }
+                Note::Injected(frame) if frame.has(RST) && self.is_broken => {
+                    assert!(self.is_ruled);
                 }
                 Note::Injected(frame) => {
                     let direction = self.direction_of_own(frame);
@@ -346,8 +357,9 @@ impl Witness {
         if frame.flags & (SYN | RST) != 0 {
             return;
         }
+        let start = self.ways[direction].position(frame.seq);
+        self.check_refused(direction, start, frame);
         let way = &mut self.ways[direction];
-        let start = way.position(frame.seq);
         let end = start + frame.payload.len() as i64;
         if !frame.payload.is_empty() {
             let seen = &mut self.seen[direction];
@@ -355,6 +367,23 @@ impl Witness {
         }
         if !is_lost {
             way.record_arrived(start, frame.payload.len(), frame.has(FIN));
+        }
+    }
+
+    /// No server hears the beginning of a line that is refused.
+    fn check_refused(&self, direction: Direction, start: i64, frame: &Frame) {
+        let knows_all = self.is_from_start && !self.has_restarted && !self.has_lost_place;
+        if !self.is_ruled || direction == Direction::Reply || !knows_all {
+            return;
+        }
+        let way = &self.ways[direction];
+        for at in starts_of(way.said(), REFUSED) {
+            let place = way.rewriting().to_output(at as i64) - start;
+            let left = usize::try_from(place)
+                .ok()
+                .and_then(|place| frame.payload.get(place));
+            let first = REFUSED.as_bytes().first();
+            assert!(left.is_none() || left != first, "{at} was to be refused");
         }
     }
 
@@ -372,8 +401,16 @@ impl Witness {
             EventKind::Replaced { from, start, line } => {
                 self.handle_replaced(*from, start.0, line);
             }
+            EventKind::BrokenOff => {
+                self.is_broken = true;
+                self.has_lost_place = true;
+            }
             // What goes on after its end is picked up like any other connection.
-            EventKind::LostPlace | EventKind::Ended => self.has_lost_place = true,
+            EventKind::LostPlace => self.has_lost_place = true,
+            EventKind::Ended => {
+                self.has_lost_place = true;
+                self.is_broken = false;
+            }
             EventKind::Started { .. }
             | EventKind::Unanswered { .. }
             | EventKind::Opened { .. }
@@ -381,7 +418,6 @@ impl Witness {
             | EventKind::Withdrawn { .. }
             | EventKind::Opaque
             | EventKind::Command(_)
-            | EventKind::BrokenOff
             | EventKind::Slowed
             | EventKind::TooManySessions
             | EventKind::Forged { .. }

@@ -105,8 +105,9 @@ impl Flow {
             return;
         }
         self.is_reset |= segment.flags.is_rst();
-        let has_begun_line = !self.streams[direction].partial_line().is_empty();
-        if has_begun_line && direction == Direction::Original && self.must_read_client() {
+        let leaves_line =
+            segment.flags.is_fin() && !self.streams[direction].partial_line().is_empty();
+        if leaves_line && direction == Direction::Original && self.must_read_client() {
             // A server might take what it is left with for a command.
             return self.break_off(context);
         }

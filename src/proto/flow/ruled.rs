@@ -150,6 +150,7 @@ impl Flow {
         self.is_reset = true;
         self.withheld = Default::default();
         self.has_lifted = false;
+        self.report(EventKind::BrokenOff, context);
         self.withdraw_all(Withdrawal::Closed, context);
         self.release_place(context);
         for direction in [Direction::Original, Direction::Reply] {
@@ -158,7 +159,6 @@ impl Flow {
                 .actions
                 .extend(packet.map(|packet| Action::Inject { packet }));
         }
-        self.report(EventKind::BrokenOff, context);
     }
 
     fn is_replaceable(&self, direction: Direction, line: &Line) -> bool {
