@@ -8,14 +8,16 @@ import contextlib
 import dataclasses
 import ftplib
 import functools
+import io
 import json
 import re
 import shutil
 
+import clients
 import transfers
-from clients import CLIENT_SECONDS, Target
+from clients import CLIENT_SECONDS, Target, abort, answer_after
 from guarantees import require
-from lab import SMALL, UPLOAD, Batch, Case, CaseFailure
+from lab import BIG, SMALL, UPLOAD, Batch, Case, CaseFailure
 from servers import SERVERS, Listen
 from shell import inside, run
 from topology import GATEWAY_WAN4, INSIDE1, INSIDE2, OUTSIDE1
@@ -291,28 +293,45 @@ def refused_upload(stage):
 
 
 def refused_in_a_pipeline(stage):
-    """lftp does not wait for answers before it says more, and takes each for what it is the answer to."""
-    folder = new_folder(stage)
-    script = [f"set {key} {value}" for key, value in (("ftp:ssl-allow", "no"), ("ftp:sync-mode", "no"), ("net:max-retries", 1),
-                                                      ("net:timeout", CLIENT_SECONDS), ("cmd:fail-exit", "no"))]
-    script += [f"open -u {stage.server.user},{stage.server.password} -p {stage.server.listen.port} {stage.deployment.target}",
-               "rm upload/kept.txt", f"get pub/{SMALL}", "bye"]
+    """lftp, once it is told not to wait for answers, says PASV and RETR in one go, and takes each answer for the one to its command."""
+    folder, target = new_folder(stage), target_of(stage)
+    settings = {"ftp:ssl-allow": "no", "net:max-retries": 1, "net:timeout": CLIENT_SECONDS, "cmd:fail-exit": "no"}
+    script = [f"set {key} {value}" for key, value in settings.items()]
+    script += [f"open -u {target.user},{target.password} -p {target.port} {target.address}", "cd /", "set ftp:sync-mode no",
+               "rm upload/kept.txt", "get /private/secret.bin", f"get pub/{SMALL}", "bye"]
     with untouched(stage):
-        done = run(["lftp", "-d", "-f", "/dev/stdin"], namespace=stage.lab.namespace(INSIDE1.name), check=False, cwd=folder,
-                   stdin="\n".join(script) + "\n", timeout=transfers.TIMEOUT)
-    said = done.stdout + done.stderr
-    answers = re.findall(r"^<--- (550.*)$", said, re.MULTILINE)
-    session = Session(said, transfers.same(folder / SMALL, stage.lab.file(SMALL)))
-    require(answers, "lftp did not read a 550")
-    require_refusal(session, answers[0], "no-deletes")
+        done = run(["lftp", "-d", "-f", "/dev/stdin"], namespace=stage.lab.namespace(stage.deployment.client), check=False,
+                   cwd=folder, stdin="\n".join(script) + "\n", timeout=transfers.TIMEOUT)
+    session = Session(done.stdout + done.stderr, transfers.same(folder / SMALL, stage.lab.file(SMALL)))
+    answers = re.findall(r"^<--- (550.*)$", session.said, re.MULTILINE)
+    if len(answers) != 2:
+        raise CaseFailure(f"lftp read {answers}", session.said)
+    for answer, rule in zip(answers, ("no-deletes", "private")):
+        require_refusal(session, answer, rule)
     require_file(session)
+
+
+def aborted(stage):
+    """A session under rules may end a transfer, and is ruled as before."""
+    with logged_in(stage, INSIDE1) as client, inside(stage.lab.namespace(INSIDE1.name)):
+        with client.transfercmd(f"RETR pub/{BIG}") as data:
+            data.recv(1000)
+            abort(client)
+        require_refusal(Session("", False), answer_after(client, "SYST"), "this-server")
+        arrived = io.BytesIO()
+        client.retrbinary(f"RETR pub/{SMALL}", arrived.write)
+    require(arrived.getvalue() == stage.lab.file(SMALL).read_bytes(), "the next file did not come through whole")
 
 
 SHARED = {
     **{rule: functools.partial(refused, rule) for rule in REFUSED},
     "may-delete": allowed, "told-of-help": logged, "at-the-end": reset, "slow-down": beyond_the_rate, "neighbour": within_scope,
-    "private-by-its-folder": refused_where_it_is, "no-programs-uploaded": refused_upload, "no-deletes-in-a-pipeline": refused_in_a_pipeline,
+    "private-by-its-folder": refused_where_it_is, "no-programs-uploaded": refused_upload, "refused-in-a-pipeline": refused_in_a_pipeline,
+    "abort": aborted,
 }
+
+
+NOT_APPLICABLE = {("abort", "pure-ftpd"): transfers.SILENT_AFTER_ABORT["pure-ftpd"]}
 
 
 def passive_refused(stage):
@@ -355,14 +374,11 @@ def encryption_refused(stage):
 @contextlib.contextmanager
 def logged_in(stage, host):
     """A session of a host that stays."""
-    client = ftplib.FTP(timeout=CLIENT_SECONDS)
-    with inside(stage.lab.namespace(host.name)):
-        client.connect(stage.deployment.target, stage.server.listen.port)
     try:
-        client.login(stage.server.user, stage.server.password)
-        yield client
-    finally:
-        client.close()
+        with clients.logged_in(stage.lab.namespace(host.name), target_of(stage)) as client:
+            yield client
+    except ftplib.all_errors as error:
+        raise CaseFailure(f"in ftplib's session: {error or 'it ended'}") from error
 
 
 def sessions_refused(stage):
@@ -434,7 +450,7 @@ def with_files(server, listen, lab, deployment):
 
 def batches():
     for server in SERVERS:
-        cases = tuple(Case(f"policy/{name}/{server}", check) for name, check in SHARED.items())
+        cases = tuple(Case(f"policy/{name}/{server}", check, NOT_APPLICABLE.get((name, server), "")) for name, check in SHARED.items())
         yield Batch(f"policy/{server}", "inside-client", cases, functools.partial(with_files, server, Listen()),
                     settings={"rules": RULES}, refusal="reject")
     for name, deployment, server, check, rules, listen in ALONE:

@@ -9,7 +9,7 @@ import dataclasses
 from shell import LabError
 
 # Cases with real programs are called group/deployment/port/server/client/mode.
-REAL = ("transfer", "ten-ports", "announces-public", "without-helper", "tls", "tls-ccc")
+REAL = ("transfer", "ten-ports", "announces-public", "without-helper", "abort", "tls", "tls-ccc")
 # What cases cost on an emulated machine, as multiples of the cheapest: mostly starting the client.
 COSTS = {"curl": 4, "ftplib": 5, "ncftp": 3, "lftp": 2.5, "wget": 1.5, "tnftp": 1}
 SETUP_COST = 4
@@ -23,6 +23,9 @@ def features(case):
     if parts[0] == "without-helper":
         # It is no feature of the helper: a proof that the rules alone let nothing through, for each mode.
         return {("without-helper", parts[5])}
+    if parts[0] in ("tls", "tls-ccc"):
+        # Within TLS nothing is read, so that neither mode nor client makes a difference to the helper.
+        return {(parts[0], part) for part in (parts[1:5] if parts[0] == "tls" else parts[3:4])}
     if parts[0] in REAL:
         group, deployment, port, server, client, mode = parts
         return {(group, mode), (group, server), ("deployment", deployment, mode), ("port", port, mode),
