@@ -413,9 +413,17 @@ def family_refused_over_ipv6(stage):
     require(not session.has_file, "a file came through over IPv6")
 
 
-def rule(name, action="refuse", **matchers):
+def in_words(stage):
+    """A rule without a name has its number for one; the user may be told something else altogether."""
+    session = talk(stage, "SYST", "STAT")
+    require_refusal(session, session.answer("SYST"), "rule 1")
+    require(session.answer("STAT").startswith("550 Ask the helpdesk"), f"the user was told {session.answer('STAT')!r}")
+    require_file(session)
+
+
+def rule(name="", action="refuse", **matchers):
     """One rule as TOML."""
-    fields = {"name": name, **matchers, "action": action}
+    fields = {**({"name": name} if name else {}), **matchers, "action": action}
     # JSON's strings and numbers are TOML's.
     return "\n[[rule]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
 
@@ -430,6 +438,8 @@ ALONE = (
      rule("dialled", servers=[GATEWAY_WAN4], commands=["SYST"]) + rule("own", servers=[INSIDE2.private4], commands=["STAT"]), Listen()),
     ("ipv6", "routed6-client", "vsftpd", family_refused_over_ipv6,
      rule("from-ipv6", clients=[INSIDE1.public6], commands=["SYST"]) + rule("no-ipv6-data", data_family="ipv6"), Listen()),
+    ("in-words", "inside-client", "proftpd", in_words,
+     rule(commands=["SYST"]) + rule("told", commands=["STAT"], text="Ask the helpdesk"), Listen()),
     ("sessions", "inside-client", "vsftpd", sessions_refused,
      rule("two-each", sessions_per_client=2) + rule("three-in-all", sessions=3), Listen()),
 )
