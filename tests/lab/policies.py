@@ -22,104 +22,34 @@ from servers import SERVERS, Listen
 from shell import inside, run
 from topology import GATEWAY_WAN4, INSIDE1, INSIDE2, OUTSIDE1
 
-RULES = f"""
-[[rule]]
-name = "may-delete"
-commands = ["DELE"]
-paths = ["/upload/free*"]
-action = "allow"
 
-[[rule]]
-name = "no-deletes"
-commands = ["DELE", "SITE CHMOD"]
-action = "refuse"
+def rule(name="", action="refuse", **matchers):
+    """One rule as TOML."""
+    fields = {**({"name": name} if name else {}), **matchers, "action": action}
+    # JSON's strings, numbers and arrays are TOML's.
+    return "\n[[rule]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
 
-[[rule]]
-name = "no-programs"
-paths = ["*.exe"]
-operations = ["write"]
-action = "refuse"
 
-[[rule]]
-name = "private"
-paths = ["/private/*"]
-operations = ["read", "list"]
-action = "refuse"
-
-[[rule]]
-name = "no-changes"
-paths = ["/upload/fixed*"]
-operations = ["change"]
-action = "refuse"
-
-[[rule]]
-name = "no-ipv6"
-data_family = "ipv6"
-action = "refuse"
-
-[[rule]]
-name = "no-active"
-mode = "active"
-action = "refuse"
-
-[[rule]]
-name = "short-lines"
-line_max = 100
-action = "refuse"
-
-[[rule]]
-name = "guests"
-commands = ["APPE"]
-users = ["anonymous", "la*"]
-action = "refuse"
-
-[[rule]]
-name = "no-oscar"
-users = ["oscar*"]
-action = "refuse"
-
-[[rule]]
-name = "slow-down"
-commands = ["NOOP"]
-commands_per_second = 20
-action = "refuse"
-
-[[rule]]
-name = "told-of-help"
-commands = ["SITE HELP"]
-action = "log"
-
-[[rule]]
-name = "neighbour"
-clients = ["{INSIDE2.private4}"]
-commands = ["STAT"]
-action = "refuse"
-
-[[rule]]
-name = "other-port"
-control_ports = [2121]
-commands = ["STAT"]
-action = "refuse"
-
-[[rule]]
-name = "other-server"
-servers = ["192.0.2.0/24"]
-commands = ["STAT"]
-action = "refuse"
-
-[[rule]]
-name = "this-server"
-control_ports = [21]
-clients = ["{INSIDE1.private4}", "192.0.2.0/24"]
-servers = ["{OUTSIDE1.public4}/32"]
-commands = ["SYST"]
-action = "refuse"
-
-[[rule]]
-name = "at-the-end"
-commands = ["REIN"]
-action = "reset"
-"""
+RULES = "".join((
+    rule("may-delete", "allow", commands=["DELE"], paths=["/upload/free*"]),
+    rule("no-deletes", commands=["DELE", "SITE CHMOD"]),
+    rule("no-programs", paths=["*.exe"], operations=["write"]),
+    rule("private", paths=["/private/*"], operations=["read", "list"]),
+    rule("no-changes", paths=["/upload/fixed*"], operations=["change"]),
+    rule("no-ipv6", data_family="ipv6"),
+    rule("no-active", mode="active"),
+    rule("short-lines", line_max=100),
+    rule("guests", commands=["APPE"], users=["anonymous", "la*"]),
+    rule("no-oscar", users=["oscar*"]),
+    rule("slow-down", commands=["NOOP"], commands_per_second=20),
+    rule("told-of-help", "log", commands=["SITE HELP"]),
+    rule("neighbour", clients=[INSIDE2.private4], commands=["STAT"]),
+    rule("other-port", control_ports=[2121], commands=["STAT"]),
+    rule("other-server", servers=["192.0.2.0/24"], commands=["STAT"]),
+    rule("this-server", control_ports=[21], clients=[INSIDE1.private4, "192.0.2.0/24"], servers=[f"{OUTSIDE1.public4}/32"],
+         commands=["SYST"]),
+    rule("at-the-end", "reset", commands=["REIN"]),
+))
 
 # What each rule refuses, of what a client says in one session.
 REFUSED = {
@@ -419,13 +349,6 @@ def in_words(stage):
     require_refusal(session, session.answer("SYST"), "rule 1")
     require(session.answer("STAT").startswith("550 Ask the helpdesk"), f"the user was told {session.answer('STAT')!r}")
     require_file(session)
-
-
-def rule(name="", action="refuse", **matchers):
-    """One rule as TOML."""
-    fields = {**({"name": name} if name else {}), **matchers, "action": action}
-    # JSON's strings and numbers are TOML's.
-    return "\n[[rule]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
 
 
 # Name, deployment, server, check, rules, how the server listens.
