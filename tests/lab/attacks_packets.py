@@ -140,7 +140,8 @@ def syn_arrives(stage, host, offer):
         return seen(offer.port, 0.5)
 
 
-ANY_LINK = "a data connection is known by its ends and not by its link, so that rp_filter, which this gateway lacks, has to stop this"
+# rp_filter comes too late: the forged SYN has used up by then what was opened for the server.
+ANY_LINK = "a data connection is known by its ends and not by its link: `fib saddr . iif oif missing drop` at priority raw stops this"
 ENDS_REFUSE = "TCP itself refuses what is not exact (RFC 5961); the same with exact numbers ends the session"
 OUT_OF_WINDOW = 1 << 20
 WINDOW_MAX = 1 << 24

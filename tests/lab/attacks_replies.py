@@ -2,7 +2,7 @@
 
 import functools
 
-from attacks import ANSWER_SECONDS, Attack, hear_until, say
+from attacks import ANSWER_SECONDS, Attack, hear_until
 from attacks_commands import SERVICE
 from scripted import encode
 from topology import INSIDE2, OUTSIDE1

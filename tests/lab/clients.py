@@ -5,13 +5,16 @@ would hide a missing rewrite. Each client reports the commands it sent, so that 
 mode is found out.
 """
 
+import contextlib
 import dataclasses
+import ftplib
 import os
 import pathlib
 import re
+import socket
 import sys
 
-from shell import PATIENCE, run
+from shell import PATIENCE, inside, run
 
 MODES = ("PORT", "EPRT", "PASV", "EPSV")
 ACTIVE_MODES = ("PORT", "EPRT")
@@ -184,6 +187,38 @@ class Ftplib(Client):
         target = job.target
         yield [sys.executable, "-I", "-S", str(script), job.mode, target.address, str(target.port), target.user, target.password,
                job.store, job.stored_as, *job.fetch], ""
+
+
+@contextlib.contextmanager
+def logged_in(namespace, target):
+    """ftplib within this program, for what no script of a client can be told: a session that stays, and is ours to speak in.
+
+    Its data connections have to be made `inside` the namespace as well.
+    """
+    client = ftplib.FTP(timeout=CLIENT_SECONDS)
+    try:
+        with inside(namespace):
+            client.connect(target.address, target.port)
+        client.login(target.user, target.password)
+        # As most clients do: before it only the server knows where a path begins that has no slash in front.
+        client.pwd()
+        yield client
+    finally:
+        client.close()
+
+
+def abort(client):
+    """Ends a transfer as lftp and others do: Telnet's signals IP and Synch, whose last byte is urgent (RFC 854), and behind them ABOR."""
+    client.sock.sendall(b"\xff\xf4\xff", socket.MSG_OOB)
+    client.sock.sendall(b"\xf2ABOR\r\n")
+
+
+def answer_after(client, command):
+    """The answer to a command after ABOR, which servers answer once or twice, with any code of these."""
+    client.putcmd(command)
+    while (heard := client.getmultiline())[:3] in ("150", "225", "226", "426"):
+        pass
+    return heard
 
 
 CLIENTS = {client.name: client() for client in (Curl, Lftp, Wget, Tnftp, Ncftp, Ftplib)}

@@ -217,11 +217,11 @@ class Ours(NoHelper):
             lines += [f'timeout = "{settings["timeout"]}"']
         if "ports" in settings:
             lines += ["[nat]", f'ports = "{settings["ports"]}"']
-        # JSON's strings, numbers and arrays are TOML's.
-        lines += ["[policy]", *(f"{key} = {json.dumps(settings[key])}" for key in POLICY_KEYS if key in settings)]
         # A user of its own, which needs no entry in the machine's list of users.
         lines += ["[process]", f'user = "{settings.get("user", "64999")}"']
         lines += ["[log]", 'format = "json"', "[control]", f'socket = "{self.workspace}/control.sock"']
+        # JSON's strings, numbers and arrays are TOML's.
+        lines += ["[policy]", *(f"{key} = {json.dumps(settings[key])}" for key in POLICY_KEYS if key in settings)]
         return "\n".join(lines) + "\n" + settings.get("rules", "")
 
     def installs_rules(self):

@@ -96,6 +96,16 @@ def pipelined_is_never_overtaken(mode, stage):
         session.reply("226 done")
 
 
+def client_speaks_first(mode, stage):
+    """A client that does not wait for the greeting (lftp without `ftp:sync-mode`) is served like any other."""
+    session = stage.connect()
+    session.command("FEAT")
+    session.reply("220 scripted")
+    session.reply("211 none")
+    session.exchange("USER anonymous", "230 logged in")
+    require(session.announce(mode).connects(), "the announced data connection did not come through")
+
+
 def late_gets_nothing(mode, stage):
     """After `[expectation] timeout` nothing comes through."""
     if not stage.lab.engine.is_ours:
@@ -265,8 +275,16 @@ def gateway_loss_batches():
         yield Batch(name, deployment, (Case(name, functools.partial(lost_syn, "gateway", mode)),), scripted, extra=True)
 
 
+def early_client_batches():
+    """A client that speaks before it is spoken to looks like one that was tricked into it; ours takes it for one as yet."""
+    for deployment, mode in (("inside-client", "PORT"), ("inside-server", "PASV")):
+        name = f"guarantee/client-speaks-first/{deployment}/{mode}"
+        yield Batch(name, deployment, (Case(name, functools.partial(client_speaks_first, mode)),), scripted, extra=True)
+
+
 def batches():
     yield from gateway_loss_batches()
+    yield from early_client_batches()
     yield from shared_batches()
     yield from beside_kernel_batches()
 

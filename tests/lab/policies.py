@@ -8,116 +8,48 @@ import contextlib
 import dataclasses
 import ftplib
 import functools
+import io
 import json
 import re
 import shutil
 
+import clients
 import transfers
-from clients import CLIENT_SECONDS, Target
+from clients import CLIENT_SECONDS, Target, abort, answer_after
 from guarantees import require
-from lab import SMALL, UPLOAD, Batch, Case, CaseFailure
+from lab import BIG, SMALL, UPLOAD, Batch, Case, CaseFailure
 from servers import SERVERS, Listen
 from shell import inside, run
 from topology import GATEWAY_WAN4, INSIDE1, INSIDE2, OUTSIDE1
 
-RULES = f"""
-[[rule]]
-name = "may-delete"
-commands = ["DELE"]
-paths = ["/upload/free*"]
-action = "allow"
 
-[[rule]]
-name = "no-deletes"
-commands = ["DELE", "SITE CHMOD"]
-action = "refuse"
+def rule(name="", action="refuse", **matchers):
+    """One rule as TOML."""
+    fields = {**({"name": name} if name else {}), **matchers, "action": action}
+    # JSON's strings, numbers and arrays are TOML's.
+    return "\n[[rule]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
 
-[[rule]]
-name = "no-programs"
-paths = ["*.exe"]
-operations = ["write"]
-action = "refuse"
 
-[[rule]]
-name = "private"
-paths = ["/private/*"]
-operations = ["read", "list"]
-action = "refuse"
-
-[[rule]]
-name = "no-changes"
-paths = ["/upload/fixed*"]
-operations = ["change"]
-action = "refuse"
-
-[[rule]]
-name = "no-ipv6"
-data_family = "ipv6"
-action = "refuse"
-
-[[rule]]
-name = "no-active"
-mode = "active"
-action = "refuse"
-
-[[rule]]
-name = "short-lines"
-line_max = 100
-action = "refuse"
-
-[[rule]]
-name = "guests"
-commands = ["APPE"]
-users = ["anonymous", "la*"]
-action = "refuse"
-
-[[rule]]
-name = "no-oscar"
-users = ["oscar*"]
-action = "refuse"
-
-[[rule]]
-name = "slow-down"
-commands = ["NOOP"]
-commands_per_second = 20
-action = "refuse"
-
-[[rule]]
-name = "told-of-help"
-commands = ["SITE HELP"]
-action = "log"
-
-[[rule]]
-name = "neighbour"
-clients = ["{INSIDE2.private4}"]
-commands = ["STAT"]
-action = "refuse"
-
-[[rule]]
-name = "other-port"
-control_ports = [2121]
-commands = ["STAT"]
-action = "refuse"
-
-[[rule]]
-name = "other-server"
-servers = ["192.0.2.0/24"]
-commands = ["STAT"]
-action = "refuse"
-
-[[rule]]
-name = "this-server"
-control_ports = [21]
-clients = ["{INSIDE1.private4}", "192.0.2.0/24"]
-servers = ["{OUTSIDE1.public4}/32"]
-commands = ["SYST"]
-action = "refuse"
-
-[[rule]]
-name = "at-the-end"
-commands = ["REIN"]
-action = "reset"
-"""
+RULES = "".join((
+    rule("may-delete", "allow", commands=["DELE"], paths=["/upload/free*"]),
+    rule("no-deletes", commands=["DELE", "SITE CHMOD"]),
+    rule("no-programs", paths=["*.exe"], operations=["write"]),
+    rule("private", paths=["/private/*"], operations=["read", "list"]),
+    rule("no-changes", paths=["/upload/fixed*"], operations=["change"]),
+    rule("no-ipv6", data_family="ipv6"),
+    rule("no-active", mode="active"),
+    rule("short-lines", line_max=100),
+    rule("guests", commands=["APPE"], users=["anonymous", "la*"]),
+    rule("no-oscar", users=["oscar*"]),
+    rule("slow-down", commands=["NOOP"], commands_per_second=20),
+    rule("told-of-help", "log", commands=["SITE HELP"]),
+    rule("neighbour", clients=[INSIDE2.private4], commands=["STAT"]),
+    rule("other-port", control_ports=[2121], commands=["STAT"]),
+    rule("other-server", servers=["192.0.2.0/24"], commands=["STAT"]),
+    rule("this-server", control_ports=[21], clients=[INSIDE1.private4, "192.0.2.0/24"], servers=[f"{OUTSIDE1.public4}/32"],
+         commands=["SYST"]),
+    rule("at-the-end", "reset", commands=["REIN"]),
+))
 
 # What each rule refuses, of what a client says in one session.
 REFUSED = {
@@ -291,28 +223,45 @@ def refused_upload(stage):
 
 
 def refused_in_a_pipeline(stage):
-    """lftp does not wait for answers before it says more, and takes each for what it is the answer to."""
-    folder = new_folder(stage)
-    script = [f"set {key} {value}" for key, value in (("ftp:ssl-allow", "no"), ("ftp:sync-mode", "no"), ("net:max-retries", 1),
-                                                      ("net:timeout", CLIENT_SECONDS), ("cmd:fail-exit", "no"))]
-    script += [f"open -u {stage.server.user},{stage.server.password} -p {stage.server.listen.port} {stage.deployment.target}",
-               "rm upload/kept.txt", f"get pub/{SMALL}", "bye"]
+    """lftp, once it is told not to wait for answers, says PASV and RETR in one go, and takes each answer for the one to its command."""
+    folder, target = new_folder(stage), target_of(stage)
+    settings = {"ftp:ssl-allow": "no", "net:max-retries": 1, "net:timeout": CLIENT_SECONDS, "cmd:fail-exit": "no"}
+    script = [f"set {key} {value}" for key, value in settings.items()]
+    script += [f"open -u {target.user},{target.password} -p {target.port} {target.address}", "cd /", "set ftp:sync-mode no",
+               "rm upload/kept.txt", "get /private/secret.bin", f"get pub/{SMALL}", "bye"]
     with untouched(stage):
-        done = run(["lftp", "-d", "-f", "/dev/stdin"], namespace=stage.lab.namespace(INSIDE1.name), check=False, cwd=folder,
-                   stdin="\n".join(script) + "\n", timeout=transfers.TIMEOUT)
-    said = done.stdout + done.stderr
-    answers = re.findall(r"^<--- (550.*)$", said, re.MULTILINE)
-    session = Session(said, transfers.same(folder / SMALL, stage.lab.file(SMALL)))
-    require(answers, "lftp did not read a 550")
-    require_refusal(session, answers[0], "no-deletes")
+        done = run(["lftp", "-d", "-f", "/dev/stdin"], namespace=stage.lab.namespace(stage.deployment.client), check=False,
+                   cwd=folder, stdin="\n".join(script) + "\n", timeout=transfers.TIMEOUT)
+    session = Session(done.stdout + done.stderr, transfers.same(folder / SMALL, stage.lab.file(SMALL)))
+    answers = re.findall(r"^<--- (550.*)$", session.said, re.MULTILINE)
+    if len(answers) != 2:
+        raise CaseFailure(f"lftp read {answers}", session.said)
+    for answer, rule in zip(answers, ("no-deletes", "private")):
+        require_refusal(session, answer, rule)
     require_file(session)
+
+
+def aborted(stage):
+    """A session under rules may end a transfer, and is ruled as before."""
+    with logged_in(stage, INSIDE1) as client, inside(stage.lab.namespace(INSIDE1.name)):
+        with client.transfercmd(f"RETR pub/{BIG}") as data:
+            data.recv(1000)
+            abort(client)
+        require_refusal(Session("", False), answer_after(client, "SYST"), "this-server")
+        arrived = io.BytesIO()
+        client.retrbinary(f"RETR pub/{SMALL}", arrived.write)
+    require(arrived.getvalue() == stage.lab.file(SMALL).read_bytes(), "the next file did not come through whole")
 
 
 SHARED = {
     **{rule: functools.partial(refused, rule) for rule in REFUSED},
     "may-delete": allowed, "told-of-help": logged, "at-the-end": reset, "slow-down": beyond_the_rate, "neighbour": within_scope,
-    "private-by-its-folder": refused_where_it_is, "no-programs-uploaded": refused_upload, "no-deletes-in-a-pipeline": refused_in_a_pipeline,
+    "private-by-its-folder": refused_where_it_is, "no-programs-uploaded": refused_upload, "refused-in-a-pipeline": refused_in_a_pipeline,
+    "abort": aborted,
 }
+
+
+NOT_APPLICABLE = {("abort", "pure-ftpd"): transfers.SILENT_AFTER_ABORT["pure-ftpd"]}
 
 
 def passive_refused(stage):
@@ -355,14 +304,11 @@ def encryption_refused(stage):
 @contextlib.contextmanager
 def logged_in(stage, host):
     """A session of a host that stays."""
-    client = ftplib.FTP(timeout=CLIENT_SECONDS)
-    with inside(stage.lab.namespace(host.name)):
-        client.connect(stage.deployment.target, stage.server.listen.port)
     try:
-        client.login(stage.server.user, stage.server.password)
-        yield client
-    finally:
-        client.close()
+        with clients.logged_in(stage.lab.namespace(host.name), target_of(stage)) as client:
+            yield client
+    except ftplib.all_errors as error:
+        raise CaseFailure(f"in ftplib's session: {error or 'it ended'}") from error
 
 
 def sessions_refused(stage):
@@ -397,11 +343,12 @@ def family_refused_over_ipv6(stage):
     require(not session.has_file, "a file came through over IPv6")
 
 
-def rule(name, action="refuse", **matchers):
-    """One rule as TOML."""
-    fields = {"name": name, **matchers, "action": action}
-    # JSON's strings and numbers are TOML's.
-    return "\n[[rule]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
+def in_words(stage):
+    """A rule without a name has its number for one; the user may be told something else altogether."""
+    session = talk(stage, "SYST", "STAT")
+    require_refusal(session, session.answer("SYST"), "rule 1")
+    require(session.answer("STAT").startswith("550 Ask the helpdesk"), f"the user was told {session.answer('STAT')!r}")
+    require_file(session)
 
 
 # Name, deployment, server, check, rules, how the server listens.
@@ -414,6 +361,8 @@ ALONE = (
      rule("dialled", servers=[GATEWAY_WAN4], commands=["SYST"]) + rule("own", servers=[INSIDE2.private4], commands=["STAT"]), Listen()),
     ("ipv6", "routed6-client", "vsftpd", family_refused_over_ipv6,
      rule("from-ipv6", clients=[INSIDE1.public6], commands=["SYST"]) + rule("no-ipv6-data", data_family="ipv6"), Listen()),
+    ("in-words", "inside-client", "proftpd", in_words,
+     rule(commands=["SYST"]) + rule("told", commands=["STAT"], text="Ask the helpdesk"), Listen()),
     ("sessions", "inside-client", "vsftpd", sessions_refused,
      rule("two-each", sessions_per_client=2) + rule("three-in-all", sessions=3), Listen()),
 )
@@ -434,7 +383,7 @@ def with_files(server, listen, lab, deployment):
 
 def batches():
     for server in SERVERS:
-        cases = tuple(Case(f"policy/{name}/{server}", check) for name, check in SHARED.items())
+        cases = tuple(Case(f"policy/{name}/{server}", check, NOT_APPLICABLE.get((name, server), "")) for name, check in SHARED.items())
         yield Batch(f"policy/{server}", "inside-client", cases, functools.partial(with_files, server, Listen()),
                     settings={"rules": RULES}, refusal="reject")
     for name, deployment, server, check, rules, listen in ALONE:

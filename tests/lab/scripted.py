@@ -7,6 +7,7 @@ side heard it, which is where a data connection is tried.
 
 import contextlib
 import dataclasses
+import errno
 import re
 import socket
 import struct
@@ -249,6 +250,18 @@ def decode(line, default_address):
 
 
 def listen(namespace, address, port):
+    """A listening socket. One that was just closed on the same port may live for a moment more in a program that is being started."""
+    deadline = time.monotonic() + 1
+    while True:
+        try:
+            return listening(namespace, address, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
+
+
+def listening(namespace, address, port):
     with inside(namespace):
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -9,7 +9,9 @@ import dataclasses
 from shell import LabError
 
 # Cases with real programs are called group/deployment/port/server/client/mode.
-REAL = ("transfer", "ten-ports", "announces-public", "without-helper", "tls", "tls-ccc")
+REAL = ("transfer", "ten-ports", "announces-public", "without-helper", "abort", "tls", "tls-ccc")
+# Of these one stands for all, as far as a name tells.
+ONE_OF_A_GROUP = ("policy", "tls-default", "tls-without-helper")
 # What cases cost on an emulated machine, as multiples of the cheapest: mostly starting the client.
 COSTS = {"curl": 4, "ftplib": 5, "ncftp": 3, "lftp": 2.5, "wget": 1.5, "tnftp": 1}
 SETUP_COST = 4
@@ -23,6 +25,9 @@ def features(case):
     if parts[0] == "without-helper":
         # It is no feature of the helper: a proof that the rules alone let nothing through, for each mode.
         return {("without-helper", parts[5])}
+    if parts[0] in ("tls", "tls-ccc"):
+        # Within TLS nothing is read, so that neither mode nor client makes a difference to the helper.
+        return {(parts[0], part) for part in (parts[1:5] if parts[0] == "tls" else parts[3:4])}
     if parts[0] in REAL:
         group, deployment, port, server, client, mode = parts
         return {(group, mode), (group, server), ("deployment", deployment, mode), ("port", port, mode),
@@ -31,7 +36,9 @@ def features(case):
     if parts[0] == "shipped":
         # shipped/deployment/port/what/[client/]mode
         return {("shipped", part) for part in (parts[1], parts[3], parts[-1])}
-    if parts[0] in ("beside-kernel", "tls-default", "tls-without-helper"):
+    if parts[0] in ("tls-default", "tls-without-helper"):
+        return {(parts[0],)}
+    if parts[0] == "beside-kernel":
         return {tuple(parts[:2])}
     if parts[0] == "policy":
         # policy/rule/server: rules are read above both backends, so that one with each server stands for all.
@@ -89,6 +96,6 @@ def require_covered(all_batches, chosen):
         names = [case.name.split("/") for batch in batches for case in batch.cases if not case.not_applicable]
         real = {(number, part) for name in names if name[0] in REAL for number, part in enumerate(name)
                 if name[0] != "without-helper"}
-        return real | {tuple(name[:1 if name[0] == "policy" else 2]) for name in names if name[0] not in REAL}
+        return real | {tuple(name[:1 if name[0] in ONE_OF_A_GROUP else 2]) for name in names if name[0] not in REAL}
     if lost := values(all_batches) - values(chosen):
         raise LabError(f"the selection leaves out {sorted(lost)}")

@@ -2,14 +2,17 @@
 
 import contextlib
 import dataclasses
+import ftplib
 import functools
+import io
 import itertools
 import shutil
 
 import deployments
-from clients import CLIENTS, MODES, Job, Target, modes_sent
+from clients import CLIENTS, MODES, Job, Target, abort, answer_after, logged_in, modes_sent
 from lab import BIG, SMALL, UPLOAD, Batch, Case, CaseFailure
 from servers import SERVERS, Listen
+from shell import inside
 
 # A transfer takes well under a second; a busy machine and a slow login are allowed for.
 TIMEOUT = 20
@@ -135,7 +138,40 @@ def helpless_batches():
                         engine="none", refusal="reject")
 
 
+# Servers that leave both the transfer and ABOR without a final answer.
+SILENT_AFTER_ABORT = {"pure-ftpd": "Pure-FTPd 1.0.50 answers neither RETR nor ABOR with a final code, and ours waits for these answers"}
+
+
+def after_abort(stage):
+    """A transfer that the client ends, and the next in the same session; twice."""
+    server, address = stage.server, stage.deployment.target
+    target = Target(address, server.listen.port, server.user, server.password)
+    namespace = stage.lab.namespace(stage.deployment.client)
+    try:
+        with logged_in(namespace, target) as client, inside(namespace):
+            for _ in range(2):
+                with client.transfercmd(f"RETR pub/{BIG}") as data:
+                    data.recv(1000)
+                    abort(client)
+                answer_after(client, "SYST")
+                arrived = io.BytesIO()
+                client.retrbinary(f"RETR pub/{SMALL}", arrived.write)
+                if arrived.getvalue() != stage.lab.file(SMALL).read_bytes():
+                    raise CaseFailure("the next file did not come through whole")
+    except ftplib.all_errors as error:
+        raise CaseFailure(f"in ftplib's session: {error or 'it ended'}") from error
+
+
+def abort_batches():
+    """An aborted transfer, with each server; extra where ours lacks something still."""
+    for deployment, server in itertools.product(("inside-client", "inside-server"), SERVERS):
+        name = f"abort/{deployment}/21/{server}"
+        yield Batch(name, deployment, (Case(f"{name}/ftplib/PASV", after_abort),),
+                    functools.partial(with_server, SERVERS[server], Listen(21)), extra=server in SILENT_AFTER_ABORT)
+
+
 def batches():
+    yield from abort_batches()
     yield from transfer_batches()
     yield from ten_port_batches()
     yield from public_address_batches()
