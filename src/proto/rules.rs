@@ -28,29 +28,44 @@ pub const RULES_MAX: usize = 256;
 
 /// The rules, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules(Vec<Rule>);
+pub struct Rules {
+    rules: Vec<Rule>,
+    login_folder: Option<String>,
+}
 
 impl Rules {
     /// Rules in this order; those beyond [`RULES_MAX`] are the caller's to refuse.
     #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self(rules)
+        Self {
+            rules,
+            login_folder: None,
+        }
+    }
+
+    /// The same where it is known in which folder each session begins, from the root.
+    #[must_use]
+    pub fn with_login_folder(self, login_folder: Option<String>) -> Self {
+        Self {
+            login_folder,
+            ..self
+        }
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rules.is_empty()
     }
 
     /// The places of the rules in whose scope a connection is.
     fn of<'a>(&'a self, tuples: &'a ConntrackTuples) -> impl Iterator<Item = usize> + 'a {
-        let rules = self.0.iter().enumerate();
+        let rules = self.rules.iter().enumerate();
         rules.filter_map(|(place, rule)| rule.scope.has(tuples).then_some(place))
     }
 
     fn rule(&self, place: usize) -> Option<&Rule> {
-        self.0.get(place)
+        self.rules.get(place)
     }
 }
 

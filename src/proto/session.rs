@@ -329,10 +329,23 @@ impl Session {
         is_tracked
     }
 
-    fn poll_owed(&mut self, code: u16) -> Option<Awaited> {
-        // Some servers end an aborted transfer and answer ABOR with one reply, not two.
+    /// How many answers will not come any more, as the one that has come shows: some servers end an aborted
+    /// transfer and answer ABOR with one reply, not two, and Pure-FTPd with none at all.
+    fn unanswered_by_abort(&self, code: u16) -> usize {
         let is_of_abort = matches!(code, 225 | 226) || code >= 400;
-        if self.awaited.front() == Some(&Awaited::Abort) && self.awaited.len() > 1 && !is_of_abort {
+        match (self.awaited.front(), self.awaited.get(1)) {
+            (Some(Awaited::Abort), Some(_)) if !is_of_abort => 1,
+            (Some(Awaited::Transfer), Some(Awaited::Abort))
+                if !is_of_abort && code != 250 && self.awaited.len() > 2 =>
+            {
+                2
+            }
+            _ => 0,
+        }
+    }
+
+    fn poll_owed(&mut self, code: u16) -> Option<Awaited> {
+        for _ in 0..self.unanswered_by_abort(code) {
             self.awaited.pop_front();
         }
         let answered = self.awaited.pop_front();

@@ -247,7 +247,6 @@ def by_stranger(mode, stage):
     return stage.reaches(stranger_to(offer.connector), offer.address, offer.port)
 
 
-REFUSED_LINES_PASS = "a refused announcement opens nothing here, but reaches a server that may obey it"
 
 ATTACKS = (
     *(Attack(f"bounce/{mode}-to-outside-host", "routed-server", functools.partial(bounce, mode, OUTSIDE2))
@@ -257,12 +256,9 @@ ATTACKS = (
     Attack("bounce/EPRT-to-outside-host/ipv6", "routed6-server", functools.partial(bounce, "EPRT", OUTSIDE2)),
     Attack("bounce/EPRT-to-inside-host/ipv6", "routed6-client", functools.partial(bounce, "EPRT", INSIDE2)),
     Attack("bounce/227-to-inside-host", "routed-server", bounce_by_server),
-    Attack("bounce/PORT-to-neighbour-of-server", "routed-server", functools.partial(bounce_at_home, INSIDE1.public4, whole),
-           lacking=REFUSED_LINES_PASS),
-    *(Attack(f"bounce/PORT-to-localhost{how}", "routed-server", functools.partial(bounce_at_home, "127.0.0.1", segments),
-             lacking=REFUSED_LINES_PASS) for how, segments in SEGMENTS.items()),
-    Attack("bounce/EPRT-to-localhost/ipv6", "routed6-server", functools.partial(bounce_at_home, "::1", whole),
-           lacking=REFUSED_LINES_PASS),
+    Attack("bounce/PORT-to-neighbour-of-server", "routed-server", functools.partial(bounce_at_home, INSIDE1.public4, whole)),
+    *(Attack(f"bounce/PORT-to-localhost{how}", "routed-server", functools.partial(bounce_at_home, "127.0.0.1", segments)) for how, segments in SEGMENTS.items()),
+    Attack("bounce/EPRT-to-localhost/ipv6", "routed6-server", functools.partial(bounce_at_home, "::1", whole)),
     *(Attack(f"privileged/{mode}-22/{deployment}", deployment, functools.partial(privileged, mode))
       for deployment in ("routed-client", "inside-client") for mode in ("PORT", "EPRT")),
     Attack("privileged/EPRT-22/ipv6", "routed6-client", functools.partial(privileged, "EPRT")),

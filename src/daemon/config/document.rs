@@ -62,6 +62,7 @@ struct PolicyTable {
     third_party_data: Networks,
     unsolicited_replies: Networks,
     after_epsv_all: Networks,
+    login_folder: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -117,12 +118,12 @@ struct MetricsTable {
 
 impl Document {
     /// Checks every value and fills in what is absent.
-    pub(super) fn check(self) -> Result<Config, Problem> {
+    pub(super) fn check(mut self) -> Result<Config, Problem> {
         let default = Config::default();
         let control_ports =
             checked(self.control_ports, value::control_ports)?.unwrap_or(default.control_ports);
         Ok(Config {
-            rules: rules::check(self.rule, &control_ports)?,
+            rules: rules::check(self.rule, self.policy.login_folder.take(), &control_ports)?,
             control_ports,
             queues: checked(self.queue, value::queues)?.unwrap_or(default.queues),
             backend: checked(self.backend, backend)?.unwrap_or(default.backend),

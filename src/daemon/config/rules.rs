@@ -48,8 +48,10 @@ pub(super) struct RuleTable {
 /// Checks all rules. `control_ports` are those that are followed at all.
 pub(super) fn check(
     tables: Vec<Spanned<RuleTable>>,
+    login_folder: Text,
     control_ports: &[u16],
 ) -> Result<Arc<Rules>, Problem> {
+    let login_folder = checked(login_folder, folder)?;
     let mut rules: Vec<Rule> = Vec::new();
     for table in tables {
         let (span, number) = (table.span(), rules.len() + 1);
@@ -64,7 +66,7 @@ pub(super) fn check(
         }
         rules.push(rule);
     }
-    Ok(Arc::new(Rules::new(rules)))
+    Ok(Arc::new(Rules::new(rules).with_login_folder(login_folder)))
 }
 
 impl RuleTable {
@@ -160,6 +162,13 @@ fn pattern(written: &str) -> Result<Pattern, String> {
         return Err(format!("a pattern has 1 to {PATTERN_MAX} bytes"));
     }
     Ok(Pattern::new(written))
+}
+
+fn folder(written: &str) -> Result<String, String> {
+    let is_whole = written.starts_with('/') && written.len() <= PATTERN_MAX;
+    is_whole.then(|| written.to_owned()).ok_or_else(|| {
+        format!("a folder of the servers begins with a slash, and has at most {PATTERN_MAX} bytes")
+    })
 }
 
 fn line_max(written: &i64) -> Result<u32, String> {

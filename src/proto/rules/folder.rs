@@ -55,6 +55,12 @@ impl Folder {
         }
     }
 
+    /// A login begins here, if that is known.
+    pub(super) fn begin(&mut self, login_folder: Option<&str>) {
+        self.lose();
+        self.known = login_folder.and_then(|folder| self.resolve(folder.as_bytes()));
+    }
+
     /// It is not known any more where the session is.
     pub(super) fn lose(&mut self) {
         *self = Self::default();

@@ -237,7 +237,7 @@ impl RuledSession {
         if said.is("USER") {
             let kept = said.argument.get(..USER_MAX).unwrap_or(said.argument);
             self.user = Some(kept.to_vec());
-            self.folder.lose();
+            self.folder.begin(self.rules.login_folder.as_deref());
         } else if said.is("REIN") {
             self.user = None;
             self.folder.lose();

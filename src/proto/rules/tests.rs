@@ -388,6 +388,25 @@ fn folders_are_followed_by_what_the_server_accepts() {
 }
 
 #[test]
+fn where_sessions_begin_may_be_known() {
+    let paths = patterns(&["/private/*"]);
+    let rule = refusing(Matcher {
+        paths,
+        ..Matcher::default()
+    });
+    let rules = Rules::new(vec![rule]).with_login_folder(Some("/".to_owned()));
+    let session = RuledSession::new(&Arc::new(rules), &connection()).unwrap();
+    let mut trial = Trial {
+        session: *session,
+        ..Trial::new(vec![refusing(Matcher::default())])
+    };
+    assert_eq!(
+        trial.refused(&["USER x", "RETR pub/x", "RETR private/x"]),
+        ["RETR private/x"]
+    );
+}
+
+#[test]
 fn an_unknown_folder_does_not_allow_anything() {
     let paths = patterns(&["/pub/*"]);
     let rules = vec![

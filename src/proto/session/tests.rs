@@ -48,6 +48,21 @@ fn a_227_as_the_greeting_does_not_use_up_a_later_pasv() {
 }
 
 #[test]
+fn a_server_that_answers_neither_the_aborted_transfer_nor_abor_is_understood_at_its_next_answer() {
+    let aborted = ["220 hello", "> RETR x", "150 here", "> ABOR"];
+    for next in [
+        &["> PASV", PASSIVE][..],
+        &["> TYPE I", "200 ok", "> PASV", PASSIVE],
+        &["226 aborted", "> PASV", PASSIVE],
+        &["426 aborted", "226 ABOR done", "> PASV", PASSIVE],
+    ] {
+        assert_eq!(last(&[&aborted[..], next].concat()), Ok(()), "{next:?}");
+    }
+    let unasked = [&aborted[..], &[PASSIVE]].concat();
+    assert_eq!(last(&unasked), UNSOLICITED);
+}
+
+#[test]
 fn a_227_inside_a_multi_line_reply_is_text() {
     let listing = ["220 hello", "> PASV", "500-what", PASSIVE, "500 ever"];
     assert_eq!(last(&listing[..4]), Err(None));

@@ -169,6 +169,23 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
         let said = refused(text);
         assert!(said.starts_with(error), "{said}");
     }
+}
+
+#[test]
+fn there_are_no_more_rules_than_are_compared_with_each_command() {
     let many = "[[rule]]\naction = \"log\"\n".repeat(RULES_MAX + 1);
     assert!(refused(&many).contains("more than 256 rules"));
+}
+
+#[test]
+fn the_folder_where_sessions_begin_is_read() {
+    assert!(
+        refused("[policy]\nlogin_folder = \"pub\"")
+            .starts_with("x:2:16: a folder of the servers begins")
+    );
+    let known = rules("[policy]\nlogin_folder = \"/\"");
+    assert_eq!(
+        known,
+        Rules::default().with_login_folder(Some("/".to_owned()))
+    );
 }
