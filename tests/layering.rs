@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 10] = [
     &[
         "proto::session",
         "proto::expect",
+        "proto::tls",
         "proto::nat",
         "proto::memory",
     ],

@@ -49,6 +49,14 @@ pub(super) fn log(event: &Event) {
             warn!(%client, %server, "more sessions of this host than [limits] allows: reset");
         }
         EventKind::Opaque => info!(%client, %server, "encrypted from here on: left alone"),
+        EventKind::Readable => info!(%client, %server, "in the clear again: read from here on"),
+        EventKind::TlsOpened { expectation } => {
+            debug!(expect = %Shown(expectation), "opened for an encrypted session");
+        }
+        EventKind::TlsRefused { port, reason } => {
+            let reason = reason.as_str();
+            warn!(%client, %server, port, reason, "data connection of an encrypted session refused");
+        }
         EventKind::WithholdExpired => {
             warn!(%client, %server, "a line was begun and not ended in time: passed unread");
         }
@@ -67,6 +75,7 @@ const fn is_detail(kind: &EventKind) -> bool {
     match kind {
         EventKind::Started { .. }
         | EventKind::Opened { .. }
+        | EventKind::TlsOpened { .. }
         | EventKind::Withdrawn { .. }
         | EventKind::Ended => true,
         EventKind::Announcement(report) => matches!(report.decision, Decision::Expect { .. }),
@@ -75,6 +84,8 @@ const fn is_detail(kind: &EventKind) -> bool {
         | EventKind::Slowed
         | EventKind::TooManySessions
         | EventKind::Opaque
+        | EventKind::Readable
+        | EventKind::TlsRefused { .. }
         | EventKind::WithholdExpired
         | EventKind::LostPlace
         | EventKind::Forged { .. } => false,

@@ -377,6 +377,9 @@ impl Witness {
             | EventKind::NotOpened { .. }
             | EventKind::Withdrawn { .. }
             | EventKind::Opaque
+            | EventKind::Readable
+            | EventKind::TlsOpened { .. }
+            | EventKind::TlsRefused { .. }
             | EventKind::Slowed
             | EventKind::TooManySessions
             | EventKind::Forged { .. }

@@ -10,6 +10,7 @@ use crate::proto::{
     nat::addresses_of,
     net::{ConntrackTuples, Direction},
     session::policy::Refusal,
+    tls::TlsSettings,
 };
 
 /// What the operator decides, as far as the core needs it.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub after_epsv_all: Vec<IpNetwork>,
     /// How much a session and a host may ask for.
     pub limits: Limits,
+    /// Which data connections of encrypted sessions may come.
+    pub tls: TlsSettings,
 }
 
 impl Settings {
@@ -82,13 +85,14 @@ impl Default for Settings {
             unsolicited_replies: Vec::new(),
             after_epsv_all: Vec::new(),
             limits: Limits::default(),
+            tls: TlsSettings::default(),
         }
     }
 }
 
 /// Whether the server of a connection is in one of `networks`, by its own address or by the one
 /// its clients use.
-fn has_server(networks: &[IpNetwork], tuples: &ConntrackTuples) -> bool {
+pub(super) fn has_server(networks: &[IpNetwork], tuples: &ConntrackTuples) -> bool {
     let (own, seen) = addresses_of(tuples, Direction::Reply);
     let mut networks = networks.iter();
     networks.any(|network| network.contains(own) || network.contains(seen))
