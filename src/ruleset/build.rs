@@ -12,6 +12,7 @@
 //!   of two packets that come at once, one passes.
 
 mod attachment;
+mod tls;
 
 use super::{
     Backend, ChainType, ControlPort, Family, FlagTest, HELPER, Hook, Marks, Params, QueueStatement,
@@ -56,6 +57,10 @@ impl Ruleset {
             sets.extend(Family::BOTH.into_iter().flat_map(expectation_sets));
             chains.push(admission(&params.marks));
         }
+        if let (Some(ports), true) = (&params.tls_ports, queues_itself) {
+            sets.extend(Family::BOTH.map(tls::set));
+            chains.extend(tls::chains(ports, params));
+        }
         if queues_itself || is_ours {
             chains.extend(entries(queues_itself, is_ours));
         }
@@ -93,6 +98,12 @@ fn advice(params: &Params) -> Vec<String> {
             format!("Loads only while the helper {HELPER} is registered, which the daemon does."),
         ],
     });
+    if let Some(ports) = &params.tls_ports {
+        let (first, last) = (ports.start(), ports.end());
+        advice.push(format!(
+            "tls_data = \"range\": of encrypted sessions, what comes to the ports {first}-{last} is let in."
+        ));
+    }
     if params.queue_statement == QueueStatement::XtTarget {
         advice.push(
             "This kernel lacks nft's queue statement (CONFIG_NFT_QUEUE), so this text does not load."
@@ -141,10 +152,13 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
     let inspect = vec![
         not_twice(),
         rule(
+            "left to the kernel's own helper",
+            [is_marked(adjust), is_marked(opaque), Return],
+        ),
+        rule(
             "every packet of a flow whose sequence numbers are adjusted, whatever runs or not",
             [is_marked(adjust), Goto("deliver_always")],
         ),
-        rule("encrypted: nothing to read", [is_marked(opaque), Return]),
         rule(
             "the beginning and the end of a connection",
             [
@@ -162,6 +176,11 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
                 Goto("deliver"),
             ],
         ),
+        rule(
+            "encrypted: nothing to read, unless it is in the clear again (CCC)",
+            [is_marked(opaque), BeginsAsText, Goto("deliver")],
+        ),
+        rule("", [is_marked(opaque), Return]),
         rule("segments with payload", [HasPayload, Goto("deliver")]),
     ];
     [
