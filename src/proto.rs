@@ -2,7 +2,7 @@
 //!
 //! Nothing below this module opens a socket or a file, reads a clock, starts a thread or keeps a
 //! global. A capture replayed through it takes exactly the decisions that the daemon takes.
-//! Imports run one way: `net` → `packet`, `stream`, `ftp`, `budget` → `session`, `expect`, `memory`, `nat` → `action`
+//! Imports run one way: `net` → `packet`, `stream`, `ftp`, `budget` → `session`, `expect`, `tls`, `memory`, `nat` → `action`
 //! → `flow` → `alg`.
 
 #![forbid(unsafe_code)]
@@ -19,3 +19,4 @@ pub mod net;
 pub mod packet;
 pub mod session;
 pub mod stream;
+pub mod tls;

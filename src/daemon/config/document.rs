@@ -6,15 +6,15 @@ use toml::Spanned;
 
 use super::{
     Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Policy, Process,
-    Restart, WhenAbsent, WhenKernelHelps,
+    Restart, WhenAbsent, WhenKernelHelps, tls,
     value::{self, Problem},
 };
 use crate::proto::budget::Limits;
 
 /// A value and where it stands.
-type Text = Option<Spanned<String>>;
-type Number = Option<Spanned<i64>>;
-type Networks = Option<Vec<Spanned<String>>>;
+pub(super) type Text = Option<Spanned<String>>;
+pub(super) type Number = Option<Spanned<i64>>;
+pub(super) type Networks = Option<Vec<Spanned<String>>>;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -60,6 +60,11 @@ struct PolicyTable {
     third_party_data: Networks,
     unsolicited_replies: Networks,
     after_epsv_all: Networks,
+    tls_data: Text,
+    tls_ports: Text,
+    tls_at_once: Number,
+    tls_servers: Networks,
+    tls_implicit_ports: Option<Vec<Spanned<i64>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -117,9 +122,11 @@ impl Document {
     /// Checks every value and fills in what is absent.
     pub(super) fn check(self) -> Result<Config, Problem> {
         let default = Config::default();
+        let control_ports =
+            checked(self.control_ports, value::control_ports)?.unwrap_or(default.control_ports);
         Ok(Config {
-            control_ports: checked(self.control_ports, value::control_ports)?
-                .unwrap_or(default.control_ports),
+            policy: self.policy.check(&control_ports)?,
+            control_ports,
             queues: checked(self.queue, value::queues)?.unwrap_or(default.queues),
             backend: checked(self.backend, backend)?.unwrap_or(default.backend),
             install_rules: self.install_rules.unwrap_or(default.install_rules),
@@ -128,7 +135,6 @@ impl Document {
                 .unwrap_or(default.when_kernel_helps),
             expectation: self.expectation.check()?,
             nat: self.nat.check()?,
-            policy: self.policy.check()?,
             limits: self.limits.check()?,
             process: self.process.check()?,
             mark: self.mark.check()?,
@@ -163,13 +169,21 @@ impl NatTable {
 }
 
 impl PolicyTable {
-    fn check(self) -> Result<Policy, Problem> {
+    fn check(self, control_ports: &[u16]) -> Result<Policy, Problem> {
+        let tls = tls::Written {
+            data: self.tls_data,
+            ports: self.tls_ports,
+            at_once: self.tls_at_once,
+            servers: self.tls_servers,
+            implicit_ports: self.tls_implicit_ports,
+        };
         Ok(Policy {
             unproven_servers: networks(self.unproven_servers)?,
             privileged_ports: networks(self.privileged_ports)?,
             third_party_data: networks(self.third_party_data)?,
             unsolicited_replies: networks(self.unsolicited_replies)?,
             after_epsv_all: networks(self.after_epsv_all)?,
+            tls: tls.check(control_ports)?,
         })
     }
 }
@@ -246,7 +260,7 @@ impl MetricsTable {
     }
 }
 
-fn networks(written: Networks) -> Result<Vec<IpNetwork>, Problem> {
+pub(super) fn networks(written: Networks) -> Result<Vec<IpNetwork>, Problem> {
     written
         .into_iter()
         .flatten()
@@ -283,7 +297,7 @@ fn log_format(written: &str) -> Result<LogFormat, String> {
 }
 
 /// Applies `check` to a value that was written, and blames the place where it stands.
-fn checked<W, T, V>(
+pub(super) fn checked<W, T, V>(
     written: Option<Spanned<W>>,
     check: impl FnOnce(&V) -> Result<T, String>,
 ) -> Result<Option<T>, Problem>

@@ -17,9 +17,10 @@ impl Config {
     #[must_use]
     pub fn relaxed(&self) -> Vec<Relaxed> {
         let opened = self.relaxed_for_hosts();
+        let encrypted = self.relaxed_for_encrypted();
         let raised = self.raised_limits();
         let kept = self.kept_privileges();
-        opened.chain(raised).chain(kept).collect()
+        opened.chain(encrypted).chain(raised).chain(kept).collect()
     }
 
     fn relaxed_for_hosts(&self) -> impl Iterator<Item = Relaxed> {
@@ -37,6 +38,13 @@ impl Config {
         .map(|(key, _)| Relaxed {
             key,
             means: "opens more than FTP needs, for the hosts it names",
+        })
+    }
+
+    fn relaxed_for_encrypted(&self) -> impl Iterator<Item = Relaxed> {
+        self.policy.tls.ports.iter().map(|_| Relaxed {
+            key: "policy.tls_data",
+            means: "lets in, for encrypted sessions, data connections that nobody has announced readably",
         })
     }
 
