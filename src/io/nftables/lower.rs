@@ -65,7 +65,7 @@ impl Lowering {
             Statement::Flags(test) => self.flags(test),
             Statement::HasPayload => self.first_octet(0..=0xff),
             Statement::BeginsAsText => self.first_octet(TEXT),
-            Statement::ToPorts { first, last } => self.to_ports(first, last),
+            Statement::ToPorts { first, last } => self.destination_ports(first, last),
             Statement::Granted(family) => {
                 self.addresses(family);
                 self.look_up(SetKind::Grants(family).name(), None);

@@ -31,6 +31,10 @@ pub(super) struct Stranger {
 }
 
 /// For what it waits.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, in a box"
+)]
 enum Waiting {
     /// Which of these are alive; the first is its control connection.
     Live(Vec<Tuple>),

@@ -123,7 +123,7 @@ impl Lowering {
         self.compare(libc::NFT_CMP_LTE, &[*octets.end()]);
     }
 
-    pub(super) fn to_ports(&mut self, first: u16, last: u16) {
+    pub(super) fn destination_ports(&mut self, first: u16, last: u16) {
         self.tcp();
         self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, 2, 2, REG);
         if first == last {
