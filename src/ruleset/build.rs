@@ -409,6 +409,59 @@ mod tests {
     }
 
     #[test]
+    fn of_an_encrypted_flow_its_ends_and_what_begins_as_text_are_queued() {
+        let Marks { adjust, opaque, .. } = Marks::default();
+        let rules = chain_named(&Params::default(), "inspect").rules;
+        let statements: Vec<_> = rules.into_iter().map(|rule| rule.statements).collect();
+        let place = |wanted: &[Statement]| {
+            let found = statements.iter().position(|rule| rule == wanted);
+            found.unwrap_or_else(|| panic!("no rule {wanted:?}"))
+        };
+        let ends = Flags(FlagTest::Any(TcpFlags::FIN.or(TcpFlags::RST)));
+        let order = [
+            place(&[is_marked(adjust), is_marked(opaque), Return]),
+            place(&[is_marked(adjust), Goto("deliver_always")]),
+            place(&[ends, Goto("deliver")]),
+            place(&[is_marked(opaque), BeginsAsText, Goto("deliver")]),
+            place(&[is_marked(opaque), Return]),
+            place(&[HasPayload, Goto("deliver")]),
+        ];
+        assert!(order.is_sorted(), "{order:?}");
+    }
+
+    #[test]
+    fn first_packets_are_queued_to_the_first_worker_and_bypassed_where_any_is_granted_something() {
+        let tls_ports = Some(50_000..=50_099);
+        let params = Params {
+            queues: 3..=4,
+            when_absent: WhenAbsent::Drop,
+            tls_ports: tls_ports.clone(),
+            ..Params::default()
+        };
+        for name in ["tls_prerouting", "tls_output"] {
+            let chain = chain_named(&params, name);
+            assert_eq!(queues(&chain.rules), [(3, true); 2]);
+            // Before conntrack.
+            assert!(chain.hook.is_some_and(|hook| hook.priority < -200));
+        }
+        let without = |params: &Params| {
+            let Ruleset { chains, sets, .. } = Ruleset::build(params);
+            let is_grants = |set: &Set| matches!(set.kind, SetKind::Grants(_));
+            !chains.iter().any(|chain| chain.name.starts_with("tls_"))
+                && !sets.iter().any(is_grants)
+        };
+        assert!(without(&Params::default()));
+        assert!(!without(&params));
+        let queue_statement = QueueStatement::Elsewhere;
+        let elsewhere = Params {
+            queue_statement,
+            tls_ports,
+            ..Params::default()
+        };
+        assert!(without(&elsewhere));
+    }
+
+    #[test]
     fn an_adjusted_flow_is_never_bypassed() {
         for when_absent in [WhenAbsent::Bypass, WhenAbsent::Drop] {
             let params = Params {

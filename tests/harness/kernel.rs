@@ -251,14 +251,9 @@ impl Kernel {
                 }
                 Action::Grant { pair } => drop(self.granted.insert(pair)),
                 Action::Revoke { pair } => drop(self.granted.remove(&pair)),
-                Action::FindLive { tuples } => {
-                    let is_live = |tuple: &Tuple| {
-                        let mut masters = self.conntrack.iter();
-                        self.children.contains(tuple)
-                            || masters.any(|one| one.of(Direction::Original) == *tuple)
-                    };
-                    let live: Vec<Tuple> = tuples.into_iter().filter(is_live).collect();
-                    self.alg.handle_live(&live, now);
+                Action::FindLive { mut tuples } => {
+                    tuples.retain(|tuple| self.is_live(*tuple));
+                    self.alg.handle_live(&tuples, now);
                 }
                 Action::Verdict { packet, verdict } => {
                     assert!(given.is_none(), "two verdicts");
@@ -277,15 +272,23 @@ impl Kernel {
                 Action::Forget { tuples } => {
                     self.remembered.remove(&tuples.of(Direction::Original));
                 }
-                Action::Report(event) => {
-                    if self.traces {
-                        eprintln!("           said {:?}", event.kind);
-                    }
-                    self.events.push(event);
-                }
+                Action::Report(event) => self.tell(event),
             }
         }
         given
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.traces {
+            eprintln!("           said {:?}", event.kind);
+        }
+        self.events.push(event);
+    }
+
+    fn is_live(&self, original: Tuple) -> bool {
+        let mut masters = self.conntrack.iter();
+        self.children.contains(&original)
+            || masters.any(|one| one.of(Direction::Original) == original)
     }
 
     /// Only a connection that is marked is one of an earlier process.

@@ -4,50 +4,87 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
 };
 
+use ftp_alg::{
+    io::nftables::{Table, probe},
+    ruleset::{Params, Ruleset},
+};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::lab::{Lab, REFUSAL, accept};
+use super::lab::{Lab, Namespace, REFUSAL, accept};
 
 /// An emulated machine is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ftp-alg");
+
 const SERVER: &str = "203.0.113.2";
 
-/// The daemon on a lab's gateway, behind whose inside everything is masqueraded.
+/// The daemon on a lab's gateway, behind which everything that leaves by IPv4 is masqueraded.
 struct Gateway {
     lab: Lab,
     daemon: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Gateway {
     fn start(policy: &str) -> Self {
+        Self::prepare(policy, "").running()
+    }
+
+    /// All but the daemon, whose configuration has `first` as well.
+    fn prepare(policy: &str, first: &str) -> Self {
         let lab = Lab::new();
-        lab.guard("chain nat { type nat hook postrouting priority 100; oifname out masquerade; }");
+        lab.guard(
+            "chain nat {
+                type nat hook postrouting priority 100; meta nfproto ipv4 oifname out masquerade;
+            }
+            chain output {
+                type filter hook output priority 0; policy drop;
+                ct state established,related accept
+                ct mark & 0x10000000 != 0 accept
+                tcp dport 21 accept
+                meta l4proto ipv6-icmp accept
+            }",
+        );
         let folder = tempfile::tempdir().unwrap();
         let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(folder.path(), everybody).unwrap();
         let config = folder.path().join("ftp-alg.toml");
         let flows = folder.path().join("flows");
         let text = format!(
-            "[process]\nuser = \"64999\"\n[restart]\nfolder = {flows:?}\n[policy]\n{policy}\n"
+            "{first}\n[process]\nuser = \"64999\"\n[restart]\nfolder = {flows:?}\n[policy]\n{policy}\n"
         );
         fs::write(&config, text).unwrap();
-        let mut daemon = Command::new("ip")
-            .args(["netns", "exec", lab.gateway.name()])
-            .args([env!("CARGO_BIN_EXE_ftp-alg"), "run", "--config"])
-            .arg(&config)
+        let daemon = Command::new("true").spawn().unwrap();
+        Self {
+            lab,
+            daemon,
+            folder,
+        }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("ftp-alg.toml")
+    }
+
+    fn running(mut self) -> Self {
+        let _ = self.daemon.wait();
+        self.daemon = Command::new("ip")
+            .args(["netns", "exec", self.lab.gateway.name()])
+            .args([PROGRAM, "run", "--config"])
+            .arg(self.config())
             .stderr(Stdio::piped())
             .env_remove("RUST_LOG")
             .spawn()
             .unwrap();
-        let log = BufReader::new(daemon.stderr.take().unwrap());
+        let log = BufReader::new(self.daemon.stderr.take().unwrap());
         let (ready, is_ready) = mpsc::channel();
         thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
@@ -58,17 +95,23 @@ impl Gateway {
             }
         });
         is_ready.recv_timeout(PATIENCE).expect("the daemon starts");
-        Self {
-            lab,
-            daemon,
-            _folder: folder,
-        }
+        self
+    }
+
+    fn stop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.daemon), Signal::TERM);
+        let _ = self.daemon.wait();
     }
 
     /// A control connection that has gone encrypted, by both its ends.
     fn encrypted(&self, listener: &TcpListener) -> (TcpStream, TcpStream) {
+        self.encrypted_of(&self.lab.inside, listener)
+    }
+
+    /// The same of a client that is there.
+    fn encrypted_of(&self, client: &Namespace, listener: &TcpListener) -> (TcpStream, TcpStream) {
         let to = listener.local_addr().unwrap().to_string();
-        let mut client = self.lab.inside.connect(&to).unwrap();
+        let mut client = client.connect(&to).unwrap();
         let (mut server, _) = accept(listener);
         server.set_nonblocking(false).unwrap();
         say(&mut server, &mut client, b"220 hello\r\n");
@@ -81,8 +124,12 @@ impl Gateway {
     /// Whether a data connection to this endpoint comes about, and who the server takes for its
     /// client.
     fn comes_to(&self, listener: &TcpListener) -> Option<String> {
+        self.comes_from(&self.lab.inside, listener)
+    }
+
+    fn comes_from(&self, client: &Namespace, listener: &TcpListener) -> Option<String> {
         let to = listener.local_addr().unwrap().to_string();
-        let connected = self.lab.inside.connect_within(&to, REFUSAL).ok()?;
+        let connected = client.connect_within(&to, REFUSAL).ok()?;
         let (_, peer) = accept(listener);
         drop(connected);
         Some(peer.ip().to_string())
@@ -101,8 +148,9 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let _ = kill_process(Pid::from_child(&self.daemon), Signal::TERM);
-        let _ = self.daemon.wait();
+        if matches!(self.daemon.try_wait(), Ok(None)) {
+            self.stop();
+        }
     }
 }
 
@@ -177,5 +225,73 @@ fn what_is_in_the_clear_again_is_read_again() {
     say(&mut client, &mut server, b"EPSV\r\n");
     say(&mut server, &mut client, b"229 go (|||40000|)\r\n");
     assert!(gateway.comes_to(&data).is_some());
+    assert_eq!(gateway.grants(), 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_client_on_the_gateway_and_one_of_ipv6_have_the_same() {
+    let gateway = Gateway::start(RANGE);
+    let (control, data) = (gateway.listen(21), gateway.listen(50_003));
+    let own = &gateway.lab.gateway;
+    assert_eq!(gateway.comes_from(own, &data), None);
+    let _session = gateway.encrypted_of(own, &control);
+    let seen = gateway.comes_from(own, &data);
+    assert_eq!(seen.as_deref(), Some("203.0.113.1"));
+
+    let listen = |port| gateway.lab.outside.listen(&format!("[2001:db8::2]:{port}"));
+    let (control, data) = (listen(21), listen(50_003));
+    assert_eq!(gateway.comes_to(&data), None);
+    let _session = gateway.encrypted(&control);
+    assert_eq!(gateway.comes_to(&data).as_deref(), Some("fd00:1::2"));
+    assert_eq!(gateway.comes_to(&listen(50_010)), None);
+}
+
+/// What `ftp-alg rules` prints, loaded by hand, and a daemon that loads nothing.
+#[test]
+#[ignore = "needs root"]
+fn rules_of_iptables_do_the_same() {
+    let mut gateway = Gateway::prepare(RANGE, "install_rules = false\nqueue = \"5\"");
+    let script = gateway.folder.path().join("rules.sh");
+    let line = format!(
+        "{PROGRAM} rules --frontend iptables --config {} >{}; sh {1}",
+        gateway.config().display(),
+        script.display()
+    );
+    gateway.lab.gateway.run("sh", &["-ec", &line]);
+    gateway = gateway.running();
+    let (control, data) = (gateway.listen(21), gateway.listen(50_003));
+    assert_eq!(gateway.comes_to(&data), None);
+    let (mut client, mut server) = gateway.encrypted(&control);
+    assert!(gateway.comes_to(&data).is_some());
+    // The programs of -m bpf tell text from records.
+    say(&mut client, &mut server, b"\x17\x03\x03\x00\x02 a");
+    let announced = gateway.listen(40_000);
+    say(&mut client, &mut server, b"EPSV\r\n");
+    say(&mut server, &mut client, b"229 go (|||40000|)\r\n");
+    assert!(gateway.comes_to(&announced).is_some());
+    assert_eq!(gateway.comes_to(&data), None, "it is in the clear");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_table_that_was_loaded_by_hand_keeps_no_grant_of_an_earlier_daemon() {
+    let mut gateway = Gateway::prepare(RANGE, "install_rules = false");
+    let load = || {
+        let ruleset = Ruleset::build(&Params {
+            queue_statement: probe().unwrap().choice().unwrap(),
+            tls_ports: Some(50_000..=50_009),
+            ..Params::default()
+        });
+        Table::apply(&ruleset).unwrap()
+    };
+    let _table = gateway.lab.gateway.inside(load);
+    gateway = gateway.running();
+    let control = gateway.listen(21);
+    let _session = gateway.encrypted(&control);
+    assert_eq!(gateway.grants(), 1);
+    gateway.stop();
+    assert_eq!(gateway.grants(), 1);
+    gateway = gateway.running();
     assert_eq!(gateway.grants(), 0);
 }

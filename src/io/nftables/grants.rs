@@ -47,7 +47,7 @@ impl GrantStore {
     /// # Errors
     /// When the kernel refuses: ENOENT where the loaded table has no such set.
     pub fn add(&mut self, pair: Pair) -> Result<(), NetlinkError> {
-        self.commit(libc::NFT_MSG_NEWSETELEM, CREATE, pair)
+        self.change(libc::NFT_MSG_NEWSETELEM, CREATE, pair)
     }
 
     /// Takes a pair out, if it is there.
@@ -55,16 +55,40 @@ impl GrantStore {
     /// # Errors
     /// When the kernel refuses; the table or the set being gone is none.
     pub fn remove(&mut self, pair: Pair) -> Result<(), NetlinkError> {
-        match self.commit(libc::NFT_MSG_DELSETELEM, 0, pair) {
+        match self.change(libc::NFT_MSG_DELSETELEM, 0, pair) {
             Err(error) if error.is(libc::ENOENT) => Ok(()),
             other => other,
         }
     }
 
-    fn commit(&mut self, request: i32, flags: u16, pair: Pair) -> Result<(), NetlinkError> {
-        let Some(set) = set_of(pair) else {
-            return Ok(());
-        };
+    /// Takes every pair out.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the table or a set being absent is none.
+    pub fn flush(&mut self) -> Result<(), NetlinkError> {
+        for set in Family::BOTH.map(|family| SetKind::Grants(family).name()) {
+            match self.commit(libc::NFT_MSG_DELSETELEM, 0, (set, None)) {
+                Err(error) if !error.is(libc::ENOENT) => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, request: i32, flags: u16, pair: Pair) -> Result<(), NetlinkError> {
+        match set_of(pair) {
+            Some(set) => self.commit(request, flags, (set, Some(pair))),
+            None => Ok(()),
+        }
+    }
+
+    /// Changes one element of a set, or all of them.
+    fn commit(
+        &mut self,
+        request: i32,
+        flags: u16,
+        (set, pair): (&str, Option<Pair>),
+    ) -> Result<(), NetlinkError> {
         let first = self.socket.next_sequence();
         let resource = libc::NFNL_SUBSYS_NFTABLES as u16;
         self.buffer.clear();
@@ -73,7 +97,11 @@ impl GrantStore {
         let last = self.socket.next_sequence();
         let flags = REQUEST | ACK | flags;
         self.buffer.begin(message(request), flags, last, INET, 0);
-        put_pair(&mut self.buffer, set, pair);
+        self.buffer.put_name(NFTA_SET_ELEM_LIST_TABLE, TABLE);
+        self.buffer.put_name(NFTA_SET_ELEM_LIST_SET, set);
+        if let Some(pair) = pair {
+            put_pair(&mut self.buffer, pair);
+        }
         self.buffer
             .begin(MessageType::BATCH_END, REQUEST, last, 0, resource);
         self.socket
@@ -91,9 +119,7 @@ fn set_of(pair: Pair) -> Option<&'static str> {
     Some(SetKind::Grants(family).name())
 }
 
-fn put_pair(buffer: &mut MessageBuffer, set: &str, pair: Pair) {
-    buffer.put_name(NFTA_SET_ELEM_LIST_TABLE, TABLE);
-    buffer.put_name(NFTA_SET_ELEM_LIST_SET, set);
+fn put_pair(buffer: &mut MessageBuffer, pair: Pair) {
     buffer.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |buffer| {
         buffer.nest(NFTA_LIST_ELEM, |buffer| {
             buffer.nest(NFTA_SET_ELEM_KEY, |buffer| {

@@ -10,6 +10,8 @@
 //! the keys of that connection, and could choose what it sends so that it *encrypts* to "PORT …"; only
 //! a connection that has said AUTH TLS in the clear cannot be one of those.
 
+use std::time::Instant;
+
 use super::{Context, Flow, role_of, settings::has_server};
 use crate::proto::{
     action::{Action, EventKind, SessionId, Verdict},
@@ -19,7 +21,6 @@ use crate::proto::{
     session::{Session, Withdrawal, policy::Refusal},
     tls::{Granted, Pair, begins_tls},
 };
-use std::time::Instant;
 
 /// What there is to know of a connection's encryption.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
