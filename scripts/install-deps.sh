@@ -25,7 +25,7 @@ gateway=(nftables iptables iproute2 conntrack tcpdump ethtool procps)
 clients=(curl lftp wget tnftp ncftp openssl python3)
 # For scripts/vm-run.sh, which downloads its kernel itself, and needs the package lists for it.
 machine=(qemu-system-x86 busybox-static xz-utils cpio)
-servers=(vsftpd proftpd-core pure-ftpd pure-ftpd-common python3-pyftpdlib)
+servers=(vsftpd proftpd-core proftpd-mod-crypto pure-ftpd pure-ftpd-common python3-pyftpdlib)
 # conntrackd replicates state, and is a peer to compare with; installed it would be started as a service too.
 failover=(keepalived conntrackd nfct)
 

@@ -54,7 +54,7 @@ conclude() {        # <log> <pattern of the line>
 }
 
 # Proofs about other helpers, and about none, need no backend of ours: the first machine has them alone.
-declare -A besides=([nftables]='' [conntrack]='(?!without-helper/|beside-kernel/)')
+declare -A besides=([nftables]='' [conntrack]='(?!(tls-)?without-helper/|beside-kernel/)')
 # /usr/bin/python3, since one that is found through a shell script of some version manager takes seconds to start.
 for backend in nftables conntrack; do
     boot "$folder/$backend" /usr/bin/python3 tests/lab/run.py --engine "ours-$backend" --stock "${mode[@]}" --jobs "$jobs" \

@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 10] = [
         "proto::budget",
     ],
     &[
+        "proto::rules",
         "proto::session",
         "proto::expect",
         "proto::tls",

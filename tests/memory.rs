@@ -247,7 +247,7 @@ fn a_hundred_thousand_half_open_sessions_stay_below_the_bound_and_an_honest_one_
     );
     // The honest one is still known, by its login: what it asks for is opened.
     let asked = honest.says(Direction::Original, "PASV");
-    let told = honest.says(Direction::Reply, "227 =198,51,100,7,19,138");
+    let told = honest.says(Direction::Reply, "227 (198,51,100,7,19,138)");
     handle(&mut alg, &honest, &asked);
     alg.handle_packet(PacketId(1), &told, origin());
     let action = std::iter::from_fn(|| alg.poll_action()).next();

@@ -16,13 +16,16 @@ use clap::Args;
 use self::{
     gateway::Gateway,
     nat::{Mapping, Mappings},
-    output::{AnnouncementLine, Counts, Form, Line, SummaryLine},
+    output::{AnnouncementLine, CommandLine, Counts, Form, Line, SummaryLine},
 };
 use super::{Failure, after_help, failure::say};
 use crate::{
     daemon::config::Config,
     io::pcap::{Capture, CaptureError},
-    proto::action::{Decision, Event, EventKind},
+    proto::{
+        action::{Decision, Event, EventKind},
+        rules::RuleAction,
+    },
 };
 
 /// Run pcap and pcapng captures through the core, without privileges.
@@ -135,10 +138,18 @@ impl Printer<'_> {
                 let line = AnnouncementLine::new(self.file, event, report);
                 self.form.write(self.out, &Line::Announcement(line))?;
             }
+            EventKind::Command(report) => {
+                let is_refused = matches!(report.action, RuleAction::Refuse | RuleAction::Reset);
+                self.counts.commands_refused += u64::from(is_refused);
+                let line = CommandLine::new(self.file, event, report);
+                self.form.write(self.out, &Line::Command(line))?;
+            }
             EventKind::Unanswered { .. }
             | EventKind::Opened { .. }
             | EventKind::NotOpened { .. }
             | EventKind::Withdrawn { .. }
+            | EventKind::Replaced { .. }
+            | EventKind::BrokenOff
             | EventKind::Slowed
             | EventKind::TooManySessions
             | EventKind::Opaque

@@ -6,6 +6,7 @@
 mod document;
 mod error;
 mod relaxed;
+mod rules;
 mod tls;
 mod value;
 
@@ -15,6 +16,7 @@ use std::{
     net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +24,7 @@ pub use error::ConfigError;
 pub use relaxed::Relaxed;
 pub use tls::Tls;
 
-use crate::proto::{budget::Limits, nat::Share};
+use crate::proto::{budget::Limits, nat::Share, rules::Rules};
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Config {
     pub nat: Nat,
     /// What is opened beyond the safe defaults.
     pub policy: Policy,
+    /// What clients may say.
+    pub rules: Arc<Rules>,
     /// How much a session and a host may ask for, and how much memory all of them may take.
     pub limits: Limits,
     /// What the process keeps once it is in place.
@@ -240,6 +244,7 @@ impl Default for Config {
             expectation: Expectation::default(),
             nat: Nat::default(),
             policy: Policy::default(),
+            rules: Arc::default(),
             limits: Limits::default(),
             process: Process::default(),
             mark: Mark::default(),

@@ -7,8 +7,9 @@ use tracing::{debug, info, warn};
 
 use super::logging::session_span;
 use crate::proto::{
-    action::{AnnouncementReport, Decision, Event, EventKind, RewriteReport},
+    action::{AnnouncementReport, CommandReport, Decision, Event, EventKind, RewriteReport},
     expect::Expectation,
+    rules::RuleAction,
 };
 
 /// Logs an event.
@@ -42,6 +43,13 @@ pub(super) fn log(event: &Event) {
         } => {
             debug!(expect = %Shown(expectation), reason = reason.as_str(), "withdrawn");
         }
+        EventKind::Command(report) => log_command(event, report),
+        EventKind::Replaced { line, .. } => {
+            debug!(line = %line.escape_ascii(), "a line was replaced");
+        }
+        EventKind::BrokenOff => {
+            warn!(%client, %server, "the connection was reset: a command must not reach its server");
+        }
         EventKind::Slowed => {
             warn!(%client, %server, "more commands than [limits] lets through: they wait");
         }
@@ -49,13 +57,8 @@ pub(super) fn log(event: &Event) {
             warn!(%client, %server, "more sessions of this host than [limits] allows: reset");
         }
         EventKind::Opaque => info!(%client, %server, "encrypted from here on: left alone"),
-        EventKind::Readable => info!(%client, %server, "in the clear again: read from here on"),
-        EventKind::TlsOpened { expectation } => {
-            debug!(expect = %Shown(expectation), "opened for an encrypted session");
-        }
-        EventKind::TlsRefused { port, reason } => {
-            let reason = reason.as_str();
-            warn!(%client, %server, port, reason, "data connection of an encrypted session refused");
+        EventKind::Readable | EventKind::TlsOpened { .. } | EventKind::TlsRefused { .. } => {
+            log_encrypted(event);
         }
         EventKind::WithholdExpired => {
             warn!(%client, %server, "a line was begun and not ended in time: passed unread");
@@ -70,6 +73,18 @@ pub(super) fn log(event: &Event) {
     }
 }
 
+fn log_encrypted(event: &Event) {
+    let (client, server) = (event.client, event.server);
+    if let EventKind::TlsOpened { expectation } = &event.kind {
+        debug!(expect = %Shown(expectation), "opened for an encrypted session");
+    } else if let EventKind::TlsRefused { port, reason } = &event.kind {
+        let reason = reason.as_str();
+        warn!(%client, %server, port, reason, "data connection of an encrypted session refused");
+    } else {
+        info!(%client, %server, "in the clear again: read from here on");
+    }
+}
+
 /// Whether an event is logged at debug.
 const fn is_detail(kind: &EventKind) -> bool {
     match kind {
@@ -77,10 +92,13 @@ const fn is_detail(kind: &EventKind) -> bool {
         | EventKind::Opened { .. }
         | EventKind::TlsOpened { .. }
         | EventKind::Withdrawn { .. }
+        | EventKind::Replaced { .. }
         | EventKind::Ended => true,
         EventKind::Announcement(report) => matches!(report.decision, Decision::Expect { .. }),
         EventKind::Unanswered { .. }
         | EventKind::NotOpened { .. }
+        | EventKind::Command(_)
+        | EventKind::BrokenOff
         | EventKind::Slowed
         | EventKind::TooManySessions
         | EventKind::Opaque
@@ -113,6 +131,16 @@ fn log_announcement(event: &Event, report: &AnnouncementReport) {
             let reason = reason.as_str();
             warn!(%client, %server, kind, announced, reason, "announcement refused");
         }
+    }
+}
+
+fn log_command(event: &Event, report: &CommandReport) {
+    let (client, server) = (event.client, event.server);
+    let (command, rule) = (report.verb.as_str(), &*report.rule);
+    match report.action {
+        RuleAction::Allow | RuleAction::Log => info!(%client, %server, command, rule, "command"),
+        RuleAction::Refuse => warn!(%client, %server, command, rule, "command refused"),
+        RuleAction::Reset => warn!(%client, %server, command, rule, "command: connection reset"),
     }
 }
 

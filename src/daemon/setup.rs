@@ -97,6 +97,7 @@ impl Gateway {
                 },
                 ..self.config.policy.clone()
             },
+            rules: self.config.rules.clone(),
             limits: self.config.limits,
             ..config.clone()
         };
@@ -130,6 +131,7 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
         third_party_data: config.policy.third_party_data.clone(),
         unsolicited_replies: config.policy.unsolicited_replies.clone(),
         after_epsv_all: config.policy.after_epsv_all.clone(),
+        rules: config.rules.clone(),
         limits: Limits {
             memory: config.limits.memory / config.queues.len().max(1),
             ..config.limits

@@ -1,13 +1,17 @@
 //! Everything the core can cause: the complete list of its effects.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 pub use super::session::SessionId;
 use super::{
     expect::{ExpectError, Expectation, ExpectationId, Stage},
     ftp::{AnnouncementKind, Role},
     memory::Memory,
-    net::{ConntrackTuples, Tuple},
+    net::{ConntrackTuples, SeqNumber, Tuple},
+    rules::RuleAction,
     session::{Withdrawal, policy::Refusal},
     tls::{Pair, TlsRefusal},
 };
@@ -172,6 +176,20 @@ pub enum EventKind {
         /// Why.
         reason: Withdrawal,
     },
+    /// A rule of the operator spoke of a command.
+    Command(CommandReport),
+    /// A line was replaced by one of the same length: a refused command, or a line of its answer.
+    Replaced {
+        /// Who said it.
+        from: Role,
+        /// Where the line starts, as its sender counts.
+        start: SeqNumber,
+        /// What its reader gets, without the line's end.
+        line: Vec<u8>,
+    },
+    /// The connection was reset towards both ends: a rule says so, or a command that it refuses could
+    /// have reached the server.
+    BrokenOff,
     /// The client sends more commands than it may: from now on some wait. Told once.
     Slowed,
     /// Its client's host has as many sessions as it may have: it was reset.
@@ -203,6 +221,19 @@ pub enum EventKind {
     },
     /// The connection is over or forgotten.
     Ended,
+}
+
+/// What a rule of the operator says of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandReport {
+    /// The packet that completed the line.
+    pub packet: PacketId,
+    /// The command's verb; `?` where it might be something else than a verb.
+    pub verb: String,
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// What the rule does.
+    pub action: RuleAction,
 }
 
 /// What was decided on one announcement.

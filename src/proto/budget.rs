@@ -7,9 +7,11 @@
 //! A host is the client's address; of IPv6 the first 64 bits, since one host has all the rest
 //! (RFC 4291 §2.5.1).
 
+mod counted;
 mod hosts;
 mod rate;
 
+pub use counted::SessionCount;
 pub use hosts::{HOSTS_MAX, HostBudgets, HostTable, LocalHosts};
 pub use rate::{BURST, Budget};
 

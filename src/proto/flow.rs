@@ -16,6 +16,7 @@ mod lines;
 mod memory;
 mod opaque;
 mod output;
+mod ruled;
 mod settings;
 mod side;
 mod spending;
@@ -47,6 +48,7 @@ use super::{
     nat::PortLeases,
     net::{ConntrackTuples, Direction, PerDirection, SeqNumber},
     packet::Segment,
+    rules::RuledSession,
     session::{Session, Withdrawal},
     stream::{Arrival, Stream},
     tls::Grants,
@@ -102,6 +104,8 @@ pub struct Flow {
     streams: PerDirection<Stream>,
     sides: PerDirection<Side>,
     session: Session,
+    /// Where rules concern it.
+    ruled: Option<Box<RuledSession>>,
     held: Vec<Held>,
     withheld: PerDirection<Option<Box<Withheld>>>,
     /// What waits for the kernel's answer.
@@ -120,6 +124,8 @@ pub struct Flow {
     /// What there is to know of its encryption.
     opaque: Opaque,
     is_reset: bool,
+    /// It was reset from here.
+    is_broken: bool,
     /// Somebody forges packets of it, which was told.
     has_forged: bool,
     /// What is remembered of it outside the process is out of date.
@@ -141,6 +147,7 @@ impl Flow {
             streams: PerDirection::default(),
             sides: PerDirection::default(),
             session: Session::default(),
+            ruled: None,
             held: Vec::new(),
             withheld: PerDirection::default(),
             plan: None,
@@ -153,6 +160,7 @@ impl Flow {
             is_opaque: false,
             opaque: Opaque::default(),
             is_reset: false,
+            is_broken: false,
             has_forged: false,
             has_news: false,
             has_spoken: false,
@@ -176,6 +184,7 @@ impl Flow {
     /// Begins to follow the connection at `segment`.
     pub fn start(&mut self, segment: &Segment<'_>, context: &mut Context<'_>) {
         if !segment.flags.is_syn() {
+            self.begin_ruled(context);
             self.report(
                 EventKind::Started {
                     is_from_start: false,
@@ -197,6 +206,9 @@ impl Flow {
             self.handle_side(direction, segment);
             self.handle_syn(direction, segment, context);
             return Some(Verdict::Accept);
+        }
+        if let Some(verdict) = self.handle_broken(segment, context) {
+            return Some(verdict);
         }
         if let Reading::Nothing(verdict) = self.read_through(direction, segment, context) {
             return verdict;
@@ -232,6 +244,9 @@ impl Flow {
         context: &mut Context<'_>,
     ) -> Departure {
         self.handle_closing(direction, segment, context);
+        if self.is_broken {
+            return Departure::of(Verdict::Drop);
+        }
         self.decide_withholding(direction, !segment.payload.is_empty(), context.now);
         self.remember(context);
         let mut departure = self.encode_departure(direction, segment);
@@ -285,9 +300,11 @@ impl Flow {
             .heap_bytes()
             .saturating_add(self.streams.reply.heap_bytes());
         let held = self.held.capacity().saturating_mul(size_of::<Held>());
+        let ruled = self.ruled.as_ref().map_or(0, |ruled| ruled.heap_bytes());
         size_of::<Self>()
             .saturating_add(streams)
             .saturating_add(held)
+            .saturating_add(ruled)
             .saturating_add(self.session.heap_bytes())
     }
 
@@ -315,8 +332,15 @@ impl Flow {
         stream.ingest(segment.seq, segment.payload, segment.flags.is_fin())
     }
 
-    /// Packets of this direction passed unseen.
+    /// Packets of this direction passed unseen; where a command could have been among them that was to
+    /// be refused, the connection is over.
     fn lose_place(&mut self, direction: Direction, context: &mut Context<'_>) {
+        if direction == Direction::Original && self.must_read_client() {
+            return self.break_off(context);
+        }
+        if let Some(ruled) = &mut self.ruled {
+            ruled.handle_gap();
+        }
         self.streams[direction].lose_place();
         self.withheld[direction] = None;
         self.session.handle_gap();

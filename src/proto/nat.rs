@@ -71,15 +71,6 @@ impl Translation {
         }
     }
 
-    /// The line must be rewritten unless it names exactly the outside endpoint.
-    #[must_use]
-    pub fn needs_rewrite(&self, announcement: &Announcement) -> bool {
-        announcement.port.get() != self.outside.port()
-            || announcement
-                .address
-                .is_some_and(|address| address != self.outside.ip())
-    }
-
     /// The expectation of the data connection: from the connector, translated like its master.
     #[must_use]
     pub fn expectation(

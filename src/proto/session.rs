@@ -8,6 +8,7 @@
 mod id;
 pub mod policy;
 mod proof;
+mod refused;
 
 pub use id::SessionId;
 
@@ -15,7 +16,7 @@ use std::collections::VecDeque;
 
 use self::{policy::Refusal, proof::Proof};
 use super::ftp::{
-    Announcement, AnnouncementKind, Command, EpsvArgument, Malformed, ReplyLine,
+    Announcement, AnnouncementKind, Command, EpsvArgument, Malformed, Reason, ReplyLine,
     parse_announcing_reply,
 };
 
@@ -39,6 +40,13 @@ pub enum Finding {
     TransferDone,
     /// From here on the connection is encrypted.
     Opaque,
+    /// The answer to what was put in a refused command's place, which goes on: it has the code of a
+    /// refusal.
+    RefusalBegins,
+    /// The last line of such an answer: the user reads why the command was refused.
+    Refusal(Reason),
+    /// The final answer to a command of folders, with its code.
+    Folder(u16),
 }
 
 /// An announcement as it was found.
@@ -106,6 +114,10 @@ enum Awaited {
     Login,
     /// REIN.
     Reinitialisation,
+    /// CWD, CDUP or PWD.
+    Folder,
+    /// What was put in a refused command's place.
+    Refused,
     Other,
 }
 
@@ -119,6 +131,8 @@ pub struct Session {
     multi_line: Option<u16>,
     is_epsv_only: bool,
     proof: Proof,
+    /// Why, of each refused command whose answer is owed.
+    reasons: VecDeque<Reason>,
     commands: u64,
     concerned: CommandNumber,
 }
@@ -141,10 +155,7 @@ impl Session {
     /// Takes one line of the client. `is_complete` is false where the line was cut.
     pub fn handle_command(&mut self, line: &[u8], is_complete: bool) -> Finding {
         let command = Command::parse(line);
-        self.commands = self.commands.saturating_add(1);
-        self.concerned = CommandNumber(self.commands);
-        let is_tracked = self.record_owed(&command);
-        self.proof.handle_command(line);
+        let is_tracked = self.record_command(line, awaited_by(&command));
         match command {
             Command::Announce(kind, announcement) => {
                 let refusal = self.refusal_of_active(is_tracked, is_complete);
@@ -165,6 +176,7 @@ impl Session {
             | Command::Login
             | Command::Host
             | Command::Transfer
+            | Command::Folder
             | Command::Noop
             | Command::Other => Finding::Nothing,
         }
@@ -175,10 +187,17 @@ impl Session {
         let Some(reply) = ReplyLine::parse(line) else {
             return Finding::Nothing;
         };
-        if !self.is_final_line(reply) || reply.code / 100 == 1 {
+        let is_final = self.is_final_line(reply);
+        if reply.code / 100 == 1 {
             return Finding::Nothing;
         }
+        if !is_final || self.closes_instead_of_refusing(reply.code) {
+            return self.handle_part_of_refusal(reply, is_final);
+        }
         let answered = self.poll_owed(reply.code);
+        if answered == Some(Awaited::Refused) {
+            return self.poll_refusal();
+        }
         self.proof.handle_answer(answered, reply.code);
         match announcing_kind(reply.code) {
             Some(kind) => Finding::Announcement(Found {
@@ -215,12 +234,15 @@ impl Session {
     /// Bytes of memory behind this value, not counting the value itself.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.awaited.capacity().saturating_mul(size_of::<Awaited>())
+        let reasons = self.reasons.capacity().saturating_mul(size_of::<Reason>());
+        let awaited = self.awaited.capacity().saturating_mul(size_of::<Awaited>());
+        awaited.saturating_add(reasons)
     }
 
     /// Forgets which answers are owed: lines of this connection passed unseen.
     pub fn handle_gap(&mut self) {
         self.awaited.clear();
+        self.reasons.clear();
         self.uncounted = 0;
         self.multi_line = None;
         self.proof.handle_gap();
@@ -254,6 +276,7 @@ impl Session {
                 Finding::Withdraw(Withdrawal::Rejected)
             }
             Some(Awaited::Transfer) => Finding::TransferDone,
+            Some(Awaited::Folder) => Finding::Folder(code),
             Some(_) | None => Finding::Nothing,
         }
     }
@@ -295,23 +318,11 @@ impl Session {
         reply.last
     }
 
-    /// Tells whether the answer will be known when it comes.
-    fn record_owed(&mut self, command: &Command) -> bool {
-        let awaited = match command {
-            Command::Announce(..) => Awaited::Active,
-            Command::Pasv => Awaited::Passive(AnnouncementKind::Pasv),
-            Command::Lpsv => Awaited::Passive(AnnouncementKind::Lpsv),
-            Command::Epsv(EpsvArgument::All) => Awaited::EpsvAll,
-            Command::Epsv(_) => Awaited::Passive(AnnouncementKind::Epsv),
-            Command::Auth => Awaited::Auth,
-            Command::Transfer => Awaited::Transfer,
-            Command::Abor => Awaited::Abort,
-            Command::Login => Awaited::Login,
-            Command::Rein => Awaited::Reinitialisation,
-            Command::Ccc | Command::Quit | Command::Host | Command::Noop | Command::Other => {
-                Awaited::Other
-            }
-        };
+    /// Takes note of a command. Tells whether its answer will be known when it comes.
+    fn record_command(&mut self, line: &[u8], awaited: Awaited) -> bool {
+        self.commands = self.commands.saturating_add(1);
+        self.concerned = CommandNumber(self.commands);
+        self.proof.handle_command(line);
         let is_tracked = self.awaited.len() < AWAITED_MAX && self.uncounted == 0;
         if is_tracked {
             self.awaited.push_back(awaited);
@@ -333,6 +344,25 @@ impl Session {
         }
         self.concerned = CommandNumber(self.answered());
         answered
+    }
+}
+
+const fn awaited_by(command: &Command) -> Awaited {
+    match command {
+        Command::Announce(..) => Awaited::Active,
+        Command::Pasv => Awaited::Passive(AnnouncementKind::Pasv),
+        Command::Lpsv => Awaited::Passive(AnnouncementKind::Lpsv),
+        Command::Epsv(EpsvArgument::All) => Awaited::EpsvAll,
+        Command::Epsv(_) => Awaited::Passive(AnnouncementKind::Epsv),
+        Command::Auth => Awaited::Auth,
+        Command::Transfer => Awaited::Transfer,
+        Command::Abor => Awaited::Abort,
+        Command::Login => Awaited::Login,
+        Command::Rein => Awaited::Reinitialisation,
+        Command::Folder => Awaited::Folder,
+        Command::Ccc | Command::Quit | Command::Host | Command::Noop | Command::Other => {
+            Awaited::Other
+        }
     }
 }
 

@@ -2,12 +2,17 @@
 //! numbers, no holding back. Lines go one after the other through session, policy and translation.
 
 use ftp_alg::proto::{
+    budget::LocalHosts,
     expect::Expectation,
     flow::Settings,
-    ftp::Role,
+    ftp::{Reason, Role, refusal_reply, substitute_command, with_refusal_code},
     nat::{LocalLeases, PortLeases, Translation, addresses_of},
     net::{ConntrackTuples, Direction},
-    session::{CommandNumber, Finding, Session, policy::admit},
+    rules::{RuledSession, Sentence},
+    session::{
+        CommandNumber, Finding, Found, Session,
+        policy::{Refusal, admit},
+    },
     stream::LINE_MAX,
 };
 
@@ -32,6 +37,8 @@ pub(crate) fn expected_of(
         tuples,
         settings,
         leases: LocalLeases::default(),
+        ruled: RuledSession::new(&settings.rules, tuples),
+        hosts: LocalHosts::default(),
         is_opaque: false,
         reserved: Vec::new(),
         outcome: Outcome::default(),
@@ -49,6 +56,8 @@ struct Reader<'a> {
     tuples: &'a ConntrackTuples,
     settings: &'a Settings,
     leases: LocalLeases,
+    ruled: Option<Box<RuledSession>>,
+    hosts: LocalHosts,
     is_opaque: bool,
     /// What the client announced, and by which command: expected once the server accepts it.
     reserved: Vec<(CommandNumber, Expectation)>,
@@ -73,6 +82,12 @@ impl Reader<'_> {
         let text = &text[..text.len().min(LINE_MAX)];
         let (finding, direction) = match from {
             Role::Client => {
+                if let Some(reason) = self.refusal_of(text, is_complete) {
+                    let is_owed = self.session.handle_refused(text, reason);
+                    assert!(is_owed, "too many answers are owed");
+                    let end = &line[text.len()..];
+                    return Some([&substitute_command(text.len())[..], end].concat());
+                }
                 let finding = self.session.handle_command(text, is_complete);
                 (finding, Direction::Original)
             }
@@ -89,30 +104,78 @@ impl Reader<'_> {
                 .expected
                 .extend(accepted.map(|(_, expectation)| *expectation));
         }
-        let Finding::Announcement(found) = finding else {
-            return None;
+        let end = &line[text.len()..];
+        let new = match finding {
+            Finding::Announcement(found) => self.announced(from, direction, text, found),
+            Finding::RefusalBegins => Some(with_refusal_code(text)),
+            Finding::Refusal(reason) => Some(refusal_reply(text.len(), &reason)),
+            Finding::Nothing
+            | Finding::Accepted
+            | Finding::Withdraw(_)
+            | Finding::TransferDone
+            | Finding::Opaque
+            | Finding::Folder(_) => None,
         };
-        if found.refusal.is_some() {
-            return None;
+        new.map(|new| [&new[..], end].concat())
+    }
+
+    /// Why the rules refuse a command, if they do.
+    fn refusal_of(&mut self, text: &[u8], is_complete: bool) -> Option<Reason> {
+        let ruled = self.ruled.as_mut()?;
+        let ruling = ruled.handle_command((text, is_complete), &self.hosts, super::origin());
+        (ruling.sentence == Sentence::Refuse).then_some(ruling.reason)
+    }
+
+    /// What an announcing line becomes, where that is not what it was.
+    fn announced(
+        &mut self,
+        from: Role,
+        direction: Direction,
+        text: &[u8],
+        found: Found,
+    ) -> Option<Vec<u8>> {
+        match self.admitted(from, direction, text, found) {
+            Ok(new) => (new != text).then_some(new),
+            Err(refusal) if !refusal.is_answered(from) => None,
+            Err(refusal) => {
+                let reason = Reason::Named(refusal.as_str().into());
+                match from {
+                    Role::Client => self
+                        .session
+                        .refuse_last(reason)
+                        .then(|| substitute_command(text.len())),
+                    Role::Server => Some(refusal_reply(text.len(), &reason)),
+                }
+            }
         }
-        let announcement = found.announcement.ok()?;
+    }
+
+    fn admitted(
+        &mut self,
+        from: Role,
+        direction: Direction,
+        text: &[u8],
+        found: Found,
+    ) -> Result<Vec<u8>, Refusal> {
+        if let Some(refusal) = found.refusal {
+            return Err(refusal);
+        }
+        let announcement = found.announcement.map_err(|_| Refusal::Malformed)?;
         let (own, seen) = addresses_of(self.tuples, direction);
-        admit(&announcement, (own, seen), (&[], &[])).ok()?;
+        admit(&announcement, (own, seen), (&[], &[]))?;
         let place = (self.tuples, direction);
         let ports = &self.settings.ports;
-        let translation =
-            Translation::choose(text, &announcement, place, ports, &self.leases).ok()?;
+        let translation = Translation::choose(text, &announcement, place, ports, &self.leases)?;
         self.leases.release(translation.outside);
-        let rewritten = announcement.rewrite(text, translation.outside)?;
+        let rewritten = announcement
+            .rewrite(text, translation.outside)
+            .ok_or(Refusal::ThirdPartyAddress)?;
         let timeout = self.settings.expectation_timeout;
         let expectation = translation.expectation(self.tuples, direction, timeout);
         match from {
             Role::Client => self.reserved.push((self.session.concerned(), expectation)),
             Role::Server => self.outcome.expected.push(expectation),
         }
-        let end = &line[text.len()..];
-        translation
-            .needs_rewrite(&announcement)
-            .then(|| [&rewritten.line[..], end].concat())
+        Ok(rewritten.line)
     }
 }

@@ -54,8 +54,24 @@ class Field(scripted.Stage):
         self.server, self.counter = honest_server, itertools.count()
         self.listeners = []
 
-    def listen(self, host, port, address="0.0.0.0"):
+    @property
+    def is_ipv6(self):
+        return self.deployment.version == 6
+
+    def public(self, host):
+        """A host's public address in the family that this deployment speaks."""
+        return host.public6 if self.is_ipv6 else host.public4
+
+    def mode(self, mode):
+        """PORT and PASV, or what IPv6 has in their place."""
+        return {"PORT": "EPRT", "PASV": "EPSV"}.get(mode, mode) if self.is_ipv6 else mode
+
+    def announcement(self, mode, address, port):
+        return scripted.encode(self.mode(mode), address, port)
+
+    def listen(self, host, port, address=""):
         """A service on a host that nobody but its neighbours should reach."""
+        address = address or scripted.wildcard(self.deployment.version)
         listener = scripted.listen(self.lab.namespace(host), address, port)
         self.listeners.append(listener)
         return listener
@@ -67,7 +83,7 @@ class Field(scripted.Stage):
     def is_answered(self, host, address, port, attempt=0):
         time.sleep(BETWEEN_TRIES * bool(attempt))
         with inside(self.lab.namespace(host)):
-            connection = socket.socket()
+            connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         with connection:
             connection.settimeout(scripted.REFUSED_SECONDS)
             try:
@@ -164,7 +180,7 @@ class Honest:
         for mode in itertools.cycle(honest_modes(self.stage.lab.engine)):
             is_last = self.stopping.is_set()
             self.begun.set()
-            said, arrived = transfers.perform(self.stage, CLIENTS["curl"], mode, transfers.TIMEOUT)
+            said, arrived = transfers.perform(self.stage, CLIENTS["curl"], self.stage.mode(mode), transfers.TIMEOUT)
             if SMALL not in arrived or len(arrived) != 3:
                 self.failures.append(f"{mode}: {said[-600:]}")
             if is_last or self.failures:
@@ -176,7 +192,7 @@ class Honest:
         self.thread.join()
         for mode in honest_modes(self.stage.lab.engine):
             with contextlib.suppress(CaseFailure):
-                if self.session.announce(mode).connects():
+                if self.session.announce(self.stage.mode(mode)).connects():
                     continue
             self.failures.append(f"{mode} in the session that was open all along")
         return self.failures

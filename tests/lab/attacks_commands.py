@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import time
 
 from attacks import ANSWER_SECONDS, Attack, ask, hear, hear_until, say
 from lab import CaseFailure
@@ -13,18 +14,24 @@ PRIVILEGED, SERVICE = 22, 3306
 CLIENT, SERVER = INSIDE1, OUTSIDE1
 
 
-def announced(stage, session, line, answer="200 noted", port=None):
-    """Whether the server, once it was told `line`, reaches the client's service on `port`."""
-    heard = ask(session, line, answer)
-    address, told = decode(heard, "") if heard else (session.client.address, port)
-    return stage.reaches(stage.deployment.server, address, told if port is None else port)
+def announced(stage, session, mode, port):
+    """Whether the server, once it was told the client's own `port`, reaches it there, or where the line says that arrives."""
+    heard = ask(session, encode(mode, session.client.address, port))
+    # A gateway may refuse, and the attacker's server then knows the port all the same.
+    address, told = decode(heard, "") if is_announcement(heard) else (session.server.peer_address, port)
+    return stage.reaches(stage.deployment.server, address, told)
+
+
+def is_announcement(heard):
+    """Whether the server heard a command that a bounce needs."""
+    return heard is not None and heard.upper().startswith(("PORT ", "EPRT "))
 
 
 def bounce(mode, victim, stage):
     """The client names a third host, and a server that obeys connects there."""
     stage.listen(victim.name, SERVICE)
-    ask(stage.session(), encode(mode, victim.public4, SERVICE))
-    return stage.reaches(stage.deployment.server, victim.public4, SERVICE)
+    ask(stage.session(), encode(mode, stage.public(victim), SERVICE))
+    return stage.reaches(stage.deployment.server, stage.public(victim), SERVICE)
 
 
 def bounce_by_server(stage):
@@ -37,30 +44,63 @@ def bounce_by_server(stage):
     return stage.reaches(stage.deployment.client, INSIDE1.public4, SERVICE)
 
 
-def bounce_at_home(address, stage):
-    """The client names a host of the server's own network, or the server itself: no packet of the bounce passes the gateway."""
+def whole(line):
+    return [line]
+
+
+# How the client's words leave it: in which segments.
+SEGMENTS = {
+    "": whole,
+    "-behind-another": lambda line: [b"NOOP\r\n" + line],
+    "-in-two-segments": lambda line: [line[:2], line[2:]],
+    "-in-lower-case": lambda line: [line.lower()],
+}
+
+
+def bounce_at_home(address, segments, stage):
+    """The client names a host of the server's own network, or the server itself: no packet of the bounce passes the gateway, so that
+    the server must not hear it; the client reads a refusal.
+    """
     session = stage.session()
     victim = INSIDE1.name if address == INSIDE1.public4 else stage.deployment.server
     stage.listen(victim, SERVICE, address)
-    heard = ask(session, encode("PORT", address, SERVICE))
-    if not heard or not heard.startswith("PORT "):
-        return False
-    return stage.reaches(stage.deployment.server, *decode(heard, ""))
+    for segment in segments(stage.announcement("PORT", address, SERVICE).encode() + b"\r\n"):
+        session.client.send(segment)
+        # Apart, so that they are segments.
+        time.sleep(BETWEEN_SEGMENTS)
+    if heard := answer_until_announcement(session.server):
+        return stage.reaches(stage.deployment.server, *decode(heard, ""))
+    # The kernel's helper stops a line in two segments, and says nothing.
+    if stage.lab.engine.is_ours and not hear_until(session.client, "550"):
+        raise CaseFailure("the server did not hear it, and the client did not read 550")
+    return False
+
+
+BETWEEN_SEGMENTS = 0.05
+
+
+def answer_until_announcement(peer):
+    """The first line that announces, or None once nothing more comes; what comes before it is answered as NOOP is."""
+    while (heard := hear(peer)) is not None:
+        if is_announcement(heard):
+            return heard
+        say(peer, "200 NOOP command successful")
+    return None
 
 
 def privileged(mode, stage):
     """A tricked client announces a service of its host below 1024."""
     session = stage.session()
     stage.listen(CLIENT.name, PRIVILEGED)
-    return announced(stage, session, encode(mode, session.client.address, PRIVILEGED))
+    return announced(stage, session, mode, PRIVILEGED)
 
 
 def privileged_of_server(stage):
     """A server announces its own port 25, and lets the inside client past the firewall to it."""
     session = stage.session()
     stage.listen(SERVER.name, 25)
-    session.command("PASV")
-    say(session.server, encode("PASV", session.server.address, 25))
+    session.command(stage.mode("PASV"))
+    say(session.server, stage.announcement("PASV", session.server.address, 25))
     hear(session.client)
     return stage.reaches(CLIENT.name, session.server.address, 25)
 
@@ -86,13 +126,14 @@ def without_login(greets, stage):
         session.reply("220 welcome")
     # The kernel's helper reads a line behind another.
     ask(session, "NOOP", "200 well")
-    return announced(stage, session, encode("PORT", session.client.address, SERVICE))
+    return announced(stage, session, stage.mode("PORT"), SERVICE)
 
 
 def slipstream(stage):
     """A web page has its visitor POST to port 21 (NAT slipstreaming): the body is a PORT."""
     stage.listen(CLIENT.name, SERVICE)
-    body = encode("PORT", CLIENT.private4, SERVICE).encode() + b"\r\n"
+    own = CLIENT.public6 if stage.is_ipv6 else CLIENT.private4
+    body = stage.announcement("PORT", own, SERVICE).encode() + b"\r\n"
     browser = threading.Thread(target=post, args=(stage, body))
     browser.start()
     try:
@@ -104,14 +145,14 @@ def slipstream(stage):
 def post(stage, body):
     """curl sends the body in a segment of its own once it is told to continue."""
     run(["curl", "-s", "--max-time", "4", "-H", "Expect: 100-continue", "--data-binary", "@-",
-         f"http://{stage.deployment.target}:{stage.server_port}/"],
+         f"http://{host_in_url(stage.deployment.target)}:{stage.server_port}/"],
         namespace=stage.lab.namespace(CLIENT.name), stdin=body.decode(), check=False)
 
 
 def answer_post(stage):
     """The attacker's server, and its connection to what it was told."""
     stage.listener.settimeout(4)
-    accepted, (address, _) = stage.listener.accept()
+    accepted, (address, *_) = stage.listener.accept()
     with accepted:
         accepted.settimeout(ANSWER_SECONDS)
         read_to(accepted, b"\r\n\r\n")
@@ -123,6 +164,10 @@ def answer_post(stage):
         except CaseFailure:
             port = SERVICE
         return stage.reaches(SERVER.name, address, port)
+
+
+def host_in_url(address):
+    return f"[{address}]" if ":" in address else address
 
 
 def read_to(sock, end):
@@ -139,7 +184,7 @@ def before_acceptance(stage):
     """The server connects while it has not answered PORT."""
     session = stage.session()
     stage.listen(CLIENT.name, SERVICE)
-    say(session.client, encode("PORT", session.client.address, SERVICE))
+    say(session.client, stage.announcement("PORT", session.client.address, SERVICE))
     hear(session.server)
     return stage.reaches(SERVER.name, session.client.address, SERVICE)
 
@@ -149,8 +194,9 @@ def refused(around, answers, stage):
     before, behind = around
     session = stage.session()
     stage.listen(CLIENT.name, SERVICE)
-    say(session.client, *["NOOP"] * before, encode("PORT", session.client.address, SERVICE), *["NOOP"] * behind)
-    hear_until(session.server, "PORT")
+    announcement = stage.announcement("PORT", session.client.address, SERVICE)
+    say(session.client, *["NOOP"] * before, announcement, *["NOOP"] * behind)
+    hear_until(session.server, stage.mode("PORT"))
     say(session.server, *answers)
     hear_until(session.client, "500 no")
     return stage.reaches(SERVER.name, session.client.address, SERVICE)
@@ -161,7 +207,7 @@ def after_epsv_all(stage):
     session = stage.session()
     stage.listen(CLIENT.name, SERVICE)
     session.exchange("EPSV ALL", "200 so be it")
-    return announced(stage, session, encode("PORT", session.client.address, SERVICE))
+    return announced(stage, session, "PORT", SERVICE)
 
 
 def reply_by_client(stage):
@@ -197,7 +243,7 @@ def expectation_flood(stage):
 
 def by_stranger(mode, stage):
     """A third host connects to what was announced to another."""
-    offer = stage.session().announce(mode)
+    offer = stage.session().announce(stage.mode(mode))
     return stage.reaches(stranger_to(offer.connector), offer.address, offer.port)
 
 
@@ -208,25 +254,37 @@ ATTACKS = (
       for mode in ("PORT", "EPRT")),
     *(Attack(f"bounce/{mode}-to-inside-host", "routed-client", functools.partial(bounce, mode, INSIDE2))
       for mode in ("PORT", "EPRT")),
+    Attack("bounce/EPRT-to-outside-host/ipv6", "routed6-server", functools.partial(bounce, "EPRT", OUTSIDE2)),
+    Attack("bounce/EPRT-to-inside-host/ipv6", "routed6-client", functools.partial(bounce, "EPRT", INSIDE2)),
     Attack("bounce/227-to-inside-host", "routed-server", bounce_by_server),
-    Attack("bounce/PORT-to-neighbour-of-server", "routed-server", functools.partial(bounce_at_home, INSIDE1.public4),
+    Attack("bounce/PORT-to-neighbour-of-server", "routed-server", functools.partial(bounce_at_home, INSIDE1.public4, whole),
            lacking=REFUSED_LINES_PASS),
-    Attack("bounce/PORT-to-localhost", "routed-server", functools.partial(bounce_at_home, "127.0.0.1"),
+    *(Attack(f"bounce/PORT-to-localhost{how}", "routed-server", functools.partial(bounce_at_home, "127.0.0.1", segments),
+             lacking=REFUSED_LINES_PASS) for how, segments in SEGMENTS.items()),
+    Attack("bounce/EPRT-to-localhost/ipv6", "routed6-server", functools.partial(bounce_at_home, "::1", whole),
            lacking=REFUSED_LINES_PASS),
     *(Attack(f"privileged/{mode}-22/{deployment}", deployment, functools.partial(privileged, mode))
       for deployment in ("routed-client", "inside-client") for mode in ("PORT", "EPRT")),
+    Attack("privileged/EPRT-22/ipv6", "routed6-client", functools.partial(privileged, "EPRT")),
     Attack("privileged/227-25", "routed-client", privileged_of_server),
+    Attack("privileged/229-25/ipv6", "routed6-client", privileged_of_server),
     *(Attack(f"two-readings/{name}", "routed-client", functools.partial(two_readings, line))
       for name, line in READINGS.items()),
+    Attack("two-readings/eprt-overflow/ipv6", "routed6-client",
+           functools.partial(two_readings, f"EPRT |2|{CLIENT.public6}|65558|")),
     Attack("pinning/3306-before-login", "routed-client", functools.partial(without_login, True)),
     Attack("pinning/3306-before-greeting", "routed-client", functools.partial(without_login, False)),
+    Attack("pinning/3306-before-login/ipv6", "routed6-client", functools.partial(without_login, True)),
     Attack("slipstream/http-post", "inside-client", slipstream),
-    Attack("data-syn/before-acceptance", "routed-client", before_acceptance),
-    Attack("data-syn/after-refusal", "routed-client", functools.partial(refused, (0, 0), ("500 no",))),
+    Attack("slipstream/http-post/ipv6", "routed6-client", slipstream),
+    *(attack for family, deployment in (("", "routed-client"), ("/ipv6", "routed6-client")) for attack in (
+        Attack(f"data-syn/before-acceptance{family}", deployment, before_acceptance),
+        Attack(f"data-syn/after-refusal{family}", deployment, functools.partial(refused, (0, 0), ("500 no",))),
+        Attack(f"data-syn/by-stranger-active{family}", deployment, functools.partial(by_stranger, "PORT")))),
     Attack("data-syn/after-multi-line-refusal", "routed-client",
            functools.partial(refused, (0, 0), ("500-no", "200 yes", "500 no"))),
-    Attack("data-syn/by-stranger-active", "routed-client", functools.partial(by_stranger, "PORT")),
     Attack("data-syn/by-stranger-passive", "routed-server", functools.partial(by_stranger, "PASV")),
+    Attack("data-syn/by-stranger-passive/ipv6", "routed6-server", functools.partial(by_stranger, "PASV")),
     Attack("after-epsv-all", "routed-client", after_epsv_all),
     *(Attack(f"hidden/refusal-among-{before + 2}-answers", "routed-client",
              functools.partial(refused, (before, 1), (*["200 well"] * before, "500 no", "200 well"))) for before in (0, 40)),

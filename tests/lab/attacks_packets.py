@@ -10,17 +10,18 @@ from attacks_commands import CLIENT, PRIVILEGED, SERVER, SERVICE
 from forge import ACK, FIN, RING, RST, SYN, Forged, Forger, next_of, numbers, watch
 from lab import CaseFailure
 from scripted import encode
-from topology import OUTSIDE2
+from topology import INSIDE2, OUTSIDE2
 
 HARMLESS = 10_000
 
 
-def line(port):
-    return encode("PORT", CLIENT.public4, port).encode() + b"\r\n"
+def line(stage, port):
+    return stage.announcement("PORT", stage.public(CLIENT), port).encode() + b"\r\n"
 
 
-def overlap(first, second, stage):
-    """The same bytes of the client's stream twice, with different contents: harmless first, then port 22."""
+def overlap(first_bytes, stage):
+    """The same bytes of the client's stream twice, with different contents: harmless first, whole or cut, then port 22."""
+    first, second = line(stage, HARMLESS)[:first_bytes], line(stage, PRIVILEGED)
     session = stage.session()
     stage.listen(CLIENT.name, PRIVILEGED)
     forged = next_of(session.client, session.server)
@@ -30,7 +31,7 @@ def overlap(first, second, stage):
         hear(session.server)
     say(session.server, "200 noted")
     hear(session.client)
-    return stage.reaches(SERVER.name, CLIENT.public4, PRIVILEGED)
+    return stage.reaches(SERVER.name, stage.public(CLIENT), PRIVILEGED)
 
 
 def in_clients_name(host, offset, times, stage):
@@ -38,14 +39,14 @@ def in_clients_name(host, offset, times, stage):
     session = stage.session()
     stage.listen(CLIENT.name, SERVICE)
     forged = next_of(session.client, session.server)
-    forged = dataclasses.replace(forged, sequence=forged.sequence + offset, payload=line(SERVICE))
+    forged = dataclasses.replace(forged, sequence=forged.sequence + offset, payload=line(stage, SERVICE))
     with Forger(stage.lab, host.name, host.link) as forger:
         for _ in range(times):
             forger.send(forged)
         hear(session.server)
     say(session.server, "200 noted")
     hear(session.client)
-    return stage.reaches(SERVER.name, CLIENT.public4, SERVICE)
+    return stage.reaches(SERVER.name, stage.public(CLIENT), SERVICE)
 
 
 def slipstream_after_gap(stage):
@@ -101,7 +102,7 @@ def lives(session, offer):
 def hole_outlives_session(flag, stage):
     """A third host ends the client's session in the server's name; what was announced must not stay open."""
     session = stage.session()
-    offer = session.announce("PORT")
+    offer = session.announce(stage.mode("PORT"))
     exact = dataclasses.replace(next_of(session.server, session.client), flags=flag)
     with Forger(stage.lab, OUTSIDE2.name, OUTSIDE2.link) as forger:
         forger.send(exact)
@@ -113,30 +114,54 @@ def hole_outlives_session(flag, stage):
 
 def syn_after_use(stage):
     """A third host's SYN in the server's name, to a port whose one data connection has come."""
-    offer = stage.session().announce("PORT")
+    offer = stage.session().announce(stage.mode("PORT"))
     if stage.lab.engine.name not in ("none", "ports-open") and not offer.connects():
         raise CaseFailure("the announced data connection did not come through")
-    forged = Forged((SERVER.public4, 20), (CLIENT.public4, offer.port), 1, flags=SYN)
-    with watch(stage.lab, CLIENT.name) as seen, Forger(stage.lab, OUTSIDE2.name, OUTSIDE2.link) as forger:
+    return syn_arrives(stage, OUTSIDE2, offer)
+
+
+def syn_by_neighbour(stage):
+    """The client's neighbour sends a SYN in the server's name, before the server's own: it would reach a port of the client, and use up
+    what was opened for the server.
+    """
+    offer = stage.session().announce(stage.mode("PORT"))
+    if syn_arrives(stage, INSIDE2, offer):
+        return True
+    if expects_honest_sessions(stage.lab.engine) and not offer.connects():
+        raise CaseFailure("after the forged SYN the announced data connection did not come through")
+    return False
+
+
+def syn_arrives(stage, host, offer):
+    """Whether a SYN that a host sends in the server's name reaches what the client has announced."""
+    forged = Forged((stage.public(SERVER), 20), (stage.public(CLIENT), offer.port), 1, flags=SYN)
+    with watch(stage.lab, CLIENT.name) as seen, Forger(stage.lab, host.name, host.link) as forger:
         forger.send(forged)
         return seen(offer.port, 0.5)
 
 
+ANY_LINK = "a data connection is known by its ends and not by its link, so that rp_filter, which this gateway lacks, has to stop this"
 ENDS_REFUSE = "TCP itself refuses what is not exact (RFC 5961); the same with exact numbers ends the session"
 OUT_OF_WINDOW = 1 << 20
 WINDOW_MAX = 1 << 24
 
 ATTACKS = (
-    Attack("overlap/same-line-twice", "routed-client", functools.partial(overlap, line(HARMLESS), line(PRIVILEGED))),
-    Attack("overlap/begun-line", "routed-client", functools.partial(overlap, line(HARMLESS)[:-6], line(PRIVILEGED))),
+    Attack("overlap/same-line-twice", "routed-client", functools.partial(overlap, None)),
+    Attack("overlap/same-line-twice/ipv6", "routed6-client", functools.partial(overlap, None)),
+    Attack("overlap/begun-line", "routed-client", functools.partial(overlap, -6)),
     Attack("forged/PORT-out-of-window", "routed-client",
            functools.partial(in_clients_name, OUTSIDE2, OUT_OF_WINDOW, 8)),
     Attack("forged/PORT-beyond-next-byte", "routed-client", functools.partial(in_clients_name, SERVER, 100, 8)),
     Attack("forged/PORT-with-exact-number", "routed-client", functools.partial(in_clients_name, SERVER, 0, 1)),
+    Attack("forged/EPRT-out-of-window/ipv6", "routed6-client",
+           functools.partial(in_clients_name, OUTSIDE2, OUT_OF_WINDOW, 8)),
+    Attack("forged/EPRT-with-exact-number/ipv6", "routed6-client", functools.partial(in_clients_name, SERVER, 0, 1)),
     Attack("slipstream/after-gap", "routed-client", slipstream_after_gap),
     Attack("ended/blind-RST", "routed-client", functools.partial(blind, RST), ENDS_REFUSE, BROKE),
     Attack("ended/blind-FIN", "routed-client", functools.partial(blind, FIN | ACK), ENDS_REFUSE, BROKE),
     Attack("ended/RST-leaves-hole", "routed-client", functools.partial(hole_outlives_session, RST)),
     Attack("ended/FIN-leaves-hole", "routed-client", functools.partial(hole_outlives_session, FIN | ACK)),
-    Attack("data-syn/forged-after-use", "routed-client", syn_after_use),
+    *(attack for family, deployment in (("", "routed-client"), ("/ipv6", "routed6-client")) for attack in (
+        Attack(f"data-syn/forged-after-use{family}", deployment, syn_after_use),
+        Attack(f"data-syn/forged-by-neighbour{family}", deployment, syn_by_neighbour, lacking=ANY_LINK))),
 )

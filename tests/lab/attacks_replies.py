@@ -9,6 +9,7 @@ from topology import INSIDE2, OUTSIDE1
 
 END_OF_LINE = b"\r\n"
 ECHOED = encode("PASV", INSIDE2.public4, SERVICE)
+# Names no address, so that it is the same in both families.
 ECHOED_EPSV = encode("EPSV", INSIDE2.public4, SERVICE)
 
 
@@ -34,7 +35,7 @@ def heard_in_parts(stage, session, parts):
         session.server.send(part.encode())
         # One segment each: the next leaves when this one has come, or will not.
         wait_for(session.client, part.encode())
-    return stage.reaches(OUTSIDE1.name, INSIDE2.public4, SERVICE)
+    return stage.reaches(OUTSIDE1.name, stage.public(INSIDE2), SERVICE)
 
 
 def wait_for(peer, part):
@@ -73,7 +74,14 @@ ECHOES = {
     "to-refused-PASV": (("PASV",), lines("502-no", ECHOED, "502 no")),
 }
 
+ECHOES_IPV6 = {
+    "unsolicited-229": ECHOES["unsolicited-229"], "229-in-STAT": ECHOES["229-in-STAT"],
+    "229-in-file-listing": (("STAT /",), lines("213-Status follows:", ECHOED_EPSV, "213 End")),
+    "229-to-refused-EPSV": (("EPSV",), lines("502-no", ECHOED_EPSV, "502 no")),
+}
+
 ATTACKS = (
     *(Attack(f"echoed-227/{name}", "routed-server", functools.partial(echo, *what)) for name, what in ECHOES.items()),
+    *(Attack(f"echoed-227/{name}/ipv6", "routed6-server", functools.partial(echo, *what)) for name, what in ECHOES_IPV6.items()),
     Attack("echoed-227/in-banner", "routed-server", echo_in_banner),
 )

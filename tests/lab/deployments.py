@@ -16,7 +16,12 @@ from topology import GATEWAY, INSIDE1, INSIDE2, OUTSIDE1, GATEWAY_WAN4, GATEWAY_
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 CONTROL_PORTS = (21, 2121)
-PORTS = "{ " + ", ".join(map(str, CONTROL_PORTS)) + " }"
+# Of FTP within TLS. The operator lets it in, and it is a control port only where a scenario says so.
+IMPLICIT_TLS_PORT = 990
+FORWARDED_PORTS = (*CONTROL_PORTS, IMPLICIT_TLS_PORT)
+PORTS = "{ " + ", ".join(map(str, FORWARDED_PORTS)) + " }"
+# What the lab's servers use where nobody tells them otherwise.
+PASSIVE_PORTS = (30000, 30999)
 DATA_MARK = 0x10000000
 
 
@@ -115,7 +120,9 @@ def dnat4(outside_port, server_port):
             f"dnat ip to {INSIDE2.private4}:{server_port}")
 
 
-DNAT_SAME_PORTS4 = "\n            ".join(dnat4(port, port) for port in CONTROL_PORTS)
+DNAT_SAME_PORTS4 = "\n            ".join(dnat4(port, port) for port in FORWARDED_PORTS)
+FORWARD_PASSIVE_RANGE = (f"ip daddr {GATEWAY_WAN4} tcp dport {PASSIVE_PORTS[0]}-{PASSIVE_PORTS[1]} "
+                         f"dnat ip to {INSIDE2.private4}")
 DNAT6 = f"ip6 daddr {GATEWAY_WAN6} tcp dport {PORTS} dnat ip6 to {INSIDE2.private6}"
 MASQUERADE4 = f"oifname wan ip saddr {topology.PRIVATE_LAN4} masquerade"
 # Only the control connection: the data connection's source must follow its master.

@@ -6,12 +6,14 @@ import os
 import pathlib
 import signal
 
-from deployments import CONTROL_PORTS, PORTS
+from deployments import CONTROL_PORTS, FORWARD_PASSIVE_RANGE, PORTS
 from servers import cache_root, library_path
 from shell import Background, LabError, run, run_tool
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 READY_SECONDS = 20
+# Of `[policy]`, what a scenario may set; left out where it does not, so that the default counts.
+POLICY_KEYS = ("tls_data", "tls_ports", "tls_at_once", "tls_servers", "tls_implicit_ports")
 
 
 def ftp_alg_binary():
@@ -54,13 +56,16 @@ class NoHelper:
 
 
 class PortsOpen(NoHelper):
-    """What operators do without a helper: every unprivileged port lies open. Shows what an attack would reach."""
+    """What operators do without a helper: every unprivileged port lies open, and the inside server's passive range is forwarded.
+
+    Shows what an attack would reach, and whether servers and clients work where nothing stands in their way.
+    """
 
     name = "ports-open"
 
     def start(self):
-        run_tool(["nft", "insert", "rule", "inet", "operator", "forward", "tcp", "dport", "1024-65535", "accept"],
-                 namespace=self.gateway)
+        for chain, rule in (("forward", "tcp dport 1024-65535 accept"), ("prerouting", FORWARD_PASSIVE_RANGE)):
+            run_tool(["nft", "insert", "rule", "inet", "operator", chain, *rule.split()], namespace=self.gateway)
 
 
 class KernelHelper(NoHelper):
@@ -212,10 +217,12 @@ class Ours(NoHelper):
             lines += [f'timeout = "{settings["timeout"]}"']
         if "ports" in settings:
             lines += ["[nat]", f'ports = "{settings["ports"]}"']
+        # JSON's strings, numbers and arrays are TOML's.
+        lines += ["[policy]", *(f"{key} = {json.dumps(settings[key])}" for key in POLICY_KEYS if key in settings)]
         # A user of its own, which needs no entry in the machine's list of users.
         lines += ["[process]", f'user = "{settings.get("user", "64999")}"']
         lines += ["[log]", 'format = "json"', "[control]", f'socket = "{self.workspace}/control.sock"']
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + settings.get("rules", "")
 
     def installs_rules(self):
         return self.settings.get("install_rules", True)

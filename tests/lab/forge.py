@@ -15,7 +15,9 @@ from shell import inside, run
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 RING = 1 << 32
-ETHERNET_IPV4 = 0x0800
+ETHERNET_IPV4, ETHERNET_IPV6 = 0x0800, 0x86DD
+# linux/if_ether.h
+ETHERNET_ALL = 0x0003
 # linux/tcp.h
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
 REPAIR_ON, REPAIR_OFF_WITHOUT_PROBE = 1, -1
@@ -37,7 +39,7 @@ def numbers(sock):
 
 @dataclasses.dataclass(frozen=True)
 class Forged:
-    """One TCP segment over IPv4: (address, port) of both ends, and what it says."""
+    """One TCP segment: (address, port) of both ends, and what it says."""
 
     source: tuple
     destination: tuple
@@ -46,12 +48,19 @@ class Forged:
     flags: int = PSH | ACK
     payload: bytes = b""
 
+    @property
+    def is_ipv6(self):
+        return ":" in self.source[0]
+
     def packet(self):
-        addresses = socket.inet_aton(self.source[0]) + socket.inet_aton(self.destination[0])
+        family = socket.AF_INET6 if self.is_ipv6 else socket.AF_INET
+        addresses = b"".join(socket.inet_pton(family, address) for address, _ in (self.source, self.destination))
         tcp = struct.pack(">HHIIBBHHH", self.source[1], self.destination[1], self.sequence % RING,
                           self.acknowledged % RING, 5 << 4, self.flags, 0xffff, 0, 0) + self.payload
         sum_of = checksum(addresses + struct.pack(">HH", socket.IPPROTO_TCP, len(tcp)) + tcp)
         tcp = tcp[:16] + struct.pack(">H", sum_of) + tcp[18:]
+        if self.is_ipv6:
+            return struct.pack(">IHBB", 6 << 28, len(tcp), socket.IPPROTO_TCP, 64) + addresses + tcp
         ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, socket.IPPROTO_TCP, 0) + addresses
         return ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:] + tcp
 
@@ -80,21 +89,22 @@ class Forger:
         gateway = bytes.fromhex(found["address"].replace(":", ""))
         with inside(self.lab.namespace(self.host)):
             self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
-        self.place = ("eth0", ETHERNET_IPV4, 0, 0, gateway)
+        self.gateway = gateway
         return self
 
     def __exit__(self, *exception):
         self.sock.close()
 
     def send(self, forged):
-        self.sock.sendto(forged.packet(), self.place)
+        protocol = ETHERNET_IPV6 if forged.is_ipv6 else ETHERNET_IPV4
+        self.sock.sendto(forged.packet(), ("eth0", protocol, 0, 0, self.gateway))
 
 
 @contextlib.contextmanager
 def watch(lab, host):
     """Yields `seen(port, seconds)`: whether a SYN to a port of the host reaches it in time, answered or not."""
     with inside(lab.namespace(host)):
-        wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERNET_IPV4))
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERNET_ALL))
 
     def seen(port, seconds):
         deadline = time.monotonic() + seconds
@@ -115,6 +125,8 @@ def watch(lab, host):
 
 
 def is_syn_to(packet, port):
-    header = (packet[0] & 15) * 4
-    is_tcp = packet[9] == socket.IPPROTO_TCP and len(packet) >= header + 20
+    """Of IPv6 without extension headers, as this lab's hosts send it."""
+    is_ipv6 = packet[0] >> 4 == 6
+    header = 40 if is_ipv6 else (packet[0] & 15) * 4
+    is_tcp = packet[6 if is_ipv6 else 9] == socket.IPPROTO_TCP and len(packet) >= header + 20
     return is_tcp and struct.unpack_from(">H", packet, header + 2)[0] == port and packet[header + 13] & (SYN | ACK) == SYN

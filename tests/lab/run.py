@@ -19,9 +19,11 @@ import time
 import attacks
 import deployments
 import guarantees
+import policies
 import selection
 import stock
 import stress
+import tls
 import transfers
 from engines import ENGINES
 from lab import CaseFailure, Lab, NotApplicable
@@ -67,7 +69,8 @@ class Report:
 
 
 def all_batches(with_extra, with_stock=False):
-    everything = itertools.chain(transfers.batches(), guarantees.batches(), attacks.batches(), stress.batches(), stock.batches())
+    groups = (transfers, tls, guarantees, policies, attacks, stress, stock)
+    everything = itertools.chain.from_iterable(group.batches() for group in groups)
     return [batch for batch in everything if (with_extra or not batch.extra) and (with_stock or not batch.stock)]
 
 

@@ -9,10 +9,12 @@ import dataclasses
 from shell import LabError
 
 # Cases with real programs are called group/deployment/port/server/client/mode.
-REAL = ("transfer", "ten-ports", "announces-public", "without-helper")
+REAL = ("transfer", "ten-ports", "announces-public", "without-helper", "tls", "tls-ccc")
 # What cases cost on an emulated machine, as multiples of the cheapest: mostly starting the client.
 COSTS = {"curl": 4, "ftplib": 5, "ncftp": 3, "lftp": 2.5, "wget": 1.5, "tnftp": 1}
 SETUP_COST = 4
+# Attacks whose defence is an expectation that is not there, or not any more.
+KEPT_BY_THE_BACKEND = ("bounce", "data-syn", "ended", "privileged", "wrong-side", "flood")
 
 
 def features(case):
@@ -29,18 +31,32 @@ def features(case):
     if parts[0] == "shipped":
         # shipped/deployment/port/what/[client/]mode
         return {("shipped", part) for part in (parts[1], parts[3], parts[-1])}
-    if parts[0] == "beside-kernel":
-        return {("beside-kernel", parts[1])}
+    if parts[0] in ("beside-kernel", "tls-default", "tls-without-helper"):
+        return {tuple(parts[:2])}
+    if parts[0] == "policy":
+        # policy/rule/server: rules are read above both backends, so that one with each server stands for all.
+        return {(parts[0], "server", parts[2])}
+    if parts[0] == "tls-guarantee":
+        # tls-guarantee/what/deployment
+        return {tuple(parts[:2]), (parts[0], "deployment", parts[2])}
     if parts[0] == "netem":
         # netem/link/deployment/mode
         return {("netem", parts[1]), ("netem", parts[3])}
     if parts[0] == "attack":
-        # Its helper-independent part is the same on every kernel: one of a kind shows that it can be tried there.
-        return {("attack", parts[1])}
+        return attack_features(parts)
     group, name, deployment, *mode = parts
     if mode:
         return {(group, name, *mode), (group, "deployment", deployment)}
     return {(case.name,)}
+
+
+def attack_features(parts):
+    """`attack/kind/what[/where or family]`. What stops an attack in its text is the same on every kernel, and one of a kind shows
+    that it can be tried there; what stops a data connection is the backend's, and all are tried.
+    """
+    family = parts[-1] if parts[-1] == "ipv6" else "ipv4"
+    found = {("attack", parts[1]), ("attack", "family", family)}
+    return found | {("attack", *parts[1:3])} if parts[1] in KEPT_BY_THE_BACKEND else found
 
 
 def covering(batches):
@@ -73,6 +89,6 @@ def require_covered(all_batches, chosen):
         names = [case.name.split("/") for batch in batches for case in batch.cases if not case.not_applicable]
         real = {(number, part) for name in names if name[0] in REAL for number, part in enumerate(name)
                 if name[0] != "without-helper"}
-        return real | {tuple(name[:2]) for name in names if name[0] not in REAL}
+        return real | {tuple(name[:1 if name[0] == "policy" else 2]) for name in names if name[0] not in REAL}
     if lost := values(all_batches) - values(chosen):
         raise LabError(f"the selection leaves out {sorted(lost)}")

@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import sys
 
+from deployments import PASSIVE_PORTS
 from shell import PATIENCE, Background, LabError, inside, run
 from topology import FTP_ACCOUNT
 
@@ -44,9 +45,20 @@ class Listen:
 
     port: int = 21
     version: int = 4
-    passive: tuple = (30000, 30999)
+    passive: tuple = PASSIVE_PORTS
     # The address a server is told to announce, in place of its own.
     announce: str = ""
+    # "explicit" (AUTH TLS) or "implicit" (from the first byte), and no login in clear text.
+    tls: str = ""
+
+
+def make_certificate(path):
+    """A key and a certificate of its own signing, in one file."""
+    request = run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(path), "-out", "-",
+                   "-subj", "/CN=lab", "-days", "2"])
+    with open(path, "a") as file:
+        file.write(request.stdout)
+    return path
 
 
 class Server:
@@ -74,6 +86,12 @@ class Server:
         (self.home / "upload").chmod(0o777)
         for path in (*self.home.rglob("*.bin"),):
             path.chmod(0o644)
+        if self.listen.tls:
+            make_certificate(self.certificate)
+
+    @property
+    def certificate(self):
+        return self.folder / "server.pem"
 
     def start(self):
         log = self.folder / "server.log"
@@ -124,6 +142,7 @@ class Vsftpd(Server):
             "anonymous_enable": "YES", "local_enable": "NO", "no_anon_password": "YES",
             "ftp_username": FTP_ACCOUNT, "nopriv_user": "nobody", "anon_root": self.home,
             "write_enable": "YES", "anon_upload_enable": "YES", "anon_umask": "022",
+            "anon_other_write_enable": "YES", "anon_mkdir_write_enable": "YES",
             "secure_chroot_dir": self.folder / "empty",
             # Its sandboxes want a kernel of their own liking, and a network namespace of their own.
             "seccomp_sandbox": "NO", "isolate": "NO", "isolate_network": "NO",
@@ -134,7 +153,16 @@ class Vsftpd(Server):
         }
         if listen.announce:
             options["pasv_address"] = listen.announce
+        if listen.tls:
+            options |= self.tls_options()
         return [self.program("vsftpd"), self.write_config("".join(f"{k}={v}\n" for k, v in options.items()))]
+
+    def tls_options(self):
+        return {"ssl_enable": "YES", "allow_anon_ssl": "YES", "force_anon_logins_ssl": "YES", "force_anon_data_ssl": "YES",
+                "implicit_ssl": "YES" if self.listen.tls == "implicit" else "NO", "ssl_ciphers": "HIGH",
+                "rsa_cert_file": self.certificate, "rsa_private_key_file": self.certificate,
+                # curl and lftp take the session along, but not each release with each version of TLS.
+                "require_ssl_reuse": "NO"}
 
 
 class Proftpd(Server):
@@ -164,6 +192,7 @@ class Proftpd(Server):
             TimeoutNoTransfer 60
             TimeoutStalled 60
             AllowOverwrite on
+            {self.tls_directives() if listen.tls else ""}
             <Anonymous {self.home}>
               User nobody
               Group nogroup
@@ -173,6 +202,19 @@ class Proftpd(Server):
             </Anonymous>
             """
         return [self.program("proftpd"), "-n", "-q", "-c", self.write_config(config)]
+
+    def tls_directives(self):
+        """With `TLSRequired on` it would refuse CCC; that a session is encrypted is the clients' part here."""
+        return f"""
+            ModulePath {cache_root()}/usr/lib/proftpd
+            LoadModule mod_tls.c
+            TLSEngine on
+            TLSRequired off
+            TLSRSACertificateFile {self.certificate}
+            TLSRSACertificateKeyFile {self.certificate}
+            TLSLog {self.folder}/tls.log
+            TLSOptions NoSessionReuseRequired {"UseImplicitSSL" if self.listen.tls == "implicit" else ""}
+            """
 
 
 class PureFtpd(Server):
@@ -197,6 +239,8 @@ class PureFtpd(Server):
                    "-4" if listen.version == 4 else "-6"]
         if listen.announce:
             command += ["-P", listen.announce]
+        if listen.tls:
+            command += ["-Y", "2", "-2", str(self.certificate)]
         return command
 
 

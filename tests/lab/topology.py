@@ -129,8 +129,9 @@ def add_namespaces(names):
         write_etc(name)
     run(["ip", "-batch", "-"], stdin="".join(f"netns add {name}\n" for name in names))
     for name in names:
-        # Link-local addresses too must be usable at once: neighbour discovery speaks from them.
-        write_sysctls(name, ["net.ipv6.conf.default.dad_transmits=0"])
+        # Link-local addresses too must be usable at once: neighbour discovery speaks from them. And a packet in another host's
+        # name, which the gateway sends back by the link it came from, must not redirect that host's connections.
+        write_sysctls(name, ["net.ipv6.conf.default.dad_transmits=0", "net.ipv6.conf.default.accept_redirects=0"])
 
 
 def remove_namespaces(names):

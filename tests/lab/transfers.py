@@ -50,7 +50,7 @@ def perform(stage, client, mode, timeout):
     server = stage.server
     port = stage.deployment.outside_port(server.listen.port)
     stored_as = f"{client.name}-{number}.bin"
-    job = Job(mode, Target(stage.deployment.target, port, server.user, server.password), folder,
+    job = Job(mode, Target(stage.deployment.target, port, server.user, server.password, server.listen.tls), folder,
               (SMALL, BIG), UPLOAD, stored_as)
     said = client.perform(stage.lab.namespace(stage.deployment.client), job, timeout)
     arrived = {name for name in (SMALL, BIG) if same(folder / name, stage.lab.file(name))}

@@ -62,7 +62,10 @@ fn what_a_session_announces_beyond_its_budget_is_refused_and_the_session_goes_on
     // What came in again meanwhile is one.
     let (opened, refused) = (link.kernel.expected.len(), refused(&link));
     assert_eq!((opened, refused), (21, 9));
-    assert!(link.client().received.ends_with(b"200 ok\r\n"));
+    assert!(
+        link.client().received.ends_with(b"550 No\r\n"),
+        "as much as fits"
+    );
     link.run_for(Duration::from_secs(1));
     link.client_says(&[client("PORT 10,0,0,2,20,1")]);
     link.run_for(Duration::from_millis(10));

@@ -17,11 +17,11 @@ fn server_hears(topology: Topology, announced: &str, outgoing: &str) {
 }
 
 #[test]
-fn ipv4_in_the_extended_form_is_rewritten_with_its_own_delimiter() {
+fn ipv4_in_the_extended_form_is_rewritten_with_the_usual_delimiter() {
     server_hears(
         Topology::SnatShorter,
         "EPRT !1!192.168.100.200!5001!",
-        "EPRT !1!9.9.9.9!5001!",
+        "EPRT |1|9.9.9.9|5001|",
     );
 }
 

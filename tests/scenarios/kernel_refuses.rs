@@ -16,7 +16,7 @@ const SAID: &str = "PORT 10,0,0,2,4,5";
 fn told_after(spoil: impl FnOnce(&mut Link)) -> Link {
     let turns = session(&[
         client(SAID),
-        server("200 ok"),
+        server("200 nothing, as you wish.."),
         client("NOOP"),
         server("200 ok"),
     ]);
@@ -24,12 +24,19 @@ fn told_after(spoil: impl FnOnce(&mut Link)) -> Link {
     spoil(&mut link);
     link.run();
     assert_eq!(link.faults(), Vec::<&String>::new());
-    assert_eq!(heard_by(Role::Server, &link), format!("{SAID}\r\nNOOP\r\n"));
+    let nothing = format!("NOOP{}", " ".repeat(SAID.len() - 4));
+    assert_eq!(
+        heard_by(Role::Server, &link),
+        format!("{nothing}\r\nNOOP\r\n")
+    );
+    let heard = heard_by(Role::Client, &link);
+    assert!(heard.starts_with("550 Refused"), "{heard}");
+    assert!(heard.ends_with("\r\n200 ok\r\n"), "{heard}");
     link
 }
 
 #[test]
-fn a_refused_expectation_lets_the_announcement_pass_unrewritten() {
+fn a_refused_expectation_has_the_announcement_refused_in_its_place() {
     for error in [ExpectError::TableFull, ExpectError::NoMemory] {
         let link = told_after(|link| link.kernel.expect_answers.push_back(Err(error)));
         assert_eq!(decisions(&link), [format!("PORT {}", error.as_str())]);
@@ -37,7 +44,7 @@ fn a_refused_expectation_lets_the_announcement_pass_unrewritten() {
 }
 
 #[test]
-fn a_window_that_is_not_relaxed_keeps_the_length_and_opens_nothing() {
+fn a_window_that_is_not_relaxed_has_the_announcement_refused_in_its_place() {
     let link = told_after(|link| link.kernel.refuses_relax = true);
     assert_eq!(decisions(&link), ["PORT window_not_relaxed"]);
     assert!(link.kernel.expected.is_empty());

@@ -6,6 +6,7 @@ mod harness;
 mod told;
 
 mod budgets;
+mod canonical;
 mod clash;
 mod closing_while_withholding;
 mod double_nat;
@@ -28,6 +29,7 @@ mod relaxed;
 mod reset;
 mod restart;
 mod retransmission;
+mod rules;
 mod split_at_every_byte;
 mod superseded;
 mod third_party;

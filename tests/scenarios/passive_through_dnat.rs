@@ -23,7 +23,7 @@ fn a_227_names_the_address_the_client_connected_to_and_keeps_its_length() {
 fn a_227_without_words_to_spare_grows() {
     let turns = [client("PASV"), server("227 =10,0,0,5,4,5")];
     let link = told(Topology::Dnat, &turns);
-    assert_eq!(heard_by(Role::Client, &link), "227 =203,0,113,1,4,5\r\n");
+    assert_eq!(heard_by(Role::Client, &link), "227 (203,0,113,1,4,5)\r\n");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn what_a_server_announces_of_a_known_one_is_open_to_its_client() {
 }
 
 #[test]
-fn what_is_announced_of_anybody_else_is_refused_and_passes() {
+fn what_is_announced_of_anybody_else_is_refused_and_does_not_reach_the_server() {
     let link = said(
         Topology::Routed,
         &[client(PORT), server("200 ok")],
@@ -87,7 +87,9 @@ fn what_is_announced_of_anybody_else_is_refused_and_passes() {
     );
     assert_eq!(decisions(&link), ["PORT third_party_address"]);
     assert_eq!(link.kernel.expected, []);
-    assert_eq!(heard_by(Role::Server, &link), format!("{PORT}\r\n"));
+    let nothing = format!("NOOP{}\r\n", " ".repeat(PORT.len() - 4));
+    assert_eq!(heard_by(Role::Server, &link), nothing);
+    assert_eq!(heard_by(Role::Client, &link), "550 No\r\n");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{action::EventKind, flow::WITHHOLD_MAX, stream::LINE_MAX};
+use ftp_alg::proto::{action::EventKind, flow::WITHHOLD_MAX, ftp::Role, stream::LINE_MAX};
 
 use crate::{
     harness::{
@@ -10,37 +10,55 @@ use crate::{
         link::Fate,
         topology::Topology,
     },
-    told::{decisions, told, told_open},
+    told::{decisions, heard_by, told, told_open},
 };
 
+const PASSIVE: &str = "227 (10,0,0,5,4,5)";
+
 #[test]
-fn a_line_that_does_not_end_leaves_unread_after_ten_seconds() {
-    let turns = [
-        client("PORT 10,0,0,2,4,5").cut(&[9], WITHHOLD_MAX + Duration::from_secs(1)),
-        server("500 late"),
-    ];
-    let link = told(Topology::Snat, &turns);
+fn a_server_s_line_that_does_not_end_leaves_unread_after_ten_seconds() {
+    let late = server(PASSIVE).cut(&[9], WITHHOLD_MAX + Duration::from_secs(1));
+    let link = told(Topology::Dnat, &[client("PASV"), late]);
     assert!(
         link.kernel
             .event_kinds()
             .contains(&EventKind::WithholdExpired)
     );
     assert_eq!(decisions(&link), Vec::<String>::new());
-    let received = String::from_utf8_lossy(&link.hosts[1].received).into_owned();
-    assert!(received.contains("PORT 10,0,0,2,4,5\r\n"), "{received}");
+    assert_eq!(heard_by(Role::Client, &link), format!("{PASSIVE}\r\n"));
 }
 
 #[test]
 fn what_left_unread_is_sent_again_until_it_arrives_although_its_sender_forgot_it() {
-    let turns = [client("PORT 10,0,0,2,4,5").cut(&[9], Duration::from_secs(60))];
-    let mut link = told_open(Topology::Snat, &turns[..0]);
-    link.client_says(&turns);
+    let mut link = told_open(Topology::Dnat, &[client("PASV")]);
+    link.server_says(&[server(PASSIVE).cut(&[9], Duration::from_secs(60))]);
     link.run_for(WITHHOLD_MAX - Duration::from_secs(1));
-    assert!(link.hosts[1].received.ends_with(b"PASS secret\r\n"));
+    assert!(link.hosts[0].received.ends_with(b"welcome\r\n"));
     link.fates = vec![Fate::Drop; 3].into();
     link.run_for(Duration::from_secs(5));
     assert!(link.fates.is_empty());
-    assert!(link.hosts[1].received.ends_with(b"PORT 10,0"));
+    assert!(link.hosts[0].received.ends_with(b"227 (10,0"));
+}
+
+#[test]
+fn a_client_s_line_waits_for_its_end_however_long_that_takes() {
+    for (said, decision) in [
+        ("PORT 10,0,0,2,4,5", "PORT expect"),
+        ("PORT 192,0,2,9,4,5", "PORT third_party_address"),
+    ] {
+        let mut link = told_open(Topology::Routed, &[]);
+        link.client_says(&[client(said).cut(&[9], Duration::from_secs(60))]);
+        link.run_for(Duration::from_secs(59));
+        assert!(link.hosts[1].received.ends_with(b"PASS secret\r\n"));
+        link.run_for(Duration::from_secs(2));
+        assert_eq!(decisions(&link), [decision]);
+        let heard = String::from_utf8_lossy(&link.hosts[1].received).into_owned();
+        assert_eq!(
+            heard.ends_with(&format!("{said}\r\n")),
+            decision == "PORT expect",
+            "{heard}"
+        );
+    }
 }
 
 #[test]

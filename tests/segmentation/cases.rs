@@ -1,12 +1,13 @@
 //! One random case: who talks to whom, what they say, how they write it, what the network does.
 
-use std::{collections::VecDeque, ops::RangeInclusive, time::Duration};
+use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use ftp_alg::proto::{
     action::EventKind,
     flow::Settings,
     ftp::Role,
     net::{ConntrackTuples, Direction},
+    rules::{Matcher, Rule, RuleAction, Rules, Scope, Verb},
 };
 use proptest::{collection::vec, option, prelude::*, sample};
 
@@ -28,6 +29,8 @@ pub(crate) struct Case {
     pub(crate) fates: Vec<Fate>,
     /// Where turns are cut, used up one after the other.
     pub(crate) cuts: Vec<(Vec<usize>, u8)>,
+    /// Some commands are refused by a rule, so that none may pass before it was read.
+    pub(crate) is_ruled: bool,
 }
 
 /// What the client says without waiting, and its answers. The server answers command by command,
@@ -61,6 +64,8 @@ pub(crate) enum Exchange {
     BareLf(u16),
     Abor,
     Retr,
+    /// Refused where rules are.
+    Dele(u16),
 }
 
 impl Case {
@@ -69,6 +74,11 @@ impl Case {
         let tuples = self.topology.tuples(0);
         let settings = Settings {
             ports: self.ports.clone(),
+            rules: if self.is_ruled {
+                rules()
+            } else {
+                Arc::default()
+            },
             ..Settings::default()
         };
         let turns = self.turns(&tuples);
@@ -148,6 +158,9 @@ impl Exchange {
                 | Self::PortRejected(_)
                 | Self::Eprt(_)
                 | Self::BareLf(_)
+                | Self::PortThird
+                | Self::PortMalformed
+                | Self::Dele(_)
         )
     }
 
@@ -212,9 +225,28 @@ impl Exchange {
                 Turn::new(Role::Client, b"\xff\xf4\xff\xf2ABOR\r\n").urgent(),
                 server("226 aborted"),
             ),
+            Self::Dele(length) => (
+                client(&format!("dele {}", "z".repeat(usize::from(length)))),
+                server("200 nothing was done, and that well"),
+            ),
             Self::Retr => (client("RETR file"), server("150 here\r\n226 done")),
         }
     }
+}
+
+/// Nothing is deleted.
+fn rules() -> Arc<Rules> {
+    let commands = Verb::parse("DELE").into_iter().collect();
+    Arc::new(Rules::new(vec![Rule {
+        name: "no-deletes".into(),
+        scope: Scope::default(),
+        matcher: Matcher {
+            commands,
+            ..Matcher::default()
+        },
+        action: RuleAction::Refuse,
+        text: None,
+    }]))
 }
 
 fn port_line(address: std::net::IpAddr, port: u16) -> String {
@@ -260,15 +292,19 @@ pub(crate) fn any_case() -> impl Strategy<Value = Case> {
         (any_config(), any_config()),
         vec(any_fate(), 0..120),
         vec((vec(any::<usize>(), 0..4), 0..40_u8), 0..16),
+        any::<bool>(),
     )
-        .prop_map(|(topology, ports, bursts, ends, fates, cuts)| Case {
-            topology,
-            ports,
-            bursts,
-            ends,
-            fates: bounded(fates),
-            cuts,
-        })
+        .prop_map(
+            |(topology, ports, bursts, ends, fates, cuts, is_ruled)| Case {
+                is_ruled,
+                topology,
+                ports,
+                bursts,
+                ends,
+                fates: bounded(fates),
+                cuts,
+            },
+        )
 }
 
 /// No more losses than a connection survives within the time that a line may be withheld.
@@ -324,6 +360,7 @@ fn any_exchange() -> impl Strategy<Value = Exchange> {
         1 => port().prop_map(Exchange::BareLf),
         1 => Just(Exchange::Abor),
         1 => Just(Exchange::Retr),
+        2 => (0..600_u16).prop_map(Exchange::Dele),
     ]
 }
 

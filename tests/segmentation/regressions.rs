@@ -15,6 +15,7 @@ fn plain() -> Case {
         bursts: Vec::new(),
         ends: (Config::default(), Config::default()),
         fates: Vec::new(),
+        is_ruled: false,
         cuts: Vec::new(),
     }
 }
@@ -34,6 +35,7 @@ fn small() -> Config {
 #[test]
 fn a_greeting_in_two_writes_arrives() {
     let case = Case {
+        is_ruled: false,
         cuts: vec![(vec![1], 7)],
         ..plain()
     };
@@ -97,6 +99,7 @@ fn a_line_is_completed_although_the_last_window_seen_was_closed() {
             Fate::Pass,
             Fate::Delay(32),
         ],
+        is_ruled: false,
         cuts: vec![
             (vec![], 0),
             (vec![712351], 9),
@@ -135,6 +138,7 @@ fn a_probe_of_a_closed_window_is_answered_while_a_single_byte_is_withheld() {
             vec![Fate::Delay(24), Fate::Pass, Fate::Drop],
         ]
         .concat(),
+        is_ruled: false,
         cuts: vec![
             (vec![9199799483573340643], 7),
             (vec![12474039561], 20),
@@ -256,6 +260,7 @@ fn bytes_that_were_withheld_when_their_turn_came_are_sent_again_later() {
             Fate::Delay(1),
             Fate::Split(31),
         ],
+        is_ruled: false,
         cuts: vec![
             (vec![], 0),
             (

@@ -369,6 +369,9 @@ impl Witness {
                     self.handle_announcement(report, expectation, rewritten.as_ref());
                 }
             }
+            EventKind::Replaced { from, start, line } => {
+                self.handle_replaced(*from, start.0, line);
+            }
             // What goes on after its end is picked up like any other connection.
             EventKind::LostPlace | EventKind::Ended => self.has_lost_place = true,
             EventKind::Started { .. }
@@ -380,6 +383,8 @@ impl Witness {
             | EventKind::Readable
             | EventKind::TlsOpened { .. }
             | EventKind::TlsRefused { .. }
+            | EventKind::Command(_)
+            | EventKind::BrokenOff
             | EventKind::Slowed
             | EventKind::TooManySessions
             | EventKind::Forged { .. }

@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 
 use crate::proto::{
-    action::{AnnouncementReport, Decision, Event, RewriteReport},
+    action::{AnnouncementReport, CommandReport, Decision, Event, RewriteReport},
     expect::Expectation,
 };
 
@@ -27,6 +27,7 @@ pub(super) enum Form {
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum Line<'a> {
     Announcement(AnnouncementLine<'a>),
+    Command(CommandLine<'a>),
     Summary(SummaryLine<'a>),
 }
 
@@ -45,6 +46,18 @@ pub(super) struct AnnouncementLine<'a> {
     pub(super) reason: Option<&'static str>,
     pub(super) expectation: Option<ExpectationPart>,
     pub(super) rewritten: Option<RewrittenPart>,
+}
+
+/// A command that a rule of the configuration spoke of.
+#[derive(Debug, Serialize)]
+pub(super) struct CommandLine<'a> {
+    pub(super) file: &'a str,
+    pub(super) frame: u64,
+    pub(super) client: SocketAddr,
+    pub(super) server: SocketAddr,
+    pub(super) command: &'a str,
+    pub(super) rule: &'a str,
+    pub(super) action: &'static str,
 }
 
 /// Which data connection was let in.
@@ -89,6 +102,14 @@ pub(super) struct Counts {
     pub(super) errors: u64,
     /// Frames without a whole IP packet.
     pub(super) skipped: u64,
+    /// Commands that rules of the configuration refused; absent where there is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) commands_refused: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl<'a> AnnouncementLine<'a> {
@@ -113,6 +134,20 @@ impl<'a> AnnouncementLine<'a> {
             reason,
             expectation: expectation.map(ExpectationPart::from),
             rewritten: rewritten.map(RewrittenPart::from),
+        }
+    }
+}
+
+impl<'a> CommandLine<'a> {
+    pub(super) fn new(file: &'a str, event: &Event, report: &'a CommandReport) -> Self {
+        Self {
+            file,
+            frame: report.packet.0,
+            client: event.client,
+            server: event.server,
+            command: &report.verb,
+            rule: &report.rule,
+            action: report.action.as_str(),
         }
     }
 }
@@ -155,6 +190,7 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Announcement(line) => line.fmt(f),
+            Self::Command(line) => line.fmt(f),
             Self::Summary(line) => line.fmt(f),
         }
     }
@@ -199,6 +235,24 @@ impl fmt::Display for AnnouncementLine<'_> {
     }
 }
 
+impl fmt::Display for CommandLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            frame,
+            client,
+            server,
+            command,
+            rule,
+            action,
+        } = self;
+        write!(
+            f,
+            "{file}: frame {frame}: {client} <-> {server}: {command}: {action}, {rule}"
+        )
+    }
+}
+
 impl fmt::Display for SummaryLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts {
@@ -209,13 +263,18 @@ impl fmt::Display for SummaryLine<'_> {
             refused,
             errors,
             skipped,
+            commands_refused,
         } = self.counts;
         write!(
             f,
             "{}: {packets} packets ({skipped} skipped), {sessions} sessions, {announcements} \
              announcements: {expected} expected, {refused} refused; {errors} errors",
             self.file
-        )
+        )?;
+        if commands_refused > 0 {
+            write!(f, "; {commands_refused} commands refused")?;
+        }
+        Ok(())
     }
 }
 

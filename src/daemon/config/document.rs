@@ -6,7 +6,9 @@ use toml::Spanned;
 
 use super::{
     Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Policy, Process,
-    Restart, WhenAbsent, WhenKernelHelps, tls,
+    Restart, WhenAbsent, WhenKernelHelps,
+    rules::{self, RuleTable},
+    tls,
     value::{self, Problem},
 };
 use crate::proto::budget::Limits;
@@ -35,6 +37,7 @@ pub(super) struct Document {
     control: ControlTable,
     restart: RestartTable,
     metrics: Option<MetricsTable>,
+    rule: Vec<Spanned<RuleTable>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -126,6 +129,7 @@ impl Document {
             checked(self.control_ports, value::control_ports)?.unwrap_or(default.control_ports);
         Ok(Config {
             policy: self.policy.check(&control_ports)?,
+            rules: rules::check(self.rule, &control_ports)?,
             control_ports,
             queues: checked(self.queue, value::queues)?.unwrap_or(default.queues),
             backend: checked(self.backend, backend)?.unwrap_or(default.backend),

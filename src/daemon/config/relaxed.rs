@@ -42,10 +42,16 @@ impl Config {
     }
 
     fn relaxed_for_encrypted(&self) -> impl Iterator<Item = Relaxed> {
-        self.policy.tls.ports.iter().map(|_| Relaxed {
+        let tls = &self.policy.tls;
+        let data = tls.ports.iter().map(|_| Relaxed {
             key: "policy.tls_data",
             means: "lets in, for encrypted sessions, data connections that nobody has announced readably",
-        })
+        });
+        let implicit = tls.implicit_ports.first().map(|_| Relaxed {
+            key: "policy.tls_implicit_ports",
+            means: "lets sessions on these ports begin where no rule can read them",
+        });
+        data.chain(implicit)
     }
 
     fn raised_limits(&self) -> impl Iterator<Item = Relaxed> {

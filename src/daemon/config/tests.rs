@@ -52,6 +52,8 @@ fn every_key_is_read() {
             early_servers: networks(&["10.0.0.5", "2001:db8::/32"]),
         },
         policy: Policy::default(),
+        // Read by `rules::tests`.
+        rules: Arc::default(),
         limits: Limits {
             session_commands: 1,
             session_openings: 2,
@@ -417,6 +419,9 @@ fn what_relaxes_a_safe_default_is_read_and_named() {
     let encrypted = "[policy]\ntls_data = \"range\"\ntls_ports = \"50000-50099\"";
     let encrypted = Config::parse(encrypted, "x").unwrap().relaxed();
     assert_eq!(encrypted.first().unwrap().key, "policy.tls_data");
+    let implicit = Config::parse("policy.tls_implicit_ports = [21]", "x");
+    let implicit = implicit.unwrap().relaxed();
+    assert_eq!(implicit.first().unwrap().key, "policy.tls_implicit_ports");
     let policy = Config::parse("policy.third_party_data = [\"192.0.2.0/24\"]", "x")
         .unwrap()
         .policy;

@@ -103,6 +103,10 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
                 self.refuse(&flow, direction, &segment, now);
                 self.conclude(stalled.packet, Verdict::Drop);
             }
+            // What nobody reads is held to no rule.
+            Some((Err(NotFollowed::NoRoom), _)) if !self.settings.rules.is_empty() => {
+                self.conclude(stalled.packet, Verdict::Drop);
+            }
             Some((Err(NotFollowed::NoRoom), _)) | None => {
                 self.conclude(stalled.packet, Verdict::Accept);
             }

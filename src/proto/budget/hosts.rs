@@ -4,10 +4,11 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
+    sync::Arc,
     time::Instant,
 };
 
-use super::{Budget, Limits};
+use super::{Budget, Limits, SessionCount, counted::CountedSessions};
 
 /// How many hosts are told apart. Those beyond share one account: a flood from many addresses is
 /// held to one host's budget, and no host that was there before suffers by it.
@@ -25,6 +26,8 @@ pub struct HostTable {
     hosts: HashMap<IpAddr, Account>,
     /// Of the hosts that found no place.
     others: Account,
+    /// Of the rules that count sessions.
+    counted: CountedSessions,
     /// No sooner than now is it worth to look for hosts that can be forgotten.
     swept_at: Option<Instant>,
 }
@@ -82,6 +85,16 @@ impl HostTable {
     pub fn spend_opening(&mut self, host: IpAddr, limits: &Limits, now: Instant) -> bool {
         let account = self.account(host, now);
         account.openings.spend(1, limits.host_openings, now)
+    }
+
+    /// Counts a session for a rule, unless the rule has enough of them.
+    pub fn begin_ruled(&mut self, rule: &Arc<str>, host: IpAddr, most: SessionCount) -> bool {
+        self.counted.begin(rule, prefix_of(host), most)
+    }
+
+    /// A session that was counted for a rule is over.
+    pub fn end_ruled(&mut self, rule: &Arc<str>, host: IpAddr) {
+        self.counted.end(rule, prefix_of(host));
     }
 
     /// How many hosts are told apart now.

@@ -17,11 +17,24 @@ impl Budget {
     ///
     /// The last one may overdraw: a segment's commands are spent as a whole.
     pub fn spend(&mut self, count: u32, rate: u32, now: Instant) -> bool {
+        self.spend_within(BURST, (count, rate), now)
+    }
+
+    /// The same with another time over which the rate is averaged.
+    pub fn spend_within(
+        &mut self,
+        burst: Duration,
+        (count, rate): (u32, u32),
+        now: Instant,
+    ) -> bool {
         let even_at = self.even_at.map_or(now, |at| at.max(now));
-        if even_at.saturating_duration_since(now) >= BURST {
+        if even_at.saturating_duration_since(now) >= burst {
             return false;
         }
-        let cost = Duration::from_secs(1).saturating_mul(count) / rate.max(1);
+        // Rounded up, or so many thirds of a second would be less than a second.
+        let rate = rate.max(1);
+        let costs = Duration::from_secs(1).saturating_mul(count);
+        let cost = costs.saturating_add(Duration::from_nanos(u64::from(rate) - 1)) / rate;
         self.even_at = even_at.checked_add(cost);
         true
     }

@@ -38,6 +38,7 @@ impl Flow {
         let withholds = |direction| self.withheld[direction].is_some();
         self.plan.is_some()
             || self.has_grant()
+            || self.session.awaits_refusal()
             || self.held.iter().any(|held| !held.is_expired)
             || withholds(Direction::Original)
             || withholds(Direction::Reply)
@@ -78,12 +79,14 @@ impl Flow {
         self.withdraw_all(Withdrawal::Closed, context);
         self.end_grant(context);
         self.forget(context);
+        self.end_ruled(context);
         *self = Self {
             sides: self.sides,
             session: Session::greeted(),
             spending: self.spending,
             ..Self::new(self.id, self.tuples, context.now)
         };
+        self.begin_ruled(context);
         self.report(
             EventKind::Started {
                 is_from_start: true,
@@ -105,6 +108,11 @@ impl Flow {
             return;
         }
         self.is_reset |= segment.flags.is_rst();
+        let has_begun_line = !self.streams[direction].partial_line().is_empty();
+        if has_begun_line && direction == Direction::Original && self.must_read_client() {
+            // A server might take what it is left with for a command.
+            return self.break_off(context);
+        }
         if segment.flags.is_fin() {
             self.streams[direction].release_all();
             self.streams[direction].finish();

@@ -14,7 +14,9 @@ impl Flow {
     /// Frees the client's lines once nothing is left that the server has to answer first.
     pub(super) fn lift_answered(&mut self) {
         let stream = &mut self.streams.original;
-        if !stream.is_holding_back() || self.held.iter().any(super::held::Held::awaits_answer) {
+        let awaits_answer =
+            self.session.awaits_refusal() || self.held.iter().any(super::held::Held::awaits_answer);
+        if !stream.is_holding_back() || awaits_answer {
             return;
         }
         stream.lift();
@@ -32,7 +34,7 @@ impl Flow {
     /// The client's lines that were freed and looked at, as packets of our own. The client repeats
     /// what does not arrive.
     pub(super) fn poll_lifted_packets(&mut self, context: &mut Context<'_>) -> Vec<Vec<u8>> {
-        if !std::mem::take(&mut self.has_lifted) {
+        if !std::mem::take(&mut self.has_lifted) || self.is_broken {
             return Vec::new();
         }
         let direction = Direction::Original;

@@ -75,7 +75,8 @@ impl Flow {
         context: &mut Context<'_>,
     ) -> Option<Request> {
         while let Some(line) = self.streams[direction].poll_line() {
-            let request = match self.handle_line(direction, &line) {
+            let request = match self.handle_line((direction, packet), &line, context) {
+                Finding::Nothing if self.is_broken => return None,
                 Finding::Nothing => None,
                 Finding::Announcement(found) => {
                     self.handle_found(direction, packet, (line, found), context)
@@ -91,6 +92,18 @@ impl Flow {
                 }
                 Finding::Opaque => {
                     self.turn_opaque(context);
+                    None
+                }
+                Finding::RefusalBegins => {
+                    self.begin_refusal(&line, context);
+                    None
+                }
+                Finding::Refusal(reason) => {
+                    self.finish_refusal(&line, &reason, context);
+                    None
+                }
+                Finding::Folder(code) => {
+                    self.handle_folder_answer(&line, code);
                     None
                 }
             };
@@ -151,11 +164,18 @@ impl Flow {
         None
     }
 
-    fn handle_line(&mut self, direction: Direction, line: &Line) -> Finding {
-        let bytes = self.streams[direction].line_bytes(line);
+    fn handle_line(
+        &mut self,
+        (direction, packet): (Direction, PacketId),
+        line: &Line,
+        context: &mut Context<'_>,
+    ) -> Finding {
         match role_of(direction) {
-            Role::Client => self.session.handle_command(bytes, line.is_complete),
-            Role::Server => self.session.handle_reply(bytes, line.is_complete),
+            Role::Client => self.handle_command(packet, line, context),
+            Role::Server => {
+                let bytes = self.streams[direction].line_bytes(line);
+                self.session.handle_reply(bytes, line.is_complete)
+            }
         }
     }
 
@@ -181,6 +201,7 @@ impl Flow {
             Ok(plan) => Some(self.begin(Box::new(plan), context)),
             Err(refusal) => {
                 self.has_news |= self.is_adjusted;
+                self.answer_refused(direction, &line, refusal, context);
                 self.report_refused((direction, packet, kind), announced, refusal, context);
                 None
             }
@@ -221,21 +242,23 @@ impl Flow {
         })
     }
 
-    /// The line with the outside endpoint in it, where it has another.
+    /// The line in its canonical spelling with the outside endpoint in it, where it is another.
     fn rewrite(
         &self,
         line: &[u8],
         (announcement, translation): (&Announcement, &Translation),
         direction: Direction,
     ) -> Result<Option<Rewritten>, Refusal> {
-        if !translation.needs_rewrite(announcement) {
+        let rewritten = announcement
+            .rewrite(line, translation.outside)
+            .ok_or(Refusal::ThirdPartyAddress)?;
+        if rewritten.line == line {
             return Ok(None);
         }
         if self.streams[direction].map().is_full() {
             return Err(Refusal::TooManyEdits);
         }
-        let rewritten = announcement.rewrite(line, translation.outside);
-        rewritten.map(Some).ok_or(Refusal::ThirdPartyAddress)
+        Ok(Some(rewritten))
     }
 
     fn begin(&mut self, plan: Box<Plan>, context: &mut Context<'_>) -> Request {
@@ -312,6 +335,7 @@ impl Flow {
     fn abandon(&mut self, plan: Plan, refusal: Refusal, context: &mut Context<'_>) {
         plan.translation.release(context.leases);
         self.has_news |= self.is_adjusted;
+        self.answer_refused(plan.direction, &plan.line, refusal, context);
         let kind = plan.announcement.kind;
         self.report_refused(
             (plan.direction, plan.packet, kind),

@@ -257,6 +257,9 @@ impl Flow {
         self.is_opaque = false;
         self.opaque.handshake = Handshake::None;
         self.session = Session::default();
+        if let Some(ruled) = &mut self.ruled {
+            ruled.handle_gap();
+        }
         self.end_grant(context);
         if self.is_adjusted {
             self.streams.original.resume(true);

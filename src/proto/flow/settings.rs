@@ -1,6 +1,6 @@
 //! What the operator decides, and what that means for one connection.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use ipnetwork::IpNetwork;
 
@@ -9,6 +9,7 @@ use crate::proto::{
     expect::Stage,
     nat::addresses_of,
     net::{ConntrackTuples, Direction},
+    rules::Rules,
     session::policy::Refusal,
     tls::TlsSettings,
 };
@@ -34,6 +35,8 @@ pub struct Settings {
     pub unsolicited_replies: Vec<IpNetwork>,
     /// Servers whose clients may announce by other means after EPSV ALL.
     pub after_epsv_all: Vec<IpNetwork>,
+    /// What clients may say. A session keeps the rules that it began with.
+    pub rules: Arc<Rules>,
     /// How much a session and a host may ask for.
     pub limits: Limits,
     /// Which data connections of encrypted sessions may come.
@@ -84,6 +87,7 @@ impl Default for Settings {
             third_party_data: Vec::new(),
             unsolicited_replies: Vec::new(),
             after_epsv_all: Vec::new(),
+            rules: Arc::default(),
             limits: Limits::default(),
             tls: TlsSettings::default(),
         }

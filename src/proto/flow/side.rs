@@ -159,7 +159,7 @@ impl Flow {
         usize::from(size).saturating_sub(headers)
     }
 
-    fn encode_own(
+    pub(super) fn encode_own(
         &self,
         travel: Direction,
         (seq, ack): (SeqNumber, SeqNumber),

@@ -24,6 +24,7 @@ impl Flow {
 
     /// Gives back its place among its host's sessions.
     pub(super) fn release_place(&mut self, context: &Context<'_>) {
+        self.end_ruled(context);
         if std::mem::take(&mut self.spending.is_counted) {
             let (host, now) = (self.client(), context.now);
             context

@@ -4,8 +4,9 @@
 //! segment that completes the line. A sender under Nagle's algorithm does not send that segment
 //! before the first is acknowledged (RFC 896), so after [`VOUCH_DELAY`] the withheld bytes are
 //! acknowledged on the receiver's behalf. From then on they exist only here: once released they
-//! are sent again by us until the receiver has acknowledged them. After [`WITHHOLD_MAX`] they
-//! leave as they are, unread.
+//! are sent again by us until the receiver has acknowledged them. After [`WITHHOLD_MAX`] a server's
+//! leave as they are, unread. A client's stay until the line ends: whoever sends PORT in two parts, ten
+//! seconds apart, would have it heard by the server, whatever it says.
 //!
 //! Lines of the client that wait for the server's answer to an announcement before them
 //! (`lifted.rs`) are none of this: their sender repeats them.
@@ -158,6 +159,10 @@ impl Flow {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let withheld = self.withheld[direction].as_mut()?;
         if is_due(withheld.gives_up_at) {
+            if self.keeps_begun_line(direction) {
+                self.withheld[direction].as_mut()?.gives_up_at = None;
+                return None;
+            }
             self.give_up(direction, context);
         } else if is_due(withheld.vouch_at) {
             withheld.vouch_at = None;
@@ -200,8 +205,25 @@ impl Flow {
         let text = partial.strip_suffix(b"\r").unwrap_or(partial);
         let withholds = !stream.is_finished()
             && !text.is_empty()
-            && self.could_announce(role_of(direction), text);
+            && (self.must_read(direction) || self.could_announce(role_of(direction), text));
         withholds.then(|| SeqNumber(stream.next().0.wrapping_sub(partial.len() as u32)))
+    }
+
+    /// Whether a line that was begun waits for its end, however long that takes: of a client whose bytes were
+    /// acknowledged nobody waits for it but the server, which would read it as a whole; and nothing passes
+    /// unread of a client that is held to rules.
+    fn keeps_begun_line(&self, direction: Direction) -> bool {
+        direction == Direction::Original
+            && (self.must_read_client() || self.streams[direction].has_orphans())
+    }
+
+    /// Whether no begun line of a direction may leave, whatever it may become: of a client that is held
+    /// to rules, and of a server whose answer becomes a refusal.
+    fn must_read(&self, direction: Direction) -> bool {
+        match role_of(direction) {
+            Role::Client => self.must_read_client(),
+            Role::Server => self.session.awaits_refusal(),
+        }
     }
 
     /// A server's line can announce only what was asked for.

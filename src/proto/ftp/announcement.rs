@@ -130,8 +130,6 @@ pub struct Announcement {
     pub port: NonZeroU16,
     /// The part of the line that spells the endpoint.
     pub(super) token: Span,
-    /// What separates the fields of the token: a comma, or the delimiter that EPRT or 229 chose.
-    pub(super) delimiter: u8,
 }
 
 impl Announcement {
@@ -150,7 +148,6 @@ impl Announcement {
                 start,
                 end: cursor.position(),
             },
-            delimiter: endpoint.delimiter,
         }
     }
 

@@ -4,7 +4,7 @@ use super::{
     announcement::{Announcement, AnnouncementKind, Role},
     cursor::Cursor,
     endpoint,
-    malformed::{Fault, Malformed},
+    malformed::Malformed,
     telnet,
 };
 
@@ -36,6 +36,8 @@ pub enum Command {
     Host,
     /// A command that uses the data connection: RETR, STOR, STOU, APPE, LIST, NLST or MLSD.
     Transfer,
+    /// The folder is changed or asked for: CWD, CDUP, PWD.
+    Folder,
     /// Nothing.
     Noop,
     /// Any other line, including an empty one and one that is not FTP.
@@ -69,7 +71,7 @@ impl Command {
         let length = text.iter().take_while(|b| is_of_verb(**b)).count();
         let (verb, rest) = text.split_at_checked(length).unwrap_or_default();
         if let Some(kind) = announcing_verb(verb) {
-            let parsed = parse_announcing_command(kind, line).map_err(Malformed::from);
+            let parsed = parse_announcing_command(kind, line);
             return Self::Announce(kind, parsed);
         }
         match rest.first() {
@@ -95,7 +97,7 @@ const VERB_MIN: usize = 3;
 const VERB_MAX: usize = 8;
 
 /// The verbs that matter to a session and whose argument does not.
-const VERBS: [(&[u8], Command); 20] = [
+const VERBS: [(&[u8], Command); 26] = [
     (b"RETR", Command::Transfer),
     (b"STOR", Command::Transfer),
     (b"PASV", Command::Pasv),
@@ -104,6 +106,12 @@ const VERBS: [(&[u8], Command); 20] = [
     (b"MLSD", Command::Transfer),
     (b"APPE", Command::Transfer),
     (b"STOU", Command::Transfer),
+    (b"CWD", Command::Folder),
+    (b"PWD", Command::Folder),
+    (b"CDUP", Command::Folder),
+    (b"XCWD", Command::Folder),
+    (b"XPWD", Command::Folder),
+    (b"XCUP", Command::Folder),
     (b"NOOP", Command::Noop),
     (b"USER", Command::Login),
     (b"PASS", Command::Login),
@@ -142,7 +150,7 @@ impl EpsvArgument {
 pub(super) fn parse_announcing_command(
     kind: AnnouncementKind,
     line: &[u8],
-) -> Result<Announcement, Fault> {
+) -> Result<Announcement, Malformed> {
     telnet::refuse_controls(line)?;
     let mut cursor = Cursor::at(line, 0);
     cursor.skip_spaces();
@@ -155,13 +163,29 @@ pub(super) fn parse_announcing_command(
         AnnouncementKind::Lprt => endpoint::parse_long_host_port(&mut cursor)?,
         AnnouncementKind::Eprt => endpoint::parse_fields(&mut cursor)?,
         AnnouncementKind::Pasv | AnnouncementKind::Epsv | AnnouncementKind::Lpsv => {
-            return Err(Fault::Wrong(Malformed::NotAnnouncing));
+            return Err(Malformed::NotAnnouncing);
         }
     };
     let announcement = Announcement::read(kind, endpoint, start, &cursor);
     cursor.skip_spaces();
     cursor.expect_end(Malformed::TrailingGarbage)?;
     Ok(announcement)
+}
+
+/// Whether bytes at the start of a line could become a command of `kind`, readable or not.
+pub(super) fn could_begin(kind: AnnouncementKind, start_of_line: &[u8]) -> bool {
+    let text = telnet::skip_sequences(start_of_line).trim_ascii_start();
+    let verb = kind.as_str().as_bytes();
+    let is_prefix = |text: &[u8]| {
+        verb.get(..text.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(text))
+    };
+    match text.split_at_checked(verb.len()) {
+        Some((begun, rest)) => {
+            is_prefix(begun) && !rest.first().is_some_and(|byte| is_of_verb(*byte))
+        }
+        None => is_prefix(text) || telnet::is_begun_sequence(text),
+    }
 }
 
 /// Whether a line can be a command of FTP, known or not: a verb, and then nothing or a space. What

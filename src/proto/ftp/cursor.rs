@@ -1,8 +1,8 @@
 //! Reading a line from left to right, with every number bounded while it is read.
 
-use super::malformed::{Fault, Malformed};
+use super::malformed::Malformed;
 
-/// A position in a line. Every failure says whether it is the line's end that was in the way.
+/// A position in a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a> {
     line: &'a [u8],
@@ -33,34 +33,30 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads `byte`, or stops for `reason`.
-    pub(super) fn expect(&mut self, byte: u8, reason: Malformed) -> Result<(), Fault> {
-        match self.peek() {
-            Some(next) if next == byte => {
-                self.next();
-                Ok(())
-            }
-            Some(_) => Err(Fault::Wrong(reason)),
-            None => Err(Fault::Short(reason)),
+    pub(super) fn expect(&mut self, byte: u8, reason: Malformed) -> Result<(), Malformed> {
+        if self.peek() != Some(byte) {
+            return Err(reason);
         }
+        self.next();
+        Ok(())
     }
 
     /// Reads `word` in any case.
-    pub(super) fn expect_word(&mut self, word: &str) -> Result<(), Fault> {
+    pub(super) fn expect_word(&mut self, word: &str) -> Result<(), Malformed> {
         for letter in word.bytes() {
-            match self.next() {
-                Some(next) if next.eq_ignore_ascii_case(&letter) => {}
-                Some(_) => return Err(Fault::Wrong(Malformed::NotAnnouncing)),
-                None => return Err(Fault::Short(Malformed::NotAnnouncing)),
+            let next = self.next();
+            if !next.is_some_and(|next| next.eq_ignore_ascii_case(&letter)) {
+                return Err(Malformed::NotAnnouncing);
             }
         }
         Ok(())
     }
 
     /// Stops unless the whole line has been read.
-    pub(super) fn expect_end(&self, reason: Malformed) -> Result<(), Fault> {
+    pub(super) fn expect_end(&self, reason: Malformed) -> Result<(), Malformed> {
         match self.peek() {
             None => Ok(()),
-            Some(_) => Err(Fault::Wrong(reason)),
+            Some(_) => Err(reason),
         }
     }
 
@@ -72,32 +68,29 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a decimal number up to 255.
-    pub(super) fn octet(&mut self) -> Result<u8, Fault> {
+    pub(super) fn octet(&mut self) -> Result<u8, Malformed> {
         let number = self.number(u16::from(u8::MAX), Malformed::OctetOutOfRange)?;
-        u8::try_from(number).map_err(|_| Fault::Wrong(Malformed::OctetOutOfRange))
+        u8::try_from(number).map_err(|_| Malformed::OctetOutOfRange)
     }
 
     /// Reads a decimal number up to `limit`, without leading zeros. It never holds a value above
     /// the limit, so it cannot wrap.
-    pub(super) fn number(&mut self, limit: u16, above: Malformed) -> Result<u16, Fault> {
+    pub(super) fn number(&mut self, limit: u16, above: Malformed) -> Result<u16, Malformed> {
         let mut number = None;
         while let Some(digit) = self.peek().filter(u8::is_ascii_digit) {
             if number == Some(0) {
-                return Err(Fault::Wrong(Malformed::NonCanonicalNumber));
+                return Err(Malformed::NonCanonicalNumber);
             }
             let value = number
                 .unwrap_or(0_u16)
                 .checked_mul(10)
                 .and_then(|tens| tens.checked_add(u16::from(digit.wrapping_sub(b'0'))))
                 .filter(|&value| value <= limit)
-                .ok_or(Fault::Wrong(above))?;
+                .ok_or(above)?;
             number = Some(value);
             self.next();
         }
-        number.ok_or(match self.peek() {
-            None => Fault::Short(Malformed::EmptyNumber),
-            Some(_) => Fault::Wrong(Malformed::EmptyNumber),
-        })
+        number.ok_or(Malformed::EmptyNumber)
     }
 
     /// Reads the bytes before `delimiter`, and the delimiter. Each byte has to pass `is_allowed`.
@@ -106,11 +99,11 @@ impl<'a> Cursor<'a> {
         delimiter: u8,
         is_allowed: impl Fn(u8) -> bool,
         reason: Malformed,
-    ) -> Result<&'a [u8], Fault> {
+    ) -> Result<&'a [u8], Malformed> {
         let start = self.position;
         while let Some(byte) = self.peek().filter(|&byte| byte != delimiter) {
             if !is_allowed(byte) {
-                return Err(Fault::Wrong(reason));
+                return Err(reason);
             }
             self.next();
         }
@@ -124,7 +117,7 @@ impl<'a> Cursor<'a> {
 mod tests {
     use super::*;
 
-    fn octet(text: &str) -> Result<u8, Fault> {
+    fn octet(text: &str) -> Result<u8, Malformed> {
         Cursor::at(text.as_bytes(), 0).octet()
     }
 
@@ -139,29 +132,26 @@ mod tests {
             "4294967296",
             "99999999999999999999999",
         ] {
-            assert_eq!(octet(above), Err(Fault::Wrong(Malformed::OctetOutOfRange)));
+            assert_eq!(octet(above), Err(Malformed::OctetOutOfRange));
         }
         let mut cursor = Cursor::at(b"65536", 0);
         assert_eq!(
             cursor.number(u16::MAX, Malformed::PortOutOfRange),
-            Err(Fault::Wrong(Malformed::PortOutOfRange))
+            Err(Malformed::PortOutOfRange)
         );
     }
 
     #[test]
     fn a_leading_zero_is_neither_octal_nor_decimal() {
         for text in ["00", "01", "010", "0000"] {
-            assert_eq!(
-                octet(text),
-                Err(Fault::Wrong(Malformed::NonCanonicalNumber))
-            );
+            assert_eq!(octet(text), Err(Malformed::NonCanonicalNumber));
         }
     }
 
     #[test]
-    fn a_missing_number_is_short_only_at_the_end_of_the_line() {
-        assert_eq!(octet(""), Err(Fault::Short(Malformed::EmptyNumber)));
-        assert_eq!(octet(","), Err(Fault::Wrong(Malformed::EmptyNumber)));
-        assert_eq!(octet("-1"), Err(Fault::Wrong(Malformed::EmptyNumber)));
+    fn a_missing_number_is_none() {
+        assert_eq!(octet(""), Err(Malformed::EmptyNumber));
+        assert_eq!(octet(","), Err(Malformed::EmptyNumber));
+        assert_eq!(octet("-1"), Err(Malformed::EmptyNumber));
     }
 }

@@ -95,21 +95,3 @@ impl Malformed {
         }
     }
 }
-
-/// Where a parser stopped. The same grammar serves whole lines, for which both are malformed, and
-/// lines that have not ended yet, for which only one is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// At the end of the line: more bytes could still make it an announcement.
-    Short(Malformed),
-    /// At a byte that no continuation can mend.
-    Wrong(Malformed),
-}
-
-impl From<Fault> for Malformed {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Short(reason) | Fault::Wrong(reason) => reason,
-        }
-    }
-}

@@ -4,7 +4,7 @@ use super::{
     announcement::{Announcement, AnnouncementKind},
     cursor::Cursor,
     endpoint::{self, Endpoint},
-    malformed::{Fault, Malformed},
+    malformed::Malformed,
     telnet,
 };
 
@@ -55,22 +55,16 @@ impl ReplyLine {
 /// code.
 pub fn parse_announcing_reply(code: u16, line: &[u8]) -> Result<Announcement, Malformed> {
     let kind = AnnouncementKind::from_code(code).ok_or(Malformed::NotAnnouncing)?;
-    Ok(parse_reply_of_kind(kind, line)?)
-}
-
-/// Parses a reply of `kind`, whole or as far as it has come.
-pub(super) fn parse_reply_of_kind(
-    kind: AnnouncementKind,
-    line: &[u8],
-) -> Result<Announcement, Fault> {
     telnet::refuse_controls(line)?;
-    expect_code(kind, line)?;
+    if !code_of(kind).is_some_and(|code| line.starts_with(code)) {
+        return Err(Malformed::NotAnnouncing);
+    }
     let start = match kind {
         AnnouncementKind::Pasv => find_numbers(line, 6)?,
         AnnouncementKind::Lpsv => find_numbers(line, 9)?,
         AnnouncementKind::Epsv => find_fields(line)?,
         AnnouncementKind::Port | AnnouncementKind::Eprt | AnnouncementKind::Lprt => {
-            return Err(Fault::Wrong(Malformed::NotAnnouncing));
+            return Err(Malformed::NotAnnouncing);
         }
     };
     let mut cursor = Cursor::at(line, start);
@@ -78,27 +72,32 @@ pub(super) fn parse_reply_of_kind(
     Ok(Announcement::read(kind, endpoint, start, &cursor))
 }
 
-/// `227 ` with a space: only the last line of a reply announces.
-fn expect_code(kind: AnnouncementKind, line: &[u8]) -> Result<(), Fault> {
-    let code = match kind {
-        AnnouncementKind::Pasv => "227 ",
-        AnnouncementKind::Lpsv => "228 ",
-        AnnouncementKind::Epsv => "229 ",
-        AnnouncementKind::Port | AnnouncementKind::Eprt | AnnouncementKind::Lprt => {
-            return Err(Fault::Wrong(Malformed::NotAnnouncing));
-        }
-    };
-    Cursor::at(line, 0).expect_word(code)
+/// Whether bytes at the start of a line could become the last line of a reply of `kind`, readable or
+/// not.
+pub(super) fn could_begin(kind: AnnouncementKind, start_of_line: &[u8]) -> bool {
+    let text = telnet::skip_sequences(start_of_line);
+    let code = code_of(kind).unwrap_or_default();
+    let agrees = text.starts_with(code) || code.starts_with(text);
+    !code.is_empty() && (agrees || telnet::is_begun_sequence(text))
 }
 
-fn parse_endpoint(kind: AnnouncementKind, cursor: &mut Cursor<'_>) -> Result<Endpoint, Fault> {
+/// With a space: only the last line of a reply announces.
+const fn code_of(kind: AnnouncementKind) -> Option<&'static [u8]> {
+    match kind {
+        AnnouncementKind::Pasv => Some(b"227 "),
+        AnnouncementKind::Lpsv => Some(b"228 "),
+        AnnouncementKind::Epsv => Some(b"229 "),
+        AnnouncementKind::Port | AnnouncementKind::Eprt | AnnouncementKind::Lprt => None,
+    }
+}
+
+fn parse_endpoint(kind: AnnouncementKind, cursor: &mut Cursor<'_>) -> Result<Endpoint, Malformed> {
     if kind == AnnouncementKind::Epsv {
         let endpoint = endpoint::parse_reply_fields(cursor)?;
-        return match cursor.peek() {
-            Some(b')') => Ok(endpoint),
-            Some(_) => Err(Fault::Wrong(Malformed::MissingParenthesis)),
-            None => Err(Fault::Short(Malformed::MissingParenthesis)),
-        };
+        let is_closed = cursor.peek() == Some(b')');
+        return is_closed
+            .then_some(endpoint)
+            .ok_or(Malformed::MissingParenthesis);
     }
     let endpoint = if kind == AnnouncementKind::Pasv {
         endpoint::parse_host_port(cursor)?
@@ -108,7 +107,7 @@ fn parse_endpoint(kind: AnnouncementKind, cursor: &mut Cursor<'_>) -> Result<End
     // A seventh number: clients that search from the left read other six than those that
     // search from the right.
     if cursor.peek() == Some(b',') {
-        return Err(Fault::Wrong(Malformed::FieldCount));
+        return Err(Malformed::FieldCount);
     }
     Ok(endpoint)
 }
@@ -120,7 +119,7 @@ fn parse_endpoint(kind: AnnouncementKind, cursor: &mut Cursor<'_>) -> Result<End
 /// 227 Entering Passive Mode 2 (10,0,0,1,19,137).
 /// 227 =10,0,0,1,19,137
 /// ```
-fn find_numbers(line: &[u8], least: usize) -> Result<usize, Fault> {
+fn find_numbers(line: &[u8], least: usize) -> Result<usize, Malformed> {
     let mut found = None;
     let mut position = TEXT_START;
     while let Some(rest) = line.get(position..).filter(|rest| !rest.is_empty()) {
@@ -128,13 +127,13 @@ fn find_numbers(line: &[u8], least: usize) -> Result<usize, Fault> {
         let run = rest.get(..length).unwrap_or_default();
         let commas = run.iter().filter(|byte| **byte == b',').count();
         if commas.saturating_add(1) >= least && found.replace(position).is_some() {
-            return Err(Fault::Wrong(Malformed::Ambiguous));
+            return Err(Malformed::Ambiguous);
         }
         position = position.saturating_add(length.max(1));
     }
-    let start = found.ok_or(Fault::Short(Malformed::NoEndpoint))?;
+    let start = found.ok_or(Malformed::NoEndpoint)?;
     if ends_list(line.get(..start).unwrap_or_default()) {
-        return Err(Fault::Wrong(Malformed::Ambiguous));
+        return Err(Malformed::Ambiguous);
     }
     Ok(start)
 }
@@ -159,16 +158,16 @@ pub(super) fn ends_list(text: &[u8]) -> bool {
 /// ```text
 /// 229 Entering Extended Passive Mode (|||6446|)
 /// ```
-fn find_fields(line: &[u8]) -> Result<usize, Fault> {
+fn find_fields(line: &[u8]) -> Result<usize, Malformed> {
     let mut found = None;
     for (position, _) in line.iter().enumerate().filter(|(_, byte)| **byte == b'(') {
         let start = position.saturating_add(1);
         let begins = line.get(start..).is_some_and(begins_fields);
         if begins && found.replace(start).is_some() {
-            return Err(Fault::Wrong(Malformed::Ambiguous));
+            return Err(Malformed::Ambiguous);
         }
     }
-    found.ok_or(Fault::Short(Malformed::NoEndpoint))
+    found.ok_or(Malformed::NoEndpoint)
 }
 
 /// Whether clients might read fields here: a delimiter three times and a digit, as curl, wget,

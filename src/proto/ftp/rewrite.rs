@@ -1,4 +1,10 @@
-//! Spelling an announcement with another endpoint, in a line of the same length where possible.
+//! Spelling an announcement canonically, with this or another endpoint, in a line of the same length
+//! where possible.
+//!
+//! Every announcement leaves in one spelling, whatever it came in: the verb in capitals, one space, and
+//! nothing behind the endpoint; the endpoint of a reply in parentheses; `|` between fields; numbers and
+//! addresses in their shortest form. What a server, a client, the next gateway and an intrusion detection
+//! system might read differently is thereby either refused (`malformed`) or gone.
 
 use std::net::SocketAddr;
 
@@ -17,7 +23,7 @@ pub struct Rewritten {
 }
 
 impl Announcement {
-    /// Spells `line`, the one this announcement was parsed from, with another endpoint.
+    /// Spells `line`, the one this announcement was parsed from, canonically and with this endpoint.
     ///
     /// The length of a reply is kept by trimming or padding its human text, unless that has too
     /// few bytes to give; then it is left alone. Commands have no text to give. An announcement
@@ -27,10 +33,10 @@ impl Announcement {
     pub fn rewrite(&self, line: &[u8], endpoint: SocketAddr) -> Option<Rewritten> {
         let mut token = String::new();
         self.write_token(&mut token, endpoint)?;
-        let growth = difference(token.len(), self.token_length());
+        let token = token.as_bytes();
         let rewritten = match self.text_of(line) {
-            Some(text) if growth <= signed(text.room()) => text.fitted(token.as_bytes(), growth),
-            Some(_) | None => self.replaced(line, token.as_bytes()),
+            None => [self.kind.as_str().as_bytes(), b" ", token].concat(),
+            Some(text) => text.with_token(token, self.growth_of(&text, token.len())),
         };
         Some(Rewritten {
             delta: saturate(difference(rewritten.len(), line.len())),
@@ -41,24 +47,30 @@ impl Announcement {
     /// How many bytes longer [`rewrite`](Self::rewrite) would make the line, without making it.
     #[must_use]
     pub fn delta_for(&self, line: &[u8], endpoint: SocketAddr) -> Option<i32> {
-        let growth = difference(self.spelled_length(endpoint)?, self.token_length());
-        match self.text_of(line) {
-            Some(text) if growth <= signed(text.room()) => Some(0),
-            Some(_) | None => Some(saturate(growth)),
-        }
+        let length = self.spelled_length(endpoint)?;
+        Some(match self.text_of(line) {
+            None => {
+                let verb = self.kind.as_str().len().saturating_add(1);
+                saturate(difference(verb.saturating_add(length), line.len()))
+            }
+            Some(text) => match self.growth_of(&text, length) {
+                growth if growth <= signed(text.room()) => 0,
+                growth => saturate(growth),
+            },
+        })
     }
 
-    const fn token_length(&self) -> usize {
-        self.token.end.saturating_sub(self.token.start)
+    /// How many bytes more a token of this length takes, in its parentheses, than what stands there.
+    fn growth_of(&self, text: &Text<'_>, length: usize) -> isize {
+        let old = self.token.end.saturating_sub(self.token.start);
+        let marks = text.opening.len().saturating_add(text.closing.len());
+        difference(
+            length.saturating_add(PARENTHESES),
+            old.saturating_add(marks),
+        )
     }
 
-    fn replaced(&self, line: &[u8], token: &[u8]) -> Vec<u8> {
-        let before = line.get(..self.token.start).unwrap_or_default();
-        let after = line.get(self.token.end..).unwrap_or_default();
-        [before, token, after].concat()
-    }
-
-    /// The human text around a reply's endpoint.
+    /// The human text around a reply's endpoint; a command has none.
     fn text_of<'a>(&self, line: &'a [u8]) -> Option<Text<'a>> {
         if self.kind.announcer() == Role::Client {
             return None;
@@ -85,6 +97,9 @@ impl Announcement {
     }
 }
 
+/// How many bytes the parentheses around an endpoint take.
+const PARENTHESES: usize = 2;
+
 /// A reply in parts: `227 ` `Entering Passive Mode ` `(` … `)` `.`
 struct Text<'a> {
     code: &'a [u8],
@@ -95,12 +110,20 @@ struct Text<'a> {
 }
 
 impl Text<'_> {
+    /// The line with `token` in place of the old one, by which it grows unless there is room.
+    fn with_token(&self, token: &[u8], growth: isize) -> Vec<u8> {
+        if growth <= signed(self.room()) {
+            return self.fitted(token, growth);
+        }
+        [self.code, self.head, b"(", token, b")", self.tail].concat()
+    }
+
     /// How many bytes of text can be given up.
     const fn room(&self) -> usize {
         self.head.len().saturating_add(self.tail.len())
     }
 
-    /// The line with `token`, which is `growth` bytes longer than the old one and at most
+    /// The line with `token`, which takes `growth` bytes more than the old one and at most
     /// [`room`](Self::room), in the old length.
     ///
     /// What goes first is least missed: padding, then what follows the endpoint, then the words
@@ -123,16 +146,7 @@ impl Text<'_> {
         let given = given.saturating_add(head.len().saturating_sub(trimmed.len()));
         let surplus = usize::try_from(signed(given).saturating_sub(growth)).unwrap_or(0);
         let padding = vec![b' '; surplus];
-        [
-            self.code,
-            trimmed,
-            &padding,
-            self.opening,
-            token,
-            self.closing,
-            tail,
-        ]
-        .concat()
+        [self.code, trimmed, &padding, b"(", token, b")", tail].concat()
     }
 }
 

@@ -5,10 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use super::{
-    announcement::{Announcement, AnnouncementKind},
-    endpoint::is_of_address,
-};
+use super::announcement::{Announcement, AnnouncementKind};
 
 impl Announcement {
     /// How many bytes [`write_token`](Self::write_token) would write. It counts digits instead of
@@ -38,10 +35,9 @@ impl Announcement {
         Some(lengths.into_iter().fold(0, usize::saturating_add))
     }
 
-    /// Spells the endpoint the way this announcement spells its own.
+    /// Spells the endpoint in the form of this announcement, canonically.
     pub(super) fn write_token(&self, out: &mut impl Write, endpoint: SocketAddr) -> Option<()> {
         let (address, port) = (endpoint.ip(), endpoint.port());
-        let delimiter = self.delimiter_around_address();
         match self.kind {
             AnnouncementKind::Port | AnnouncementKind::Pasv => {
                 write_host_port(out, ipv4(address)?, port)
@@ -51,28 +47,13 @@ impl Announcement {
             }
             AnnouncementKind::Eprt | AnnouncementKind::Epsv if self.address.is_some() => {
                 let family = if address.is_ipv4() { 1 } else { 2 };
-                // `Display` of an address is RFC 5952's canonical text.
-                write!(
-                    out,
-                    "{delimiter}{family}{delimiter}{address}{delimiter}{port}{delimiter}"
-                )
+                // `|` is the delimiter that RFC 2428 §2 recommends, and `Display` of an address is
+                // RFC 5952's canonical text.
+                write!(out, "|{family}|{address}|{port}|")
             }
-            AnnouncementKind::Eprt | AnnouncementKind::Epsv => {
-                let delimiter = char::from(self.delimiter);
-                write!(out, "{delimiter}{delimiter}{delimiter}{port}{delimiter}")
-            }
+            AnnouncementKind::Eprt | AnnouncementKind::Epsv => write!(out, "|||{port}|"),
         }
         .ok()
-    }
-
-    /// The delimiter of the line, unless it is one that another address could hold: then `|`,
-    /// which RFC 2428 recommends.
-    fn delimiter_around_address(&self) -> char {
-        if is_of_address(self.delimiter) {
-            '|'
-        } else {
-            char::from(self.delimiter)
-        }
     }
 }
 

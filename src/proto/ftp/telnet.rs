@@ -1,6 +1,6 @@
 //! What Telnet leaves in a control connection (RFC 854; RFC 959 §5.3 for ABOR).
 
-use super::malformed::{Fault, Malformed};
+use super::malformed::Malformed;
 
 /// Interpret As Command: the byte that begins every Telnet sequence.
 const IAC: u8 = 255;
@@ -10,7 +10,8 @@ const SB: u8 = 250;
 const NEGOTIATIONS: std::ops::RangeInclusive<u8> = 251..=254;
 
 /// `line` without the Telnet sequences it begins with, as a server sees `IAC IP IAC DM ABOR`.
-pub(super) fn skip_sequences(mut line: &[u8]) -> &[u8] {
+#[must_use]
+pub fn skip_sequences(mut line: &[u8]) -> &[u8] {
     loop {
         line = match line {
             [IAC, negotiation, _, rest @ ..] if NEGOTIATIONS.contains(negotiation) => rest,
@@ -20,15 +21,24 @@ pub(super) fn skip_sequences(mut line: &[u8]) -> &[u8] {
     }
 }
 
+/// Whether a sequence has begun here and not ended, of those that [`skip_sequences`] skips.
+pub(super) fn is_begun_sequence(text: &[u8]) -> bool {
+    match text {
+        [IAC] => true,
+        [IAC, negotiation] => NEGOTIATIONS.contains(negotiation),
+        _ => false,
+    }
+}
+
 /// Stops at any byte that a Telnet reader could take out of the line or end it at.
-pub(super) fn refuse_controls(line: &[u8]) -> Result<(), Fault> {
+pub(super) fn refuse_controls(line: &[u8]) -> Result<(), Malformed> {
     match line
         .iter()
         .find(|&&byte| byte == IAC || byte.is_ascii_control())
     {
         None => Ok(()),
-        Some(&IAC) => Err(Fault::Wrong(Malformed::TelnetSequence)),
-        Some(_) => Err(Fault::Wrong(Malformed::ControlByte)),
+        Some(&IAC) => Err(Malformed::TelnetSequence),
+        Some(_) => Err(Malformed::ControlByte),
     }
 }
 

@@ -7,7 +7,10 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::proto::{expect::ExpectError, ftp::Announcement};
+use crate::proto::{
+    expect::ExpectError,
+    ftp::{Announcement, Role},
+};
 
 /// The lowest data port that is honoured (RFC 2577 §3: ports below 1024 are refused).
 pub const DATA_PORT_MIN: u16 = 1024;
@@ -50,6 +53,33 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the line that is refused does not reach its reader, and its client reads a 550 instead.
+    ///
+    /// What a client announces in vain would have its server connect to a third host, to a port that
+    /// another reader reads in it, or to an address that is a private one. A server's line is replaced where
+    /// it could be read in two ways or what it announces could not be let in; the address of somebody
+    /// else may still serve a client that connects to the server it knows, whatever a 227 says. What
+    /// nobody takes for an announcement, or would be refused by its server anyway, passes.
+    #[must_use]
+    pub const fn is_answered(self, announcer: Role) -> bool {
+        match self {
+            Self::ThirdPartyAddress | Self::PrivilegedPort => matches!(announcer, Role::Client),
+            Self::Malformed
+            | Self::AfterEpsvAll
+            | Self::TooManyOpenings
+            | Self::NoFreePort
+            | Self::WindowNotRelaxed
+            | Self::Kernel(_) => true,
+            Self::NotFtp
+            | Self::NotLoggedIn
+            | Self::UnsolicitedReply
+            | Self::TooManyUnanswered
+            | Self::AlreadyForwarded
+            | Self::Closing
+            | Self::TooManyEdits => false,
+        }
+    }
+
     /// The stable lower-case identifier.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -3,7 +3,7 @@
 use ftp_alg::proto::{
     action::{AnnouncementReport, RewriteReport},
     expect::Expectation,
-    ftp::{Announcement, Role},
+    ftp::{Announcement, Role, substitute_command},
     nat::addresses_of,
     net::Direction,
 };
@@ -44,6 +44,27 @@ impl Witness {
         let has_left = start < seen.left.max(seen.forgotten) && start >= seen.forgotten;
         assert!(!has_left, "the line has left already");
         self.ways[direction].record_edit((line.start, line.end), new);
+    }
+
+    /// A line does not reach its reader: a command that does nothing stands in its place, or a 550.
+    pub(super) fn handle_replaced(&mut self, from: Role, start: u32, line: &[u8]) {
+        match from {
+            Role::Client => assert_eq!(line, substitute_command(line.len())),
+            Role::Server => assert!(b"550".starts_with(line.get(..3).unwrap_or(line))),
+        }
+        if self.has_lost_place {
+            return;
+        }
+        let way = &mut self.ways[direction_of(from)];
+        let start = usize::try_from(way.position(start)).expect("within what was said");
+        let end = start + line.len();
+        assert!(end <= way.offered(), "only a part of the line has come");
+        assert!(!way.said()[start..end].contains(&b'\n'), "it is one line");
+        assert!(
+            start == 0 || way.said()[start - 1] == b'\n',
+            "it is a whole line"
+        );
+        way.record_edit((start, end), line.to_vec());
     }
 
     /// What is let in was announced in a line that has come, by the right side, for the peer.

@@ -1,0 +1,174 @@
+//! Rules as operators write them, right and wrong.
+
+use super::*;
+use crate::daemon::config::Config;
+
+fn rules(text: &str) -> Rules {
+    let config = Config::parse(text, "x").unwrap_or_else(|error| panic!("{error}"));
+    (*config.rules).clone()
+}
+
+fn refused(text: &str) -> String {
+    Config::parse(text, "x").expect_err(text).to_string()
+}
+
+#[test]
+fn every_key_of_a_rule_is_read() {
+    let text = r#"
+        control_ports = [21, 2121]
+        [[rule]]
+        name = "no deletes"
+        control_ports = [2121]
+        clients = ["10.0.0.0/8"]
+        servers = ["192.0.2.1", "2001:db8::/32"]
+        commands = ["dele", "SITE CHMOD"]
+        users = ["ftp*"]
+        paths = ["/private/*"]
+        operations = ["read", "write", "list", "change"]
+        mode = "active"
+        data_family = "ipv6"
+        tls = "required"
+        line_max = 256
+        commands_per_second = 20
+        sessions_per_client = 3
+        sessions = 100
+        action = "refuse"
+        text = "Not here"
+        [[rule]]
+        mode = "passive"
+        data_family = "ipv4"
+        tls = "forbidden"
+        action = "reset"
+        "#;
+    let first = Rule {
+        name: "no deletes".into(),
+        scope: Scope {
+            control_ports: vec![2121],
+            clients: vec!["10.0.0.0/8".parse().unwrap()],
+            servers: vec![
+                "192.0.2.1".parse().unwrap(),
+                "2001:db8::/32".parse().unwrap(),
+            ],
+        },
+        matcher: Matcher {
+            commands: vec![
+                Verb::parse("DELE").unwrap(),
+                Verb::parse("SITE CHMOD").unwrap(),
+            ],
+            users: vec![Pattern::new("ftp*")],
+            paths: vec![Pattern::new("/private/*")],
+            operations: vec![
+                Operation::Read,
+                Operation::Write,
+                Operation::List,
+                Operation::Change,
+            ],
+            mode: Some(Mode::Active),
+            data_family: Some(DataFamily::Ipv6),
+            tls: Some(Demand::Required),
+            line_max: Some(256),
+            commands_per_second: Some(20),
+            sessions_per_client: Some(3),
+            sessions: Some(100),
+        },
+        action: RuleAction::Refuse,
+        text: Some("Not here".into()),
+    };
+    let second = Rule {
+        name: "rule 2".into(),
+        scope: Scope::default(),
+        matcher: Matcher {
+            mode: Some(Mode::Passive),
+            data_family: Some(DataFamily::Ipv4),
+            tls: Some(Demand::Forbidden),
+            ..Matcher::default()
+        },
+        action: RuleAction::Reset,
+        text: None,
+    };
+    assert_eq!(rules(text), Rules::new(vec![first, second]));
+    assert!(rules("").is_empty());
+}
+
+#[test]
+fn every_action_has_a_name() {
+    for action in [
+        RuleAction::Allow,
+        RuleAction::Log,
+        RuleAction::Refuse,
+        RuleAction::Reset,
+    ] {
+        let text = format!("[[rule]]\naction = \"{}\"", action.as_str());
+        let rule = Rule {
+            name: "rule 1".into(),
+            scope: Scope::default(),
+            matcher: Matcher::default(),
+            action,
+            text: None,
+        };
+        assert_eq!(rules(&text), Rules::new(vec![rule]));
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_where_it_stands() {
+    for (text, error) in [
+        (
+            "[[rule]]\ncommands = [\"DELE\"]",
+            "x:1:1: a rule needs an action",
+        ),
+        (
+            "[[rule]]\naction = \"drop\"",
+            "x:2:10: `drop` is not one of \"allow\", \"log\", \"refuse\", \"reset\"",
+        ),
+        (
+            "[[rule]]\naction = \"log\"\ncommand = [\"DELE\"]",
+            "x:3:1: unknown field `command`",
+        ),
+        (
+            "[[rule]]\naction = \"log\"\ncommands = [\"\"]",
+            "x:3:13: `` is not a command",
+        ),
+        (
+            "[[rule]]\naction = \"log\"\ncommands = [\"A B C\"]",
+            "x:3:13: `A B C` is not a command",
+        ),
+        (
+            "[[rule]]\naction = \"log\"\ncontrol_ports = [22]",
+            "x:3:18: 22 is not one of control_ports",
+        ),
+        (
+            "[[rule]]\naction = \"log\"\npaths = [\"\"]",
+            "x:3:10: a pattern has 1 to 256 bytes",
+        ),
+        (
+            "[[rule]]\naction = \"log\"\nline_max = 513",
+            "x:3:12: 513 is not a line's length",
+        ),
+        (
+            "[[rule]]\naction = \"log\"\nname = \"a\\nb\"",
+            "x:3:8: a rule's name has 1 to 32 printable",
+        ),
+        (
+            "[[rule]]\naction = \"log\"\nsessions = 0",
+            "x:3:12: 0 is not a limit",
+        ),
+        (
+            "[[rule]]\naction = \"log\"\nclients = [\"all\"]",
+            "x:3:12: `all` is not a network",
+        ),
+        (
+            "[[rule]]\naction = \"log\"\noperations = [\"delete\"]",
+            "x:3:15: `delete` is not one of",
+        ),
+        (
+            "[[rule]]\naction = \"log\"\nname = \"a\"\n[[rule]]\naction = \"log\"\nname = \"a\"",
+            "x:4:1: another rule has the name `a`",
+        ),
+    ] {
+        let said = refused(text);
+        assert!(said.starts_with(error), "{said}");
+    }
+    let many = "[[rule]]\naction = \"log\"\n".repeat(RULES_MAX + 1);
+    assert!(refused(&many).contains("more than 256 rules"));
+}

@@ -1,0 +1,192 @@
+//! The operator's rules: what clients may say, to whom, and what becomes of it otherwise.
+//!
+//! A connection is held to the rules in whose [`Scope`] it is ([`RuledSession`]). Each command is
+//! compared with them in their order: a rule that only logs is passed, the first other one decides,
+//! and what no rule matches goes on. A command that can be read in two ways (a NUL, a CR or a Telnet
+//! sequence inside it) is refused where any rule could have refused it.
+//!
+//! What is refused never reaches the server: the caller puts something harmless in its place and
+//! turns the answer to that into a 550 (`ftp::refused`).
+
+mod folder;
+mod pattern;
+mod ruled;
+mod said;
+
+use std::sync::Arc;
+
+use ipnetwork::IpNetwork;
+
+pub use pattern::{PATTERN_MAX, Pattern};
+pub use ruled::{RuledSession, Ruling, Sentence};
+pub use said::{Operation, Verb};
+
+use super::net::{ConntrackTuples, Direction};
+
+/// How many rules there may be: each command is compared with all.
+pub const RULES_MAX: usize = 256;
+
+/// The rules, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules(Vec<Rule>);
+
+impl Rules {
+    /// Rules in this order; those beyond [`RULES_MAX`] are the caller's to refuse.
+    #[must_use]
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Self(rules)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The places of the rules in whose scope a connection is.
+    fn of<'a>(&'a self, tuples: &'a ConntrackTuples) -> impl Iterator<Item = usize> + 'a {
+        let rules = self.0.iter().enumerate();
+        rules.filter_map(|(place, rule)| rule.scope.has(tuples).then_some(place))
+    }
+
+    fn rule(&self, place: usize) -> Option<&Rule> {
+        self.0.get(place)
+    }
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name: in the log, and in what the user reads.
+    pub name: Arc<str>,
+    /// Whom it concerns.
+    pub scope: Scope,
+    /// What it concerns.
+    pub matcher: Matcher,
+    /// What becomes of that.
+    pub action: RuleAction,
+    /// What the user reads instead of the usual words.
+    pub text: Option<Arc<str>>,
+}
+
+/// Which connections a rule concerns; what is empty concerns all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// As the client dialled it, or as the server listens.
+    pub control_ports: Vec<u16>,
+    /// By the client's own address.
+    pub clients: Vec<IpNetwork>,
+    /// By the server's own address, or the one its clients use.
+    pub servers: Vec<IpNetwork>,
+}
+
+impl Scope {
+    fn has(&self, tuples: &ConntrackTuples) -> bool {
+        let client = tuples.sender(Direction::Original);
+        let servers = [
+            tuples.sender_seen_by_peer(Direction::Reply),
+            tuples.sender(Direction::Reply),
+        ];
+        let has_port = |port: &u16| servers.iter().any(|server| server.port() == *port);
+        let has_client = |network: &IpNetwork| network.contains(client.ip());
+        let has_server =
+            |network: &IpNetwork| servers.iter().any(|server| network.contains(server.ip()));
+        is_empty_or(&self.control_ports, has_port)
+            && is_empty_or(&self.clients, has_client)
+            && is_empty_or(&self.servers, has_server)
+    }
+}
+
+/// Which commands a rule concerns. All that is given has to match, of a list one; what is absent
+/// matches everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matcher {
+    /// Verbs, such as `DELE` or `SITE CHMOD`.
+    pub commands: Vec<Verb>,
+    /// The user who logs in, or has logged in.
+    pub users: Vec<Pattern>,
+    /// The path that the command names.
+    pub paths: Vec<Pattern>,
+    /// What the command does to the server's files.
+    pub operations: Vec<Operation>,
+    /// Who would listen for the data connection that the command prepares.
+    pub mode: Option<Mode>,
+    /// The family of the data connection that the command prepares.
+    pub data_family: Option<DataFamily>,
+    /// What the command does to a demand on encryption.
+    pub tls: Option<Demand>,
+    /// Lines longer than so many bytes, without their end.
+    pub line_max: Option<u32>,
+    /// Commands beyond so many a second, of those that match otherwise.
+    pub commands_per_second: Option<u32>,
+    /// Logins beyond so many sessions of the client's host.
+    pub sessions_per_client: Option<u32>,
+    /// Logins beyond so many sessions.
+    pub sessions: Option<u32>,
+}
+
+impl Matcher {
+    const fn counts_sessions(&self) -> bool {
+        self.sessions.is_some() || self.sessions_per_client.is_some()
+    }
+}
+
+/// Who listens for a data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The client: PORT, EPRT, LPRT.
+    Active,
+    /// The server: PASV, EPSV, LPSV.
+    Passive,
+}
+
+/// The IP version of a data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataFamily {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// What is demanded of a session's encryption; a command that is not in keeping with it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// No login before AUTH.
+    Required,
+    /// No AUTH.
+    Forbidden,
+}
+
+/// What becomes of a command that a rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleAction {
+    /// It goes on, whatever later rules say.
+    Allow,
+    /// It is told of, and the next rule is asked.
+    Log,
+    /// The user reads a 550, and the server nothing.
+    Refuse,
+    /// The connection is reset towards both ends.
+    Reset,
+}
+
+impl RuleAction {
+    /// The stable lower-case identifier.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Log => "log",
+            Self::Refuse => "refuse",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+fn is_empty_or<T>(list: &[T], is_wanted: impl FnMut(&T) -> bool) -> bool {
+    list.is_empty() || list.iter().any(is_wanted)
+}
+
+#[cfg(test)]
+mod tests;

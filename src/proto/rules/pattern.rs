@@ -1,0 +1,72 @@
+//! What an operator writes for names and paths: `*` is any text, `?` any character, and case does not
+//! matter, as it does not to some servers.
+
+use wildmatch::WildMatch;
+
+/// The longest pattern, in bytes.
+pub const PATTERN_MAX: usize = 256;
+
+/// A pattern for names or paths.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pattern {
+    matcher: WildMatch,
+    has_folder: bool,
+}
+
+impl Eq for Pattern {}
+
+impl Pattern {
+    /// The pattern `text`, of at most [`PATTERN_MAX`] bytes.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self {
+            matcher: WildMatch::new_case_insensitive(text),
+            has_folder: text.contains('/'),
+        }
+    }
+
+    /// Whether it speaks of folders, and not of a file's name alone.
+    #[must_use]
+    pub fn has_folder(&self) -> bool {
+        self.has_folder
+    }
+
+    /// Whether it is the pattern of `text`; bytes that are no UTF-8 are each one character.
+    #[must_use]
+    pub fn matches(&self, text: &[u8]) -> bool {
+        self.matcher.matches(&String::from_utf8_lossy(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_and_question_marks_stand_for_text_and_case_does_not_matter() {
+        for (pattern, text, is_match) in [
+            ("*.exe", "Setup.EXE", true),
+            ("*.exe", "setup.exe.txt", false),
+            ("/private/*", "/private/a/b", true),
+            ("/private/*", "/private", false),
+            ("ftp?", "ftp1", true),
+            ("ftp?", "ftp", false),
+            ("anonymous", "Anonymous", true),
+            ("[a]", "a", false),
+        ] {
+            assert_eq!(
+                Pattern::new(pattern).matches(text.as_bytes()),
+                is_match,
+                "{pattern} {text}"
+            );
+        }
+        assert!(Pattern::new("a?b").matches(b"a\xffb"));
+    }
+
+    #[test]
+    fn a_long_text_full_of_beginnings_takes_no_exponential_time() {
+        let pattern = Pattern::new(&"*a".repeat(PATTERN_MAX / 2));
+        let text = "a".repeat(crate::proto::stream::LINE_MAX / 4) + "b";
+        assert!(!pattern.matches(text.as_bytes()));
+    }
+}

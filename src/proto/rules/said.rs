@@ -1,0 +1,276 @@
+//! What a client's line says, as far as rules speak of it.
+//!
+//! A verb is read as the laxest server would: without what Telnet or spaces put before it, up to the
+//! first blank or control character, in any case, and under the name that RFC 959 gives to it where it
+//! has an older one (RFC 775).
+
+use super::{DataFamily, Demand, Mode, RuleAction};
+use crate::proto::ftp::{Announcement, Command, Malformed, skip_sequences};
+
+/// The longest verb that is told of, in bytes (XSHA512 and the like have seven).
+const VERB_TOLD_MAX: usize = 8;
+
+/// A verb as rules name it: one word, or SITE and another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verb {
+    word: String,
+    second: Option<String>,
+}
+
+impl Verb {
+    /// Parses `DELE` or `SITE CHMOD`, in any case; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ').map(str::to_ascii_uppercase);
+        let word = words.next().filter(|word| is_word(word))?;
+        let second = words.next();
+        let is_whole = words.next().is_none() && second.as_ref().is_none_or(|word| is_word(word));
+        let word = canonical(word.as_bytes()).map_or(word, str::to_owned);
+        is_whole.then_some(Self { word, second })
+    }
+}
+
+fn is_word(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// What a command does to the server's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// RETR.
+    Read,
+    /// STOR, STOU, APPE.
+    Write,
+    /// LIST, NLST, MLSD, MLST, and STAT of a path.
+    List,
+    /// DELE, RMD, MKD, RNFR, RNTO, SITE, MFMT and its like.
+    Change,
+}
+
+/// One line of a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said<'a> {
+    /// The whole line, without its end.
+    line: &'a [u8],
+    verb: &'a [u8],
+    /// What stands behind the verb, without blanks around it.
+    pub(super) argument: &'a [u8],
+    is_complete: bool,
+}
+
+impl<'a> Said<'a> {
+    /// Reads a line without its end. `is_complete` is false where it was cut.
+    pub(super) fn parse(line: &'a [u8], is_complete: bool) -> Self {
+        let text = skip_sequences(line).trim_ascii_start();
+        let length = text.iter().take_while(|byte| **byte > b' ').count();
+        let (verb, rest) = text.split_at_checked(length).unwrap_or_default();
+        Self {
+            line,
+            verb,
+            argument: rest.trim_ascii(),
+            is_complete,
+        }
+    }
+
+    /// The verb for the log: nothing that could be a password said by mistake.
+    pub(super) fn verb_told(&self) -> String {
+        let is_verb = (1..=VERB_TOLD_MAX).contains(&self.verb.len())
+            && self.verb.iter().all(u8::is_ascii_alphanumeric);
+        let told = is_verb.then(|| String::from_utf8_lossy(self.verb).to_ascii_uppercase());
+        told.unwrap_or_else(|| "?".to_owned())
+    }
+
+    /// Whether two servers could read two commands in it: a NUL, a CR or a Telnet sequence inside.
+    /// A doubled IAC is the byte 255 of a name (RFC 854).
+    pub(super) fn has_two_readings(&self) -> bool {
+        let mut rest = skip_sequences(self.line);
+        while let Some(at) = rest.iter().position(|byte| matches!(byte, 0 | b'\r' | 255)) {
+            let Some([255, 255, tail @ ..]) = rest.get(at..) else {
+                return true;
+            };
+            rest = tail;
+        }
+        false
+    }
+
+    pub(super) fn is(&self, verb: &str) -> bool {
+        canonical(self.verb).map_or_else(
+            || self.verb.eq_ignore_ascii_case(verb.as_bytes()),
+            |name| name == verb,
+        )
+    }
+
+    pub(super) fn is_one_of(&self, verbs: &[Verb]) -> bool {
+        verbs.iter().any(|verb| {
+            let second = verb.second.as_ref();
+            self.is(&verb.word)
+                && second.is_none_or(|word| {
+                    first_word(self.argument).eq_ignore_ascii_case(word.as_bytes())
+                })
+        })
+    }
+
+    pub(super) fn is_longer_than(&self, bytes: u32) -> bool {
+        !self.is_complete || self.line.len() as u64 > u64::from(bytes)
+    }
+
+    pub(super) fn operation(&self) -> Option<Operation> {
+        let has_argument = !self.argument.is_empty();
+        let (_, operation) = OPERATIONS.iter().find(|(verb, _)| self.is(verb))?;
+        // STAT alone asks for the session's state, MDTM with one argument for a file's time.
+        let is_question =
+            (self.is("STAT") && !has_argument) || (self.is("MDTM") && !sets_time(self.argument));
+        (!is_question).then_some(*operation)
+    }
+
+    pub(super) fn mode(&self) -> Option<Mode> {
+        if self.announces().is_some() {
+            return Some(Mode::Active);
+        }
+        let passive = ["PASV", "EPSV", "LPSV"];
+        passive
+            .into_iter()
+            .any(|verb| self.is(verb))
+            .then_some(Mode::Passive)
+    }
+
+    /// The family of the data connection that is prepared, over a control connection of `own`.
+    pub(super) fn data_family(&self, own: DataFamily) -> Option<DataFamily> {
+        if self.is("PORT") || self.is("PASV") {
+            return Some(DataFamily::Ipv4);
+        }
+        if let Some(announced) = self.announces() {
+            let address = announced.ok().and_then(|announcement| announcement.address);
+            return Some(address.map_or(own, DataFamily::of));
+        }
+        match self.argument {
+            b"1" if self.is("EPSV") => Some(DataFamily::Ipv4),
+            b"2" if self.is("EPSV") => Some(DataFamily::Ipv6),
+            _ => (self.is("EPSV") || self.is("LPSV")).then_some(own),
+        }
+    }
+
+    pub(super) fn offends(&self, demand: Demand) -> bool {
+        match demand {
+            Demand::Required => ["USER", "PASS", "ACCT"]
+                .into_iter()
+                .any(|verb| self.is(verb)),
+            Demand::Forbidden => self.is("AUTH"),
+        }
+    }
+
+    /// The path that the command names, if it is one that names a path. A verb that is not known here
+    /// may name one.
+    pub(super) fn path(&self) -> Option<&'a [u8]> {
+        if WITHOUT_PATH.into_iter().any(|verb| self.is(verb)) {
+            return None;
+        }
+        let path = match self.operation() {
+            Some(Operation::List) => without_options(self.argument),
+            Some(Operation::Change) if is_behind_a_word(self) => behind_word(self.argument),
+            Some(_) | None => self.argument,
+        };
+        (!path.is_empty()).then_some(path)
+    }
+
+    fn announces(&self) -> Option<Result<Announcement, Malformed>> {
+        let Command::Announce(_, announced) = Command::parse(self.line) else {
+            return None;
+        };
+        Some(announced)
+    }
+}
+
+impl DataFamily {
+    /// The family of an address.
+    #[must_use]
+    pub fn of(address: std::net::IpAddr) -> Self {
+        if address.to_canonical().is_ipv4() {
+            Self::Ipv4
+        } else {
+            Self::Ipv6
+        }
+    }
+}
+
+impl RuleAction {
+    /// Whether a command may fail to reach the server by it.
+    pub(super) const fn is_against(self) -> bool {
+        matches!(self, Self::Refuse | Self::Reset)
+    }
+}
+
+const OPERATIONS: [(&str, Operation); 19] = [
+    ("RETR", Operation::Read),
+    ("STOR", Operation::Write),
+    ("STOU", Operation::Write),
+    ("APPE", Operation::Write),
+    ("LIST", Operation::List),
+    ("NLST", Operation::List),
+    ("MLSD", Operation::List),
+    ("MLST", Operation::List),
+    ("STAT", Operation::List),
+    ("DELE", Operation::Change),
+    ("RMD", Operation::Change),
+    ("MKD", Operation::Change),
+    ("RNFR", Operation::Change),
+    ("RNTO", Operation::Change),
+    ("SITE", Operation::Change),
+    ("MFMT", Operation::Change),
+    ("MFCT", Operation::Change),
+    ("MFF", Operation::Change),
+    // Some clients set a file's time by it: MDTM YYYYMMDDhhmmss path.
+    ("MDTM", Operation::Change),
+];
+
+/// Verbs whose argument is no path.
+const WITHOUT_PATH: [&str; 28] = [
+    "USER", "PASS", "ACCT", "PORT", "EPRT", "LPRT", "PASV", "EPSV", "LPSV", "TYPE", "MODE", "STRU",
+    "REST", "ALLO", "NOOP", "QUIT", "REIN", "ABOR", "AUTH", "PBSZ", "PROT", "CCC", "HOST", "OPTS",
+    "FEAT", "HELP", "LANG", "CLNT",
+];
+
+/// The name in RFC 959 of a verb that has an older one, or one that a router made of it.
+fn canonical(verb: &[u8]) -> Option<&'static str> {
+    const NAMES: [(&str, &str); 6] = [
+        ("XMKD", "MKD"),
+        ("XRMD", "RMD"),
+        ("XCWD", "CWD"),
+        ("XPWD", "PWD"),
+        ("XCUP", "CDUP"),
+        ("P@SW", "PASV"),
+    ];
+    let named = |(old, _): &&(&str, &str)| verb.eq_ignore_ascii_case(old.as_bytes());
+    NAMES.iter().find(named).map(|(_, name)| *name)
+}
+
+fn first_word(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte <= b' ').next().unwrap_or_default()
+}
+
+fn behind_word(text: &[u8]) -> &[u8] {
+    text.get(first_word(text).len()..)
+        .unwrap_or_default()
+        .trim_ascii_start()
+}
+
+/// `-la path`: what `ls` would take for options.
+fn without_options(mut text: &[u8]) -> &[u8] {
+    while text.first() == Some(&b'-') {
+        text = behind_word(text);
+    }
+    text
+}
+
+/// MFMT and its like name a time or facts first, SITE a command of its own.
+fn is_behind_a_word(said: &Said<'_>) -> bool {
+    ["MFMT", "MFCT", "MFF", "MDTM", "SITE"]
+        .into_iter()
+        .any(|verb| said.is(verb))
+}
+
+/// Whether the argument of MDTM begins with a time of 14 digits.
+fn sets_time(argument: &[u8]) -> bool {
+    let word = first_word(argument);
+    word.len() >= 14 && word.iter().take(14).all(u8::is_ascii_digit) && word.len() < argument.len()
+}

@@ -1,0 +1,442 @@
+"""The operator's rules: real clients say what a rule refuses, read 550, and go on in the same session; servers never hear it.
+
+One configuration has most of the rules at once, so that each server is started once for all of them; those that would disturb the
+others have a gateway of their own. A refusal is told from a server's own by its words, and by the server's files, which stay as they are.
+"""
+
+import contextlib
+import dataclasses
+import ftplib
+import functools
+import json
+import re
+import shutil
+
+import transfers
+from clients import CLIENT_SECONDS, Target
+from guarantees import require
+from lab import SMALL, UPLOAD, Batch, Case, CaseFailure
+from servers import SERVERS, Listen
+from shell import inside, run
+from topology import GATEWAY_WAN4, INSIDE1, INSIDE2, OUTSIDE1
+
+RULES = f"""
+[[rule]]
+name = "may-delete"
+commands = ["DELE"]
+paths = ["/upload/free*"]
+action = "allow"
+
+[[rule]]
+name = "no-deletes"
+commands = ["DELE", "SITE CHMOD"]
+action = "refuse"
+
+[[rule]]
+name = "no-programs"
+paths = ["*.exe"]
+operations = ["write"]
+action = "refuse"
+
+[[rule]]
+name = "private"
+paths = ["/private/*"]
+operations = ["read", "list"]
+action = "refuse"
+
+[[rule]]
+name = "no-changes"
+paths = ["/upload/fixed*"]
+operations = ["change"]
+action = "refuse"
+
+[[rule]]
+name = "no-ipv6"
+data_family = "ipv6"
+action = "refuse"
+
+[[rule]]
+name = "no-active"
+mode = "active"
+action = "refuse"
+
+[[rule]]
+name = "short-lines"
+line_max = 100
+action = "refuse"
+
+[[rule]]
+name = "guests"
+commands = ["APPE"]
+users = ["anonymous", "la*"]
+action = "refuse"
+
+[[rule]]
+name = "no-oscar"
+users = ["oscar*"]
+action = "refuse"
+
+[[rule]]
+name = "slow-down"
+commands = ["NOOP"]
+commands_per_second = 20
+action = "refuse"
+
+[[rule]]
+name = "told-of-help"
+commands = ["SITE HELP"]
+action = "log"
+
+[[rule]]
+name = "neighbour"
+clients = ["{INSIDE2.private4}"]
+commands = ["STAT"]
+action = "refuse"
+
+[[rule]]
+name = "other-port"
+control_ports = [2121]
+commands = ["STAT"]
+action = "refuse"
+
+[[rule]]
+name = "other-server"
+servers = ["192.0.2.0/24"]
+commands = ["STAT"]
+action = "refuse"
+
+[[rule]]
+name = "this-server"
+control_ports = [21]
+clients = ["{INSIDE1.private4}", "192.0.2.0/24"]
+servers = ["{OUTSIDE1.public4}/32"]
+commands = ["SYST"]
+action = "refuse"
+
+[[rule]]
+name = "at-the-end"
+commands = ["REIN"]
+action = "reset"
+"""
+
+# What each rule refuses, of what a client says in one session.
+REFUSED = {
+    "no-deletes": ("DELE upload/kept.txt", "SITE CHMOD 600 upload/kept.txt"),
+    "no-programs": ("STOR upload/tool.exe", "STOR /pub/../upload/tool.exe"),
+    "private": ("RETR /private/secret.bin", "NLST /private/folder", "MLSD /private/folder"),
+    "no-changes": ("RNFR upload/fixed.txt", "MKD upload/fixed-too", "RMD upload/fixed", "MFMT 20200101000000 upload/fixed.txt"),
+    "no-ipv6": ("EPRT |2|2001:db8::1|51201|", "EPSV 2"),
+    "no-active": (f"PORT {INSIDE1.private4.replace('.', ',')},200,1", f"EPRT |1|{INSIDE1.private4}|51201|"),
+    "short-lines": (f"HELP {'x' * 100}",),
+    "guests": ("APPE upload/more.txt",),
+    "no-oscar": ("USER oscar.wilde",),
+    "this-server": ("SYST",),
+}
+# As many of these words as fit into the server's answer to NOOP.
+WORDS = ("Refused by the gateway ({0})", "Refused ({0})", "Refused by the gateway", "Refused", "Denied", "No", "")
+
+
+# --- a client's session ---
+
+@dataclasses.dataclass
+class Session:
+    """What a client said and heard, and whether the file behind it all arrived."""
+
+    said: str
+    has_file: bool
+
+    def answers(self, command):
+        """The first line of each answer to a command, as the client's trace shows it."""
+        found, is_awaited = [], False
+        for line in self.said.splitlines():
+            if line.startswith("> "):
+                is_awaited = line[2:].rstrip() == command
+            elif is_awaited and re.match(r"< \d{3} ?", line):
+                found.append(line[2:].rstrip())
+                is_awaited = False
+        return found
+
+    def answer(self, command):
+        answers = self.answers(command)
+        if not answers:
+            raise CaseFailure(f"{command}: no answer", self.said)
+        return answers[0]
+
+
+def target_of(stage, tls=""):
+    return Target(stage.deployment.target, stage.server.listen.port, stage.server.user, stage.server.password, tls)
+
+
+def talk(stage, *commands, client="", arguments=(), tls=""):
+    """curl logs in, says commands whatever their answers are, and fetches a file in the same session."""
+    folder = new_folder(stage)
+    quotes = [part for command in commands for part in ("--quote", f"*{command}")]
+    argv = ["curl", "-sSv", "--max-time", str(CLIENT_SECONDS), *quotes, *arguments, "-o", SMALL,
+            target_of(stage, tls).url(f"pub/{SMALL}")]
+    done = run(argv, namespace=stage.lab.namespace(client or stage.deployment.client), check=False, cwd=folder, timeout=transfers.TIMEOUT)
+    return Session(f"$ {' '.join(argv)}\n{done.stderr}(exit {done.returncode})\n",
+                   transfers.same(folder / SMALL, stage.lab.file(SMALL)))
+
+
+def new_folder(stage):
+    folder = stage.lab.workspace / f"policy-{next(stage.counter)}"
+    folder.mkdir()
+    shutil.copy(stage.lab.file(UPLOAD), folder)
+    return folder
+
+
+def require_refusal(session, answer, rule):
+    """A 550 of the gateway's, not the server's: by its words, as many as fit."""
+    if answer[:4].strip() != "550" or answer[4:].strip() not in [words.format(rule) for words in WORDS]:
+        raise CaseFailure(f"{answer!r} is no refusal by the rule {rule}", session.said)
+
+
+def require_file(session):
+    if not session.has_file:
+        raise CaseFailure("the session did not go on to its file", session.said)
+
+
+def tree(folder):
+    """Names, sizes, times and permissions of all that a server has."""
+    found = {path.relative_to(folder): path.stat() for path in folder.rglob("*")}
+    return {name: (about.st_size, about.st_mode, about.st_mtime) for name, about in found.items()}
+
+
+@contextlib.contextmanager
+def untouched(stage):
+    """A block in which the server's files must not change."""
+    before = tree(stage.server.home)
+    yield
+    changed = before.items() ^ tree(stage.server.home).items()
+    require(not changed, f"the server's files changed: {sorted(str(name) for name, _ in changed)}")
+
+
+# --- cases ---
+
+def refused(rule, stage):
+    """Each command that the rule concerns is answered with the gateway's 550, the server does nothing, and a file follows."""
+    with untouched(stage):
+        session = talk(stage, *REFUSED[rule])
+    for command in REFUSED[rule]:
+        require_refusal(session, session.answer(command), rule)
+    require_file(session)
+
+
+def allowed(stage):
+    """The first rule that matches decides: what an earlier one allows goes on to the server."""
+    session = talk(stage, "DELE upload/free.txt", "DELE upload/kept.txt")
+    require(session.answer("DELE upload/free.txt").startswith("250"), "what is allowed was not done")
+    require_refusal(session, session.answer("DELE upload/kept.txt"), "no-deletes")
+    require(not (stage.server.home / "upload/free.txt").exists(), "what is allowed was not done by the server")
+    require((stage.server.home / "upload/kept.txt").exists(), "what is refused was done by the server")
+    require_file(session)
+
+
+def logged(stage):
+    """A rule that only logs changes nothing that either end hears."""
+    session = talk(stage, "SITE HELP")
+    require(not is_refusal(session.answer("SITE HELP")), "what is only logged was refused")
+    require("told-of-help" in stage.lab.engine.log(), "the log does not name the rule")
+    require_file(session)
+
+
+def is_refusal(answer):
+    return answer.startswith(("550 Refused", "550 Denied"))
+
+
+def reset(stage):
+    """The command ends the session, towards the client and the server."""
+    session = talk(stage, "REIN")
+    require(not session.answers("REIN") and not session.has_file, "the session went on")
+    require("reset" in session.said.lower(), f"the client did not hear of a reset: {session.said[-200:]}")
+    require_file(talk(stage))
+
+
+def beyond_the_rate(stage):
+    """Of eighty commands at once some are answered by the server and the others refused."""
+    session = talk(stage, *["NOOP"] * 80)
+    answers = session.answers("NOOP")
+    done = [answer for answer in answers if answer.startswith("2")]
+    require(len(answers) == 80 and 10 <= len(done) <= 70, f"{len(done)} of {len(answers)} commands went through")
+    for answer in set(answers) - set(done):
+        require_refusal(session, answer, "slow-down")
+    require_file(session)
+
+
+def within_scope(stage):
+    """A rule for one client concerns no other; nor does one for another port or another server."""
+    session = talk(stage, "STAT", client=INSIDE2.name)
+    require_refusal(session, session.answer("STAT"), "neighbour")
+    require_file(session)
+    session = talk(stage, "STAT")
+    require(session.answer("STAT").startswith("21"), f"another client heard {session.answer('STAT')!r}")
+    require_file(session)
+
+
+def refused_where_it_is(stage):
+    """A path counts from the session's folder: curl goes there before it names the file, and its next file comes in the same session."""
+    session = talk(stage, arguments=("-o", "secret.bin", target_of(stage).url("private/secret.bin")))
+    require_refusal(session, session.answer("RETR secret.bin"), "private")
+    require_file(session)
+    if session.said.count("> USER") != 1:
+        raise CaseFailure("it took a second session", session.said)
+
+
+def refused_upload(stage):
+    """A whole upload: curl announces, is refused, and stores nothing."""
+    with untouched(stage):
+        session = talk(stage, arguments=("-T", UPLOAD, target_of(stage).url("upload/tool.exe"), "--next", "-sSv"))
+    require_refusal(session, session.answer("STOR tool.exe"), "no-programs")
+    require_file(session)
+
+
+def refused_in_a_pipeline(stage):
+    """lftp does not wait for answers before it says more, and takes each for what it is the answer to."""
+    folder = new_folder(stage)
+    script = [f"set {key} {value}" for key, value in (("ftp:ssl-allow", "no"), ("ftp:sync-mode", "no"), ("net:max-retries", 1),
+                                                      ("net:timeout", CLIENT_SECONDS), ("cmd:fail-exit", "no"))]
+    script += [f"open -u {stage.server.user},{stage.server.password} -p {stage.server.listen.port} {stage.deployment.target}",
+               "rm upload/kept.txt", f"get pub/{SMALL}", "bye"]
+    with untouched(stage):
+        done = run(["lftp", "-d", "-f", "/dev/stdin"], namespace=stage.lab.namespace(INSIDE1.name), check=False, cwd=folder,
+                   stdin="\n".join(script) + "\n", timeout=transfers.TIMEOUT)
+    said = done.stdout + done.stderr
+    answers = re.findall(r"^<--- (550.*)$", said, re.MULTILINE)
+    session = Session(said, transfers.same(folder / SMALL, stage.lab.file(SMALL)))
+    require(answers, "lftp did not read a 550")
+    require_refusal(session, answers[0], "no-deletes")
+    require_file(session)
+
+
+SHARED = {
+    **{rule: functools.partial(refused, rule) for rule in REFUSED},
+    "may-delete": allowed, "told-of-help": logged, "at-the-end": reset, "slow-down": beyond_the_rate, "neighbour": within_scope,
+    "private-by-its-folder": refused_where_it_is, "no-programs-uploaded": refused_upload, "no-deletes-in-a-pipeline": refused_in_a_pipeline,
+}
+
+
+def passive_refused(stage):
+    """Who insists on passive has no file; who asks for it, is refused and goes on with active, has it."""
+    session = talk(stage)
+    for command in ("EPSV", "PASV"):
+        require_refusal(session, session.answer(command), "no-passive")
+    require(not session.has_file, "a file came through in passive mode")
+    session = talk(stage, "PASV", arguments=("--ftp-port", "-"))
+    require_refusal(session, session.answer("PASV"), "no-passive")
+    require_file(session)
+
+
+def family_refused(stage):
+    """Of a session over IPv4 no data connection over IPv4: EPSV for the other family reaches the server, which says why not."""
+    session = talk(stage, "PASV", "EPSV", "EPSV 2")
+    for command in ("PASV", "EPSV"):
+        require_refusal(session, session.answer(command), "no-ipv4")
+    require(not is_refusal(session.answer("EPSV 2")), "the other family was refused as well")
+    require(not session.has_file, "a file came through over IPv4")
+
+
+def clear_login_refused(stage):
+    """A login in clear text reads 550; one within TLS comes through."""
+    session = talk(stage)
+    require_refusal(session, session.answer(f"USER {stage.server.user}"), "only-tls")
+    require(not session.has_file, "a file came through in clear text")
+    session = talk(stage, arguments=("--ssl-reqd", "--insecure", "--head"), tls="explicit")
+    require("< 230" in session.said, "no login within TLS")
+
+
+def encryption_refused(stage):
+    """A client that would rather have TLS reads 550 and goes on without."""
+    session = talk(stage, arguments=("--ssl", "--insecure"))
+    for command in ("AUTH SSL", "AUTH TLS"):
+        require_refusal(session, session.answer(command), "no-tls")
+    require_file(session)
+
+
+@contextlib.contextmanager
+def logged_in(stage, host):
+    """A session of a host that stays."""
+    client = ftplib.FTP(timeout=CLIENT_SECONDS)
+    with inside(stage.lab.namespace(host.name)):
+        client.connect(stage.deployment.target, stage.server.listen.port)
+    try:
+        client.login(stage.server.user, stage.server.password)
+        yield client
+    finally:
+        client.close()
+
+
+def sessions_refused(stage):
+    """Two sessions of a host and three in all are enough: the next login reads 550, until one has ended."""
+    def require_full(host, rule):
+        session = talk(stage, client=host.name)
+        require_refusal(session, session.answer(f"USER {stage.server.user}"), rule)
+        require(not session.has_file, "a file came through in a session too many")
+
+    with logged_in(stage, INSIDE1):
+        with logged_in(stage, INSIDE1) as second:
+            require_full(INSIDE1, "two-each")
+            with logged_in(stage, INSIDE2):
+                require_full(INSIDE2, "three-in-all")
+            second.quit()
+        require_file(talk(stage))
+
+
+def either_address_counts(stage):
+    """A server behind DNAT is meant by its own address, and by the one that its clients use."""
+    session = talk(stage, "SYST", "STAT")
+    require_refusal(session, session.answer("SYST"), "dialled")
+    require_refusal(session, session.answer("STAT"), "own")
+    require_file(session)
+
+
+def family_refused_over_ipv6(stage):
+    """The same of a session over IPv6, whose data connections are of its family."""
+    session = talk(stage, "SYST")
+    require_refusal(session, session.answer("SYST"), "from-ipv6")
+    require_refusal(session, session.answer("EPSV"), "no-ipv6-data")
+    require(not session.has_file, "a file came through over IPv6")
+
+
+def rule(name, action="refuse", **matchers):
+    """One rule as TOML."""
+    fields = {"name": name, **matchers, "action": action}
+    # JSON's strings and numbers are TOML's.
+    return "\n[[rule]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
+
+
+# Name, deployment, server, check, rules, how the server listens.
+ALONE = (
+    ("no-passive", "inside-client", "vsftpd", passive_refused, rule("no-passive", mode="passive"), Listen()),
+    ("no-ipv4", "inside-client", "proftpd", family_refused, rule("no-ipv4", data_family="ipv4"), Listen()),
+    ("only-tls", "inside-client", "vsftpd", clear_login_refused, rule("only-tls", tls="required"), Listen(tls="explicit")),
+    ("no-tls", "inside-client", "proftpd", encryption_refused, rule("no-tls", tls="forbidden"), Listen(tls="explicit")),
+    ("either-address", "inside-server", "vsftpd", either_address_counts,
+     rule("dialled", servers=[GATEWAY_WAN4], commands=["SYST"]) + rule("own", servers=[INSIDE2.private4], commands=["STAT"]), Listen()),
+    ("ipv6", "routed6-client", "vsftpd", family_refused_over_ipv6,
+     rule("from-ipv6", clients=[INSIDE1.public6], commands=["SYST"]) + rule("no-ipv6-data", data_family="ipv6"), Listen()),
+    ("sessions", "inside-client", "vsftpd", sessions_refused,
+     rule("two-each", sessions_per_client=2) + rule("three-in-all", sessions=3), Listen()),
+)
+
+
+@contextlib.contextmanager
+def with_files(server, listen, lab, deployment):
+    """A batch's set-up: a server with files that rules are about."""
+    with transfers.with_server(SERVERS[server], listen, lab, deployment) as stage:
+        home = stage.server.home
+        (home / "private").mkdir()
+        shutil.copy(lab.file(SMALL), home / "private/secret.bin")
+        for name in ("kept.txt", "free.txt", "fixed.txt"):
+            (home / "upload" / name).write_text("as it was\n")
+            (home / "upload" / name).chmod(0o666)
+        yield stage
+
+
+def batches():
+    for server in SERVERS:
+        cases = tuple(Case(f"policy/{name}/{server}", check) for name, check in SHARED.items())
+        yield Batch(f"policy/{server}", "inside-client", cases, functools.partial(with_files, server, Listen()),
+                    settings={"rules": RULES}, refusal="reject")
+    for name, deployment, server, check, rules, listen in ALONE:
+        yield Batch(f"policy/{name}", deployment, (Case(f"policy/{name}/{server}", check),),
+                    functools.partial(with_files, server, listen), settings={"rules": rules}, refusal="reject")

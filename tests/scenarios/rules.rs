@@ -1,0 +1,313 @@
+//! The operator's rules: what is refused never reaches the server, and the user reads why.
+
+use std::{sync::Arc, time::Duration};
+
+use ftp_alg::proto::{
+    action::EventKind,
+    flow::Settings,
+    ftp::Role,
+    net::Direction,
+    rules::{Matcher, Mode, Rule, RuleAction, Rules, Scope, Verb},
+};
+
+use crate::{
+    harness::{
+        dialogue::{Script, Turn, client, server},
+        host::{Config, Step},
+        link::{Fate, Link},
+        topology::Topology,
+    },
+    told::{decisions, heard_by, session},
+};
+
+fn rule(action: RuleAction, commands: &[&str]) -> Rule {
+    Rule {
+        name: "no-deletes".into(),
+        scope: Scope::default(),
+        matcher: Matcher {
+            commands: commands
+                .iter()
+                .map(|verb| Verb::parse(verb).unwrap())
+                .collect(),
+            ..Matcher::default()
+        },
+        action,
+        text: None,
+    }
+}
+
+fn ruled(rules: Vec<Rule>) -> Settings {
+    Settings {
+        rules: Arc::new(Rules::new(rules)),
+        ..Settings::default()
+    }
+}
+
+fn deny() -> Settings {
+    ruled(vec![rule(RuleAction::Refuse, &["DELE"])])
+}
+
+/// A login, `turns`, QUIT, held to rules.
+fn told(settings: Settings, turns: &[Turn]) -> Link {
+    let mut link = open(settings, &session(turns));
+    link.run_for(Duration::from_secs(2));
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    link
+}
+
+fn open(settings: Settings, turns: &[Turn]) -> Link {
+    let mut link = Link::new(settings);
+    let ends = (Config::default(), Config::default());
+    link.add(Topology::Routed.tuples(0), ends, &Script::open(turns));
+    link
+}
+
+const NOOP: &str = "200 NOOP command successful";
+const REFUSED: &str = "550 Refused (no-deletes)   ";
+
+/// Whether the connection was reset from the gateway.
+fn is_broken_off(link: &Link) -> bool {
+    link.kernel.event_kinds().contains(&EventKind::BrokenOff)
+}
+
+#[test]
+fn a_refused_command_is_nothing_to_the_server_and_a_550_of_equal_length_to_the_user() {
+    let turns = [
+        client("DELE important.txt"),
+        server(NOOP),
+        client("NOOP"),
+        server(NOOP),
+    ];
+    let link = told(deny(), &turns);
+    assert_eq!(
+        heard_by(Role::Server, &link),
+        "NOOP              \r\nNOOP\r\n"
+    );
+    assert_eq!(
+        heard_by(Role::Client, &link),
+        format!("{REFUSED}\r\n{NOOP}\r\n")
+    );
+    assert!(
+        !link.kernel.is_relaxed(&Topology::Routed.tuples(0)),
+        "no sequence number moves"
+    );
+}
+
+#[test]
+fn a_user_may_be_told_in_the_operators_words() {
+    let rules = vec![Rule {
+        text: Some("Ask us".into()),
+        ..rule(RuleAction::Refuse, &["DELE"])
+    }];
+    let link = told(ruled(rules), &[client("DELE x"), server(NOOP)]);
+    assert_eq!(heard_by(Role::Client, &link).trim_end(), "550 Ask us");
+}
+
+#[test]
+fn an_answer_of_several_lines_is_a_550_from_its_first_line_on() {
+    let noop = Turn::new(
+        Role::Server,
+        "200-nothing\r\n 200 was\r\n200-really\r\n200 done, as you have wished\r\n",
+    );
+    let link = told(deny(), &[client("DELE x"), noop]);
+    assert_eq!(
+        heard_by(Role::Client, &link),
+        "550-nothing\r\n 200 was\r\n550-really\r\n550 Refused (no-deletes)    \r\n"
+    );
+}
+
+#[test]
+fn a_server_that_closes_instead_of_answering_says_so() {
+    let link = told(deny(), &[client("DELE x"), server("421 too long idle")]);
+    assert_eq!(heard_by(Role::Client, &link), "421 too long idle\r\n");
+}
+
+#[test]
+fn commands_of_less_than_four_bytes_are_refused_too() {
+    let settings = ruled(vec![rule(RuleAction::Refuse, &["CCC"])]);
+    let link = told(
+        settings,
+        &[client("CCC"), server("500 NOO is not known here")],
+    );
+    assert_eq!(heard_by(Role::Server, &link), "NOO\r\n");
+    assert!(heard_by(Role::Client, &link).starts_with("550 Refused"));
+}
+
+#[test]
+fn what_is_pipelined_behind_a_refused_command_waits_for_its_answer() {
+    let turns = [
+        Turn::new(Role::Client, "DELE a\r\nDELE b\r\nSIZE c\r\nDELE d\r\n"),
+        server(NOOP).ahead_of(3),
+        server(NOOP).ahead_of(2),
+        server("213 7").ahead_of(1),
+        server(NOOP),
+    ];
+    let link = told(deny(), &turns);
+    assert_eq!(
+        heard_by(Role::Server, &link),
+        "NOOP  \r\nNOOP  \r\nSIZE c\r\nNOOP  \r\n"
+    );
+    assert_eq!(
+        heard_by(Role::Client, &link),
+        format!("{REFUSED}\r\n{REFUSED}\r\n213 7\r\n{REFUSED}\r\n")
+    );
+}
+
+#[test]
+fn a_command_in_pieces_is_refused_wherever_it_is_cut_and_however_it_is_lost() {
+    let said = "DELE important.txt\r\n";
+    for cut in 1..said.len() {
+        for gap in [
+            Duration::ZERO,
+            Duration::from_millis(60),
+            Duration::from_secs(12),
+        ] {
+            let turns = [
+                client("DELE important.txt").cut(&[cut], gap),
+                server(NOOP),
+                client("NOOP"),
+                server(NOOP),
+            ];
+            let mut link = open(deny(), &session(&turns));
+            link.run_for(Duration::from_secs(20));
+            let heard = String::from_utf8_lossy(&link.hosts[1].received).into_owned();
+            assert!(!heard.contains('D'), "cut at {cut}, {gap:?}: {heard}");
+            assert_eq!(
+                heard_by(Role::Client, &link),
+                format!("{REFUSED}\r\n{NOOP}\r\n"),
+                "cut at {cut}, {gap:?}"
+            );
+            assert!(!is_broken_off(&link));
+        }
+    }
+    let turns = [
+        client("DELE important.txt"),
+        server(NOOP),
+        client("NOOP"),
+        server(NOOP),
+    ];
+    for lost in 0..40 {
+        let mut link = open(deny(), &session(&turns));
+        link.fates = std::iter::repeat_n(Fate::Pass, lost)
+            .chain([Fate::Drop])
+            .collect();
+        link.run_for(Duration::from_secs(20));
+        assert_eq!(
+            heard_by(Role::Server, &link),
+            "NOOP              \r\nNOOP\r\n",
+            "{lost}"
+        );
+        assert_eq!(
+            heard_by(Role::Client, &link),
+            format!("{REFUSED}\r\n{NOOP}\r\n"),
+            "{lost}"
+        );
+    }
+}
+
+#[test]
+fn a_line_too_long_to_be_read_is_refused_by_its_beginning() {
+    let rules = vec![Rule {
+        matcher: Matcher {
+            line_max: Some(100),
+            ..Matcher::default()
+        },
+        ..rule(RuleAction::Refuse, &[])
+    }];
+    let long = format!("STAT {}", "x".repeat(2000));
+    let link = told(ruled(rules), &[client(&long), server(NOOP)]);
+    let heard = heard_by(Role::Server, &link);
+    assert!(heard.starts_with("NOOP    "), "{heard}");
+    assert_eq!(heard.len(), long.len() + 2);
+    assert_eq!(heard_by(Role::Client, &link), format!("{REFUSED}\r\n"));
+}
+
+#[test]
+fn a_rule_that_resets_ends_the_connection_towards_both_ends() {
+    let settings = ruled(vec![rule(RuleAction::Reset, &["SITE"])]);
+    let link = told(settings, &[client("SITE EXEC x")]);
+    assert!(is_broken_off(&link));
+    assert!(link.hosts[0].was_reset && link.hosts[1].was_reset);
+    assert_eq!(heard_by(Role::Server, &link), "");
+}
+
+#[test]
+fn what_ends_without_its_line_s_end_does_not_reach_a_server_that_might_take_it_for_a_command() {
+    let turns = session(&[]);
+    let mut link = open(deny(), &turns[..5]);
+    link.run_for(Duration::from_millis(100));
+    link.client_says(&[Turn::new(Role::Client, "DELE x")]);
+    link.run_for(Duration::from_millis(100));
+    let now = link.now;
+    let closes = Step {
+        closes: true,
+        ..Step::default()
+    };
+    link.client().say(vec![closes], now);
+    link.run_for(Duration::from_secs(1));
+    assert!(is_broken_off(&link));
+    assert_eq!(heard_by(Role::Server, &link), "");
+}
+
+#[test]
+fn a_client_that_leaves_bytes_out_is_reset_instead_of_being_read_in_the_middle() {
+    let turns = session(&[]);
+    let mut link = open(deny(), &turns[..5]);
+    link.run_for(Duration::from_millis(100));
+    for _ in 0..6 {
+        link.client().send_odd(|frame| {
+            frame.seq = frame.seq.wrapping_add(7);
+            frame.payload = b"ELE x\r\n".to_vec();
+        });
+        link.run_for(Duration::from_millis(50));
+    }
+    assert!(is_broken_off(&link));
+    let heard = String::from_utf8_lossy(&link.hosts[1].received).into_owned();
+    assert!(!heard.contains("ELE"), "{heard}");
+}
+
+#[test]
+fn a_rule_may_refuse_a_mode_and_the_other_goes_on() {
+    let rules = vec![Rule {
+        matcher: Matcher {
+            mode: Some(Mode::Active),
+            ..Matcher::default()
+        },
+        ..rule(RuleAction::Refuse, &[])
+    }];
+    let turns = [
+        client("PORT 10,0,0,2,19,137"),
+        server(NOOP),
+        client("PASV"),
+        server("227 Entering Passive Mode (198,51,100,7,19,137)."),
+    ];
+    let link = told(ruled(rules), &turns);
+    assert_eq!(decisions(&link), ["PASV expect"]);
+    assert_eq!(link.kernel.expected.len(), 1);
+    let its_client = Topology::Routed.tuples(0).sender(Direction::Original).ip();
+    assert_eq!(link.kernel.expected[0].source, its_client);
+}
+
+#[test]
+fn what_rules_say_is_told_with_the_verb_and_without_its_argument() {
+    let settings = ruled(vec![
+        rule(RuleAction::Log, &["DELE"]),
+        Rule {
+            name: "second".into(),
+            ..rule(RuleAction::Refuse, &["DELE"])
+        },
+    ]);
+    let link = told(settings, &[client("DELE secret"), server(NOOP)]);
+    let mut told = Vec::new();
+    for kind in link.kernel.event_kinds() {
+        if let EventKind::Command(report) = kind {
+            told.push(format!(
+                "{} {} {}",
+                report.verb,
+                report.rule,
+                report.action.as_str()
+            ));
+        }
+    }
+    assert_eq!(told, ["DELE no-deletes log", "DELE second refuse"]);
+}
