@@ -14,7 +14,7 @@ use crate::{
     harness::{
         dialogue::{Script, Turn, client, server},
         host::Config,
-        link::Link,
+        link::{Fate, Link},
         topology::Topology,
     },
     told::decisions,
@@ -77,6 +77,22 @@ fn a_connection_on_which_both_begin_with_tls_is_left_alone_and_has_its_grant() {
 }
 
 #[test]
+fn a_hello_whose_halves_come_in_the_wrong_order_is_one_all_the_same() {
+    let mut link = told(settings(&[21]), &[], b"");
+    link.fates = [Fate::Delay(5)].into();
+    link.client_says(&hello());
+    link.run_for(Duration::from_millis(20));
+    link.fates = [Fate::Delay(5)].into();
+    let answer = |bytes: &[u8]| Turn::new(Role::Server, bytes.to_vec()).pipelined();
+    link.server_says(&[answer(b"\x16\x03\x03\x00\x7a\x02"), answer(b" more")]);
+    link.run_for(Duration::from_millis(500));
+    assert!(link.kernel.is_opaque(&TOPOLOGY.tuples(0)));
+    assert!(dial(&mut link).is_some());
+    assert!(link.server().received.ends_with(b"and its second half"));
+    assert!(link.client().received.ends_with(b" more"));
+}
+
+#[test]
 fn a_server_that_does_not_answer_with_tls_grants_nothing_and_is_not_read() {
     for answer in [&b"220 hello\r\n"[..], b"\x15\x03\x01\x00\x02\x02\x28"] {
         let mut link = told(settings(&[21]), &hello(), answer);
@@ -111,10 +127,14 @@ fn on_a_port_for_tls_ftp_is_ftp_all_the_same() {
 #[test]
 fn what_looks_like_a_command_on_an_implicit_connection_is_never_read() {
     let mut link = told(settings(&[21]), &hello(), b"\x16\x03\x03\x00\x7a\x02");
-    link.client_says(&[client("PORT 198,51,100,99,19,137")]);
-    link.run_for(Duration::from_millis(10));
-    link.server_says(&[server("200 ok")]);
-    link.run_for(Duration::from_millis(10));
+    for _ in 0..2 {
+        link.client_says(&[client("PORT 198,51,100,99,19,137")]);
+        link.run_for(Duration::from_millis(10));
+        link.server_says(&[server("200 ok")]);
+        link.run_for(Duration::from_millis(10));
+        // Nor by another daemon, which finds nothing of it but its mark.
+        link.kernel.restart(settings(&[21]));
+    }
     assert_eq!(decisions(&link), Vec::<String>::new());
     assert!(!link.kernel.event_kinds().contains(&EventKind::Readable));
     assert!(link.kernel.is_opaque(&TOPOLOGY.tuples(0)));

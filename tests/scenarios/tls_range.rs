@@ -15,7 +15,7 @@ use crate::{
     harness::{
         dialogue::{Script, Turn, after_login, client, server},
         host::Config,
-        link::Link,
+        link::{Fate, Link},
         topology::Topology,
     },
     told::session,
@@ -212,6 +212,17 @@ fn a_refused_auth_grants_nothing() {
     let turns = after_login(&[client("AUTH TLS"), server("504 no")]);
     let link = told(Topology::Snat, settings(), &turns);
     assert!(link.kernel.granted.is_empty());
+}
+
+#[test]
+fn a_hello_whose_halves_come_in_the_wrong_order_is_one_all_the_same() {
+    let mut link = told(Topology::Snat, settings(), &encrypted()[..3]);
+    link.fates = [Fate::Delay(5)].into();
+    let rest = Turn::new(Role::Client, b"and its second half".to_vec());
+    link.client_says(&[hello().pipelined(), rest.pipelined()]);
+    link.run_for(Duration::from_millis(500));
+    assert_eq!(link.kernel.granted.len(), 1);
+    assert!(link.server().received.ends_with(b"and its second half"));
 }
 
 #[test]

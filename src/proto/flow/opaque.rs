@@ -141,16 +141,30 @@ impl Flow {
         segment: &Segment<'_>,
         context: &mut Context<'_>,
     ) {
-        let is_awaited = self.opaque.handshake == Handshake::Accepted;
-        if !is_awaited || direction == Direction::Reply || !self.brings_more(direction, segment) {
+        if self.opaque.handshake != Handshake::Accepted || direction == Direction::Reply {
             return;
         }
+        let Some(words) = self.next_words(direction, segment) else {
+            return;
+        };
         self.leave_queue(context);
         self.opaque.handshake = Handshake::None;
-        if begins_tls(segment.payload) {
+        if begins_tls(words) {
             self.opaque.handshake = Handshake::Begun;
             self.begin_grant(context);
         }
+    }
+
+    /// What a segment has of the bytes that come next; nothing where it lies beyond them.
+    fn next_words<'s>(&self, direction: Direction, segment: &Segment<'s>) -> Option<&'s [u8]> {
+        let stream = &self.streams[direction];
+        let known = if stream.is_synchronised() {
+            stream.next().offset_from(segment.seq)
+        } else {
+            0
+        };
+        let words = segment.payload.get(usize::try_from(known).ok()?..)?;
+        (!words.is_empty()).then_some(words)
     }
 
     /// Whether a segment has bytes that were not here before.
@@ -298,10 +312,11 @@ impl Flow {
         segment: &Segment<'_>,
         context: &mut Context<'_>,
     ) -> Reading {
+        let words = self.next_words(direction, segment);
         if self.opaque.handshake != Handshake::Implicit {
             let is_hello = direction == Direction::Original
-                && !self.has_spoken
-                && begins_tls(segment.payload)
+                && words.is_some_and(begins_tls)
+                && self.is_silent()
                 && context.settings.tls.is_implicit(&self.tuples);
             if !is_hello {
                 return Reading::Lines;
@@ -311,13 +326,24 @@ impl Flow {
         }
         if segment.flags.is_fin() || segment.flags.is_rst() {
             self.close_unread(direction, segment, context);
-        } else if direction == Direction::Reply && !segment.payload.is_empty() {
+        } else if direction == Direction::Reply
+            && let Some(words) = words
+        {
             self.stop_reading(context);
             self.leave_queue(context);
-            if begins_tls(segment.payload) {
+            if begins_tls(words) {
                 self.begin_grant(context);
             }
         }
         Reading::Nothing(Some(Verdict::Accept))
+    }
+
+    /// Whether nothing was said yet, but for what came before its turn.
+    fn is_silent(&self) -> bool {
+        let at_start = |direction| {
+            let stream = &self.streams[direction];
+            stream.started_at() == Some(stream.next())
+        };
+        !self.has_spoken || (at_start(Direction::Original) && at_start(Direction::Reply))
     }
 }
