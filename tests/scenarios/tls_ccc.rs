@@ -37,9 +37,13 @@ fn records(from: Role) -> [Turn; 3] {
 
 /// A session that went encrypted after `before`, said something, and then `after` in the clear.
 fn told(topology: Topology, before: &[Turn], after: &[Turn]) -> Link {
+    told_with(settings(), topology, before, after)
+}
+
+fn told_with(settings: Settings, topology: Topology, before: &[Turn], after: &[Turn]) -> Link {
     let mut turns = after_login(before);
     turns.extend([client("AUTH TLS"), server("234 go on")]);
-    let mut link = Link::new(settings());
+    let mut link = Link::new(settings);
     let ends = (Config::default(), Config::default());
     link.add(topology.tuples(0), ends, &Script::open(&turns));
     link.run_for(Duration::from_millis(100));
@@ -80,10 +84,16 @@ fn the_first_clear_announcement_of_the_server_opens_and_the_grant_is_over() {
     }
 }
 
+/// Who knows the keys can have the client send what encrypts to a command.
 #[test]
-fn the_first_clear_announcement_of_the_client_opens_with_its_answer() {
+fn what_the_client_announces_in_the_clear_again_opens_something_for_named_servers_only() {
     let after = [client("PORT 10,0,0,2,19,137"), server("200 ok")];
-    let mut link = told(Topology::Snat, &[], &after);
+    let link = told(Topology::Snat, &[], &after);
+    assert_eq!(decisions(&link), ["PORT after_tls"]);
+    assert_eq!(link.kernel.expected, []);
+    let mut named = settings();
+    named.unproven_servers = vec!["198.51.100.7".parse().unwrap()];
+    let mut link = told_with(named, Topology::Snat, &[], &after);
     assert_eq!(decisions(&link), ["PORT expect"]);
     assert_eq!(link.kernel.expected.len(), 1);
     let heard = String::from_utf8_lossy(&link.server().received).into_owned();
@@ -99,7 +109,9 @@ fn a_connection_with_an_offset_is_read_again_where_it_is() {
         client("PORT 10,0,0,2,4,6"),
         server("200 ok"),
     ];
-    let mut link = told(Topology::Snat, &before, &after);
+    let mut named = settings();
+    named.unproven_servers = vec!["198.51.100.7".parse().unwrap()];
+    let mut link = told_with(named, Topology::Snat, &before, &after);
     assert_eq!(
         decisions(&link),
         ["PORT expect", "EPSV expect", "PORT expect"]

@@ -6,9 +6,11 @@
 //! back to clear text (CCC, RFC 4217 §12): the client's segment has to be whole lines that begin with a
 //! known command, which no TLS record is, and a piece of one is once in four thousand million times.
 //!
-//! Implicit FTPS never becomes readable again. Whoever has a browser connect to his own server knows
-//! the keys of that connection, and could choose what it sends so that it *encrypts* to "PORT …"; only
-//! a connection that has said AUTH TLS in the clear cannot be one of those.
+//! Whoever has somebody connect to his own server knows the keys of that connection, and could choose what
+//! the other sends (a browser's request, a mirrored folder's long names) so that it *encrypts* to "PORT …" at
+//! a segment's beginning. So implicit FTPS, which a browser can speak, never becomes readable again; and
+//! where AUTH TLS was said in the clear, nothing that the client announces is opened any more. What the
+//! server announces is: only its client, by itself, can make use of that.
 
 use std::time::Instant;
 
@@ -30,6 +32,8 @@ pub(super) struct Opaque {
     has_grant: bool,
     /// The client has said something in the clear again, and the server not yet.
     awaits_server: bool,
+    /// It was encrypted, and is in the clear again, as it seems.
+    was_encrypted: bool,
 }
 
 /// How far TLS has come, as far as it is seen.
@@ -93,6 +97,12 @@ impl Flow {
             let pair = Pair::of(&self.tuples);
             context.actions.push_back(Action::Revoke { pair });
         }
+    }
+
+    /// Why what was announced in a direction is not honoured, of a connection that was encrypted.
+    pub(super) fn refusal_after_tls(&self, direction: Direction) -> Option<Refusal> {
+        let is_doubtful = self.opaque.was_encrypted && direction == Direction::Original;
+        is_doubtful.then_some(Refusal::AfterTls)
     }
 
     /// Says whether a segment can be read at all.
@@ -270,6 +280,7 @@ impl Flow {
     fn turn_readable(&mut self, context: &mut Context<'_>) {
         self.is_opaque = false;
         self.opaque.handshake = Handshake::None;
+        self.opaque.was_encrypted = true;
         self.session = Session::default();
         if let Some(ruled) = &mut self.ruled {
             ruled.handle_gap();

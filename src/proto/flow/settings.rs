@@ -58,7 +58,7 @@ impl Settings {
         let networks: &[IpNetwork] = match refusal {
             Refusal::UnsolicitedReply => &self.unsolicited_replies,
             Refusal::AfterEpsvAll => &self.after_epsv_all,
-            Refusal::NotFtp | Refusal::NotLoggedIn => &self.unproven_servers,
+            Refusal::NotFtp | Refusal::NotLoggedIn | Refusal::AfterTls => &self.unproven_servers,
             Refusal::ThirdPartyAddress
             | Refusal::PrivilegedPort
             | Refusal::Malformed
