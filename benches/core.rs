@@ -69,8 +69,12 @@ fn handle(alg: &mut Alg<LocalLeases>, nth: u32, packet: &[u8], now: Instant) {
             Action::Resolve { .. } => alg.handle_resolved(Some(tuples(nth)), now),
             Action::RelaxWindow { .. } => alg.handle_relaxed(true, now),
             Action::Expect { id, .. } => alg.handle_expected(id, Ok(()), now),
+            Action::FindLive { tuples } => alg.handle_live(&tuples, now),
             other @ (Action::Unexpect { .. }
             | Action::MarkOpaque { .. }
+            | Action::MarkReadable { .. }
+            | Action::Grant { .. }
+            | Action::Revoke { .. }
             | Action::Verdict { .. }
             | Action::Inject { .. }
             | Action::Remember(_)

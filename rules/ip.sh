@@ -167,12 +167,17 @@ rule() {
 }
 
 # Which packets of a control connection the daemon must see: all of one whose
-# sequence numbers are adjusted, none of an encrypted one, else its ends and payload.
+# sequence numbers are adjusted, of any other its ends and payload, of an encrypted one only
+# payload that begins as text does; none of one that is left to the kernel's own helper.
+rule FTP_ALG -m connmark --mark 0x60000000/0x60000000 -j RETURN
 rule FTP_ALG -m connmark --mark 0x20000000/0x20000000 -g FTP_ALG_ALWAYS
-rule FTP_ALG -m connmark --mark 0x40000000/0x40000000 -j RETURN
 rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -g FTP_ALG_QUEUE
 rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE
 rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE
+OPAQUE='-m connmark --mark 0x40000000/0x40000000'
+iptables -w -t mangle -A FTP_ALG $OPAQUE -m bpf --bytecode '11,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 0,80 0 0 0,53 0 2 48,37 1 0 122,6 0 0 65535,6 0 0 0' -g FTP_ALG_QUEUE
+ip6tables -w -t mangle -A FTP_ALG $OPAQUE -m bpf --bytecode '13,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,116 0 0 2,4 0 0 40,7 0 0 0,80 0 0 0,53 0 2 48,37 1 0 122,6 0 0 65535,6 0 0 0' -g FTP_ALG_QUEUE
+rule FTP_ALG $OPAQUE -j RETURN
 iptables -w -t mangle -A FTP_ALG -m bpf --bytecode '10,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 0,128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0' -g FTP_ALG_QUEUE
 ip6tables -w -t mangle -A FTP_ALG -m bpf --bytecode '12,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,116 0 0 2,4 0 0 40,7 0 0 0,128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0' -g FTP_ALG_QUEUE
 

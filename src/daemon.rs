@@ -8,6 +8,7 @@ mod backend;
 pub mod config;
 mod confine;
 mod control;
+mod grants;
 pub mod logging;
 mod memories;
 mod ports;

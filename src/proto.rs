@@ -2,7 +2,8 @@
 //!
 //! Nothing below this module opens a socket or a file, reads a clock, starts a thread or keeps a
 //! global. A capture replayed through it takes exactly the decisions that the daemon takes.
-//! Imports run one way: `net` → `packet`, `stream`, `ftp`, `budget` → `rules`, `session`, `expect`, `memory`, `nat` → `action`
+//! Imports run one way: `net` → `packet`, `stream`, `ftp`, `budget` → `rules`, `session`, `expect`, `tls`, `memory`,
+//! `nat` → `action`
 //! → `flow` → `alg`.
 
 #![forbid(unsafe_code)]
@@ -20,3 +21,4 @@ pub mod packet;
 pub mod rules;
 pub mod session;
 pub mod stream;
+pub mod tls;

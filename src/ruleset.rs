@@ -40,6 +40,9 @@ pub const HELPER: &str = "ftp-alg";
 /// collected yet included (it collects once a second). A full set refuses the announcement.
 pub const ELEMENTS_MAX: u32 = 65_536;
 
+/// The octets with which a line of text may begin: digits, letters, and what lies between.
+pub(crate) const TEXT: RangeInclusive<u8> = b'0'..=b'z';
+
 /// The packet mark of what the daemon injects ("FTPA"); the output chain exempts it from
 /// conntrack.
 pub const INJECTED_MARK: u32 = 0x4654_5041;
@@ -60,6 +63,8 @@ pub struct Params {
     pub queue_statement: QueueStatement,
     /// What lets expected data connections in.
     pub backend: Backend,
+    /// The ports to which encrypted sessions may have data connections, if any.
+    pub tls_ports: Option<RangeInclusive<u16>>,
 }
 
 /// What lets expected data connections in, and translates them.
@@ -125,6 +130,7 @@ impl Default for Params {
             marks: Marks::default(),
             queue_statement: QueueStatement::default(),
             backend: Backend::default(),
+            tls_ports: None,
         }
     }
 }

@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 10] = [
         "proto::rules",
         "proto::session",
         "proto::expect",
+        "proto::tls",
         "proto::nat",
         "proto::memory",
     ],

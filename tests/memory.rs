@@ -140,9 +140,13 @@ fn handle(alg: &mut Alg<LocalLeases>, talk: &Talk, packet: &[u8]) -> bool {
             Action::Resolve { .. } => alg.handle_resolved(Some(talk.tuples), origin()),
             Action::RelaxWindow { .. } => alg.handle_relaxed(true, origin()),
             Action::Expect { id, .. } => alg.handle_expected(id, Ok(()), origin()),
+            Action::FindLive { tuples } => alg.handle_live(&tuples, origin()),
             Action::Verdict { verdict, .. } => passed = verdict == Verdict::Accept,
             Action::Unexpect { .. }
             | Action::MarkOpaque { .. }
+            | Action::MarkReadable { .. }
+            | Action::Grant { .. }
+            | Action::Revoke { .. }
             | Action::Inject { .. }
             | Action::Remember(_)
             | Action::Forget { .. }

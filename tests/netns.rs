@@ -18,3 +18,5 @@ mod lab;
 mod queues;
 #[path = "netns/table.rs"]
 mod table;
+#[path = "netns/tls.rs"]
+mod tls;

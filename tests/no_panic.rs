@@ -77,11 +77,15 @@ impl Core {
                     assert_eq!(Memory::parse(&text).as_ref(), Ok(&memory));
                     self.memories.push(memory);
                 }
-                Action::Resolve { .. } | Action::RelaxWindow { .. } | Action::Expect { .. } => {
-                    self.asked.push(action);
-                }
+                Action::Resolve { .. }
+                | Action::RelaxWindow { .. }
+                | Action::FindLive { .. }
+                | Action::Expect { .. } => self.asked.push(action),
                 Action::Unexpect { .. }
                 | Action::MarkOpaque { .. }
+                | Action::MarkReadable { .. }
+                | Action::Grant { .. }
+                | Action::Revoke { .. }
                 | Action::Forget { .. }
                 | Action::Report(_) => {}
             }
@@ -94,6 +98,7 @@ impl Core {
             Some(Action::Resolve { .. }) => self.alg.handle_resolved(Some(self.tuples), self.now),
             Some(Action::RelaxWindow { .. }) => self.alg.handle_relaxed(true, self.now),
             Some(Action::Expect { id, .. }) => self.alg.handle_expected(id, Ok(()), self.now),
+            Some(Action::FindLive { tuples }) => self.alg.handle_live(&tuples, self.now),
             _ => return false,
         }
         self.collect();

@@ -153,6 +153,9 @@ impl Printer<'_> {
             | EventKind::Slowed
             | EventKind::TooManySessions
             | EventKind::Opaque
+            | EventKind::Readable
+            | EventKind::TlsOpened { .. }
+            | EventKind::TlsRefused { .. }
             | EventKind::WithholdExpired
             | EventKind::LostPlace
             | EventKind::Forged { .. }

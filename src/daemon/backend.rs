@@ -16,7 +16,9 @@ use crate::{
         cthelper,
         ctnetlink::{Conntrack, ConntrackExpectations, Translation},
         expectations::Expectations,
-        nftables::{ApplyError, ExpectationStore, Probe, Table, has_helper_object, probe},
+        nftables::{
+            ApplyError, ExpectationStore, GrantStore, Probe, Table, has_helper_object, probe,
+        },
     },
     ruleset::{Backend, HELPER, QueueStatement, Ruleset},
 };
@@ -148,6 +150,7 @@ pub(super) fn install(config: &Config, choice: Choice) -> anyhow::Result<Option<
             cthelper::register(HELPER).context("cannot register our connection tracking helper")?;
         }
         if !config.install_rules {
+            forget_grants(config);
             return Ok(None);
         }
         match Table::apply(&ruleset) {
@@ -157,6 +160,18 @@ pub(super) fn install(config: &Config, choice: Choice) -> anyhow::Result<Option<
         }
     }
     Ok(None)
+}
+
+/// A table that was loaded by hand outlives a daemon, and so does what that one had granted. It opens
+/// nothing, but nobody would take it out any more.
+fn forget_grants(config: &Config) {
+    if config.policy.tls.ports.is_none() {
+        return;
+    }
+    let flushed = GrantStore::open().and_then(|mut grants| grants.flush());
+    if let Err(error) = flushed {
+        warn!(%error, "what an earlier daemon had granted could not be taken back");
+    }
 }
 
 fn verify(mut table: Table) -> anyhow::Result<Table> {

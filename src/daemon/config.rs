@@ -7,6 +7,7 @@ mod document;
 mod error;
 mod relaxed;
 mod rules;
+mod tls;
 mod value;
 
 use ipnetwork::IpNetwork;
@@ -21,6 +22,7 @@ use std::{
 
 pub use error::ConfigError;
 pub use relaxed::Relaxed;
+pub use tls::Tls;
 
 use crate::proto::{budget::Limits, nat::Share, rules::Rules};
 
@@ -130,6 +132,8 @@ pub struct Policy {
     pub unsolicited_replies: Vec<IpNetwork>,
     /// Servers whose clients may announce by other means after EPSV ALL.
     pub after_epsv_all: Vec<IpNetwork>,
+    /// What encrypted sessions may have.
+    pub tls: Tls,
 }
 
 /// What the process keeps once it is in place.

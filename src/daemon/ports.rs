@@ -1,4 +1,4 @@
-//! What all workers share: the outside ports, and what hosts have spent.
+//! What all workers share: the outside ports, what hosts have spent, and what is granted.
 
 use std::{
     net::SocketAddr,
@@ -8,14 +8,17 @@ use std::{
 use crate::proto::{
     budget::{HostBudgets, HostTable},
     nat::{LeaseTable, PortLeases, Share},
+    tls::{GrantTable, Grants},
 };
 
 /// Leases behind a lock. It is taken once for each announcement of an end behind NAT, for the
-/// time of one look-up. What hosts have spent is behind another, taken for each packet with commands.
+/// time of one look-up. What hosts have spent is behind another, taken for each packet with commands, and
+/// what is granted behind a third, taken as encrypted sessions begin, end, and open connections.
 #[derive(Clone, Debug)]
 pub(super) struct SharedLeases {
     ports: Arc<Mutex<LeaseTable>>,
     hosts: Arc<Mutex<HostTable>>,
+    grants: Arc<Mutex<GrantTable>>,
 }
 
 impl SharedLeases {
@@ -24,6 +27,7 @@ impl SharedLeases {
         Self {
             ports: Arc::new(Mutex::new(LeaseTable::reserving(reserved, share))),
             hosts: Arc::default(),
+            grants: Arc::default(),
         }
     }
 }
@@ -31,6 +35,12 @@ impl SharedLeases {
 impl HostBudgets for SharedLeases {
     fn with_hosts(&self, run: &mut dyn FnMut(&mut HostTable)) {
         run(&mut self.hosts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Grants for SharedLeases {
+    fn with_grants(&self, run: &mut dyn FnMut(&mut GrantTable)) {
+        run(&mut self.grants.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

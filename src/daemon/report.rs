@@ -57,6 +57,9 @@ pub(super) fn log(event: &Event) {
             warn!(%client, %server, "more sessions of this host than [limits] allows: reset");
         }
         EventKind::Opaque => info!(%client, %server, "encrypted from here on: left alone"),
+        EventKind::Readable | EventKind::TlsOpened { .. } | EventKind::TlsRefused { .. } => {
+            log_encrypted(event);
+        }
         EventKind::WithholdExpired => {
             warn!(%client, %server, "a line was begun and not ended in time: passed unread");
         }
@@ -70,11 +73,24 @@ pub(super) fn log(event: &Event) {
     }
 }
 
+fn log_encrypted(event: &Event) {
+    let (client, server) = (event.client, event.server);
+    if let EventKind::TlsOpened { expectation } = &event.kind {
+        debug!(expect = %Shown(expectation), "opened for an encrypted session");
+    } else if let EventKind::TlsRefused { port, reason } = &event.kind {
+        let reason = reason.as_str();
+        warn!(%client, %server, port, reason, "data connection of an encrypted session refused");
+    } else {
+        info!(%client, %server, "in the clear again: read from here on");
+    }
+}
+
 /// Whether an event is logged at debug.
 const fn is_detail(kind: &EventKind) -> bool {
     match kind {
         EventKind::Started { .. }
         | EventKind::Opened { .. }
+        | EventKind::TlsOpened { .. }
         | EventKind::Withdrawn { .. }
         | EventKind::Replaced { .. }
         | EventKind::Ended => true,
@@ -86,6 +102,8 @@ const fn is_detail(kind: &EventKind) -> bool {
         | EventKind::Slowed
         | EventKind::TooManySessions
         | EventKind::Opaque
+        | EventKind::Readable
+        | EventKind::TlsRefused { .. }
         | EventKind::WithholdExpired
         | EventKind::LostPlace
         | EventKind::Forged { .. } => false,

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::{
     backend::{self, Choice},
-    config::{Config, Nat, WhenAbsent},
+    config::{Config, Nat, Policy, Tls, WhenAbsent},
     confine::{seal, shed},
     memories::Memories,
     ports::SharedLeases,
@@ -16,10 +16,13 @@ use super::{
 };
 use crate::{
     io::{
-        ctnetlink::Conntrack, expectations::Expectations, inject::Injector, nfqueue::Queue,
-        nftables::Table,
+        ctnetlink::Conntrack,
+        expectations::Expectations,
+        inject::Injector,
+        nfqueue::Queue,
+        nftables::{GrantStore, Table},
     },
-    proto::{budget::Limits, flow::Settings, memory::Memory, net::Direction},
+    proto::{budget::Limits, flow::Settings, memory::Memory, net::Direction, tls::TlsSettings},
     ruleset::{self, Marks, Params, QueueStatement},
 };
 
@@ -86,7 +89,14 @@ impl Gateway {
                 share: config.nat.share,
                 ..self.config.nat.clone()
             },
-            policy: self.config.policy.clone(),
+            policy: Policy {
+                tls: Tls {
+                    // The table has them.
+                    ports: config.policy.tls.ports.clone(),
+                    ..self.config.policy.tls.clone()
+                },
+                ..self.config.policy.clone()
+            },
             rules: self.config.rules.clone(),
             limits: self.config.limits,
             ..config.clone()
@@ -127,6 +137,17 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
             ..config.limits
         },
         ports: config.nat.ports.clone(),
+        tls: tls_of(config),
+    }
+}
+
+fn tls_of(config: &Config) -> TlsSettings {
+    let tls = &config.policy.tls;
+    TlsSettings {
+        ports: tls.ports.clone(),
+        at_once: tls.at_once.into(),
+        servers: tls.servers.clone(),
+        implicit_ports: tls.implicit_ports.clone(),
     }
 }
 
@@ -147,6 +168,7 @@ pub(crate) fn params_of(
         marks: marks_of(config),
         queue_statement,
         backend,
+        tls_ports: config.policy.tls.ports.clone(),
     }
 }
 
@@ -171,10 +193,18 @@ fn open_kernel(number: u16, expectations: Expectations, config: &Config) -> anyh
         queue: Queue::open(number).with_context(|| format!("queue {number}"))?,
         conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
         expectations,
+        grants: open_grants(config)?,
         injector: Injector::open().context("cannot open a raw socket")?,
         marks: marks_of(config),
         when_kernel_helps: config.when_kernel_helps,
     })
+}
+
+fn open_grants(config: &Config) -> anyhow::Result<Option<GrantStore>> {
+    let grants = config.policy.tls.ports.as_ref().map(|_| GrantStore::open());
+    grants
+        .transpose()
+        .context("cannot open a socket to nf_tables")
 }
 
 fn make_workers(kernels: Vec<Kernel>, shared: &Arc<Shared>) -> Vec<Worker> {

@@ -22,6 +22,7 @@ use crate::{
         expectations::Expectations,
         inject::Injector,
         nfqueue::{self, Event, Queue},
+        nftables::GrantStore,
     },
     proto::{
         action::{Action, PacketId, Verdict},
@@ -97,6 +98,8 @@ pub(super) struct Kernel {
     pub(super) conntrack: Conntrack,
     /// Expectations.
     pub(super) expectations: Expectations,
+    /// Who is granted data connections of encrypted sessions, where anybody may be.
+    pub(super) grants: Option<GrantStore>,
     /// Packets of our own.
     pub(super) injector: Injector,
     /// The ct mark bits that are ours.
@@ -213,6 +216,13 @@ impl Worker {
                         .unexpect(withdrawn, &master, reason);
                 }
                 Action::MarkOpaque { tuples } => self.kernel.mark_opaque(&tuples),
+                Action::MarkReadable { tuples } => self.kernel.mark_readable(&tuples),
+                Action::Grant { pair } => self.kernel.grant(pair),
+                Action::Revoke { pair } => self.kernel.revoke(pair, &self.shared.leases),
+                Action::FindLive { tuples } => {
+                    let live = self.kernel.find_live(tuples);
+                    self.alg.handle_live(&live, clock::now());
+                }
                 Action::Verdict { verdict, .. } => {
                     let verdict = if std::mem::take(&mut self.is_refused) {
                         Verdict::Drop
@@ -240,9 +250,13 @@ impl Worker {
         let entry = entry.filter(|entry| !self.is_the_kernels(entry));
         let now = clock::now();
         let tuples = entry.map(|entry| entry.tuples);
-        let is_adjusted = |entry: ConntrackEntry| entry.mark & self.kernel.marks.adjust != 0;
-        let Some(tuples) = tuples.filter(|_| entry.is_some_and(is_adjusted)) else {
-            return self.alg.handle_resolved(tuples, now);
+        let mark = entry.map_or(0, |entry| entry.mark);
+        let has = |bits: u32| mark & bits != 0;
+        let Marks { adjust, opaque, .. } = self.kernel.marks;
+        let tuples = match tuples {
+            Some(tuples) if has(adjust) && !has(opaque) => tuples,
+            Some(tuples) if has(opaque) => return self.alg.handle_encrypted(tuples, now),
+            _ => return self.alg.handle_resolved(tuples, now),
         };
         match self.shared.memories.recall(&tuples) {
             Some(memory) => self.alg.handle_recalled(&memory, now),
@@ -296,7 +310,7 @@ impl Kernel {
             "the kernel's nf_conntrack_ftp is attached to this connection: left to it (remove the \
              rule that attaches the helper \"ftp\" to the control ports)"
         );
-        self.mark_opaque(&entry.tuples);
+        self.mark_left(&entry.tuples);
     }
 
     fn relax_window(&mut self, tuples: &ConntrackTuples) -> bool {
@@ -305,13 +319,6 @@ impl Kernel {
             warn!(%error, "conntrack's window check could not be relaxed: the line is not rewritten");
         }
         result.is_ok()
-    }
-
-    fn mark_opaque(&mut self, tuples: &ConntrackTuples) {
-        let opaque = self.marks.opaque;
-        if let Err(error) = self.conntrack.set_mark(tuples, opaque, opaque) {
-            warn!(%error, "an encrypted connection could not be marked: it stays in the queue");
-        }
     }
 
     fn give(&mut self, packet: nfqueue::PacketId, verdict: &Verdict) {

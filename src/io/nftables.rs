@@ -6,6 +6,7 @@
 
 mod element;
 mod expression;
+mod grants;
 mod lower;
 mod object;
 mod probe;
@@ -13,6 +14,7 @@ mod set;
 mod store;
 mod table;
 
+pub use grants::GrantStore;
 pub use probe::{Availability, Probe, probe};
 pub use store::ExpectationStore;
 pub use table::{ApplyError, Table, has_helper_object};

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+pub use super::session::SessionId;
 use super::{
     expect::{ExpectError, Expectation, ExpectationId, Stage},
     ftp::{AnnouncementKind, Role},
@@ -12,15 +13,12 @@ use super::{
     net::{ConntrackTuples, SeqNumber, Tuple},
     rules::RuleAction,
     session::{Withdrawal, policy::Refusal},
+    tls::{Pair, TlsRefusal},
 };
 
 /// Names one packet handed in, as its caller likes: a queue's packet id, a capture's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PacketId(pub u64);
-
-/// Names one control connection for as long as the process lives; it is on each of its log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(pub u64);
 
 /// What becomes of a packet. Each packet handed in gets exactly one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +37,8 @@ pub enum Action {
     /// Look the conntrack entry up by the tuple of one of its directions and answer with
     /// [`Alg::handle_resolved`](super::alg::Alg::handle_resolved), where it is marked `adjust` with
     /// [`Alg::handle_recalled`](super::alg::Alg::handle_recalled) or
-    /// [`Alg::handle_forgotten`](super::alg::Alg::handle_forgotten), before anything else.
+    /// [`Alg::handle_forgotten`](super::alg::Alg::handle_forgotten), where it is marked `opaque` with
+    /// [`Alg::handle_encrypted`](super::alg::Alg::handle_encrypted), before anything else.
     Resolve {
         /// The tuple as the packet showed it.
         tuple: Tuple,
@@ -81,6 +80,28 @@ pub enum Action {
     MarkOpaque {
         /// The control connection.
         tuples: ConntrackTuples,
+    },
+    /// The connection can be read again: clear its mark `opaque`. No answer.
+    MarkReadable {
+        /// The control connection.
+        tuples: ConntrackTuples,
+    },
+    /// Let first packets from this client to this server, within the granted ports, be queued
+    /// before conntrack sees them. It may be so already. No answer.
+    Grant {
+        /// Whose.
+        pair: Pair,
+    },
+    /// Let them be queued no more. No answer.
+    Revoke {
+        /// Whose.
+        pair: Pair,
+    },
+    /// Look which of these connections conntrack still knows, by their original tuples, and has not
+    /// seen end. Answer with [`Alg::handle_live`](super::alg::Alg::handle_live), with those.
+    FindLive {
+        /// Each connection's original tuple.
+        tuples: Vec<Tuple>,
     },
     /// Give a packet its verdict.
     Verdict {
@@ -175,6 +196,20 @@ pub enum EventKind {
     TooManySessions,
     /// The connection is encrypted from now on and left alone.
     Opaque,
+    /// What was encrypted is clear text again (CCC), and read from here on.
+    Readable,
+    /// A data connection of an encrypted session was let in, as `tls_data` allows.
+    TlsOpened {
+        /// Which one.
+        expectation: Expectation,
+    },
+    /// A data connection of an encrypted session was not let in.
+    TlsRefused {
+        /// To which port of the server.
+        port: u16,
+        /// Why.
+        reason: TlsRefusal,
+    },
     /// Bytes were withheld longer than the bound and passed on unread.
     WithholdExpired,
     /// Packets of the connection passed unseen; it is read again from the next line on.

@@ -3,7 +3,7 @@
 //! Methods come in three families:
 //!
 //! * inputs: [`handle_packet`](Alg::handle_packet), [`handle_timeout`](Alg::handle_timeout), and
-//!   the answers to actions, `handle_resolved`, `handle_relaxed` and `handle_expected`;
+//!   the answers to actions, `handle_resolved`, `handle_relaxed`, `handle_expected` and `handle_live`;
 //! * outputs: [`poll_action`](Alg::poll_action), [`poll_timeout`](Alg::poll_timeout);
 //! * getters.
 //!
@@ -12,6 +12,7 @@
 //! Nothing here panics, whatever the packets hold.
 
 mod admission;
+mod data_syn;
 mod pending;
 mod table;
 
@@ -32,6 +33,7 @@ use super::{
     nat::PortLeases,
     net::{Direction, Link},
     packet::Segment,
+    tls::Grants,
 };
 
 /// The FTP helper of one queue: every packet of a control connection goes through the same one.
@@ -50,7 +52,7 @@ pub struct Alg<L> {
     told: Told,
 }
 
-impl<L: PortLeases + HostBudgets> Alg<L> {
+impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
     /// A helper without connections.
     #[must_use]
     pub fn new(settings: Settings, leases: L) -> Self {
@@ -81,7 +83,8 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
 
     /// Takes one packet in. It gets exactly one [`Action::Verdict`].
     ///
-    /// A packet that is not a readable TCP segment passes as it is. One that comes while an
+    /// A packet that is not a readable TCP segment passes as it is. A connection's first packet is one
+    /// of a data connection, since those of control connections are not queued. A packet that comes while an
     /// answer is due is dropped: its sender repeats it.
     pub fn handle_packet(&mut self, packet: PacketId, bytes: &[u8], now: Instant) {
         self.take_in(None, packet, bytes, now);
@@ -102,6 +105,9 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
         let Ok(segment) = Segment::parse(bytes) else {
             return self.conclude(packet, Verdict::Accept);
         };
+        if segment.flags.is_syn() && segment.ack.is_none() {
+            return self.handle_newcomer(packet, &segment, now);
+        }
         match self.find(&segment) {
             Some(place) => self.handle_segment(place, packet, &segment, now),
             None => {
@@ -131,6 +137,9 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
         result: Result<(), ExpectError>,
         now: Instant,
     ) {
+        if self.awaits_newcomer() {
+            return self.handle_newcomer_expected(id, result, now);
+        }
         self.resume(Answer::Expected(id), now, |flow, context| {
             flow.handle_expected(id, result, context)
         });
@@ -257,7 +266,9 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
                     self.advance((key, direction), stalled.packet, &segment, now);
                 }
             }
-            Pending::Unresolved(_) | Pending::Timeout(_) => self.advance_timeout(key, now),
+            Pending::Unresolved(_) | Pending::Newcomer(_) | Pending::Timeout(_) => {
+                self.advance_timeout(key, now);
+            }
         }
     }
 
@@ -314,6 +325,7 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
             settings: &self.settings,
             leases: &self.leases,
             hosts: &self.leases,
+            grants: &self.leases,
             actions: &mut self.actions,
             last_expectation: &mut self.last_expectation,
             now,

@@ -14,6 +14,7 @@ mod lifetime;
 mod lifted;
 mod lines;
 mod memory;
+mod opaque;
 mod output;
 mod ruled;
 mod settings;
@@ -34,6 +35,7 @@ use std::{
 use self::{
     held::{Held, Opening},
     lines::Plan,
+    opaque::{Opaque, Reading},
     side::Side,
     spending::Spending,
     withheld::Withheld,
@@ -49,6 +51,7 @@ use super::{
     rules::RuledSession,
     session::{Session, Withdrawal},
     stream::{Arrival, Stream},
+    tls::Grants,
 };
 
 /// A connection without an offset that was silent for this long is forgotten; if it goes on, it
@@ -60,8 +63,8 @@ pub const IDLE_MAX: Duration = Duration::from_secs(3 * 3600);
 /// FTP that comes later still is recognised by its greeting.
 pub const SILENT_MAX: Duration = Duration::from_secs(300);
 
-/// A connection with an offset is kept for as long as conntrack keeps it
-/// (`nf_conntrack_tcp_timeout_established`: 5 days).
+/// A connection with an offset, or with a grant (its packets pass unseen), is kept for as long as
+/// conntrack keeps it (`nf_conntrack_tcp_timeout_established`: 5 days).
 pub const IDLE_ADJUSTED_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 
 /// How long a closed connection is kept for retransmissions of its last segments
@@ -77,6 +80,8 @@ pub struct Context<'a> {
     pub leases: &'a dyn PortLeases,
     /// What the hosts have spent.
     pub hosts: &'a dyn HostBudgets,
+    /// Who is granted data connections that are not announced.
+    pub grants: &'a dyn Grants,
     /// Where actions go, in order.
     pub actions: &'a mut VecDeque<Action>,
     /// The last expectation id given.
@@ -116,6 +121,8 @@ pub struct Flow {
     spending: Spending,
     is_adjusted: bool,
     is_opaque: bool,
+    /// What there is to know of its encryption.
+    opaque: Opaque,
     is_reset: bool,
     /// It was reset from here.
     is_broken: bool,
@@ -151,6 +158,7 @@ impl Flow {
             spending: Spending::default(),
             is_adjusted: false,
             is_opaque: false,
+            opaque: Opaque::default(),
             is_reset: false,
             is_broken: false,
             has_forged: false,
@@ -202,6 +210,9 @@ impl Flow {
         if let Some(verdict) = self.handle_broken(segment, context) {
             return Some(verdict);
         }
+        if let Reading::Nothing(verdict) = self.read_through(direction, segment, context) {
+            return verdict;
+        }
         if !self.spend_commands(direction, segment, context) {
             return Some(Verdict::Drop);
         }
@@ -246,6 +257,7 @@ impl Flow {
     /// Ends the session: withdraws what is pending and gives back what is leased.
     pub fn end(&mut self, context: &mut Context<'_>) {
         self.withdraw_all(Withdrawal::Closed, context);
+        self.end_grant(context);
         self.release_place(context);
         self.forget(context);
         self.report(EventKind::Ended, context);

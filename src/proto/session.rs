@@ -5,9 +5,12 @@
 //! the final line of a reply to PASV, LPSV or EPSV announces; the same text inside a multi-line
 //! reply, or in answer to anything else, opens nothing (VU#328867).
 
+mod id;
 pub mod policy;
 mod proof;
 mod refused;
+
+pub use id::SessionId;
 
 use std::collections::VecDeque;
 

@@ -12,6 +12,7 @@ mod emit;
 mod hold;
 mod lines;
 mod map;
+mod resume;
 
 #[cfg(test)]
 mod tests;

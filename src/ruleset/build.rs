@@ -12,6 +12,7 @@
 //!   of two packets that come at once, one passes.
 
 mod attachment;
+mod tls;
 
 use super::{
     Backend, ChainType, ControlPort, Family, FlagTest, HELPER, Hook, Marks, Params, QueueStatement,
@@ -56,6 +57,10 @@ impl Ruleset {
             sets.extend(Family::BOTH.into_iter().flat_map(expectation_sets));
             chains.push(admission(&params.marks));
         }
+        if let (Some(ports), true) = (&params.tls_ports, queues_itself) {
+            sets.extend(Family::BOTH.map(tls::set));
+            chains.extend(tls::chains(ports, params));
+        }
         if queues_itself || is_ours {
             chains.extend(entries(queues_itself, is_ours));
         }
@@ -93,6 +98,12 @@ fn advice(params: &Params) -> Vec<String> {
             format!("Loads only while the helper {HELPER} is registered, which the daemon does."),
         ],
     });
+    if let Some(ports) = &params.tls_ports {
+        let (first, last) = (ports.start(), ports.end());
+        advice.push(format!(
+            "tls_data = \"range\": of encrypted sessions, what comes to the ports {first}-{last} is let in."
+        ));
+    }
     if params.queue_statement == QueueStatement::XtTarget {
         advice.push(
             "This kernel lacks nft's queue statement (CONFIG_NFT_QUEUE), so this text does not load."
@@ -141,10 +152,13 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
     let inspect = vec![
         not_twice(),
         rule(
+            "left to the kernel's own helper",
+            [is_marked(adjust), is_marked(opaque), Return],
+        ),
+        rule(
             "every packet of a flow whose sequence numbers are adjusted, whatever runs or not",
             [is_marked(adjust), Goto("deliver_always")],
         ),
-        rule("encrypted: nothing to read", [is_marked(opaque), Return]),
         rule(
             "the beginning and the end of a connection",
             [
@@ -162,6 +176,11 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
                 Goto("deliver"),
             ],
         ),
+        rule(
+            "encrypted: nothing to read, unless it is in the clear again (CCC)",
+            [is_marked(opaque), BeginsAsText, Goto("deliver")],
+        ),
+        rule("", [is_marked(opaque), Return]),
         rule("segments with payload", [HasPayload, Goto("deliver")]),
     ];
     [
@@ -387,6 +406,59 @@ mod tests {
             rules.iter().position(tests).unwrap()
         };
         assert!(first(adjust) < first(opaque));
+    }
+
+    #[test]
+    fn of_an_encrypted_flow_its_ends_and_what_begins_as_text_are_queued() {
+        let Marks { adjust, opaque, .. } = Marks::default();
+        let rules = chain_named(&Params::default(), "inspect").rules;
+        let statements: Vec<_> = rules.into_iter().map(|rule| rule.statements).collect();
+        let place = |wanted: &[Statement]| {
+            let found = statements.iter().position(|rule| rule == wanted);
+            found.unwrap_or_else(|| panic!("no rule {wanted:?}"))
+        };
+        let ends = Flags(FlagTest::Any(TcpFlags::FIN.or(TcpFlags::RST)));
+        let order = [
+            place(&[is_marked(adjust), is_marked(opaque), Return]),
+            place(&[is_marked(adjust), Goto("deliver_always")]),
+            place(&[ends, Goto("deliver")]),
+            place(&[is_marked(opaque), BeginsAsText, Goto("deliver")]),
+            place(&[is_marked(opaque), Return]),
+            place(&[HasPayload, Goto("deliver")]),
+        ];
+        assert!(order.is_sorted(), "{order:?}");
+    }
+
+    #[test]
+    fn first_packets_are_queued_to_the_first_worker_and_bypassed_where_any_is_granted_something() {
+        let tls_ports = Some(50_000..=50_099);
+        let params = Params {
+            queues: 3..=4,
+            when_absent: WhenAbsent::Drop,
+            tls_ports: tls_ports.clone(),
+            ..Params::default()
+        };
+        for name in ["tls_prerouting", "tls_output"] {
+            let chain = chain_named(&params, name);
+            assert_eq!(queues(&chain.rules), [(3, true); 2]);
+            // Before conntrack.
+            assert!(chain.hook.is_some_and(|hook| hook.priority < -200));
+        }
+        let without = |params: &Params| {
+            let Ruleset { chains, sets, .. } = Ruleset::build(params);
+            let is_grants = |set: &Set| matches!(set.kind, SetKind::Grants(_));
+            !chains.iter().any(|chain| chain.name.starts_with("tls_"))
+                && !sets.iter().any(is_grants)
+        };
+        assert!(without(&Params::default()));
+        assert!(!without(&params));
+        let queue_statement = QueueStatement::Elsewhere;
+        let elsewhere = Params {
+            queue_statement,
+            tls_ports,
+            ..Params::default()
+        };
+        assert!(without(&elsewhere));
     }
 
     #[test]

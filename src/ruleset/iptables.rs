@@ -26,6 +26,20 @@ const PAYLOAD4: &str = "10,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0
 const PAYLOAD6: &str = "12,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,116 0 0 2,\
                         4 0 0 40,7 0 0 0,128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0";
 
+/// Matches IPv4 packets in which what follows the TCP header begins as text does
+/// ([`BeginsAsText`](super::Statement::BeginsAsText)):
+///
+/// ```text
+/// ldx 4*([0]&0xf); ldb [x+12]; and #0xf0; rsh #2; add x; tax
+/// ldb [x+0]; jge #48, 0, 2; jgt #122, 1, 0; ret -1; ret 0
+/// ```
+const TEXT4: &str = "11,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 0,\
+                     80 0 0 0,53 0 2 48,37 1 0 122,6 0 0 65535,6 0 0 0";
+
+/// The same for IPv6; a packet with extension headers matches always.
+const TEXT6: &str = "13,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,116 0 0 2,\
+                     4 0 0 40,7 0 0 0,80 0 0 0,53 0 2 48,37 1 0 122,6 0 0 65535,6 0 0 0";
+
 /// A shell script that loads everything. It may run again at any time.
 #[must_use]
 pub fn to_iptables(params: &Params) -> String {
@@ -57,6 +71,7 @@ pub fn to_iptables(params: &Params) -> String {
                }\n\n";
     put_inspection(&mut script, params);
     put_entries(&mut script, params);
+    put_tls_entries(&mut script, params);
     script
 }
 
@@ -67,6 +82,9 @@ pub fn to_iptables_removal(params: &Params) -> String {
     script += "for ipt in iptables ip6tables; do\n";
     for entry in entries(params) {
         let _ = writeln!(script, "\t$ipt -w -t mangle -D {entry} 2>/dev/null");
+    }
+    for entry in tls_entries(params) {
+        let _ = writeln!(script, "\t$ipt -w -t raw -D {entry} 2>/dev/null");
     }
     script += "\tfor chain in FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS; do\n\
                \t\t$ipt -w -t mangle -F $chain 2>/dev/null\n\
@@ -81,16 +99,22 @@ pub fn to_iptables_removal(params: &Params) -> String {
 
 fn put_inspection(script: &mut String, params: &Params) {
     let (opaque, adjust) = (params.marks.opaque, params.marks.adjust);
+    let both = opaque | adjust;
     let bypass = params.when_absent == WhenAbsent::Bypass;
     let _ = write!(
         script,
         "# Which packets of a control connection the daemon must see: all of one whose\n\
-         # sequence numbers are adjusted, none of an encrypted one, else its ends and payload.\n\
+         # sequence numbers are adjusted, of any other its ends and payload, of an encrypted one only\n\
+         # payload that begins as text does; none of one that is left to the kernel's own helper.\n\
+         rule FTP_ALG -m connmark --mark {both:#x}/{both:#x} -j RETURN\n\
          rule FTP_ALG -m connmark --mark {adjust:#x}/{adjust:#x} -g FTP_ALG_ALWAYS\n\
-         rule FTP_ALG -m connmark --mark {opaque:#x}/{opaque:#x} -j RETURN\n\
          rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -g FTP_ALG_QUEUE\n\
          rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE\n\
          rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE\n\
+         OPAQUE='-m connmark --mark {opaque:#x}/{opaque:#x}'\n\
+         iptables -w -t mangle -A FTP_ALG $OPAQUE -m bpf --bytecode '{TEXT4}' -g FTP_ALG_QUEUE\n\
+         ip6tables -w -t mangle -A FTP_ALG $OPAQUE -m bpf --bytecode '{TEXT6}' -g FTP_ALG_QUEUE\n\
+         rule FTP_ALG $OPAQUE -j RETURN\n\
          iptables -w -t mangle -A FTP_ALG -m bpf --bytecode '{PAYLOAD4}' -g FTP_ALG_QUEUE\n\
          ip6tables -w -t mangle -A FTP_ALG -m bpf --bytecode '{PAYLOAD6}' -g FTP_ALG_QUEUE\n\n\
          # To the workers.\n",
@@ -117,6 +141,39 @@ fn put_entries(script: &mut String, params: &Params) {
         );
     }
     *script += "done\n";
+}
+
+fn put_tls_entries(script: &mut String, params: &Params) {
+    if params.tls_ports.is_none() {
+        return;
+    }
+    *script += "\n# First packets to the ports that encrypted sessions are granted, before conntrack sees them. The\n\
+                # daemon knows by whom and where to; it opens nothing for any other, and they go on.\n\
+                for ipt in iptables ip6tables; do\n";
+    for entry in tls_entries(params) {
+        let _ = writeln!(
+            script,
+            "\t$ipt -w -t raw -C {entry} 2>/dev/null || $ipt -w -t raw -I {entry}"
+        );
+    }
+    *script += "done\n";
+}
+
+/// The rules by which first packets to granted ports are queued. Which client may open them, no rule
+/// of iptables can look up.
+fn tls_entries(params: &Params) -> Vec<String> {
+    let ports = params.tls_ports.iter();
+    let queue = params.queues.start();
+    ports
+        .flat_map(|ports| ["PREROUTING ! -i lo", "OUTPUT"].map(|hook| (hook, ports)))
+        .map(|(hook, ports)| {
+            let (first, last) = (ports.start(), ports.end());
+            format!(
+                "{hook} -p tcp --dport {first}:{last} --tcp-flags FIN,SYN,RST,ACK SYN -j NFQUEUE \
+                 --queue-num {queue} --queue-bypass"
+            )
+        })
+        .collect()
 }
 
 /// The rules by which packets get into our chains. Never a connection's first packet.
@@ -201,9 +258,12 @@ mod tests {
 
     #[test]
     fn what_is_loaded_is_removed() {
-        let params = Params::default();
+        let params = Params {
+            tls_ports: Some(50_000..=50_099),
+            ..Params::default()
+        };
         let (script, removal) = (to_iptables(&params), to_iptables_removal(&params));
-        for entry in entries(&params) {
+        for entry in entries(&params).into_iter().chain(tls_entries(&params)) {
             assert!(script.contains(&format!("-I {entry}\n")));
             assert!(removal.contains(&format!("-D {entry} 2>")));
         }

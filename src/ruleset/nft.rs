@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 
 use super::{
     ChainType, ControlPort, ELEMENTS_MAX, Family, FlagTest, HELPER, HelperObject, Rule, Ruleset,
-    Set, SetKind, State, Statement, TABLE, TcpFlags, table::Chain,
+    Set, SetKind, State, Statement, TABLE, TEXT, TcpFlags, table::Chain,
 };
 
 /// Removes the table, whether it exists or not, and nothing else.
@@ -56,7 +56,7 @@ impl fmt::Display for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         comment(f, 1, self.why)?;
         let keyword = match self.kind {
-            SetKind::ControlPorts(_) | SetKind::Permission(_) => "set",
+            SetKind::ControlPorts(_) | SetKind::Permission(_) | SetKind::Grants(_) => "set",
             SetKind::Destination(_) | SetKind::Source(_) => "map",
         };
         writeln!(f, "\t{keyword} {} {{", self.kind.name())?;
@@ -76,6 +76,11 @@ impl fmt::Display for Set {
                     *family,
                     &format!(" : {} . inet_service", address_type(*family)),
                 )?;
+            }
+            SetKind::Grants(family) => {
+                let address = address_type(*family);
+                writeln!(f, "\t\ttype {address} . {address}")?;
+                writeln!(f, "\t\tsize {ELEMENTS_MAX}")?;
             }
             SetKind::Source(family) => {
                 expiring(f, *family, &format!(" : {}", address_type(*family)))?;
@@ -148,6 +153,16 @@ impl fmt::Display for Statement {
             Self::Flags(FlagTest::Exactly { set, of }) => write!(f, "tcp flags {set} / {of}"),
             // Fails where there is no such octet.
             Self::HasPayload => f.write_str("@ih,0,8 0-255"),
+            Self::BeginsAsText => {
+                let (first, last) = (TEXT.start(), TEXT.end());
+                write!(f, "@ih,0,8 {first}-{last}")
+            }
+            Self::ToPorts { first, last } if first == last => write!(f, "tcp dport {first}"),
+            Self::ToPorts { first, last } => write!(f, "tcp dport {first}-{last}"),
+            Self::Granted(family) => {
+                let (protocol, set) = (protocol(*family), SetKind::Grants(*family).name());
+                write!(f, "{protocol} saddr . {protocol} daddr @{set}")
+            }
             Self::ControlPort(port) => write!(f, "{port} @control_ports"),
             Self::Share { index, of } => {
                 write!(

@@ -65,6 +65,8 @@ pub enum SetKind {
     Destination(Family),
     /// source . destination . port : translated source
     Source(Family),
+    /// client . server: pairs whose first packets to granted ports are looked at.
+    Grants(Family),
 }
 
 impl SetKind {
@@ -79,6 +81,8 @@ impl SetKind {
             Self::Destination(Family::Ipv6) => "dnat6",
             Self::Source(Family::Ipv4) => "snat4",
             Self::Source(Family::Ipv6) => "snat6",
+            Self::Grants(Family::Ipv4) => "tls4",
+            Self::Grants(Family::Ipv6) => "tls6",
         }
     }
 }
@@ -200,6 +204,18 @@ pub enum Statement {
     Flags(FlagTest),
     /// The segment carries at least one octet.
     HasPayload,
+    /// The segment's first octet is a digit, a letter, or one between: text begins so, and no record of
+    /// TLS (RFC 8446 §5.1).
+    BeginsAsText,
+    /// The packet goes to one of these ports.
+    ToPorts {
+        /// The first.
+        first: u16,
+        /// The last.
+        last: u16,
+    },
+    /// The packet's source and destination are an element of the family's set of grants.
+    Granted(Family),
     /// The connection goes to a control port.
     ControlPort(ControlPort),
     /// The connection is dealt to this share of the workers, the same in both directions.

@@ -2,7 +2,8 @@
 //!
 //! Until the core has asked for `RelaxWindow`, only what the real rules queue reaches it: packets
 //! with payload, FIN, RST, and SYN/ACK. Pure acknowledgements pass it by. Of a connection marked
-//! `opaque` nothing is queued.
+//! `opaque` only what begins as text does is, beside FIN, RST and SYN/ACK. A data connection's first
+//! packet is where its pair is granted something ([`Kernel::dial`]).
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -18,6 +19,7 @@ use ftp_alg::proto::{
     memory::Memory,
     nat::LocalLeases,
     net::{ConntrackTuples, Direction, Link, PerDirection, Tuple},
+    tls::Pair,
 };
 
 use super::frame::{ACK, FIN, Frame, RST, SYN};
@@ -52,6 +54,10 @@ pub(crate) struct Kernel {
     pub(crate) remembered: BTreeMap<Tuple, Memory>,
     /// How many packets the core has looked at.
     pub(crate) queued: usize,
+    /// Pairs whose first packets to any port are queued.
+    pub(crate) granted: HashSet<Pair>,
+    /// Data connections that were let in, and have not ended.
+    pub(crate) children: HashSet<Tuple>,
     relaxed: HashSet<Tuple>,
     opaque: HashSet<Tuple>,
     next_packet: u64,
@@ -76,6 +82,8 @@ impl Kernel {
             injected: Vec::new(),
             remembered: BTreeMap::new(),
             queued: 0,
+            granted: HashSet::new(),
+            children: HashSet::new(),
             relaxed: HashSet::new(),
             opaque: HashSet::new(),
             next_packet: 0,
@@ -113,6 +121,33 @@ impl Kernel {
         }
         // What was injected before the verdict has already left; the order on the wire is the
         // order of the actions.
+    }
+
+    /// The first packet of a data connection, `seq` its number; tells where it is let in to, or
+    /// belongs to already.
+    pub(crate) fn dial(&mut self, tuple: Tuple, seq: u32, now: Instant) -> Option<SocketAddr> {
+        let pair = Pair {
+            client: tuple.source.ip(),
+            server: tuple.destination.ip(),
+        };
+        if self.granted.contains(&pair) && !self.is_absent {
+            let mut frame = Frame::new(tuple.source, tuple.destination);
+            (frame.seq, frame.flags) = (seq, SYN);
+            self.queued += 1;
+            self.next_packet += 1;
+            let id = PacketId(self.next_packet);
+            self.alg
+                .handle_packet_from(self.links.original, id, &frame.encode(), now);
+            let verdict = self.run_actions(now);
+            assert_eq!(verdict, Some((id, Verdict::Accept)));
+        }
+        if self.children.contains(&tuple) {
+            return Some(tuple.destination);
+        }
+        let key = (tuple.source.ip(), tuple.destination);
+        let (expectation, _) = self.live.remove(&key)?;
+        self.children.insert(tuple);
+        Some(expectation.translated_destination)
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -169,8 +204,12 @@ impl Kernel {
     }
 
     fn is_queued(&self, frame: &Frame, tuples: &ConntrackTuples) -> bool {
-        if frame.has(SYN) && !frame.has(ACK) || self.is_opaque(tuples) {
+        if frame.has(SYN) && !frame.has(ACK) {
             return false;
+        }
+        if self.is_opaque(tuples) && frame.flags & (FIN | RST | SYN) == 0 {
+            let first = frame.payload.first();
+            return first.is_some_and(|octet| (b'0'..=b'z').contains(octet));
         }
         let is_pure_ack = frame.payload.is_empty() && frame.flags & (FIN | RST | SYN) == 0;
         !is_pure_ack || self.is_relaxed(tuples)
@@ -207,6 +246,15 @@ impl Kernel {
                 Action::MarkOpaque { tuples } => {
                     self.opaque.insert(tuples.of(Direction::Original));
                 }
+                Action::MarkReadable { tuples } => {
+                    self.opaque.remove(&tuples.of(Direction::Original));
+                }
+                Action::Grant { pair } => drop(self.granted.insert(pair)),
+                Action::Revoke { pair } => drop(self.granted.remove(&pair)),
+                Action::FindLive { mut tuples } => {
+                    tuples.retain(|tuple| self.is_live(*tuple));
+                    self.alg.handle_live(&tuples, now);
+                }
                 Action::Verdict { packet, verdict } => {
                     assert!(given.is_none(), "two verdicts");
                     given = Some((packet, verdict));
@@ -224,20 +272,31 @@ impl Kernel {
                 Action::Forget { tuples } => {
                     self.remembered.remove(&tuples.of(Direction::Original));
                 }
-                Action::Report(event) => {
-                    if self.traces {
-                        eprintln!("           said {:?}", event.kind);
-                    }
-                    self.events.push(event);
-                }
+                Action::Report(event) => self.tell(event),
             }
         }
         given
     }
 
+    fn tell(&mut self, event: Event) {
+        if self.traces {
+            eprintln!("           said {:?}", event.kind);
+        }
+        self.events.push(event);
+    }
+
+    fn is_live(&self, original: Tuple) -> bool {
+        let mut masters = self.conntrack.iter();
+        self.children.contains(&original)
+            || masters.any(|one| one.of(Direction::Original) == original)
+    }
+
     /// Only a connection that is marked is one of an earlier process.
     fn resolve(&mut self, tuple: Tuple, now: Instant) {
         let tuples = self.lookup(tuple);
+        if let Some(opaque) = tuples.filter(|tuples| self.is_opaque(tuples)) {
+            return self.alg.handle_encrypted(opaque, now);
+        }
         let Some(marked) = tuples.filter(|tuples| self.is_relaxed(tuples)) else {
             return self.alg.handle_resolved(tuples, now);
         };

@@ -48,10 +48,21 @@ fn the_kernel_makes_the_same_of_our_text_and_of_our_messages() {
     if has_helpers {
         cthelper::register(HELPER).unwrap();
     }
-    for (queues, when_absent, backend) in [
-        (0..=1, WhenAbsent::Bypass, Backend::Nftables),
-        (7..=7, WhenAbsent::Drop, Backend::Nftables),
-        (0..=1, WhenAbsent::Bypass, Backend::Conntrack),
+    for (queues, when_absent, backend, tls_ports) in [
+        (0..=1, WhenAbsent::Bypass, Backend::Nftables, None),
+        (
+            7..=7,
+            WhenAbsent::Drop,
+            Backend::Nftables,
+            Some(50_000..=50_099),
+        ),
+        (
+            3..=3,
+            WhenAbsent::Bypass,
+            Backend::Nftables,
+            Some(50_000..=50_000),
+        ),
+        (0..=1, WhenAbsent::Bypass, Backend::Conntrack, None),
     ] {
         if backend == Backend::Conntrack && !has_helpers {
             continue;
@@ -60,6 +71,7 @@ fn the_kernel_makes_the_same_of_our_text_and_of_our_messages() {
             queues,
             when_absent,
             backend,
+            tls_ports,
             ..params(&probe)
         };
         let table = by_message.inside(|| Table::apply(&Ruleset::build(&params)).unwrap());

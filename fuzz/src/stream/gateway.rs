@@ -19,6 +19,7 @@ use ftp_alg::proto::{
     nat::PortLeases,
     net::ConntrackTuples,
     stream::{EDITS_MAX, VOUCHED_BACKLOG_MAX},
+    tls::{GrantTable, Grants, LocalGrants},
 };
 
 use super::frame::{ACK, FIN, Frame, RST, SYN};
@@ -63,7 +64,17 @@ impl fmt::Display for Note {
 
 /// Ports given away, seen from outside.
 #[derive(Clone, Default)]
-struct Leases(Rc<RefCell<BTreeSet<SocketAddr>>>, Rc<LocalHosts>);
+struct Leases(
+    Rc<RefCell<BTreeSet<SocketAddr>>>,
+    Rc<LocalHosts>,
+    Rc<LocalGrants>,
+);
+
+impl Grants for Leases {
+    fn with_grants(&self, run: &mut dyn FnMut(&mut GrantTable)) {
+        self.2.with_grants(run);
+    }
+}
 
 impl HostBudgets for Leases {
     fn with_hosts(&self, run: &mut dyn FnMut(&mut HostTable)) {
@@ -270,6 +281,10 @@ impl Gateway {
                     self.live.remove(&id);
                 }
                 Action::MarkOpaque { .. } => self.is_opaque = true,
+                Action::MarkReadable { .. } => self.is_opaque = false,
+                Action::Grant { .. } | Action::Revoke { .. } | Action::FindLive { .. } => {
+                    panic!("nothing is granted by default")
+                }
                 Action::Verdict {
                     packet: id,
                     verdict,

@@ -417,6 +417,9 @@ impl Witness {
             | EventKind::NotOpened { .. }
             | EventKind::Withdrawn { .. }
             | EventKind::Opaque
+            | EventKind::Readable
+            | EventKind::TlsOpened { .. }
+            | EventKind::TlsRefused { .. }
             | EventKind::Command(_)
             | EventKind::Slowed
             | EventKind::TooManySessions

@@ -68,6 +68,10 @@ impl Gateway {
         let Ok(segment) = Segment::parse(packet) else {
             return;
         };
+        // No rule queues a control connection's first packet.
+        if segment.flags.is_syn() && segment.ack.is_none() {
+            return;
+        }
         let arriving = self.nat.arriving(segment.tuple);
         let Some(original) = self.original_of(arriving, segment.flags) else {
             return;
@@ -97,9 +101,13 @@ impl Gateway {
                 Action::Resolve { .. } => self.alg.handle_resolved(entry, now),
                 Action::RelaxWindow { .. } => self.alg.handle_relaxed(true, now),
                 Action::Expect { id, .. } => self.alg.handle_expected(id, Ok(()), now),
+                Action::FindLive { tuples } => self.alg.handle_live(&tuples, now),
                 Action::Report(event) => self.events.push_back(event),
                 Action::Unexpect { .. }
                 | Action::MarkOpaque { .. }
+                | Action::MarkReadable { .. }
+                | Action::Grant { .. }
+                | Action::Revoke { .. }
                 | Action::Verdict { .. }
                 | Action::Inject { .. }
                 | Action::Remember { .. }

@@ -8,6 +8,7 @@ use super::{
     Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Policy, Process,
     Restart, WhenAbsent, WhenKernelHelps,
     rules::{self, RuleTable},
+    tls,
     value::{self, Problem},
 };
 use crate::proto::budget::Limits;
@@ -63,6 +64,11 @@ struct PolicyTable {
     unsolicited_replies: Networks,
     after_epsv_all: Networks,
     login_folder: Text,
+    tls_data: Text,
+    tls_ports: Text,
+    tls_at_once: Number,
+    tls_servers: Networks,
+    tls_implicit_ports: Option<Vec<Spanned<i64>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -124,6 +130,7 @@ impl Document {
             checked(self.control_ports, value::control_ports)?.unwrap_or(default.control_ports);
         Ok(Config {
             rules: rules::check(self.rule, self.policy.login_folder.take(), &control_ports)?,
+            policy: self.policy.check(&control_ports)?,
             control_ports,
             queues: checked(self.queue, value::queues)?.unwrap_or(default.queues),
             backend: checked(self.backend, backend)?.unwrap_or(default.backend),
@@ -133,7 +140,6 @@ impl Document {
                 .unwrap_or(default.when_kernel_helps),
             expectation: self.expectation.check()?,
             nat: self.nat.check()?,
-            policy: self.policy.check()?,
             limits: self.limits.check()?,
             process: self.process.check()?,
             mark: self.mark.check()?,
@@ -168,13 +174,21 @@ impl NatTable {
 }
 
 impl PolicyTable {
-    fn check(self) -> Result<Policy, Problem> {
+    fn check(self, control_ports: &[u16]) -> Result<Policy, Problem> {
+        let tls = tls::Written {
+            data: self.tls_data,
+            ports: self.tls_ports,
+            at_once: self.tls_at_once,
+            servers: self.tls_servers,
+            implicit_ports: self.tls_implicit_ports,
+        };
         Ok(Policy {
             unproven_servers: networks(self.unproven_servers)?,
             privileged_ports: networks(self.privileged_ports)?,
             third_party_data: networks(self.third_party_data)?,
             unsolicited_replies: networks(self.unsolicited_replies)?,
             after_epsv_all: networks(self.after_epsv_all)?,
+            tls: tls.check(control_ports)?,
         })
     }
 }

@@ -17,9 +17,10 @@ impl Config {
     #[must_use]
     pub fn relaxed(&self) -> Vec<Relaxed> {
         let opened = self.relaxed_for_hosts();
+        let encrypted = self.relaxed_for_encrypted();
         let raised = self.raised_limits();
         let kept = self.kept_privileges();
-        opened.chain(raised).chain(kept).collect()
+        opened.chain(encrypted).chain(raised).chain(kept).collect()
     }
 
     fn relaxed_for_hosts(&self) -> impl Iterator<Item = Relaxed> {
@@ -38,6 +39,19 @@ impl Config {
             key,
             means: "opens more than FTP needs, for the hosts it names",
         })
+    }
+
+    fn relaxed_for_encrypted(&self) -> impl Iterator<Item = Relaxed> {
+        let tls = &self.policy.tls;
+        let data = tls.ports.iter().map(|_| Relaxed {
+            key: "policy.tls_data",
+            means: "lets in, for encrypted sessions, data connections that nobody has announced readably",
+        });
+        let implicit = tls.implicit_ports.first().map(|_| Relaxed {
+            key: "policy.tls_implicit_ports",
+            means: "lets sessions on these ports begin where no rule can read them",
+        });
+        data.chain(implicit)
     }
 
     fn raised_limits(&self) -> impl Iterator<Item = Relaxed> {

@@ -227,6 +227,21 @@ const SENSELESS: &[(&str, &str)] = &[
     ("log.format = \"xml\"", "\"text\", \"json\""),
     ("control.socket = \"run/x\"", "is not an absolute path"),
     ("restart.folder = \"run\"", "is not an absolute path"),
+    ("policy.tls_data = \"all\"", "\"none\", \"range\""),
+    ("policy.tls_data = \"range\"", "needs tls_ports"),
+    ("policy.tls_ports = \"1023-1025\"", "below 1024"),
+    ("policy.tls_ports = \"50000-51024\"", "1025 ports"),
+    (
+        "control_ports = [50000]\npolicy.tls_ports = \"50000\"",
+        "the control port 50000 is one of these",
+    ),
+    ("policy.tls_at_once = 0", "from 1 to 16"),
+    ("policy.tls_at_once = 17", "from 1 to 16"),
+    ("policy.tls_servers = [\"here\"]", "`here` is not a network"),
+    (
+        "policy.tls_implicit_ports = [990]",
+        "990 is not one of control_ports",
+    ),
     ("limits.host_sessions = 0", "0 is not a limit"),
     ("limits.memory = \"256\"", "`256` is not a size"),
     ("limits.memory = \"7M\"", "from 8M to 64G"),
@@ -240,6 +255,44 @@ const SENSELESS: &[(&str, &str)] = &[
     ),
     ("metrics.listen = \"127.0.0.1:0\"", "port 0"),
 ];
+
+#[test]
+fn the_ports_of_encrypted_sessions_are_given_only_where_they_are_asked_for() {
+    let tls = |text: &str| Config::parse(text, "x").unwrap().policy.tls;
+    let range = "[policy]\ntls_ports = \"50000-51023\"\n";
+    assert_eq!(tls(range), Tls::default());
+    assert_eq!(
+        tls(&format!(
+            "control_ports = [21, 990]\n{range}tls_data = \"range\"\ntls_at_once = 16\n\
+             tls_servers = [\"10.0.0.5\"]\ntls_implicit_ports = [990]"
+        )),
+        Tls {
+            ports: Some(50_000..=51_023),
+            at_once: 16,
+            servers: networks(&["10.0.0.5"]),
+            implicit_ports: vec![990],
+        }
+    );
+}
+
+#[test]
+fn a_fault_of_the_ports_of_encrypted_sessions_is_blamed_on_its_line() {
+    for (text, place) in [
+        ("[policy]\ntls_at_once = 4\ntls_data = \"range\"", "3:12"),
+        ("[policy]\ntls_ports = \"20-30\"", "2:13"),
+        (
+            "control_ports = [2121]\npolicy.tls_ports = \"2100-2200\"",
+            "2:20",
+        ),
+        ("[policy]\ntls_implicit_ports = [21, 990]", "2:27"),
+    ] {
+        let message = refused(text);
+        assert!(
+            message.starts_with(&format!("ftp-alg.toml:{place}: ")),
+            "{message}"
+        );
+    }
+}
 
 #[test]
 fn overlapping_marks_are_blamed_on_the_one_that_was_written() {
@@ -310,6 +363,11 @@ fn the_example_file_has_every_key() {
         "third_party_data",
         "unsolicited_replies",
         "after_epsv_all",
+        "tls_data",
+        "tls_ports",
+        "tls_at_once",
+        "tls_servers",
+        "tls_implicit_ports",
         "session_commands",
         "session_openings",
         "host_commands",
@@ -358,6 +416,12 @@ fn what_relaxes_a_safe_default_is_read_and_named() {
         assert_eq!(relaxed, [key]);
     }
     assert_eq!(Config::default().relaxed(), []);
+    let encrypted = "[policy]\ntls_data = \"range\"\ntls_ports = \"50000-50099\"";
+    let encrypted = Config::parse(encrypted, "x").unwrap().relaxed();
+    assert_eq!(encrypted.first().unwrap().key, "policy.tls_data");
+    let implicit = Config::parse("policy.tls_implicit_ports = [21]", "x");
+    let implicit = implicit.unwrap().relaxed();
+    assert_eq!(implicit.first().unwrap().key, "policy.tls_implicit_ports");
     let policy = Config::parse("policy.third_party_data = [\"192.0.2.0/24\"]", "x")
         .unwrap()
         .policy;

@@ -245,7 +245,7 @@ pub(super) fn one_of<T: Copy>(written: &str, names: &[(&str, T)]) -> Result<T, S
     })
 }
 
-fn in_range<T>(written: i64, allowed: RangeInclusive<T>, what: &str) -> Result<T, String>
+pub(super) fn in_range<T>(written: i64, allowed: RangeInclusive<T>, what: &str) -> Result<T, String>
 where
     T: TryFrom<i64> + PartialOrd + Display,
 {
@@ -259,7 +259,7 @@ where
 }
 
 /// `"a-b"`, ends included, or `"a"` for one.
-fn range(written: &str, what: &str) -> Result<RangeInclusive<u16>, String> {
+pub(super) fn range(written: &str, what: &str) -> Result<RangeInclusive<u16>, String> {
     let (first, last) = written.split_once('-').unwrap_or((written, written));
     let (Some(first), Some(last)) = (number::<u16>(first), number::<u16>(last)) else {
         return Err(format!("`{written}` is not {what}"));

@@ -59,6 +59,16 @@ pub struct TcpState(pub u8);
 impl TcpState {
     /// Both SYNs are acknowledged, and neither end has closed.
     pub const ESTABLISHED: Self = Self(3);
+    /// Both ends have closed.
+    const TIME_WAIT: Self = Self(7);
+    /// One end has reset it.
+    const CLOSE: Self = Self(8);
+
+    /// Whether nothing is said on it any more.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        [Self::TIME_WAIT, Self::CLOSE].contains(&self)
+    }
 }
 
 impl ConntrackEntry {

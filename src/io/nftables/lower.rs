@@ -12,7 +12,7 @@ use super::expression::{
     Expression,
     Value::{Data, Name, U8, U32},
 };
-use crate::ruleset::{Family, Rule, SetKind, Statement};
+use crate::ruleset::{Family, Rule, SetKind, Statement, TEXT};
 
 /// The first 16-octet register (`NFT_REG_1`); the others follow.
 const REG: u32 = libc::NFT_REG_1 as u32;
@@ -63,10 +63,12 @@ impl Lowering {
             Statement::State(state) => self.state(state),
             Statement::ConnectionMark { bits, set } => self.connection_mark(bits, set),
             Statement::Flags(test) => self.flags(test),
-            Statement::HasPayload => {
-                self.payload(INNER_HEADER, 0, 1, REG);
-                self.compare(libc::NFT_CMP_GTE, &[0]);
-                self.compare(libc::NFT_CMP_LTE, &[0xff]);
+            Statement::HasPayload => self.first_octet(0..=0xff),
+            Statement::BeginsAsText => self.first_octet(TEXT),
+            Statement::ToPorts { first, last } => self.destination_ports(first, last),
+            Statement::Granted(family) => {
+                self.addresses(family);
+                self.look_up(SetKind::Grants(family).name(), None);
             }
             Statement::ControlPort(port) => self.control_port(port),
             Statement::Share { index, of } => self.share(index, of),

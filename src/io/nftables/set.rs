@@ -36,6 +36,7 @@ pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'
     let mut object = Set::new_named(&name, id, table, ProtoFamily::Inet);
     match &set.kind {
         SetKind::ControlPorts(ports) => ports.iter().for_each(|port| object.add(&Port(*port))),
+        SetKind::Grants(family) => pairs(&object, *family),
         SetKind::Permission(family) => {
             expiring(&object, *family, None);
             limit_to_one_packet(&object);
@@ -92,6 +93,21 @@ fn expiring(object: &Set<'_, Port>, family: Family, data: Option<(u32, u32)>) {
         attributes.push((sys::NFTNL_SET_DATA_LEN, data_length));
     }
     attributes.push((sys::NFTNL_SET_FLAGS, flags as u32));
+    put(object, attributes);
+}
+
+/// Makes it a set of pairs of addresses.
+fn pairs(object: &Set<'_, Port>, family: Family) {
+    let (address, length) = address(family);
+    let attributes = vec![
+        (sys::NFTNL_SET_KEY_TYPE, concatenated(&[address, address])),
+        (sys::NFTNL_SET_KEY_LEN, 2 * length),
+        (sys::NFTNL_SET_DESC_SIZE, ELEMENTS_MAX),
+    ];
+    put(object, attributes);
+}
+
+fn put(object: &Set<'_, Port>, attributes: Vec<(u32, u32)>) {
     for (attribute, value) in attributes {
         // SAFETY: the object is alive for the call, and each attribute is a 32-bit one.
         unsafe {

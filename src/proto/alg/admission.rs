@@ -15,13 +15,15 @@ use crate::proto::{
     nat::PortLeases,
     net::{ConntrackTuples, Direction},
     packet::{Segment, reset, reset_of_receiver},
+    tls::Grants,
 };
 
 /// What is told no more often than so many times a second, by whatever flood.
 pub(super) type Told = Budget;
 
-/// Sessions that were reset since their host has enough are told of at this rate.
-const TOLD_RATE: u32 = 1;
+/// Sessions that were reset since their host has enough, and data connections of encrypted ones that
+/// were not let in, are told of at this rate.
+pub(super) const TOLD_RATE: u32 = 1;
 
 /// Why a connection is not followed.
 enum NotFollowed {
@@ -31,7 +33,7 @@ enum NotFollowed {
     TooMany(Box<Flow>),
 }
 
-impl<L: PortLeases + HostBudgets> Alg<L> {
+impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
     /// The answer to [`Action::Resolve`]: both tuples of the connection, or `None` where conntrack
     /// does not know it. Then the packet passes and nothing is remembered.
     pub fn handle_resolved(&mut self, tuples: Option<ConntrackTuples>, now: Instant) {
@@ -56,6 +58,12 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
         self.conclude(packet, Verdict::Drop);
         self.actions
             .extend(reset.map(|packet| Action::Inject { packet }));
+    }
+
+    /// The answer to [`Action::Resolve`] where conntrack knows the connection by its mark `opaque`: it
+    /// was encrypted before it was seen here, and is granted nothing.
+    pub fn handle_encrypted(&mut self, tuples: ConntrackTuples, now: Instant) {
+        self.begin(true, now, |id| Some(Flow::encrypted(id, tuples, now)));
     }
 
     /// The packet that waits to be resolved, unless it is a handshake's, and the reset to it.

@@ -1,6 +1,6 @@
 //! What waits for the caller's answer to an action.
 
-use super::table::FlowKey;
+use super::{data_syn::Stranger, table::FlowKey};
 use crate::proto::{action::PacketId, expect::ExpectationId, net::Direction};
 
 /// The answer that is due. Another one is not taken.
@@ -9,6 +9,7 @@ pub(super) enum Answer {
     Resolved,
     Relaxed,
     Expected(ExpectationId),
+    Live,
 }
 
 /// What goes on once the caller has answered.
@@ -17,6 +18,8 @@ pub(super) enum Pending {
     Unresolved(Stalled),
     /// A packet whose lines are being looked at.
     Lines(FlowKey, Direction, Stalled),
+    /// A data connection's first packet.
+    Newcomer(Box<Stranger>),
     /// A connection that wanted something done in time.
     Timeout(FlowKey),
 }

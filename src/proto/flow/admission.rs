@@ -43,6 +43,7 @@ impl Flow {
         let relaxed = (&*settings.privileged_ports, &*settings.third_party_data);
         admit(&announcement, (own, seen), relaxed)?;
         let unproven = self.session.refusal_of_unproven();
+        let unproven = unproven.or_else(|| self.refusal_after_tls(direction));
         let unproven = unproven.filter(|refusal| !overlooks(refusal));
         unproven.map_or(Ok(announcement), Err)
     }

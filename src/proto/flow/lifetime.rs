@@ -37,6 +37,7 @@ impl Flow {
     pub fn is_busy(&self) -> bool {
         let withholds = |direction| self.withheld[direction].is_some();
         self.plan.is_some()
+            || self.has_grant()
             || self.session.awaits_refusal()
             || self.held.iter().any(|held| !held.is_expired)
             || withholds(Direction::Original)
@@ -76,6 +77,7 @@ impl Flow {
 
     fn restart(&mut self, context: &mut Context<'_>) {
         self.withdraw_all(Withdrawal::Closed, context);
+        self.end_grant(context);
         self.forget(context);
         self.end_ruled(context);
         *self = Self {
@@ -116,6 +118,7 @@ impl Flow {
             self.streams[direction].finish();
         }
         self.withdraw_all(Withdrawal::Closed, context);
+        self.end_grant(context);
         if self.is_closed() {
             self.release_place(context);
         }
@@ -143,12 +146,13 @@ impl Flow {
         self.is_reset || self.streams.original.is_finished() || self.streams.reply.is_finished()
     }
 
-    fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.is_reset || (self.streams.original.is_finished() && self.streams.reply.is_finished())
     }
 
     pub(super) fn forgotten_at(&self) -> Instant {
-        let quiet = match (self.is_closed(), self.is_adjusted) {
+        let is_kept = self.is_adjusted || self.has_grant();
+        let quiet = match (self.is_closed(), is_kept) {
             (true, _) => CLOSED_MAX,
             (false, true) => IDLE_ADJUSTED_MAX,
             (false, false) if self.has_spoken => IDLE_MAX,

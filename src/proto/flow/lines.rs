@@ -374,20 +374,4 @@ impl Flow {
         };
         self.report(EventKind::Announcement(report), context);
     }
-
-    /// From now on the connection is left alone. One with an offset cannot leave the queue.
-    fn turn_opaque(&mut self, context: &mut Context<'_>) {
-        self.withdraw_all(Withdrawal::Opaque, context);
-        for direction in [Direction::Original, Direction::Reply] {
-            self.streams[direction].stop_scanning();
-            self.release_withheld(direction);
-        }
-        self.is_opaque = true;
-        if !self.is_adjusted {
-            context.actions.push_back(Action::MarkOpaque {
-                tuples: self.tuples,
-            });
-        }
-        self.report(EventKind::Opaque, context);
-    }
 }

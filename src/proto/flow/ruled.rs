@@ -152,6 +152,7 @@ impl Flow {
         self.has_lifted = false;
         self.report(EventKind::BrokenOff, context);
         self.withdraw_all(Withdrawal::Closed, context);
+        self.end_grant(context);
         self.release_place(context);
         for direction in [Direction::Original, Direction::Reply] {
             let packet = self.encode_own_reset(direction);

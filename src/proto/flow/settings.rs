@@ -11,6 +11,7 @@ use crate::proto::{
     net::{ConntrackTuples, Direction},
     rules::Rules,
     session::policy::Refusal,
+    tls::TlsSettings,
 };
 
 /// What the operator decides, as far as the core needs it.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub rules: Arc<Rules>,
     /// How much a session and a host may ask for.
     pub limits: Limits,
+    /// Which data connections of encrypted sessions may come.
+    pub tls: TlsSettings,
 }
 
 impl Settings {
@@ -55,7 +58,7 @@ impl Settings {
         let networks: &[IpNetwork] = match refusal {
             Refusal::UnsolicitedReply => &self.unsolicited_replies,
             Refusal::AfterEpsvAll => &self.after_epsv_all,
-            Refusal::NotFtp | Refusal::NotLoggedIn => &self.unproven_servers,
+            Refusal::NotFtp | Refusal::NotLoggedIn | Refusal::AfterTls => &self.unproven_servers,
             Refusal::ThirdPartyAddress
             | Refusal::PrivilegedPort
             | Refusal::Malformed
@@ -86,13 +89,14 @@ impl Default for Settings {
             after_epsv_all: Vec::new(),
             rules: Arc::default(),
             limits: Limits::default(),
+            tls: TlsSettings::default(),
         }
     }
 }
 
 /// Whether the server of a connection is in one of `networks`, by its own address or by the one
 /// its clients use.
-fn has_server(networks: &[IpNetwork], tuples: &ConntrackTuples) -> bool {
+pub(super) fn has_server(networks: &[IpNetwork], tuples: &ConntrackTuples) -> bool {
     let (own, seen) = addresses_of(tuples, Direction::Reply);
     let mut networks = networks.iter();
     networks.any(|network| network.contains(own) || network.contains(seen))

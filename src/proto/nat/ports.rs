@@ -10,6 +10,7 @@ use std::{
 use crate::proto::{
     budget::{HostBudgets, HostTable, LocalHosts},
     ftp::Announcement,
+    tls::{GrantTable, Grants, LocalGrants},
 };
 
 /// How many ports are tried before the search gives up. Each try costs a hash look-up; a range
@@ -126,6 +127,7 @@ impl LeaseTable {
 pub struct LocalLeases {
     ports: RefCell<LeaseTable>,
     hosts: LocalHosts,
+    grants: LocalGrants,
 }
 
 impl LocalLeases {
@@ -134,7 +136,7 @@ impl LocalLeases {
     pub fn of(table: LeaseTable) -> Self {
         Self {
             ports: RefCell::new(table),
-            hosts: LocalHosts::default(),
+            ..Self::default()
         }
     }
 }
@@ -142,6 +144,12 @@ impl LocalLeases {
 impl HostBudgets for LocalLeases {
     fn with_hosts(&self, run: &mut dyn FnMut(&mut HostTable)) {
         self.hosts.with_hosts(run);
+    }
+}
+
+impl Grants for LocalLeases {
+    fn with_grants(&self, run: &mut dyn FnMut(&mut GrantTable)) {
+        self.grants.with_grants(run);
     }
 }
 

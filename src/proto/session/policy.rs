@@ -27,6 +27,9 @@ pub enum Refusal {
     NotFtp,
     /// The server has not let the user in.
     NotLoggedIn,
+    /// The client announces after its session was encrypted: it may be a piece of what it encrypts, chosen
+    /// by who knows the keys.
+    AfterTls,
     /// A 227, 228 or 229 that does not answer the command it would belong to.
     UnsolicitedReply,
     /// The line cannot be read, or can be read in two ways.
@@ -72,6 +75,7 @@ impl Refusal {
             | Self::Kernel(_) => true,
             Self::NotFtp
             | Self::NotLoggedIn
+            | Self::AfterTls
             | Self::UnsolicitedReply
             | Self::TooManyUnanswered
             | Self::AlreadyForwarded
@@ -88,6 +92,7 @@ impl Refusal {
             Self::PrivilegedPort => "privileged_port",
             Self::NotFtp => "not_ftp",
             Self::NotLoggedIn => "not_logged_in",
+            Self::AfterTls => "after_tls",
             Self::UnsolicitedReply => "unsolicited_reply",
             Self::Malformed => "malformed",
             Self::AfterEpsvAll => "after_epsv_all",

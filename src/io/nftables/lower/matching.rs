@@ -1,10 +1,12 @@
 //! Statements that test a packet, and the keys they look up.
 
+use std::ops::RangeInclusive;
+
 use nftnl::nftnl_sys::*;
 
 use super::{
-    HASH_JENKINS, Lowering, ORIGINAL, REG, REG2, REPLY, TCP, address_length, key_registers,
-    protocol,
+    HASH_JENKINS, INNER_HEADER, Lowering, ORIGINAL, REG, REG2, REPLY, TCP, address_length,
+    key_registers, protocol,
 };
 use crate::{
     io::nftables::expression::{Expression, Value::U32},
@@ -92,20 +94,43 @@ impl Lowering {
     pub(super) fn packet_key(&mut self, family: Family) {
         self.family(family);
         self.tcp();
-        let (length, addresses) = (address_length(family), key_registers(family));
+        self.addresses(family);
+        self.payload(
+            libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32,
+            2,
+            2,
+            key_registers(family)[1],
+        );
+    }
+
+    /// Source and destination of the packet.
+    pub(super) fn addresses(&mut self, family: Family) {
+        self.family(family);
+        let length = address_length(family);
         let source = match family {
             Family::Ipv4 => 12,
             Family::Ipv6 => 8,
         };
         let network = libc::NFT_PAYLOAD_NETWORK_HEADER as u32;
         self.payload(network, source, length, REG);
-        self.payload(network, source + length, length, addresses[0]);
-        self.payload(
-            libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32,
-            2,
-            2,
-            addresses[1],
-        );
+        self.payload(network, source + length, length, key_registers(family)[0]);
+    }
+
+    /// What follows TCP's header begins with one of these octets.
+    pub(super) fn first_octet(&mut self, octets: RangeInclusive<u8>) {
+        self.payload(INNER_HEADER, 0, 1, REG);
+        self.compare(libc::NFT_CMP_GTE, &[*octets.start()]);
+        self.compare(libc::NFT_CMP_LTE, &[*octets.end()]);
+    }
+
+    pub(super) fn destination_ports(&mut self, first: u16, last: u16) {
+        self.tcp();
+        self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, 2, 2, REG);
+        if first == last {
+            return self.compare(libc::NFT_CMP_EQ, &first.to_be_bytes());
+        }
+        self.compare(libc::NFT_CMP_GTE, &first.to_be_bytes());
+        self.compare(libc::NFT_CMP_LTE, &last.to_be_bytes());
     }
 
     /// The same of the connection's first packet, whatever NAT has done to this one.

@@ -1,0 +1,51 @@
+//! Shows the daemon the first packets of data connections that encrypted sessions may have.
+
+use std::ops::RangeInclusive;
+
+use super::{OPENING, RAW, base, not_twice, rule};
+use crate::ruleset::{
+    ChainType, Family, Params, QueueStatement, Rule, Set, SetKind,
+    Statement::{Flags, Granted, Queue, ToPorts},
+    table::Chain,
+};
+
+pub(super) const fn set(family: Family) -> Set {
+    Set {
+        why: "encrypted sessions, by client and server: the daemon sees who may open what",
+        kind: SetKind::Grants(family),
+    }
+}
+
+/// Before conntrack, so that it finds what the daemon has made of the packet. Without a daemon, or
+/// whatever it decides, the packet goes on: by this nothing is opened.
+pub(super) fn chains(ports: &RangeInclusive<u16>, params: &Params) -> [Chain; 2] {
+    let rules = || -> Vec<Rule> {
+        let queued = Family::BOTH.map(|family| {
+            let ports = ToPorts {
+                first: *ports.start(),
+                last: *ports.end(),
+            };
+            let queue = Queue {
+                number: *params.queues.start(),
+                bypass: true,
+                through_xt: params.queue_statement == QueueStatement::XtTarget,
+            };
+            rule("", [Flags(OPENING), ports, Granted(family), queue])
+        });
+        std::iter::once(not_twice()).chain(queued).collect()
+    };
+    [
+        base(
+            "data connections of encrypted sessions, before conntrack sees them",
+            "tls_prerouting",
+            (ChainType::Filter, "prerouting", RAW),
+            rules(),
+        ),
+        base(
+            "",
+            "tls_output",
+            (ChainType::Filter, "output", RAW),
+            rules(),
+        ),
+    ]
+}

@@ -1,0 +1,139 @@
+//! An encrypted control connection that goes back to clear text (CCC, RFC 4217 §12) is read again.
+
+use std::time::Duration;
+
+use ftp_alg::proto::{action::EventKind, flow::Settings, ftp::Role, tls::TlsSettings};
+
+use crate::{
+    harness::{
+        dialogue::{Script, Turn, after_login, client, server},
+        host::Config,
+        link::Link,
+        topology::Topology,
+    },
+    told::decisions,
+};
+
+fn settings() -> Settings {
+    Settings {
+        tls: TlsSettings {
+            ports: Some(50_000..=50_009),
+            at_once: 2,
+            ..TlsSettings::default()
+        },
+        ..Settings::default()
+    }
+}
+
+/// Something encrypted, of which a piece begins as text does.
+fn records(from: Role) -> [Turn; 3] {
+    let record = |bytes: &[u8]| Turn::new(from, bytes.to_vec()).pipelined();
+    [
+        record(b"\x16\x03\x03\x01\x00\xff\x00\x80 and so on"),
+        record(b"PORT 10,0,0,2,19,137 and on it goes\x00"),
+        record(b"\x15\x03\x03\x00\x1a\xff\x00\x80 close_notify"),
+    ]
+}
+
+/// A session that went encrypted after `before`, said something, and then `after` in the clear.
+fn told(topology: Topology, before: &[Turn], after: &[Turn]) -> Link {
+    told_with(settings(), topology, before, after)
+}
+
+fn told_with(settings: Settings, topology: Topology, before: &[Turn], after: &[Turn]) -> Link {
+    let mut turns = after_login(before);
+    turns.extend([client("AUTH TLS"), server("234 go on")]);
+    let mut link = Link::new(settings);
+    let ends = (Config::default(), Config::default());
+    link.add(topology.tuples(0), ends, &Script::open(&turns));
+    link.run_for(Duration::from_millis(100));
+    for role in [Role::Client, Role::Server] {
+        for turn in records(role) {
+            match role {
+                Role::Client => link.client_says(&[turn]),
+                Role::Server => link.server_says(&[turn]),
+            }
+            link.run_for(Duration::from_millis(10));
+        }
+    }
+    assert!(!link.kernel.event_kinds().contains(&EventKind::Readable));
+    for turn in after {
+        let turn = turn.clone().pipelined();
+        match turn.from {
+            Role::Client => link.client_says(&[turn]),
+            Role::Server => link.server_says(&[turn]),
+        }
+        link.run_for(Duration::from_millis(10));
+    }
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    link
+}
+
+#[test]
+fn the_first_clear_announcement_of_the_server_opens_and_the_grant_is_over() {
+    for (topology, passive) in [
+        (Topology::Snat, "227 =198,51,100,7,19,137"),
+        (Topology::Dnat, "227 =10,0,0,5,19,137"),
+        (Topology::Routed, "227 =198,51,100,7,19,137"),
+    ] {
+        let link = told(topology, &[], &[client("PASV"), server(passive)]);
+        assert_eq!(decisions(&link), ["PASV expect"], "{topology:?}");
+        assert!(link.kernel.event_kinds().contains(&EventKind::Readable));
+        assert!(!link.kernel.is_opaque(&topology.tuples(0)));
+        assert!(link.kernel.granted.is_empty());
+    }
+}
+
+/// Who knows the keys can have the client send what encrypts to a command.
+#[test]
+fn what_the_client_announces_in_the_clear_again_opens_something_for_named_servers_only() {
+    let after = [client("PORT 10,0,0,2,19,137"), server("200 ok")];
+    let link = told(Topology::Snat, &[], &after);
+    assert_eq!(decisions(&link), ["PORT after_tls"]);
+    assert_eq!(link.kernel.expected, []);
+    let mut named = settings();
+    named.unproven_servers = vec!["198.51.100.7".parse().unwrap()];
+    let mut link = told_with(named, Topology::Snat, &[], &after);
+    assert_eq!(decisions(&link), ["PORT expect"]);
+    assert_eq!(link.kernel.expected.len(), 1);
+    let heard = String::from_utf8_lossy(&link.server().received).into_owned();
+    assert!(heard.contains("PORT 203,0,113,1,"), "{heard}");
+}
+
+#[test]
+fn a_connection_with_an_offset_is_read_again_where_it_is() {
+    let before = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
+    let after = [
+        client("EPSV"),
+        server("229 (|||5001|)"),
+        client("PORT 10,0,0,2,4,6"),
+        server("200 ok"),
+    ];
+    let mut named = settings();
+    named.unproven_servers = vec!["198.51.100.7".parse().unwrap()];
+    let mut link = told_with(named, Topology::Snat, &before, &after);
+    assert_eq!(
+        decisions(&link),
+        ["PORT expect", "EPSV expect", "PORT expect"]
+    );
+    let heard = String::from_utf8_lossy(&link.server().received).into_owned();
+    assert_eq!(heard.matches("PORT 203,0,113,1,").count(), 2, "{heard}");
+}
+
+#[test]
+fn a_line_that_is_no_known_command_or_has_not_ended_is_no_clear_text() {
+    for line in [&b"zzzz 1\r\n"[..], b"PASV", b"0123456789\n", b"227 =1\r\n"] {
+        let said = Turn::new(Role::Client, line.to_vec());
+        let mut link = told(Topology::Snat, &[], &[said]);
+        assert!(link.kernel.is_opaque(&Topology::Snat.tuples(0)), "{line:?}");
+        assert!(link.server().received.ends_with(line));
+    }
+}
+
+#[test]
+fn the_server_alone_cannot_make_it_readable() {
+    let after = [server("227 =198,51,100,7,19,137"), server("200 ok")];
+    let link = told(Topology::Snat, &[], &after);
+    assert_eq!(decisions(&link), Vec::<String>::new());
+    assert!(link.kernel.is_opaque(&Topology::Snat.tuples(0)));
+}

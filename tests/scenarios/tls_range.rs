@@ -1,0 +1,327 @@
+//! `tls_data = "range"`: what an encrypted session's client may open, and nobody else (RFC 4217).
+
+use std::{net::SocketAddr, time::Duration};
+
+use ftp_alg::proto::{
+    action::EventKind,
+    expect::ExpectError,
+    flow::{IDLE_MAX, Settings},
+    ftp::Role,
+    net::{Direction, Tuple},
+    tls::{TlsRefusal, TlsSettings},
+};
+
+use crate::{
+    harness::{
+        dialogue::{Script, Turn, after_login, client, server},
+        host::Config,
+        link::{Fate, Link},
+        topology::Topology,
+    },
+    told::session,
+};
+
+fn settings() -> Settings {
+    Settings {
+        tls: TlsSettings {
+            ports: Some(50_000..=50_009),
+            at_once: 2,
+            ..TlsSettings::default()
+        },
+        ..Settings::default()
+    }
+}
+
+/// AUTH before the login, as RFC 4217 has it.
+fn encrypted() -> [Turn; 4] {
+    [
+        server("220 hello"),
+        client("AUTH TLS"),
+        server("234 go on"),
+        hello(),
+    ]
+}
+
+/// A client begins with TLS.
+fn hello() -> Turn {
+    Turn::new(Role::Client, b"\x16\x03\x01\x02\x00\x01 hello".to_vec())
+}
+
+fn told(topology: Topology, settings: Settings, turns: &[Turn]) -> Link {
+    let mut link = Link::new(settings);
+    let ends = (Config::default(), Config::default());
+    link.add(topology.tuples(0), ends, &Script::open(turns));
+    link.run_for(Duration::from_millis(100));
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    link
+}
+
+/// The tuple of a data connection of the session, from this port of the client.
+fn data(topology: Topology, source: u16, port: u16) -> Tuple {
+    let original = topology.tuples(0).of(Direction::Original);
+    Tuple {
+        source: SocketAddr::new(original.source.ip(), source),
+        destination: SocketAddr::new(original.destination.ip(), port),
+    }
+}
+
+/// Where a data connection is let in to.
+fn dial(link: &mut Link, tuple: Tuple) -> Option<SocketAddr> {
+    let now = link.now;
+    link.kernel.dial(tuple, 1, now)
+}
+
+#[test]
+fn a_data_connection_comes_through_every_kind_of_nat_to_the_port_that_was_dialled() {
+    for topology in Topology::ALL {
+        let mut link = told(topology, settings(), &encrypted());
+        assert!(link.kernel.is_opaque(&topology.tuples(0)));
+        let to = dial(&mut link, data(topology, 3000, 50_003));
+        let server = topology.tuples(0).sender(Direction::Reply).ip();
+        assert_eq!(to, Some(SocketAddr::new(server, 50_003)), "{topology:?}");
+        let seen = topology
+            .tuples(0)
+            .sender_seen_by_peer(Direction::Original)
+            .ip();
+        assert_eq!(link.kernel.expected[0].translated_source, seen);
+    }
+}
+
+#[test]
+fn without_the_key_an_encrypted_session_is_granted_nothing() {
+    let mut link = told(Topology::Snat, Settings::default(), &encrypted());
+    assert!(link.kernel.granted.is_empty());
+    assert_eq!(dial(&mut link, data(Topology::Snat, 3000, 50_003)), None);
+}
+
+#[test]
+fn a_port_outside_the_range_another_client_and_another_server_get_nothing() {
+    let topology = Topology::Snat;
+    let mut link = told(topology, settings(), &encrypted());
+    let own = data(topology, 3000, 50_003);
+    let mut others = vec![
+        data(topology, 3000, 49_999),
+        data(topology, 3000, 50_010),
+        own.inverted(),
+    ];
+    for host in ["10.0.0.3", "198.51.100.7"] {
+        let mut other = own;
+        other.source.set_ip(host.parse().unwrap());
+        others.push(other);
+    }
+    let mut other = own;
+    other.destination.set_ip("198.51.100.8".parse().unwrap());
+    others.push(other);
+    for other in others {
+        assert_eq!(dial(&mut link, other), None, "{other}");
+    }
+    assert_eq!(link.kernel.expected, []);
+    assert!(dial(&mut link, own).is_some());
+}
+
+#[test]
+fn each_opening_is_for_one_connection() {
+    let topology = Topology::Snat;
+    let mut link = told(topology, settings(), &encrypted());
+    let first = data(topology, 3000, 50_003);
+    assert!(dial(&mut link, first).is_some());
+    assert!(dial(&mut link, first).is_some(), "repeated");
+    assert_eq!(link.kernel.expected.len(), 1);
+    assert!(link.kernel.live.is_empty(), "nothing is left open");
+}
+
+#[test]
+fn beyond_the_number_at_a_time_nothing_opens_until_one_is_over() {
+    let topology = Topology::Dnat;
+    let mut link = told(topology, settings(), &encrypted());
+    let tuple = |n: u16| data(topology, 3000 + n, 50_000 + n);
+    for n in 0..2 {
+        assert!(dial(&mut link, tuple(n)).is_some());
+    }
+    assert_eq!(dial(&mut link, tuple(2)), None);
+    let refused = EventKind::TlsRefused {
+        port: 50_002,
+        reason: TlsRefusal::TooManyData,
+    };
+    assert!(link.kernel.event_kinds().contains(&refused));
+    link.kernel.children.remove(&tuple(0));
+    assert!(dial(&mut link, tuple(2)).is_some());
+    assert_eq!(dial(&mut link, tuple(3)), None);
+}
+
+#[test]
+fn what_is_refused_over_and_over_is_told_at_a_bounded_rate() {
+    let topology = Topology::Snat;
+    let mut link = told(topology, settings(), &encrypted());
+    for n in 0..200 {
+        dial(&mut link, data(topology, 3000 + n, 50_000));
+    }
+    let told = link.kernel.event_kinds().into_iter();
+    let refused = told.filter(|kind| matches!(kind, EventKind::TlsRefused { .. }));
+    assert!((1..=10).contains(&refused.count()));
+}
+
+#[test]
+fn the_grant_ends_with_the_first_fin_or_rst_of_the_control_connection() {
+    let topology = Topology::Snat;
+    for is_reset in [false, true] {
+        let mut link = told(topology, settings(), &encrypted());
+        assert_eq!(link.kernel.granted.len(), 1);
+        let flags = if is_reset { 0x04 } else { 0x11 };
+        link.client().send_odd(|frame| frame.flags = flags);
+        link.run_for(Duration::from_millis(10));
+        assert!(link.kernel.granted.is_empty());
+        assert_eq!(dial(&mut link, data(topology, 3000, 50_003)), None);
+    }
+}
+
+#[test]
+fn the_grant_ends_with_a_control_connection_whose_end_was_not_seen() {
+    let topology = Topology::Snat;
+    let mut link = told(topology, settings(), &encrypted());
+    link.kernel.conntrack.clear();
+    assert_eq!(dial(&mut link, data(topology, 3000, 50_003)), None);
+    assert!(link.kernel.granted.is_empty());
+}
+
+#[test]
+fn a_quiet_session_keeps_its_grant() {
+    let topology = Topology::Snat;
+    let mut link = told(topology, settings(), &encrypted());
+    link.run_for(4 * IDLE_MAX);
+    assert!(dial(&mut link, data(topology, 3000, 50_003)).is_some());
+}
+
+#[test]
+fn what_was_never_ftp_is_granted_nothing() {
+    let turns = [
+        client("GET / HTTP/1.1"),
+        client("AUTH TLS").pipelined(),
+        server("220 hello"),
+        server("500 what?").pipelined(),
+        server("234 go on").pipelined(),
+        hello(),
+    ];
+    let link = told(Topology::Snat, settings(), &turns);
+    assert!(link.kernel.event_kinds().contains(&EventKind::Opaque));
+    assert!(link.kernel.granted.is_empty());
+}
+
+#[test]
+fn a_refused_auth_grants_nothing() {
+    let turns = after_login(&[client("AUTH TLS"), server("504 no")]);
+    let link = told(Topology::Snat, settings(), &turns);
+    assert!(link.kernel.granted.is_empty());
+}
+
+#[test]
+fn a_hello_whose_halves_come_in_the_wrong_order_is_one_all_the_same() {
+    let mut link = told(Topology::Snat, settings(), &encrypted()[..3]);
+    link.fates = [Fate::Delay(5)].into();
+    let rest = Turn::new(Role::Client, b"and its second half".to_vec());
+    link.client_says(&[hello().pipelined(), rest.pipelined()]);
+    link.run_for(Duration::from_millis(500));
+    assert_eq!(link.kernel.granted.len(), 1);
+    assert!(link.server().received.ends_with(b"and its second half"));
+}
+
+#[test]
+fn a_session_that_says_something_else_than_tls_after_its_auth_is_granted_nothing() {
+    for words in [
+        &b"ENC 1234\r\n"[..],
+        b"PORT 10,0,0,2,19,137\r\n",
+        b"\x17\x03\x03",
+    ] {
+        let mut turns = encrypted();
+        turns[3] = Turn::new(Role::Client, words.to_vec());
+        let link = told(Topology::Snat, settings(), &turns);
+        assert!(link.kernel.is_opaque(&Topology::Snat.tuples(0)));
+        assert!(link.kernel.granted.is_empty());
+    }
+}
+
+#[test]
+fn only_sessions_of_named_servers_are_granted_something_where_any_is_named() {
+    for (network, count) in [("10.0.0.5", 1), ("203.0.113.1", 1), ("198.51.100.0/24", 0)] {
+        let mut named = settings();
+        named.tls.servers = vec![network.parse().unwrap()];
+        let link = told(Topology::Dnat, named, &encrypted());
+        assert_eq!(link.kernel.granted.len(), count, "{network}");
+    }
+}
+
+#[test]
+fn what_the_kernel_does_not_take_is_not_let_in_and_the_next_may_be() {
+    let topology = Topology::Snat;
+    let mut link = told(topology, settings(), &encrypted());
+    link.kernel.expect_answers = [Err(ExpectError::TableFull)].into();
+    assert_eq!(dial(&mut link, data(topology, 3000, 50_003)), None);
+    let refused = EventKind::TlsRefused {
+        port: 50_003,
+        reason: TlsRefusal::Kernel(ExpectError::TableFull),
+    };
+    assert!(link.kernel.event_kinds().contains(&refused));
+    assert!(dial(&mut link, data(topology, 3001, 50_003)).is_some());
+}
+
+#[test]
+fn what_is_left_of_an_opening_to_the_same_port_makes_way() {
+    let topology = Topology::Snat;
+    let mut link = told(topology, settings(), &encrypted());
+    link.kernel.expect_answers = [Err(ExpectError::Clash)].into();
+    assert!(dial(&mut link, data(topology, 3000, 50_003)).is_some());
+}
+
+#[test]
+fn a_port_that_is_given_to_an_announcement_is_not_taken_for_the_encrypted_session() {
+    let topology = Topology::Dnat;
+    let mut both = settings();
+    both.ports = 50_000..=50_000;
+    let mut link = told(topology, both, &encrypted());
+    let turns = after_login(&[client("PASV"), server("227 =10,0,0,5,19,137")]);
+    let ends = (Config::default(), Config::default());
+    link.add(topology.tuples(1), ends, &Script::open(&turns));
+    link.run_for(Duration::from_millis(100));
+    let announced = SocketAddr::new("10.0.0.5".parse().unwrap(), 5001);
+    assert_eq!(
+        dial(&mut link, data(topology, 3000, 50_000)),
+        Some(announced)
+    );
+    let refused = EventKind::TlsRefused {
+        port: 50_000,
+        reason: TlsRefusal::PortGiven,
+    };
+    assert!(link.kernel.event_kinds().contains(&refused));
+}
+
+#[test]
+fn a_connection_with_an_offset_is_granted_the_same() {
+    let topology = Topology::Snat;
+    let turns = session(&[
+        client("PORT 10,0,0,2,4,5"),
+        server("200 ok"),
+        client("AUTH TLS"),
+        server("234 go on"),
+        hello(),
+    ]);
+    let turns = &turns[..turns.len() - 2];
+    let mut link = told(topology, settings(), turns);
+    assert!(!link.kernel.is_opaque(&topology.tuples(0)));
+    assert!(dial(&mut link, data(topology, 3000, 50_003)).is_some());
+    link.client().send_odd(|frame| frame.flags = 0x14);
+    link.run_for(Duration::from_millis(10));
+    assert!(link.kernel.granted.is_empty());
+}
+
+#[test]
+fn another_daemon_knows_of_no_grant_and_leaves_the_session_alone() {
+    let topology = Topology::Snat;
+    let mut link = told(topology, settings(), &encrypted());
+    link.kernel.restart(settings());
+    assert_eq!(dial(&mut link, data(topology, 3000, 50_003)), None);
+    let record = b"zzzz not a line, but it begins as one".to_vec();
+    link.client_says(&[Turn::new(Role::Client, record.clone())]);
+    link.run_for(Duration::from_millis(10));
+    assert!(link.server().received.ends_with(&record));
+    assert!(link.kernel.is_opaque(&topology.tuples(0)));
+}
