@@ -190,7 +190,7 @@ impl Flow {
             self.handle_syn(direction, segment, context);
             return Some(Verdict::Accept);
         }
-        if !self.spend_commands(direction, segment, context) {
+        if !self.spend_segment(direction, segment, context) {
             return Some(Verdict::Drop);
         }
         if self.streams[direction].is_near(segment.seq) {

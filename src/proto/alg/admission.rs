@@ -23,13 +23,8 @@ pub(super) type Told = Budget;
 /// Sessions that were reset since their host has enough are told of at this rate.
 const TOLD_RATE: u32 = 1;
 
-/// Why a connection is not followed.
-enum NotFollowed {
-    /// There is no place that could be made free: it passes unread.
-    NoRoom,
-    /// Its client's host has as many as it may have.
-    TooMany(Box<Flow>),
-}
+/// The client's host of a connection has as many as it may have.
+pub(super) struct TooMany;
 
 impl<L: PortLeases + HostBudgets> Alg<L> {
     /// The answer to [`Action::Resolve`]: both tuples of the connection, or `None` where conntrack
@@ -84,26 +79,37 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
         let id = self.next_session();
         let place = make(id).and_then(|flow| {
             let direction = flow.tuples().direction_of(segment.tuple)?;
-            Some((self.admit(flow, is_resumed, now), direction))
+            Some((self.admit(flow, is_resumed, now)?, direction))
         });
-        match place {
-            Some((Ok(key), direction)) => {
-                self.with_flow(key, now, |flow, context| flow.start(&segment, context));
-                self.handle_segment((key, direction), stalled.packet, &segment, now);
-            }
-            Some((Err(NotFollowed::TooMany(flow)), direction)) => {
-                self.refuse(&flow, direction, &segment, now);
-                self.conclude(stalled.packet, Verdict::Drop);
-            }
-            Some((Err(NotFollowed::NoRoom), _)) | None => {
-                self.conclude(stalled.packet, Verdict::Accept);
-            }
-        }
+        let Some((key, direction)) = place else {
+            return self.conclude(stalled.packet, Verdict::Accept);
+        };
+        self.with_flow(key, now, |flow, context| flow.start(&segment, context));
+        self.handle_segment((key, direction), stalled.packet, &segment, now);
     }
 
-    /// Resets a connection towards both ends.
-    fn refuse(&mut self, flow: &Flow, direction: Direction, segment: &Segment<'_>, now: Instant) {
-        let tuples = flow.tuples();
+    /// Resets a connection towards both ends, and follows it no more.
+    pub(super) fn refuse(
+        &mut self,
+        (key, direction): (FlowKey, Direction),
+        packet: PacketId,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) {
+        if let Some(flow) = self.flows.flow(key) {
+            self.reset((flow.id(), flow.tuples()), direction, segment, now);
+        }
+        self.remove(key, now);
+        self.conclude(packet, Verdict::Drop);
+    }
+
+    fn reset(
+        &mut self,
+        (session, tuples): (SessionId, ConntrackTuples),
+        direction: Direction,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) {
         let onwards = tuples.of(!direction).inverted();
         let resets = [reset(segment), reset_of_receiver(segment, onwards)];
         let resets = resets.into_iter().flatten();
@@ -112,7 +118,7 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
         if self.told.spend(1, TOLD_RATE, now) {
             let original = tuples.of(Direction::Original);
             self.actions.push_back(Action::Report(Event {
-                session: flow.id(),
+                session,
                 client: original.source,
                 server: original.destination,
                 kind: EventKind::TooManySessions,
@@ -125,39 +131,24 @@ impl<L: PortLeases + HostBudgets> Alg<L> {
         SessionId(self.last_session)
     }
 
-    /// Follows a connection from now on; whatever had one of its tuples before is over.
-    fn admit(
-        &mut self,
-        mut flow: Flow,
-        is_resumed: bool,
-        now: Instant,
-    ) -> Result<FlowKey, NotFollowed> {
+    /// Follows a connection from now on; whatever had one of its tuples before is over. `None` where
+    /// there is no place that could be made free: it passes unread.
+    fn admit(&mut self, mut flow: Flow, is_resumed: bool, now: Instant) -> Option<FlowKey> {
         for direction in [Direction::Original, Direction::Reply] {
             if let Some((stale, _)) = self.flows.find(flow.tuples().of(direction)) {
                 self.remove(stale, now);
             }
         }
         if self.is_full() && !self.forget_one(None, now) {
-            return Err(NotFollowed::NoRoom);
+            return None;
         }
-        if !self.count_session(&flow, is_resumed, now) {
-            return Err(NotFollowed::TooMany(Box::new(flow)));
+        if is_resumed {
+            let host = flow.client();
+            self.leases
+                .with_hosts(&mut |hosts| hosts.resume_session(host, now));
+            flow.record_counted();
         }
-        flow.record_counted();
-        Ok(self.flows.insert(flow))
-    }
-
-    fn count_session(&mut self, flow: &Flow, is_resumed: bool, now: Instant) -> bool {
-        let (host, limits) = (flow.client(), self.settings.limits);
-        let mut is_admitted = true;
-        self.leases.with_hosts(&mut |hosts| {
-            if is_resumed {
-                hosts.resume_session(host, now);
-            } else {
-                is_admitted = hosts.begin_session(host, &limits, now);
-            }
-        });
-        is_admitted
+        Some(self.flows.insert(flow))
     }
 
     /// Forgets connections until all that are left fit into the memory that they may take. The one
