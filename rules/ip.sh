@@ -170,7 +170,9 @@ rule() {
 # sequence numbers are adjusted, none of an encrypted one, else its ends and payload.
 rule FTP_ALG -m connmark --mark 0x20000000/0x20000000 -g FTP_ALG_ALWAYS
 rule FTP_ALG -m connmark --mark 0x40000000/0x40000000 -j RETURN
-rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -g FTP_ALG_QUEUE
+# Of a flood of handshakes not all: unseen, a connection is known by its first word.
+rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -m limit --limit 2000/second --limit-burst 2000 -g FTP_ALG_QUEUE
+rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -j RETURN
 rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE
 rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE
 iptables -w -t mangle -A FTP_ALG -m bpf --bytecode '10,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 0,128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0' -g FTP_ALG_QUEUE

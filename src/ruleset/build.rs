@@ -35,6 +35,11 @@ const OPENING: FlagTest = FlagTest::Exactly {
     of: TcpFlags(0x17),
 };
 
+const HANDSHAKE: FlagTest = FlagTest::Exactly {
+    set: TcpFlags::SYN.or(TcpFlags::ACK),
+    of: TcpFlags::SYN.or(TcpFlags::ACK),
+};
+
 impl Ruleset {
     /// The table for these parameters.
     #[must_use]
@@ -137,7 +142,6 @@ fn injected() -> Chain {
 fn inspection_chains(params: &Params) -> [Chain; 3] {
     let Marks { adjust, opaque, .. } = params.marks;
     let bypass = params.when_absent == WhenAbsent::Bypass;
-    let handshake = TcpFlags::SYN.or(TcpFlags::ACK);
     let inspect = vec![
         not_twice(),
         rule(
@@ -146,14 +150,16 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
         ),
         rule("encrypted: nothing to read", [is_marked(opaque), Return]),
         rule(
-            "the beginning and the end of a connection",
+            "a flood of handshakes: unseen, such a connection is known by its first word",
             [
-                Flags(FlagTest::Exactly {
-                    set: handshake,
-                    of: handshake,
-                }),
-                Goto("deliver"),
+                Flags(HANDSHAKE),
+                Beyond(super::HANDSHAKES_A_SECOND),
+                Return,
             ],
+        ),
+        rule(
+            "the beginning and the end of a connection",
+            [Flags(HANDSHAKE), Goto("deliver")],
         ),
         rule(
             "",

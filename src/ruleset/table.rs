@@ -198,6 +198,8 @@ pub enum Statement {
     },
     /// TCP flags.
     Flags(FlagTest),
+    /// More packets have come here than so many a second, averaged over a second.
+    Beyond(u32),
     /// The segment carries at least one octet.
     HasPayload,
     /// The connection goes to a control port.

@@ -63,6 +63,7 @@ impl Lowering {
             Statement::State(state) => self.state(state),
             Statement::ConnectionMark { bits, set } => self.connection_mark(bits, set),
             Statement::Flags(test) => self.flags(test),
+            Statement::Beyond(rate) => self.beyond(rate),
             Statement::HasPayload => {
                 self.payload(INNER_HEADER, 0, 1, REG);
                 self.compare(libc::NFT_CMP_GTE, &[0]);
