@@ -17,7 +17,7 @@ use super::{
 };
 use crate::io::confinement::{
     Account, CapabilitySet, Fence, Reach, allowed_count, fence, filter, give_up_privileges_to_come,
-    holdings, keep_only, take_precedence,
+    holdings, keep_only,
 };
 
 /// Whom the daemon becomes where the configuration names nobody, if this machine has such a user.
@@ -39,7 +39,6 @@ pub(super) fn shed(process: &Process, path: &Path, memories: &Memories) -> anyho
         threads.count() == 1,
         "threads were started before privileges were given up"
     );
-    take_precedence();
     let current = Account::current();
     let account = whom_to_become(&process.user, &current)?;
     let user = account.as_ref().unwrap_or(&current).name().to_owned();

@@ -12,14 +12,12 @@ mod account;
 mod capabilities;
 mod files;
 mod holdings;
-mod precedence;
 mod syscalls;
 
 pub use account::{Account, AccountError};
 pub use capabilities::keep_only;
 pub use files::{Fence, FenceError, Reach, fence};
 pub use holdings::{Holdings, holdings};
-pub use precedence::take_precedence;
 pub use rustix::thread::CapabilitySet;
 pub use syscalls::{FilterError, allowed_count, filter};
 

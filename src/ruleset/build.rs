@@ -151,11 +151,7 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
         rule("encrypted: nothing to read", [is_marked(opaque), Return]),
         rule(
             "a flood of handshakes: unseen, such a connection is known by its first word",
-            [
-                Flags(HANDSHAKE),
-                Beyond(super::HANDSHAKES_A_SECOND),
-                Return,
-            ],
+            [Flags(HANDSHAKE), Beyond(super::HANDSHAKES_A_SECOND), Return],
         ),
         rule(
             "the beginning and the end of a connection",

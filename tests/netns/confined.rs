@@ -260,18 +260,3 @@ fn a_user_that_is_not_there_is_an_error_that_says_what_to_do() {
     assert_eq!(daemon.process.wait().unwrap().code(), Some(1));
     assert!(!daemon.tables().contains("ftp_alg"));
 }
-
-#[test]
-#[ignore = "needs root"]
-fn it_goes_before_other_programs_unless_somebody_has_chosen_otherwise() {
-    for (starter, niceness) in [(&[][..], "-10"), (&["nice", "-n", "3"], "3")] {
-        let (daemon, _) = Daemon::running(starter, "user = \"64999\"");
-        let tasks = fs::read_dir(format!("/proc/{}/task", daemon.process.id())).unwrap();
-        for task in tasks {
-            let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
-            // Behind the name come the state as field 3, and the niceness as field 19.
-            let (_, fields) = stat.rsplit_once(')').unwrap();
-            assert_eq!(fields.split_whitespace().nth(16), Some(niceness));
-        }
-    }
-}

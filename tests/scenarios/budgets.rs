@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{action::EventKind, budget::{Limits, SEGMENT_MIN}, flow::Settings};
+use ftp_alg::proto::{
+    action::EventKind,
+    budget::{Limits, SEGMENT_MIN},
+    flow::Settings,
+};
 
 use crate::{
     harness::{
