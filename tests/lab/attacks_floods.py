@@ -31,7 +31,7 @@ DEPLOYMENT = "routed-server"
 VICTIM, FLOODER = INSIDE1, OUTSIDE1
 PORT = 21
 # Sessions are divided among the workers by their ports, and a flood may busy one worker more than another: the slowest counts.
-# Idle is measured for as long as the shortest floods go on: beside busy neighbours of the machine it is twice as fast in its first seconds.
+# Idle is measured for as long as the shortest floods go on.
 SESSIONS, ROUNDS_IDLE, ROUNDS_LEAST = 6, 800, 5
 REST_SECONDS = 0.005
 PRECEDENCE = -10
