@@ -171,7 +171,9 @@ rule() {
 # payload that begins as text does; none of one that is left to the kernel's own helper.
 rule FTP_ALG -m connmark --mark 0x60000000/0x60000000 -j RETURN
 rule FTP_ALG -m connmark --mark 0x20000000/0x20000000 -g FTP_ALG_ALWAYS
-rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -g FTP_ALG_QUEUE
+# Of a flood of handshakes not all: unseen, a connection is known by its first word.
+rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -m limit --limit 2000/second --limit-burst 2000 -g FTP_ALG_QUEUE
+rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -j RETURN
 rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE
 rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE
 OPAQUE='-m connmark --mark 0x40000000/0x40000000'

@@ -43,6 +43,13 @@ pub const ELEMENTS_MAX: u32 = 65_536;
 /// The octets with which a line of text may begin: digits, letters, and what lies between.
 pub(crate) const TEXT: RangeInclusive<u8> = b'0'..=b'z';
 
+/// How many handshakes a second the daemon is shown. Those beyond pass unseen, which costs their
+/// connections nothing: the first word of a server makes them known. Each costs the daemon a
+/// question to conntrack, some 15 µs in all, and a flood of handshakes that nobody completes costs
+/// it no more than a thirtieth of a processor in this way. It is far more than gateways see of new
+/// control connections.
+pub const HANDSHAKES_A_SECOND: u32 = 2_000;
+
 /// The packet mark of what the daemon injects ("FTPA"); the output chain exempts it from
 /// conntrack.
 pub const INJECTED_MARK: u32 = 0x4654_5041;

@@ -21,7 +21,7 @@ pub use table::FLOWS_MAX;
 use std::{collections::VecDeque, time::Instant};
 
 use self::{
-    admission::Told,
+    admission::{Told, TooMany},
     pending::{Answer, Pending, Stalled},
     table::{FlowKey, FlowTable},
 };
@@ -202,13 +202,17 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
         let link = self.link;
         let verdict = self.with_flow(key, now, |flow, context| {
             if link.is_some_and(|link| !flow.admit_link(direction, link, context)) {
-                return Some(Verdict::Drop);
+                return Ok(Some(Verdict::Drop));
             }
-            flow.handle_segment(direction, segment, context)
+            if !flow.take_place(segment, context) {
+                return Err(TooMany);
+            }
+            Ok(flow.handle_segment(direction, segment, context))
         });
         match verdict {
-            Some(Some(verdict)) => self.finish(key, (packet, verdict), now),
-            Some(None) => self.advance((key, direction), packet, segment, now),
+            Some(Ok(Some(verdict))) => self.finish(key, (packet, verdict), now),
+            Some(Ok(None)) => self.advance((key, direction), packet, segment, now),
+            Some(Err(TooMany)) => self.refuse((key, direction), packet, segment, now),
             None => self.conclude(packet, Verdict::Accept),
         }
     }

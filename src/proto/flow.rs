@@ -213,7 +213,7 @@ impl Flow {
         if let Reading::Nothing(verdict) = self.read_through(direction, segment, context) {
             return verdict;
         }
-        if !self.spend_commands(direction, segment, context) {
+        if !self.spend_segment(direction, segment, context) {
             return Some(Verdict::Drop);
         }
         if self.streams[direction].is_near(segment.seq) {

@@ -36,6 +36,11 @@ const OPENING: FlagTest = FlagTest::Exactly {
     of: TcpFlags(0x17),
 };
 
+const HANDSHAKE: FlagTest = FlagTest::Exactly {
+    set: TcpFlags::SYN.or(TcpFlags::ACK),
+    of: TcpFlags::SYN.or(TcpFlags::ACK),
+};
+
 impl Ruleset {
     /// The table for these parameters.
     #[must_use]
@@ -148,7 +153,6 @@ fn injected() -> Chain {
 fn inspection_chains(params: &Params) -> [Chain; 3] {
     let Marks { adjust, opaque, .. } = params.marks;
     let bypass = params.when_absent == WhenAbsent::Bypass;
-    let handshake = TcpFlags::SYN.or(TcpFlags::ACK);
     let inspect = vec![
         not_twice(),
         rule(
@@ -160,14 +164,12 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
             [is_marked(adjust), Goto("deliver_always")],
         ),
         rule(
+            "a flood of handshakes: unseen, such a connection is known by its first word",
+            [Flags(HANDSHAKE), Beyond(super::HANDSHAKES_A_SECOND), Return],
+        ),
+        rule(
             "the beginning and the end of a connection",
-            [
-                Flags(FlagTest::Exactly {
-                    set: handshake,
-                    of: handshake,
-                }),
-                Goto("deliver"),
-            ],
+            [Flags(HANDSHAKE), Goto("deliver")],
         ),
         rule(
             "",

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Params, QueueStatement, Ruleset, TABLE, WhenAbsent};
+use super::{HANDSHAKES_A_SECOND, Params, QueueStatement, Ruleset, TABLE, WhenAbsent};
 
 /// Ranges of source ports dealt to each worker. The connection's original source port decides,
 /// because it is the same in both directions; clients take theirs from a part of all ports, so
@@ -108,7 +108,10 @@ fn put_inspection(script: &mut String, params: &Params) {
          # payload that begins as text does; none of one that is left to the kernel's own helper.\n\
          rule FTP_ALG -m connmark --mark {both:#x}/{both:#x} -j RETURN\n\
          rule FTP_ALG -m connmark --mark {adjust:#x}/{adjust:#x} -g FTP_ALG_ALWAYS\n\
-         rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -g FTP_ALG_QUEUE\n\
+         # Of a flood of handshakes not all: unseen, a connection is known by its first word.\n\
+         rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -m limit \
+         --limit {HANDSHAKES_A_SECOND}/second --limit-burst {HANDSHAKES_A_SECOND} -g FTP_ALG_QUEUE\n\
+         rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -j RETURN\n\
          rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE\n\
          rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE\n\
          OPAQUE='-m connmark --mark {opaque:#x}/{opaque:#x}'\n\

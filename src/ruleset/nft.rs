@@ -151,6 +151,7 @@ impl fmt::Display for Statement {
             }
             Self::Flags(FlagTest::Any(flags)) => write!(f, "tcp flags {flags}"),
             Self::Flags(FlagTest::Exactly { set, of }) => write!(f, "tcp flags {set} / {of}"),
+            Self::Beyond(rate) => write!(f, "limit rate over {rate}/second burst {rate} packets"),
             // Fails where there is no such octet.
             Self::HasPayload => f.write_str("@ih,0,8 0-255"),
             Self::BeginsAsText => {

@@ -202,6 +202,8 @@ pub enum Statement {
     },
     /// TCP flags.
     Flags(FlagTest),
+    /// More packets have come here than so many a second, averaged over a second.
+    Beyond(u32),
     /// The segment carries at least one octet.
     HasPayload,
     /// The segment's first octet is a digit, a letter, or one between: text begins so, and no record of

@@ -217,6 +217,8 @@ class Ours(NoHelper):
             lines += [f'timeout = "{settings["timeout"]}"']
         if "ports" in settings:
             lines += ["[nat]", f'ports = "{settings["ports"]}"']
+        if "memory" in settings:
+            lines += ["[limits]", f'memory = "{settings["memory"]}"']
         # A user of its own, which needs no entry in the machine's list of users.
         lines += ["[process]", f'user = "{settings.get("user", "64999")}"']
         lines += ["[log]", 'format = "json"', "[control]", f'socket = "{self.workspace}/control.sock"']

@@ -6,6 +6,7 @@
     flooder.py half-open SOURCE ADDRESS MAC COUNT PORT...    SYNs from one address, and never an ACK
 """
 
+import os
 import socket
 import sys
 import threading
@@ -99,4 +100,6 @@ def half_open(source, address, gateway, count, *ports):
 MODES = {"serve": serve, "commands": commands, "line": line, "half-open": half_open}
 
 if __name__ == "__main__":
+    # It stands for another machine, and takes what is left of this one (attacks_floods.py).
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
     MODES[sys.argv[1]](*sys.argv[2:])

@@ -10,12 +10,13 @@ use std::{
 
 use ftp_alg::{
     io::{
+        clock,
         ctnetlink::Conntrack,
         nfqueue::{Event, Packet, Queue, QueueError, Verdict, Waker},
         nftables::{Table, probe},
     },
     proto::net::Direction,
-    ruleset::{Params, Ruleset, WhenAbsent},
+    ruleset::{Params, Ruleset, Statement, WhenAbsent},
 };
 
 use super::{
@@ -176,6 +177,53 @@ fn only_payload_and_the_ends_of_a_connection_are_queued() {
             "{address}"
         );
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn of_a_flood_of_handshakes_the_daemon_sees_some_and_all_pass() {
+    let lab = Lab::new();
+    let (flood, shown) = (800, 100);
+    let _table = apply_with_handshakes(&lab.gateway, shown);
+    let worker = Worker::start(&lab.gateway, 0, |_| None);
+    let listener = lab.outside.listen("203.0.113.2:21");
+    let begin = clock::now();
+    let mut ends = Vec::new();
+    for _ in 0..flood {
+        let client = lab.inside.connect("203.0.113.2:21").unwrap();
+        ends.push((client, accept(&listener).0));
+    }
+    let seen = worker.seen.lock().unwrap().len();
+    let most = shown as usize * (begin.elapsed().as_secs() as usize + 2);
+    assert!(
+        (shown as usize..=most.min(flood / 2)).contains(&seen),
+        "{seen} of {flood}"
+    );
+    // One that was not seen is, as soon as somebody speaks.
+    let (client, server) = ends.last().unwrap();
+    converse(client, server, "NOOP\r\n", "200\r\n");
+    assert_eq!(worker.payloads(), ["NOOP\r\n", "200\r\n"]);
+}
+
+/// The table, but for the number of handshakes that are shown a second.
+fn apply_with_handshakes(gateway: &Namespace, shown: u32) -> Table {
+    gateway.inside(|| {
+        let mut ruleset = Ruleset::build(&Params {
+            queues: 0..=0,
+            ..params(&probe().unwrap())
+        });
+        let statements = ruleset
+            .chains
+            .iter_mut()
+            .flat_map(|chain| &mut chain.rules)
+            .flat_map(|rule| &mut rule.statements);
+        for statement in statements {
+            if let Statement::Beyond(rate) = statement {
+                *rate = shown;
+            }
+        }
+        Table::apply(&ruleset).unwrap()
+    })
 }
 
 #[test]

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{action::EventKind, budget::Limits, flow::Settings};
+use ftp_alg::proto::{
+    action::EventKind,
+    budget::{Limits, SEGMENT_MIN},
+    flow::Settings,
+};
 
 use crate::{
     harness::{
         dialogue::{Script, Turn, after_login, client, server},
-        host::Config,
+        host::{Config, Host},
         link::Link,
         topology::Topology,
     },
@@ -126,6 +130,81 @@ fn commands_beyond_the_budget_wait_and_all_arrive() {
     assert!(!link.kernel.event_kinds().contains(&EventKind::Slowed));
 }
 
+/// The time after which a long line and what follows it have arrived, said by one of them.
+fn time_of_a_long_line(limits: Limits, say: fn(&str) -> Turn) -> (Duration, Link) {
+    let mut link = link_with(limits);
+    let long = format!("200 {}", "x".repeat(100_000));
+    add(&mut link, 0, &[say(&long), say("200 last").pipelined()]);
+    let begin = link.now;
+    link.run_while(|link| {
+        let heard = |host: &Host| host.received.ends_with(b"200 last\r\n");
+        !link.hosts.iter().any(heard)
+    });
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    (link.now - begin, link)
+}
+
+#[test]
+fn bytes_beyond_the_budget_wait_and_all_arrive_whoever_says_them() {
+    let session = Limits {
+        session_bytes: 5_000,
+        ..Limits::default()
+    };
+    let host = Limits {
+        host_bytes: 5_000,
+        ..Limits::default()
+    };
+    for (limits, say, waits) in [
+        (session, client as fn(&str) -> Turn, true),
+        (session, server, true),
+        (host, client, true),
+        // What servers say is not their client's to pay.
+        (host, server, false),
+        (Limits::default(), client, false),
+        (Limits::default(), server, false),
+    ] {
+        let (time, link) = time_of_a_long_line(limits, say);
+        assert_eq!(time > Duration::from_secs(5), waits, "{limits:?} {time:?}");
+        let was_told = link.kernel.event_kinds().contains(&EventKind::Slowed);
+        assert_eq!(was_told, waits, "{limits:?}");
+    }
+}
+
+#[test]
+fn a_segment_is_a_command_and_some_bytes_at_the_least() {
+    for (limits, waits) in [
+        (
+            Limits {
+                session_commands: 5,
+                ..Limits::default()
+            },
+            true,
+        ),
+        (
+            Limits {
+                session_bytes: 50 * SEGMENT_MIN / 10,
+                ..Limits::default()
+            },
+            true,
+        ),
+        (Limits::default(), false),
+    ] {
+        let mut link = link_with(limits);
+        let line = format!("NOOP {}", "x".repeat(100));
+        let cuts: Vec<usize> = (1..100).collect();
+        let bits = client(&line).cut(&cuts, Duration::from_millis(1));
+        add(&mut link, 0, &[bits]);
+        let begin = link.now;
+        link.run_while(|link| !link.hosts[1].received.ends_with(b"x\r\n"));
+        assert_eq!(
+            link.kernel.event_kinds().contains(&EventKind::Slowed),
+            waits,
+            "{limits:?} {:?}",
+            link.now - begin
+        );
+    }
+}
+
 /// Three thousand small files, one after the other, as fast as a wire of 1 ms lets them.
 #[test]
 fn a_client_that_fetches_thousands_of_small_files_meets_no_limit() {
@@ -182,6 +261,25 @@ fn a_session_that_has_closed_leaves_its_place_at_once() {
     add(&mut link, 1, &[]);
     link.run_for(Duration::from_millis(100));
     assert!(link.hosts.iter().all(|host| !host.was_reset));
+}
+
+/// Handshakes may be forged in a host's name; what a server says to it may not.
+#[test]
+fn a_session_in_which_nobody_has_spoken_takes_nobodys_place() {
+    let mut link = link_with(Limits {
+        host_sessions: 1,
+        ..Limits::default()
+    });
+    let ends = || (Config::default(), Config::default());
+    for nth in 0..5 {
+        link.add(Topology::Routed.tuples(nth), ends(), &Script::open(&[]));
+    }
+    link.run_for(Duration::from_millis(100));
+    assert_eq!(link.kernel.alg.flow_count(), 5);
+    add(&mut link, 5, &[]);
+    link.run_for(Duration::from_millis(100));
+    assert!(link.hosts.iter().all(|host| !host.was_reset));
+    assert!(link.hosts[10].received.ends_with(b"230 welcome\r\n"));
 }
 
 #[test]

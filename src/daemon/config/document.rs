@@ -75,8 +75,10 @@ struct PolicyTable {
 #[serde(deny_unknown_fields, default)]
 struct LimitsTable {
     session_commands: Number,
+    session_bytes: Text,
     session_openings: Number,
     host_commands: Number,
+    host_bytes: Text,
     host_openings: Number,
     host_sessions: Number,
     memory: Text,
@@ -202,8 +204,11 @@ impl LimitsTable {
         };
         Ok(Limits {
             session_commands: limit(self.session_commands, default.session_commands)?,
+            session_bytes: checked(self.session_bytes, value::bytes)?
+                .unwrap_or(default.session_bytes),
             session_openings: limit(self.session_openings, default.session_openings)?,
             host_commands: limit(self.host_commands, default.host_commands)?,
+            host_bytes: checked(self.host_bytes, value::bytes)?.unwrap_or(default.host_bytes),
             host_openings: limit(self.host_openings, default.host_openings)?,
             host_sessions: limit(self.host_sessions, default.host_sessions)?,
             memory: checked(self.memory, value::memory)?.unwrap_or(default.memory),

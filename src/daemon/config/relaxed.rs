@@ -63,6 +63,11 @@ impl Config {
                 default.session_commands,
             ),
             (
+                "limits.session_bytes",
+                limits.session_bytes,
+                default.session_bytes,
+            ),
+            (
                 "limits.session_openings",
                 limits.session_openings,
                 default.session_openings,
@@ -72,6 +77,7 @@ impl Config {
                 limits.host_commands,
                 default.host_commands,
             ),
+            ("limits.host_bytes", limits.host_bytes, default.host_bytes),
             (
                 "limits.host_openings",
                 limits.host_openings,

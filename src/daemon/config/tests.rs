@@ -56,8 +56,10 @@ fn every_key_is_read() {
         rules: Arc::default(),
         limits: Limits {
             session_commands: 1,
+            session_bytes: 2 << 20,
             session_openings: 2,
             host_commands: 3,
+            host_bytes: 1 << 30,
             host_openings: 4,
             host_sessions: 5,
             memory: 1 << 30,
@@ -117,8 +119,10 @@ const EVERY_KEY: &str = r#"
         folder = "/var/lib/ftp-alg"
         [limits]
         session_commands = 1
+        session_bytes = "2M"
         session_openings = 2
         host_commands = 3
+        host_bytes = "1G"
         host_openings = 4
         host_sessions = 5
         memory = "1G"
@@ -245,6 +249,9 @@ const SENSELESS: &[(&str, &str)] = &[
     ("limits.host_sessions = 0", "0 is not a limit"),
     ("limits.memory = \"256\"", "`256` is not a size"),
     ("limits.memory = \"7M\"", "from 8M to 64G"),
+    ("limits.session_bytes = \"0M\"", "from 1M to 2G"),
+    ("limits.host_bytes = \"3G\"", "from 1M to 2G"),
+    ("limits.host_bytes = \"16\"", "`16` is not a size"),
     ("limits.memory = \"65G\"", "from 8M to 64G"),
     ("limits.memory = \"99999999999999999999G\"", "is not a size"),
     ("process.user = \"\"", "`` is not a user's name"),
@@ -369,8 +376,10 @@ fn the_example_file_has_every_key() {
         "tls_servers",
         "tls_implicit_ports",
         "session_commands",
+        "session_bytes",
         "session_openings",
         "host_commands",
+        "host_bytes",
         "host_openings",
         "host_sessions",
         "memory",
@@ -403,8 +412,10 @@ fn what_relaxes_a_safe_default_is_read_and_named() {
         ("policy.unsolicited_replies", "[\"10.0.0.7\"]"),
         ("policy.after_epsv_all", "[\"10.0.0.8\"]"),
         ("limits.session_commands", "5001"),
+        ("limits.session_bytes", "\"9M\""),
         ("limits.session_openings", "2001"),
         ("limits.host_commands", "50001"),
+        ("limits.host_bytes", "\"17M\""),
         ("limits.host_openings", "20001"),
         ("limits.host_sessions", "4097"),
         ("process.seccomp", "false"),

@@ -31,6 +31,10 @@ const MAX_PER_SESSION: u8 = 16;
 /// More than any machine comes to.
 const LIMIT_MAX: u32 = 1_000_000;
 
+/// Below it a long path name would be waited for; the most is more than a queue can carry.
+const BYTES_MIN: u32 = 1 << 20;
+const BYTES_MAX: u32 = 2 << 30;
+
 /// Four thousand idle sessions. With less, what is under way would have to make room.
 const MEMORY_MIN: usize = 8 << 20;
 
@@ -137,18 +141,29 @@ pub(super) fn limit(written: &i64) -> Result<u32, String> {
 
 /// `"256M"`, in bytes
 pub(super) fn memory(written: &str) -> Result<usize, String> {
-    let size = written.len().checked_sub(1).and_then(|at| {
-        let shift = match written.get(at..)? {
-            "M" => 20,
-            "G" => 30,
-            _ => return None,
-        };
-        number::<usize>(written.get(..at)?)?.checked_mul(1 << shift)
-    });
-    size.filter(|bytes| (MEMORY_MIN..=MEMORY_MAX).contains(bytes))
+    size(written)
+        .filter(|bytes| (MEMORY_MIN..=MEMORY_MAX).contains(bytes))
         .ok_or_else(|| {
             format!("`{written}` is not a size such as \"256M\" or \"1G\", from 8M to 64G")
         })
+}
+
+/// `"8M"`, in bytes a second
+pub(super) fn bytes(written: &str) -> Result<u32, String> {
+    size(written)
+        .and_then(|bytes| u32::try_from(bytes).ok())
+        .filter(|bytes| (BYTES_MIN..=BYTES_MAX).contains(bytes))
+        .ok_or_else(|| format!("`{written}` is not a size such as \"8M\", from 1M to 2G"))
+}
+
+fn size(written: &str) -> Option<usize> {
+    let at = written.len().checked_sub(1)?;
+    let shift = match written.get(at..)? {
+        "M" => 20,
+        "G" => 30,
+        _ => return None,
+    };
+    number::<usize>(written.get(..at)?)?.checked_mul(1 << shift)
 }
 
 /// `"10.0.0.0/24"`, or one address

@@ -63,6 +63,7 @@ impl Lowering {
             Statement::State(state) => self.state(state),
             Statement::ConnectionMark { bits, set } => self.connection_mark(bits, set),
             Statement::Flags(test) => self.flags(test),
+            Statement::Beyond(rate) => self.beyond(rate),
             Statement::HasPayload => self.first_octet(0..=0xff),
             Statement::BeginsAsText => self.first_octet(TEXT),
             Statement::ToPorts { first, last } => self.destination_ports(first, last),

@@ -25,13 +25,8 @@ pub(super) type Told = Budget;
 /// were not let in, are told of at this rate.
 pub(super) const TOLD_RATE: u32 = 1;
 
-/// Why a connection is not followed.
-enum NotFollowed {
-    /// There is no place that could be made free: it passes unread.
-    NoRoom,
-    /// Its client's host has as many as it may have.
-    TooMany(Box<Flow>),
-}
+/// The client's host of a connection has as many as it may have.
+pub(super) struct TooMany;
 
 impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
     /// The answer to [`Action::Resolve`]: both tuples of the connection, or `None` where conntrack
@@ -90,32 +85,49 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
             return self.conclude(stalled.packet, Verdict::Accept);
         };
         let id = self.next_session();
-        let place = make(id).and_then(|flow| {
+        let found = make(id).and_then(|flow| {
             let direction = flow.tuples().direction_of(segment.tuple)?;
-            Some((self.admit(flow, is_resumed, now), direction))
+            Some((flow, direction))
         });
-        match place {
-            Some((Ok(key), direction)) => {
-                self.with_flow(key, now, |flow, context| flow.start(&segment, context));
-                self.handle_segment((key, direction), stalled.packet, &segment, now);
-            }
-            Some((Err(NotFollowed::TooMany(flow)), direction)) => {
-                self.refuse(&flow, direction, &segment, now);
-                self.conclude(stalled.packet, Verdict::Drop);
-            }
+        let Some((flow, direction)) = found else {
+            return self.conclude(stalled.packet, Verdict::Accept);
+        };
+        let Some(key) = self.admit(flow, is_resumed, now) else {
             // What nobody reads is held to no rule.
-            Some((Err(NotFollowed::NoRoom), _)) if !self.settings.rules.is_empty() => {
-                self.conclude(stalled.packet, Verdict::Drop);
-            }
-            Some((Err(NotFollowed::NoRoom), _)) | None => {
-                self.conclude(stalled.packet, Verdict::Accept);
-            }
-        }
+            let is_ruled = !self.settings.rules.is_empty();
+            let verdict = if is_ruled {
+                Verdict::Drop
+            } else {
+                Verdict::Accept
+            };
+            return self.conclude(stalled.packet, verdict);
+        };
+        self.with_flow(key, now, |flow, context| flow.start(&segment, context));
+        self.handle_segment((key, direction), stalled.packet, &segment, now);
     }
 
-    /// Resets a connection towards both ends.
-    fn refuse(&mut self, flow: &Flow, direction: Direction, segment: &Segment<'_>, now: Instant) {
-        let tuples = flow.tuples();
+    /// Resets a connection towards both ends, and follows it no more.
+    pub(super) fn refuse(
+        &mut self,
+        (key, direction): (FlowKey, Direction),
+        packet: PacketId,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) {
+        if let Some(flow) = self.flows.flow(key) {
+            self.reset((flow.id(), flow.tuples()), direction, segment, now);
+        }
+        self.remove(key, now);
+        self.conclude(packet, Verdict::Drop);
+    }
+
+    fn reset(
+        &mut self,
+        (session, tuples): (SessionId, ConntrackTuples),
+        direction: Direction,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) {
         let onwards = tuples.of(!direction).inverted();
         let resets = [reset(segment), reset_of_receiver(segment, onwards)];
         let resets = resets.into_iter().flatten();
@@ -124,7 +136,7 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
         if self.told.spend(1, TOLD_RATE, now) {
             let original = tuples.of(Direction::Original);
             self.actions.push_back(Action::Report(Event {
-                session: flow.id(),
+                session,
                 client: original.source,
                 server: original.destination,
                 kind: EventKind::TooManySessions,
@@ -137,39 +149,24 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
         SessionId(self.last_session)
     }
 
-    /// Follows a connection from now on; whatever had one of its tuples before is over.
-    fn admit(
-        &mut self,
-        mut flow: Flow,
-        is_resumed: bool,
-        now: Instant,
-    ) -> Result<FlowKey, NotFollowed> {
+    /// Follows a connection from now on; whatever had one of its tuples before is over. `None` where
+    /// there is no place that could be made free: it passes unread.
+    fn admit(&mut self, mut flow: Flow, is_resumed: bool, now: Instant) -> Option<FlowKey> {
         for direction in [Direction::Original, Direction::Reply] {
             if let Some((stale, _)) = self.flows.find(flow.tuples().of(direction)) {
                 self.remove(stale, now);
             }
         }
         if self.is_full() && !self.forget_one(None, now) {
-            return Err(NotFollowed::NoRoom);
+            return None;
         }
-        if !self.count_session(&flow, is_resumed, now) {
-            return Err(NotFollowed::TooMany(Box::new(flow)));
+        if is_resumed {
+            let host = flow.client();
+            self.leases
+                .with_hosts(&mut |hosts| hosts.resume_session(host, now));
+            flow.record_counted();
         }
-        flow.record_counted();
-        Ok(self.flows.insert(flow))
-    }
-
-    fn count_session(&mut self, flow: &Flow, is_resumed: bool, now: Instant) -> bool {
-        let (host, limits) = (flow.client(), self.settings.limits);
-        let mut is_admitted = true;
-        self.leases.with_hosts(&mut |hosts| {
-            if is_resumed {
-                hosts.resume_session(host, now);
-            } else {
-                is_admitted = hosts.begin_session(host, &limits, now);
-            }
-        });
-        is_admitted
+        Some(self.flows.insert(flow))
     }
 
     /// Forgets connections until all that are left fit into the memory that they may take. The one

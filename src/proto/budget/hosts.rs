@@ -36,6 +36,7 @@ pub struct HostTable {
 struct Account {
     sessions: u32,
     commands: Budget,
+    bytes: Budget,
     openings: Budget,
 }
 
@@ -69,16 +70,18 @@ impl HostTable {
         }
     }
 
-    /// Spends commands of a host; `false` where they have to wait.
-    pub fn spend_commands(
+    /// Spends what a host's client says in a segment, in commands and bytes; `false` where it has
+    /// to wait.
+    pub fn spend_said(
         &mut self,
         host: IpAddr,
-        count: u32,
+        (commands, bytes): (u32, u32),
         limits: &Limits,
         now: Instant,
     ) -> bool {
         let account = self.account(host, now);
-        account.commands.spend(count, limits.host_commands, now)
+        account.commands.spend(commands, limits.host_commands, now)
+            && account.bytes.spend(bytes, limits.host_bytes, now)
     }
 
     /// Spends an opening of a host; `false` where it is one too many.
@@ -134,7 +137,8 @@ impl HostTable {
 
 impl Account {
     fn is_idle(&self, now: Instant) -> bool {
-        self.sessions == 0 && self.commands.is_whole(now) && self.openings.is_whole(now)
+        let spent = [&self.commands, &self.bytes, &self.openings];
+        self.sessions == 0 && spent.iter().all(|budget| budget.is_whole(now))
     }
 }
 
@@ -208,13 +212,13 @@ mod tests {
         let (mut hosts, now) = (HostTable::default(), crate::io::clock::now());
         let nth = |nth: usize| IpAddr::from(Ipv4Addr::from(nth as u32));
         for number in 0..HOSTS_MAX {
-            assert!(hosts.spend_commands(nth(number), 10, &limits(), now));
+            assert!(hosts.spend_said(nth(number), (10, 1), &limits(), now));
         }
         let late = [nth(HOSTS_MAX), nth(HOSTS_MAX + 1)];
-        assert!(hosts.spend_commands(late[0], 10, &limits(), now));
-        assert!(!hosts.spend_commands(late[1], 1, &limits(), now));
+        assert!(hosts.spend_said(late[0], (10, 1), &limits(), now));
+        assert!(!hosts.spend_said(late[1], (1, 1), &limits(), now));
         assert_eq!(hosts.len(), HOSTS_MAX);
-        assert!(hosts.spend_commands(late[1], 1, &limits(), now + Duration::from_secs(11)));
+        assert!(hosts.spend_said(late[1], (1, 1), &limits(), now + Duration::from_secs(11)));
         assert_eq!(hosts.len(), 1, "the others have rested");
     }
 }

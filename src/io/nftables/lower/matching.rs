@@ -9,7 +9,10 @@ use super::{
     key_registers, protocol,
 };
 use crate::{
-    io::nftables::expression::{Expression, Value::U32},
+    io::nftables::expression::{
+        Expression,
+        Value::{U32, U64},
+    },
     ruleset::{ControlPort, Family, FlagTest, SHARE_SEED, State, TcpFlags},
 };
 
@@ -63,6 +66,19 @@ impl Lowering {
         };
         self.mask(&[of], &[0]);
         self.compare(operation, &[with]);
+    }
+
+    pub(super) fn beyond(&mut self, rate: u32) {
+        self.push(Expression::new(
+            c"limit",
+            [
+                (NFTNL_EXPR_LIMIT_RATE, U64(rate.into())),
+                (NFTNL_EXPR_LIMIT_UNIT, U64(1)),
+                (NFTNL_EXPR_LIMIT_BURST, U32(rate)),
+                (NFTNL_EXPR_LIMIT_TYPE, U32(libc::NFT_LIMIT_PKTS as u32)),
+                (NFTNL_EXPR_LIMIT_FLAGS, U32(libc::NFT_LIMIT_F_INV as u32)),
+            ],
+        ));
     }
 
     pub(super) fn control_port(&mut self, port: ControlPort) {
