@@ -52,6 +52,18 @@ nft -f - <<'END'
 add table inet ftp_alg
 delete table inet ftp_alg
 table inet ftp_alg {
+	# links by which none of these comes, as its announcer is there: who does is forged
+	set barred4 {
+		type ipv4_addr . ipv4_addr . inet_service . iface_index
+		size 65536
+		flags timeout
+	}
+	# links by which none of these comes, as its announcer is there: who does is forged
+	set barred6 {
+		type ipv6_addr . ipv6_addr . inet_service . iface_index
+		size 65536
+		flags timeout
+	}
 	# connections that were announced and may come, once, from any source port
 	set expect4 {
 		type ipv4_addr . ipv4_addr . inet_service
@@ -95,6 +107,13 @@ table inet ftp_alg {
 	chain raw_output {
 		type filter hook output priority -300; policy accept;
 		meta mark 0x46545041 notrack
+	}
+
+	# in the connector's name from its announcer's side: somebody there has forged it
+	chain barred_prerouting {
+		type filter hook prerouting priority -300; policy accept;
+		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport . iif @barred4 drop
+		tcp flags syn / fin,syn,rst,ack ip6 saddr . ip6 daddr . tcp dport . iif @barred6 drop
 	}
 
 	# an expected connection is admitted once, and known by its mark from then on

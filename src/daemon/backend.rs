@@ -50,10 +50,12 @@ impl Choice {
             Backend::Nftables => Expectations::Nftables(
                 ExpectationStore::open().context("cannot open a socket to nf_tables")?,
             ),
-            Backend::Conntrack => Expectations::Conntrack(
-                ConntrackExpectations::open(self.translation)
+            Backend::Conntrack => Expectations::Conntrack {
+                expectations: ConntrackExpectations::open(self.translation)
                     .context("cannot open a socket to conntrack")?,
-            ),
+                barred: ExpectationStore::open_barred()
+                    .context("cannot open a socket to nf_tables")?,
+            },
         })
     }
 }

@@ -15,7 +15,12 @@ pub enum Expectations {
     /// Elements of sets and maps in our own table; data connections carry our mark.
     Nftables(ExpectationStore),
     /// The kernel's own expectations; data connections are RELATED.
-    Conntrack(ConntrackExpectations),
+    Conntrack {
+        /// The expectations.
+        expectations: ConntrackExpectations,
+        /// By which links they are barred, which only our table can test.
+        barred: ExpectationStore,
+    },
 }
 
 impl Expectations {
@@ -33,10 +38,17 @@ impl Expectations {
         match (self, stage) {
             (Self::Nftables(_), Stage::Reserved) => Ok(()),
             (Self::Nftables(store), Stage::Open) => store.expect(id, expectation),
-            (Self::Conntrack(expectations), Stage::Reserved) => {
+            (Self::Conntrack { expectations, .. }, Stage::Reserved) => {
                 expectations.reserve(id, expectation, master)
             }
-            (Self::Conntrack(expectations), Stage::Open) => {
+            (
+                Self::Conntrack {
+                    expectations,
+                    barred,
+                },
+                Stage::Open,
+            ) => {
+                barred.expect(id, expectation)?;
                 expectations.expect(id, expectation, master)
             }
         }
@@ -58,7 +70,13 @@ impl Expectations {
                     store.flush();
                 }
             }
-            Self::Conntrack(expectations) => {
+            Self::Conntrack {
+                expectations,
+                barred,
+            } => {
+                if stage == Stage::Open && expectation.barred.is_some() {
+                    barred.unexpect(*expectation);
+                }
                 // A failure is logged, and the expectation expires by itself.
                 let _ = expectations.unexpect(id, expectation, master);
             }
@@ -69,16 +87,14 @@ impl Expectations {
     #[must_use]
     pub fn has_leaving(&self) -> bool {
         match self {
-            Self::Nftables(store) => store.has_leaving(),
-            Self::Conntrack(_) => false,
+            Self::Nftables(store) | Self::Conntrack { barred: store, .. } => store.has_leaving(),
         }
     }
 
     /// Deletes what was withdrawn.
     pub fn flush(&mut self) {
         match self {
-            Self::Nftables(store) => store.flush(),
-            Self::Conntrack(_) => {}
+            Self::Nftables(store) | Self::Conntrack { barred: store, .. } => store.flush(),
         }
     }
 }

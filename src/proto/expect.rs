@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use super::net::Link;
+
 /// Names one expectation for as long as the core speaks of it. Never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExpectationId(pub u64);
@@ -25,6 +27,10 @@ pub struct Expectation {
     pub translated_destination: SocketAddr,
     /// The connector as the announcer knows it; its port is left to the kernel.
     pub translated_source: IpAddr,
+    /// The link by which nobody comes who is the connector: its announcer is there, and the connector
+    /// elsewhere. What comes by it in the connector's name is forged by a neighbour of the announcer. `None`
+    /// where that is not known.
+    pub barred: Option<Link>,
     /// How long it may wait for its connection.
     pub timeout: Duration,
 }

@@ -84,6 +84,7 @@ impl Translation {
             destination: self.outside,
             translated_destination: self.inside,
             translated_source: tuples.sender_seen_by_peer(!announcer).ip(),
+            barred: None,
             timeout,
         }
     }

@@ -48,7 +48,11 @@ impl Ruleset {
         let queues_itself = params.queue_statement != QueueStatement::Elsewhere;
         let is_ours = params.backend == Backend::Nftables;
         let mut sets = Vec::new();
-        let mut chains = vec![injected()];
+        let mut chains = vec![injected(), barred()];
+        sets.extend(Family::BOTH.map(|family| Set {
+            why: "links by which none of these comes, as its announcer is there: who does is forged",
+            kind: SetKind::Barred(family),
+        }));
         if queues_itself || !is_ours {
             sets.push(Set {
                 why: "connections to or from these ports are FTP control connections",
@@ -146,6 +150,17 @@ fn injected() -> Chain {
         "raw_output",
         (ChainType::Filter, "output", RAW),
         rules,
+    )
+}
+
+/// Before conntrack, which would use the expectation up.
+fn barred() -> Chain {
+    let rules = Family::BOTH.map(|family| rule("", [Flags(OPENING), Barred(family), Drop]));
+    base(
+        "in the connector's name from its announcer's side: somebody there has forged it",
+        "barred_prerouting",
+        (ChainType::Filter, "prerouting", RAW),
+        rules.into(),
     )
 }
 

@@ -56,7 +56,10 @@ impl fmt::Display for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         comment(f, 1, self.why)?;
         let keyword = match self.kind {
-            SetKind::ControlPorts(_) | SetKind::Permission(_) | SetKind::Grants(_) => "set",
+            SetKind::ControlPorts(_)
+            | SetKind::Permission(_)
+            | SetKind::Grants(_)
+            | SetKind::Barred(_) => "set",
             SetKind::Destination(_) | SetKind::Source(_) => "map",
         };
         writeln!(f, "\t{keyword} {} {{", self.kind.name())?;
@@ -82,6 +85,7 @@ impl fmt::Display for Set {
                 writeln!(f, "\t\ttype {address} . {address}")?;
                 writeln!(f, "\t\tsize {ELEMENTS_MAX}")?;
             }
+            SetKind::Barred(family) => expiring(f, *family, " . iface_index")?,
             SetKind::Source(family) => {
                 expiring(f, *family, &format!(" : {}", address_type(*family)))?;
             }
@@ -158,8 +162,7 @@ impl fmt::Display for Statement {
                 let (first, last) = (TEXT.start(), TEXT.end());
                 write!(f, "@ih,0,8 {first}-{last}")
             }
-            Self::ToPorts { first, last } if first == last => write!(f, "tcp dport {first}"),
-            Self::ToPorts { first, last } => write!(f, "tcp dport {first}-{last}"),
+            Self::ToPorts { first, last } => to_ports(f, *first, *last),
             Self::Granted(family) => {
                 let (protocol, set) = (protocol(*family), SetKind::Grants(*family).name());
                 write!(f, "{protocol} saddr . {protocol} daddr @{set}")
@@ -172,6 +175,10 @@ impl fmt::Display for Statement {
                 )
             }
             Self::Expected(family) => write!(f, "{} @{}", packet_key(*family), permission(*family)),
+            Self::Barred(family) => {
+                let set = SetKind::Barred(*family).name();
+                write!(f, "{} . iif @{set}", packet_key(*family))
+            }
             Self::SetConnectionMark(bits) => write!(f, "ct mark set ct mark | {bits:#010x}"),
             Self::Notrack => f.write_str("notrack"),
             Self::AttachHelper => write!(f, "ct helper set \"{}\"", HelperObject::NAME),
@@ -182,6 +189,7 @@ impl fmt::Display for Statement {
                     if *bypass { "flags bypass " } else { "" }
                 )
             }
+            Self::Drop => f.write_str("drop"),
             Self::Return => f.write_str("return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Goto(chain) => write!(f, "goto {chain}"),
@@ -191,6 +199,14 @@ impl fmt::Display for Statement {
             Self::KeepSource(family) => write!(f, "snat {0} to {0} saddr", protocol(*family)),
         }
     }
+}
+
+fn to_ports(f: &mut fmt::Formatter<'_>, first: u16, last: u16) -> fmt::Result {
+    write!(f, "tcp dport {first}")?;
+    if first == last {
+        return Ok(());
+    }
+    write!(f, "-{last}")
 }
 
 /// Fixed, so that the rules of one chain, and both directions, agree on every connection's share.

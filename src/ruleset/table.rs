@@ -65,6 +65,9 @@ pub enum SetKind {
     Destination(Family),
     /// source . destination . port : translated source
     Source(Family),
+    /// source . destination . port . link of a connection that comes by no such link: what does is
+    /// forged.
+    Barred(Family),
     /// client . server: pairs whose first packets to granted ports are looked at.
     Grants(Family),
 }
@@ -81,6 +84,8 @@ impl SetKind {
             Self::Destination(Family::Ipv6) => "dnat6",
             Self::Source(Family::Ipv4) => "snat4",
             Self::Source(Family::Ipv6) => "snat6",
+            Self::Barred(Family::Ipv4) => "barred4",
+            Self::Barred(Family::Ipv6) => "barred6",
             Self::Grants(Family::Ipv4) => "tls4",
             Self::Grants(Family::Ipv6) => "tls6",
         }
@@ -230,6 +235,9 @@ pub enum Statement {
     /// The packet's source, destination and destination port are an element of the family's
     /// permission set, which was not matched before.
     Expected(Family),
+    /// The packet's source, destination, destination port and link are an element of the family's set
+    /// of barred ones.
+    Barred(Family),
     /// Sets bits in the connection's mark.
     SetConnectionMark(u32),
     /// Destination NAT as the map says; falls through where it has no such element.
@@ -254,6 +262,8 @@ pub enum Statement {
         /// Through the xtables target instead of the native statement.
         through_xt: bool,
     },
+    /// The packet ends here.
+    Drop,
     /// Leave this chain.
     Return,
     /// Continue in that chain, then come back.

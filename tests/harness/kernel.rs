@@ -25,7 +25,7 @@ use ftp_alg::proto::{
 use super::frame::{ACK, FIN, Frame, RST, SYN};
 
 /// Client and server are on two sides of the gateway.
-const LINKS: PerDirection<Link> = PerDirection {
+pub(crate) const LINKS: PerDirection<Link> = PerDirection {
     original: Link(1),
     reply: Link(2),
 };

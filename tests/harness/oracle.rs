@@ -16,7 +16,7 @@ use ftp_alg::proto::{
     stream::LINE_MAX,
 };
 
-use super::dialogue::Turn;
+use super::{dialogue::Turn, kernel::LINKS};
 
 /// What a dialogue becomes on its way through the gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -171,7 +171,10 @@ impl Reader<'_> {
             .rewrite(text, translation.outside)
             .ok_or(Refusal::ThirdPartyAddress)?;
         let timeout = self.settings.expectation_timeout;
-        let expectation = translation.expectation(self.tuples, direction, timeout);
+        let expectation = Expectation {
+            barred: Some(LINKS[direction]),
+            ..translation.expectation(self.tuples, direction, timeout)
+        };
         match from {
             Role::Client => self.reserved.push((self.session.concerned(), expectation)),
             Role::Server => self.outcome.expected.push(expectation),

@@ -42,8 +42,6 @@ class Attack:
     nowhere: str = ""
     # What success means.
     success: str = OPENED
-    # What ours still lacks to stop it: then it is no part of a normal run, and the table shows it as it is.
-    lacking: str = ""
 
 
 class Field(scripted.Stage):
@@ -226,6 +224,6 @@ def batches():
     together = {}
     for attack in suite():
         case = Case(f"attack/{attack.name}", functools.partial(try_attack, attack))
-        together.setdefault((attack.deployment, bool(attack.lacking)), []).append(case)
-    for (deployment, is_extra), cases in together.items():
-        yield Batch(f"attack/{deployment}", deployment, tuple(cases), field, refusal="reject", extra=is_extra)
+        together.setdefault(attack.deployment, []).append(case)
+    for deployment, cases in together.items():
+        yield Batch(f"attack/{deployment}", deployment, tuple(cases), field, refusal="reject")

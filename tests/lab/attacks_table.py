@@ -91,14 +91,13 @@ def print_table(names, cells):
 def problems_of(names, cells):
     """What makes the run a failure."""
     reasons = {attack.name: attack.nowhere for attack in attacks.suite()}
-    lacking = {attack.name: attack.lacking for attack in attacks.suite()}
     for name in names:
         for engine, column in cells.items():
             cell = column.get(name, Cell("", "", "not tried"))
             if cell.trouble:
                 yield f"{name}: {engine}: {cell.trouble}"
             if engine.startswith("ours") and (cell.succeeded or cell.honest == "broken"):
-                yield f"{name}: {engine}: {cell.text()}" + (f" ({lacking[name]})" if lacking[name] else "")
+                yield f"{name}: {engine}: {cell.text()}"
         others = [column[name] for engine, column in cells.items() if not engine.startswith("ours") and name in column]
         if SHOWING <= set(cells) and not any(cell.succeeded for cell in others):
             if not reasons[name]:

@@ -73,3 +73,28 @@ fn both_directions_may_have_come_by_one_link_all_along() {
     assert!(said_by(CLIENT_SIDE, &mut link));
     assert_eq!(decisions(&link), ["PORT expect"]);
 }
+
+#[test]
+fn a_data_connection_does_not_come_by_its_announcers_link() {
+    let passive = [
+        client("PASV"),
+        server("227 Entering Passive Mode (198,51,100,7,19,137)."),
+    ];
+    let active = [client("PORT 10,0,0,2,19,137"), server("200 ok")];
+    for (turns, barred) in [(&passive[..], SERVER_SIDE), (&active, CLIENT_SIDE)] {
+        let link = told_open(Topology::Routed, turns);
+        assert_eq!(link.kernel.expected[0].barred, Some(barred));
+    }
+}
+
+#[test]
+fn where_both_ends_are_by_one_link_it_is_barred_to_nobody() {
+    let turns = [client("PORT 10,0,0,2,19,137"), server("200 ok")];
+    let mut link = Link::of_script(
+        Topology::Routed.tuples(0),
+        &Script::open(&after_login(&turns)),
+    );
+    link.kernel.links[Direction::Reply] = CLIENT_SIDE;
+    link.run_for(Duration::from_millis(500));
+    assert_eq!(link.kernel.expected[0].barred, None);
+}

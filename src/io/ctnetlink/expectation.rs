@@ -401,6 +401,7 @@ mod tests {
             destination: destination.parse().unwrap(),
             translated_destination: to.parse().unwrap(),
             translated_source: from.parse().unwrap(),
+            barred: None,
             timeout: Duration::from_secs(60),
         }
     }

@@ -89,6 +89,7 @@ impl Newcomer {
             destination: self.expected.destination,
             translated_destination,
             translated_source: announcing.destination.ip(),
+            barred: None,
             timeout,
         };
         let is_translated =

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     io::netlink::MessageBuffer,
-    proto::expect::Expectation,
+    proto::{expect::Expectation, net::Link},
     ruleset::{Family, SetKind, TABLE},
 };
 
@@ -29,9 +29,14 @@ const MAP_GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Element<'a> {
     set: &'static str,
     expectation: &'a Expectation,
+    /// Part of the key.
+    link: Option<Link>,
     data: Data,
     timeout: Duration,
 }
+
+/// What one expectation is made of: the permission first, then what NAT needs, then where it is barred.
+pub(super) type Elements<'a> = [Option<Element<'a>>; 4];
 
 /// What a key maps to.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +46,13 @@ enum Data {
     Endpoint(SocketAddr),
 }
 
-/// The elements of an expectation: the permission first, then what NAT needs. None where the
-/// addresses are not all of one family.
-pub(super) fn elements(expectation: &Expectation) -> Option<[Option<Element<'_>>; 3]> {
+/// The elements of an expectation. None where the addresses are not all of one family.
+pub(super) fn elements(expectation: &Expectation) -> Option<Elements<'_>> {
     let family = family_of(expectation)?;
     let element = |kind: SetKind, data, timeout| Element {
         set: kind.name(),
         expectation,
+        link: None,
         data,
         timeout,
     };
@@ -61,7 +66,21 @@ pub(super) fn elements(expectation: &Expectation) -> Option<[Option<Element<'_>>
         element(SetKind::Source(family), data, timeout + MAP_GRACE)
     });
     let permission = element(SetKind::Permission(family), Data::None, timeout);
-    Some([Some(permission), destination, source])
+    let [_, _, _, barred] = barred_elements(expectation)?;
+    Some([Some(permission), destination, source, barred])
+}
+
+/// Of the elements of an expectation those that bar it: all that is needed where the kernel itself expects.
+pub(super) fn barred_elements(expectation: &Expectation) -> Option<Elements<'_>> {
+    let family = family_of(expectation)?;
+    let barred = expectation.barred.map(|link| Element {
+        set: SetKind::Barred(family).name(),
+        expectation,
+        link: Some(link),
+        data: Data::None,
+        timeout: expectation.timeout + MAP_GRACE,
+    });
+    Some([None, None, None, barred])
 }
 
 /// The family of all four addresses.
@@ -112,14 +131,17 @@ impl Element<'_> {
 
     fn put_key_value(&self, buffer: &mut MessageBuffer) {
         let port = padded(self.expectation.destination.port());
+        // The kernel compares it as it has it, in its own order.
+        let link = self.link.map(|link| link.0.to_ne_bytes());
+        let link = link.as_ref().map_or(&[][..], |link| link);
         match (self.expectation.source, self.expectation.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => buffer.put_parts(
                 NFTA_DATA_VALUE,
-                &[&source.octets(), &destination.octets(), &port],
+                &[&source.octets(), &destination.octets(), &port, link],
             ),
             (IpAddr::V6(source), IpAddr::V6(destination)) => buffer.put_parts(
                 NFTA_DATA_VALUE,
-                &[&source.octets(), &destination.octets(), &port],
+                &[&source.octets(), &destination.octets(), &port, link],
             ),
             // `elements` admits one family only.
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}

@@ -77,6 +77,11 @@ impl Lowering {
                 self.packet_key(family);
                 self.look_up(SetKind::Permission(family).name(), None);
             }
+            Statement::Barred(family) => {
+                self.packet_key(family);
+                self.meta_into(libc::NFT_META_IIF, link_register(family));
+                self.look_up(SetKind::Barred(family).name(), None);
+            }
             Statement::SetConnectionMark(bits) => self.set_connection_mark(bits),
             Statement::TranslateDestination(family) => self.translate_destination(family),
             Statement::TranslateSource(family) => self.translate_source(family),
@@ -96,6 +101,7 @@ impl Lowering {
             } => {
                 self.queue_through_xt(number, bypass);
             }
+            Statement::Drop => self.verdict(libc::NF_DROP, None),
             Statement::Return => self.verdict(libc::NFT_RETURN, None),
             Statement::Jump(chain) => self.verdict(libc::NFT_JUMP, Some(chain)),
             Statement::Goto(chain) => self.verdict(libc::NFT_GOTO, Some(chain)),
@@ -107,11 +113,15 @@ impl Lowering {
     }
 
     fn meta(&mut self, key: i32) {
+        self.meta_into(key, REG);
+    }
+
+    fn meta_into(&mut self, key: i32, register: u32) {
         self.push(Expression::new(
             c"meta",
             [
                 (NFTNL_EXPR_META_KEY, U32(key as u32)),
-                (NFTNL_EXPR_META_DREG, U32(REG)),
+                (NFTNL_EXPR_META_DREG, U32(register)),
             ],
         ));
     }
@@ -212,6 +222,15 @@ const fn address_length(family: Family) -> u32 {
     match family {
         Family::Ipv4 => 4,
         Family::Ipv6 => 16,
+    }
+}
+
+/// Where the fourth part of a key goes, behind a port.
+const fn link_register(family: Family) -> u32 {
+    match family {
+        Family::Ipv4 => 11,
+        // The second 4-octet register of the third 16-octet one.
+        Family::Ipv6 => 17,
     }
 }
 

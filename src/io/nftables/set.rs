@@ -15,6 +15,7 @@ use crate::ruleset::{self, ELEMENTS_MAX, Family, SetKind};
 const IPV4_ADDRESS: u32 = 7;
 const IPV6_ADDRESS: u32 = 8;
 const PORT: u32 = 13;
+const LINK: u32 = 20;
 
 const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
 
@@ -38,7 +39,7 @@ pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'
         SetKind::ControlPorts(ports) => ports.iter().for_each(|port| object.add(&Port(*port))),
         SetKind::Grants(family) => pairs(&object, *family),
         SetKind::Permission(family) => {
-            expiring(&object, *family, None);
+            expiring(&object, *family, &[], None);
             limit_to_one_packet(&object);
         }
         SetKind::Destination(family) => {
@@ -46,10 +47,12 @@ pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'
             expiring(
                 &object,
                 *family,
+                &[],
                 Some((concatenated(&[address, PORT]), length + 4)),
             );
         }
-        SetKind::Source(family) => expiring(&object, *family, Some(address(*family))),
+        SetKind::Source(family) => expiring(&object, *family, &[], Some(address(*family))),
+        SetKind::Barred(family) => expiring(&object, *family, &[LINK], None),
     }
     object
 }
@@ -74,17 +77,20 @@ fn limit_to_one_packet(object: &Set<'_, Port>) {
     }
 }
 
-/// Makes it a set of connections whose elements expire; a map where there is `data` (type and
-/// length).
-fn expiring(object: &Set<'_, Port>, family: Family, data: Option<(u32, u32)>) {
+/// Makes it a set of connections whose elements expire, and of so much besides; a map where there is
+/// `data` (type and length).
+fn expiring(object: &Set<'_, Port>, family: Family, besides: &[u32], data: Option<(u32, u32)>) {
     let (address, length) = address(family);
     let mut flags = libc::NFT_SET_TIMEOUT;
     let mut attributes = vec![
         (
             sys::NFTNL_SET_KEY_TYPE,
-            concatenated(&[address, address, PORT]),
+            concatenated(&[&[address, address, PORT], besides].concat()),
         ),
-        (sys::NFTNL_SET_KEY_LEN, 2 * length + 4),
+        (
+            sys::NFTNL_SET_KEY_LEN,
+            2 * length + 4 + 4 * besides.len() as u32,
+        ),
         (sys::NFTNL_SET_DESC_SIZE, ELEMENTS_MAX),
     ];
     if let Some((data_type, data_length)) = data {

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{
     INET,
-    element::{Element, elements},
+    element::{Element, Elements, barred_elements, elements},
     message,
 };
 use crate::{
@@ -33,6 +33,8 @@ pub struct ExpectationStore {
     leaving: Vec<Expectation>,
     /// How many expectations more are asked for before they are added.
     caution: u32,
+    /// Which of an expectation's elements it keeps.
+    elements: fn(&Expectation) -> Option<Elements<'_>>,
 }
 
 /// After a clash so many expectations are asked for first: a peer that provokes clashes then
@@ -57,6 +59,18 @@ impl ExpectationStore {
             buffer: MessageBuffer::default(),
             leaving: Vec::new(),
             caution: 0,
+            elements,
+        })
+    }
+
+    /// The same for expectations that the kernel itself has: only where they are barred is kept.
+    ///
+    /// # Errors
+    /// When no netlink socket can be had.
+    pub fn open_barred() -> Result<Self, NetlinkError> {
+        Ok(Self {
+            elements: barred_elements,
+            ..Self::open()?
         })
     }
 
@@ -71,14 +85,15 @@ impl ExpectationStore {
         id: ExpectationId,
         expectation: &Expectation,
     ) -> Result<(), ExpectError> {
-        let elements = elements(expectation).ok_or(ExpectError::Other)?;
+        let elements = (self.elements)(expectation).ok_or(ExpectError::Other)?;
         if self.caution > 0 {
             self.caution -= 1;
             self.flush();
             self.refuse_clash(id, &elements)?;
         }
         let leaving = std::mem::take(&mut self.leaving);
-        let result = self.commit(deletions(&leaving).chain(additions(&elements)));
+        let keeps = self.elements;
+        let result = self.commit(deletions(keeps, &leaving).chain(additions(&elements)));
         match result {
             Ok(()) => {
                 self.keep_allocation(leaving);
@@ -113,7 +128,8 @@ impl ExpectationStore {
     /// Deletes what was withdrawn.
     pub fn flush(&mut self) {
         let leaving = std::mem::take(&mut self.leaving);
-        if self.commit(deletions(&leaving)).is_err() {
+        let keeps = self.elements;
+        if self.commit(deletions(keeps, &leaving)).is_err() {
             self.delete_present(&leaving);
         }
         self.keep_allocation(leaving);
@@ -122,7 +138,7 @@ impl ExpectationStore {
     /// Deletes one by one, asking first: some of it is gone already.
     fn delete_present(&mut self, leaving: &[Expectation]) {
         for expectation in leaving {
-            let Some(elements) = elements(expectation) else {
+            let Some(elements) = (self.elements)(expectation) else {
                 continue;
             };
             let deleted = self.those_present(elements).and_then(|present| {
@@ -149,7 +165,7 @@ impl ExpectationStore {
     fn expect_over_leftovers(
         &mut self,
         id: ExpectationId,
-        elements: &[Option<Element<'_>>; 3],
+        elements: &Elements<'_>,
     ) -> Result<(), ExpectError> {
         self.refuse_clash(id, elements)?;
         let present = self
@@ -166,7 +182,7 @@ impl ExpectationStore {
     fn refuse_clash(
         &mut self,
         id: ExpectationId,
-        elements: &[Option<Element<'_>>; 3],
+        elements: &Elements<'_>,
     ) -> Result<(), ExpectError> {
         let Some(permission) = &elements[0] else {
             return Ok(());
@@ -180,8 +196,8 @@ impl ExpectationStore {
 
     fn those_present<'a>(
         &mut self,
-        mut elements: [Option<Element<'a>>; 3],
-    ) -> Result<[Option<Element<'a>>; 3], NetlinkError> {
+        mut elements: Elements<'a>,
+    ) -> Result<Elements<'a>, NetlinkError> {
         for slot in &mut elements {
             if let Some(element) = slot
                 && !self.has(element)?
@@ -268,19 +284,20 @@ impl ExpectationStore {
     }
 }
 
-fn additions<'a>(
-    elements: &'a [Option<Element<'a>>; 3],
-) -> impl Iterator<Item = (Change, Element<'a>)> {
+fn additions<'a>(elements: &'a Elements<'a>) -> impl Iterator<Item = (Change, Element<'a>)> {
     elements
         .iter()
         .flatten()
         .map(|element| (Change::Add, *element))
 }
 
-fn deletions(leaving: &[Expectation]) -> impl Iterator<Item = (Change, Element<'_>)> {
+fn deletions(
+    keeps: fn(&Expectation) -> Option<Elements<'_>>,
+    leaving: &[Expectation],
+) -> impl Iterator<Item = (Change, Element<'_>)> {
     leaving
         .iter()
-        .filter_map(elements)
+        .filter_map(keeps)
         .flatten()
         .flatten()
         .map(|element| (Change::Delete, element))

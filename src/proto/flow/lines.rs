@@ -226,8 +226,10 @@ impl Flow {
         )?;
         let rewritten = self.rewrite(bytes, (&announcement, &translation), direction);
         let rewritten = rewritten.inspect_err(|_| translation.release(context.leases))?;
-        let expectation =
-            translation.expectation(&self.tuples, direction, settings.expectation_timeout);
+        let expectation = Expectation {
+            barred: self.barred_link(direction),
+            ..translation.expectation(&self.tuples, direction, settings.expectation_timeout)
+        };
         Ok(Plan {
             direction,
             packet,

@@ -93,6 +93,14 @@ impl Flow {
         !is_forged
     }
 
+    /// By which link no data connection comes that this end has announced: its own, unless its peer is
+    /// there as well, or it is this machine.
+    pub(super) fn barred_link(&self, announcer: Direction) -> Option<Link> {
+        let own = self.sides[announcer].link.filter(|link| link.0 != 0)?;
+        let peer = self.sides[!announcer].link?;
+        (own != peer).then_some(own)
+    }
+
     /// Takes note of what a segment says of its sender.
     pub(super) fn handle_side(&mut self, direction: Direction, segment: &Segment<'_>) {
         if segment.flags.is_rst() {

@@ -59,6 +59,7 @@ fn admitted(newcomer: &Newcomer, now: Instant) -> Admitted {
             destination,
             translated_destination: destination,
             translated_source: "203.0.113.1".parse().unwrap(),
+            barred: None,
             timeout: TLS_TIMEOUT,
         },
         until: now + TLS_TIMEOUT,
