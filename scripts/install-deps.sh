@@ -21,7 +21,7 @@ cache=${FTP_ALG_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-lab}
 root=$cache/root
 
 build=(gcc libc6-dev pkg-config libmnl-dev libnftnl-dev)
-gateway=(nftables iptables iproute2 conntrack tcpdump ethtool procps)
+gateway=(nftables iptables iproute2 conntrack tcpdump ethtool procps kmod)
 clients=(curl lftp wget tnftp ncftp openssl python3)
 # For scripts/vm-run.sh, which downloads its kernel itself, and needs the package lists for it.
 machine=(qemu-system-x86 busybox-static xz-utils cpio)
