@@ -47,4 +47,4 @@ pub use prefix::{could_announce, could_announce_any_of};
 pub use refused::{Reason, refusal_reply, substitute_command, with_refusal_code};
 pub use reply::{ReplyLine, parse_announcing_reply};
 pub use rewrite::Rewritten;
-pub use telnet::skip_sequences;
+pub use telnet::{SYNCH, is_sequences, skip_sequences};

@@ -244,14 +244,6 @@ impl Stream {
         self.released != self.next()
     }
 
-    /// Whether `line` can still be edited as a whole: none of it has left yet, neither from here
-    /// nor from another process.
-    #[must_use]
-    pub fn is_unsent(&self, line: &Line) -> bool {
-        let mut left = [Some(self.sent), self.left_before].into_iter().flatten();
-        left.all(|left| !line.start.is_before(left))
-    }
-
     /// Replaces the bytes of `line` (not its end) from now on, in every transmission. The caller
     /// has made sure that the map [is not full](SequenceMap::is_full).
     pub fn record_edit(&mut self, line: &Line, new: Vec<u8>) {

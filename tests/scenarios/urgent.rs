@@ -30,3 +30,21 @@ fn the_urgent_pointer_follows_its_byte_through_an_offset() {
         .position(|four| four == b"\xff\xf4\xff\xf2");
     assert_eq!(server.urgent_received, mark.map(|at| at as u32 + 4));
 }
+
+#[test]
+fn an_urgent_byte_within_a_line_is_a_byte_like_others_to_its_reader() {
+    // A server whose system takes urgent bytes out would read PORT.
+    let turns = [
+        Turn::new(Role::Client, b"POx".to_vec()).urgent(),
+        client("RT 192,0,2,9,4,5").pipelined(),
+        server("500 what"),
+    ];
+    let mut link = told(Topology::Routed, &turns);
+    let server = link.server();
+    assert_eq!(server.urgent_received, None);
+    assert!(
+        server
+            .received
+            .ends_with(b"POxRT 192,0,2,9,4,5\r\nQUIT\r\n")
+    );
+}

@@ -3,6 +3,7 @@
 use super::Flow;
 use crate::proto::{
     action::Verdict,
+    ftp::SYNCH,
     net::{Direction, SeqNumber},
     packet::{Change, Flags, SackBlock, Segment, rebuild},
     stream::{Emission, Piece},
@@ -90,7 +91,9 @@ impl Flow {
         let ack = segment.ack.map(|ack| peer.translate_ack(ack));
         let has_sack = peer.needs_every_packet() && segment.sack_blocks().next().is_some();
         let loses_fin = segment.flags.is_fin() && !self.is_end(direction, segment);
-        if ack == segment.ack && !has_sack && !loses_fin {
+        let urgent = (segment.flags, segment.urgent_pointer);
+        let loses_urgent = as_read(direction, segment.payload, urgent) != urgent;
+        if ack == segment.ack && !has_sack && !loses_fin && !loses_urgent {
             return Verdict::Accept;
         }
         let fin = if loses_fin {
@@ -123,12 +126,15 @@ impl Flow {
             let (left, right) = peer.translate_sack(block.left, block.right, segment.ack)?;
             Some(SackBlock { left, right })
         };
+        let urgent_pointer = self.urgent_pointer(direction, segment, seq);
+        let urgent = (flags_of(segment, payload, fin), urgent_pointer);
+        let (flags, urgent_pointer) = as_read(direction, payload, urgent);
         let change = Change {
             seq,
             ack: segment.ack.map(|ack| peer.translate_ack(ack)),
             payload,
-            flags: flags_of(segment, payload, fin),
-            urgent_pointer: self.urgent_pointer(direction, segment, seq),
+            flags,
+            urgent_pointer,
             sack: &sack,
         };
         rebuild(segment, &change).map_or(Verdict::Drop, Verdict::Replace)
@@ -152,6 +158,20 @@ impl Flow {
         let end = segment.seq.plus(segment.payload.len() as u32);
         self.streams[direction].map().to_output(end)
     }
+}
+
+/// Flags and urgent pointer with which a receiver reads what was read here. Some systems take the urgent byte
+/// out of the stream (RFC 6093 §3), and the line is another one without it. Of a client only Telnet's
+/// synch stays urgent, which is none of a line's bytes (RFC 959 §5.3 for ABOR; BSD's clients mark its IAC).
+fn as_read(direction: Direction, payload: &[u8], (flags, pointer): (Flags, u16)) -> (Flags, u16) {
+    let urgent = usize::from(pointer)
+        .checked_sub(1)
+        .and_then(|at| payload.get(at));
+    let is_synch = urgent.is_some_and(|byte| SYNCH.contains(byte));
+    if !flags.is_urg() || direction == Direction::Reply || is_synch {
+        return (flags, pointer);
+    }
+    (flags.without(Flags::URG), 0)
 }
 
 /// The flags of a changed segment.

@@ -8,7 +8,7 @@
 use super::{Context, Flow, role_of};
 use crate::proto::{
     action::{Action, CommandReport, EventKind, PacketId, Verdict},
-    ftp::{Reason, Role, refusal_reply, substitute_command, with_refusal_code},
+    ftp::{Reason, Role, is_sequences, refusal_reply, substitute_command, with_refusal_code},
     net::Direction,
     packet::{Flags, Segment, reset},
     rules::{RuledSession, Ruling, Sentence},
@@ -53,7 +53,10 @@ impl Flow {
             Sentence::Pass => return self.pass(packet, line, &ruling, context),
             Sentence::Refuse => {
                 let is_owed = self.session.handle_refused(bytes, ruling.reason.clone());
-                is_owed && self.replace_command(line, context)
+                let part = self.replaceable_part(Direction::Original, line);
+                let part = part.filter(|_| is_owed);
+                part.inspect(|part| self.replace_command(part, context))
+                    .is_some()
             }
             Sentence::Reset => false,
         };
@@ -95,24 +98,25 @@ impl Flow {
     ) {
         let role = role_of(direction);
         let is_ftp = self.session.refusal_of_unproven() != Some(Refusal::NotFtp);
-        if !refusal.is_answered(role) || !is_ftp || !self.is_replaceable(direction, line) {
+        let part = self.replaceable_part(direction, line);
+        let Some(part) = part.filter(|_| is_ftp && refusal.is_answered(role)) else {
             return;
-        }
+        };
         let reason = Reason::Named(refusal.as_str().into());
         match role {
             Role::Client => {
                 if self.session.refuse_last(reason) {
-                    self.replace_command(line, context);
+                    self.replace_command(&part, context);
                 }
             }
-            Role::Server => self.replace(direction, line, reply_of(line, &reason), context),
+            Role::Server => self.replace(direction, &part, reply_of(&part, &reason), context),
         }
     }
 
     /// A line of the answer to what stands in a refused command's place.
     pub(super) fn begin_refusal(&mut self, line: &Line, context: &mut Context<'_>) {
         let new = with_refusal_code(self.streams.reply.line_bytes(line));
-        if self.is_replaceable(Direction::Reply, line) {
+        if self.replaceable_part(Direction::Reply, line) == Some(*line) {
             self.replace(Direction::Reply, line, new, context);
         }
     }
@@ -124,8 +128,8 @@ impl Flow {
         reason: &Reason,
         context: &mut Context<'_>,
     ) {
-        if self.is_replaceable(Direction::Reply, line) {
-            self.replace(Direction::Reply, line, reply_of(line, reason), context);
+        if let Some(part) = self.replaceable_part(Direction::Reply, line) {
+            self.replace(Direction::Reply, &part, reply_of(&part, reason), context);
         }
         self.lift_answered();
     }
@@ -162,25 +166,27 @@ impl Flow {
         }
     }
 
-    fn is_replaceable(&self, direction: Direction, line: &Line) -> bool {
+    /// What of a line can be replaced: all of it, or what stands behind Telnet sequences that have left.
+    fn replaceable_part(&self, direction: Direction, line: &Line) -> Option<Line> {
         let stream = &self.streams[direction];
-        stream.is_unsent(line) && !stream.map().is_full()
+        let left = stream.has_left_of(line);
+        let gone = stream.line_bytes(line).get(..left as usize)?;
+        (is_sequences(gone) && !stream.map().is_full()).then(|| Line {
+            start: line.start.plus(left),
+            len: line.len.saturating_sub(left),
+            ..*line
+        })
     }
 
     /// Puts something harmless in a command's place, and has what follows wait for its answer, unless the
     /// server's packets do not come through here.
-    fn replace_command(&mut self, line: &Line, context: &mut Context<'_>) -> bool {
-        let direction = Direction::Original;
-        if !self.is_replaceable(direction, line) {
-            return false;
-        }
+    fn replace_command(&mut self, line: &Line, context: &mut Context<'_>) {
         let new = substitute_command(line.len as usize);
-        self.replace(direction, line, new, context);
+        self.replace(Direction::Original, line, new, context);
         // The rest of a line that was cut has to go on, or the server waits for it.
         if line.is_complete && self.streams.reply.is_synchronised() {
             self.streams.original.hold_back();
         }
-        true
     }
 
     /// Puts a line of the same length in a line's place.

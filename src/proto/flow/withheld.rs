@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::{Context, Flow, Request, role_of};
 use crate::proto::{
     action::{Action, EventKind},
-    ftp::{Role, could_announce_any_of},
+    ftp::{Role, could_announce_any_of, is_sequences},
     net::{Direction, SeqNumber},
 };
 
@@ -214,8 +214,9 @@ impl Flow {
         let partial = stream.partial_line();
         // The line's end is CRLF, and a segment may end between the two.
         let text = partial.strip_suffix(b"\r").unwrap_or(partial);
+        // Telnet's synch has to leave with the packet that says that it is urgent.
         let withholds = !stream.is_finished()
-            && !text.is_empty()
+            && !is_sequences(text)
             && (self.must_read(direction) || self.could_announce(role_of(direction), text));
         withholds.then(|| SeqNumber(stream.next().0.wrapping_sub(partial.len() as u32)))
     }

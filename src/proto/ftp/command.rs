@@ -74,6 +74,9 @@ impl Command {
             let parsed = parse_announcing_command(kind, line);
             return Self::Announce(kind, parsed);
         }
+        if let Some(kind) = hidden_verb(text) {
+            return Self::Announce(kind, Err(Malformed::TelnetSequence));
+        }
         match rest.first() {
             None | Some(b' ') => Self::of_verb(verb, rest.trim_ascii()),
             Some(_) => Self::Other,
@@ -175,6 +178,14 @@ pub(super) fn parse_announcing_command(
 /// Whether bytes at the start of a line could become a command of `kind`, readable or not.
 pub(super) fn could_begin(kind: AnnouncementKind, start_of_line: &[u8]) -> bool {
     let text = telnet::skip_sequences(start_of_line).trim_ascii_start();
+    let mut others = telnet::other_readings(text).into_iter().flatten();
+    telnet::is_begun_sequence(text)
+        || begins_verb(kind, text)
+        || others.any(|text| begins_verb(kind, text.trim_ascii_start()))
+}
+
+/// Whether a text is the beginning of a verb, or begins with it.
+fn begins_verb(kind: AnnouncementKind, text: &[u8]) -> bool {
     let verb = kind.as_str().as_bytes();
     let is_prefix = |text: &[u8]| {
         verb.get(..text.len())
@@ -184,7 +195,7 @@ pub(super) fn could_begin(kind: AnnouncementKind, start_of_line: &[u8]) -> bool 
         Some((begun, rest)) => {
             is_prefix(begun) && !rest.first().is_some_and(|byte| is_of_verb(*byte))
         }
-        None => is_prefix(text) || telnet::is_begun_sequence(text),
+        None => is_prefix(text),
     }
 }
 
@@ -204,6 +215,15 @@ pub fn is_command_shaped(line: &[u8]) -> bool {
 
 const fn is_of_verb(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'@'
+}
+
+/// The verb of an announcement that some server may find in a text, since it takes out what stands within.
+fn hidden_verb(text: &[u8]) -> Option<AnnouncementKind> {
+    telnet::other_readings(text)?.into_iter().find_map(|text| {
+        let text = text.trim_ascii_start();
+        let length = text.iter().take_while(|byte| is_of_verb(**byte)).count();
+        announcing_verb(text.get(..length)?)
+    })
 }
 
 fn announcing_verb(verb: &[u8]) -> Option<AnnouncementKind> {

@@ -4,6 +4,10 @@ use super::malformed::Malformed;
 
 /// Interpret As Command: the byte that begins every Telnet sequence.
 const IAC: u8 = 255;
+/// Data Mark: with IAC before it and marked urgent, Telnet's synch.
+const DM: u8 = 242;
+/// The bytes of Telnet's synch that may be urgent.
+pub const SYNCH: [u8; 2] = [IAC, DM];
 /// Begins a subnegotiation, whose end is not looked for: nothing in FTP uses one.
 const SB: u8 = 250;
 /// WILL, WONT, DO and DONT, each followed by an option.
@@ -30,6 +34,38 @@ pub(super) fn is_begun_sequence(text: &[u8]) -> bool {
     }
 }
 
+/// Whether a text is nothing but Telnet sequences, of which the last may not have ended.
+#[must_use]
+pub fn is_sequences(text: &[u8]) -> bool {
+    let rest = skip_sequences(text);
+    rest.is_empty() || is_begun_sequence(rest)
+}
+
+/// What else the beginning of a line may read as: without the Telnet sequences and NULs inside it, as a
+/// server has it that removes them, and with each IAC alone taken out, as one has it whose system takes out
+/// the urgent byte. `None` where there is nothing to take out.
+pub(super) fn other_readings(text: &[u8]) -> Option<[Vec<u8>; 2]> {
+    if !text.iter().any(|byte| matches!(*byte, IAC | 0)) {
+        return None;
+    }
+    let is_kept = |byte: &u8| !matches!(*byte, IAC | 0);
+    let alone = text.iter().copied().filter(|byte| is_kept(byte)).collect();
+    let (mut whole, mut rest) = (Vec::with_capacity(text.len()), text);
+    while let Some((first, behind)) = rest.split_first() {
+        let skipped = skip_sequences(rest);
+        rest = match *first {
+            IAC if is_begun_sequence(rest) => &[],
+            IAC if skipped.len() < rest.len() => skipped,
+            IAC | 0 => behind,
+            byte => {
+                whole.push(byte);
+                behind
+            }
+        };
+    }
+    Some([whole, alone])
+}
+
 /// Stops at any byte that a Telnet reader could take out of the line or end it at.
 pub(super) fn refuse_controls(line: &[u8]) -> Result<(), Malformed> {
     match line
@@ -45,6 +81,18 @@ pub(super) fn refuse_controls(line: &[u8]) -> Result<(), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_within_a_line_is_taken_out_in_either_way() {
+        let readings = |text: &[u8]| other_readings(text).map(|both| both.to_vec());
+        let two = |whole: &[u8], alone: &[u8]| Some(vec![whole.to_vec(), alone.to_vec()]);
+        assert_eq!(readings(b"PO\xff\xf1RT 1"), two(b"PORT 1", b"PO\xf1RT 1"));
+        assert_eq!(readings(b"PO\xffRT 1"), two(b"POT 1", b"PORT 1"));
+        assert_eq!(readings(b"PO\0RT"), two(b"PORT", b"PORT"));
+        assert_eq!(readings(b"PO\xff\xfb\x01RT"), two(b"PORT", b"PO\xfb\x01RT"));
+        assert_eq!(readings(b"PO\xff"), two(b"PO", b"PO"));
+        assert_eq!(readings(b"PORT 1"), None);
+    }
 
     #[test]
     fn sequences_before_a_verb_are_skipped_and_nothing_else() {

@@ -1,6 +1,6 @@
 //! What of a stream leaves, and in which pieces.
 
-use super::{Stream, bytes_between};
+use super::{Line, Stream, bytes_between};
 use crate::proto::net::SeqNumber;
 
 /// What of a segment's payload leaves.
@@ -84,6 +84,22 @@ impl Stream {
             return Vec::new();
         }
         self.emit_kept(from, to, room)
+    }
+
+    /// Whether `line` can still be edited as a whole: none of it has left yet, neither from here
+    /// nor from another process.
+    #[must_use]
+    pub fn is_unsent(&self, line: &Line) -> bool {
+        self.has_left_of(line) == 0
+    }
+
+    /// How many bytes of `line` have left, from here or from another process, as far as is known.
+    #[must_use]
+    pub fn has_left_of(&self, line: &Line) -> u32 {
+        let left = self
+            .left_before
+            .map_or(self.sent, |left| left.later(self.sent));
+        left.offset_from(line.start).max(0).unsigned_abs()
     }
 
     /// Bytes that are kept here, without a segment that repeats them.

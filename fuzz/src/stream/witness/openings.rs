@@ -3,7 +3,7 @@
 use ftp_alg::proto::{
     action::{AnnouncementReport, RewriteReport},
     expect::Expectation,
-    ftp::{Announcement, Role, substitute_command},
+    ftp::{Announcement, Role, is_sequences, substitute_command},
     nat::addresses_of,
     net::Direction,
 };
@@ -61,7 +61,8 @@ impl Witness {
         assert!(end <= way.offered(), "only a part of the line has come");
         assert!(!way.said()[start..end].contains(&b'\n'), "it is one line");
         // Who picks a connection up takes its word for where a line begins.
-        let is_whole = start == 0 || way.said()[start - 1] == b'\n';
+        let before = way.said()[..start].rsplit(|&byte| byte == b'\n').next();
+        let is_whole = before.is_none_or(is_sequences);
         let is_picked_up = !self.is_from_start || self.has_restarted;
         assert!(is_whole || is_picked_up, "it is a whole line");
         way.record_edit((start, end), line.to_vec());

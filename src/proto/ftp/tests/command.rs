@@ -157,3 +157,31 @@ fn what_other_protocols_begin_with_is_no_command() {
     }
     assert!(is_command_shaped(b"\xff\xf4\xff\xf2ABOR"));
 }
+
+#[test]
+fn a_verb_that_some_server_finds_between_other_bytes_announces_nothing_readable() {
+    for line in [
+        &b"PO\xff\xf1RT 10,0,0,1,19,137"[..],
+        b"PO\xffRT 10,0,0,1,19,137",
+        b"P\0ORT 10,0,0,1,19,137",
+        b"E\xff\xfb\x01PRT |1|10.0.0.1|5001|",
+        b"\0PORT 10,0,0,1,19,137",
+    ] {
+        let Command::Announce(_, announced) = Command::parse(line) else {
+            panic!("{line:?}");
+        };
+        assert_eq!(announced, Err(Malformed::TelnetSequence));
+        for length in 1..line.len() {
+            assert!(
+                could_announce(Role::Client, &line[..length]),
+                "{line:?} {length}"
+            );
+        }
+    }
+    for line in [&b"STOR \xff\xffPORT"[..], b"STOR a\0b", b"RE\xff\xf1TR x"] {
+        assert!(
+            !matches!(Command::parse(line), Command::Announce(..)),
+            "{line:?}"
+        );
+    }
+}

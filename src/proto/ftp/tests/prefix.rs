@@ -22,7 +22,7 @@ fn every_prefix_of_an_announcement_could_announce() {
 #[test]
 fn a_client_s_line_is_let_go_as_soon_as_it_is_another_command() {
     for prefix in [
-        "U", "R", "PA", "PORX", "PORTX", "EPS", "LIST", "\0", "x PORT", "227 ", "1",
+        "U", "R", "PA", "PORX", "PORTX", "EPS", "LIST", "\x01", "x PORT", "227 ", "1",
     ] {
         assert!(
             !could_announce(Role::Client, prefix.as_bytes()),
@@ -63,6 +63,11 @@ fn a_client_s_line_is_kept_while_it_could_be_an_announcement_readable_or_not() {
         b"\xff\xfb",
         b"\xff\xf1P",
         b"PORT\xff",
+        b"PO\xff",
+        b"PO\xff\xfb",
+        b"PO\xff\xfb\x01R",
+        b"P\0",
+        b"PO\xffR",
         b"\xff\xfb\x01 por",
     ] {
         assert!(could_announce(Role::Client, prefix), "{prefix:?}");
