@@ -53,7 +53,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             session_commands: 5_000,
-            session_bytes: 8 << 20,
+            session_bytes: 4 << 20,
             session_openings: 2_000,
             host_commands: 50_000,
             host_bytes: 16 << 20,
