@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use ftp_alg::proto::{flow::Settings, ftp::Role, net::Direction};
+use ftp_alg::proto::{flow::Settings, ftp::Role, net::Direction, session::AWAITED_MAX};
 
 use crate::{
     harness::{
@@ -12,7 +12,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, heard_by, session},
+    told::{decisions, heard_by, session, told_open},
 };
 
 /// 192.0.2.9:5001, of a server that is neither end.
@@ -97,4 +97,20 @@ fn a_privileged_port_of_a_known_server_stays_refused() {
     let turns = [client("PORT 192,0,2,9,0,22"), server("200 ok")];
     let link = said(Topology::Routed, &turns, "192.0.2.0/24");
     assert_eq!(decisions(&link), ["PORT privileged_port"]);
+}
+
+#[test]
+fn what_hides_behind_more_commands_than_can_be_told_apart_does_not_reach_the_server_either() {
+    let noops = "NOOP\r\n".repeat(AWAITED_MAX);
+    let heard_after = |announced: &str| {
+        let all = format!("{noops}{announced}\r\n");
+        let mut link = told_open(Topology::Routed, &[]);
+        link.client_says(&[Turn::new(Role::Client, all)]);
+        link.run_for(Duration::from_millis(100));
+        let heard = String::from_utf8_lossy(&link.hosts[1].received).into_owned();
+        (heard.contains("PORT"), link.hosts[1].was_reset)
+    };
+    assert_eq!(heard_after(PORT), (false, true));
+    assert_eq!(heard_after("PORT 10,0,0,2,0,22"), (false, true));
+    assert_eq!(heard_after("PORT 10,0,0,2,19,137"), (true, false));
 }

@@ -40,8 +40,7 @@ impl Flow {
             return Err(Refusal::AlreadyForwarded);
         }
         let (own, seen) = addresses_of(&self.tuples, direction);
-        let relaxed = (&*settings.privileged_ports, &*settings.third_party_data);
-        admit(&announcement, (own, seen), relaxed)?;
+        admit(&announcement, (own, seen), settings.relaxed())?;
         let unproven = self.session.refusal_of_unproven();
         let unproven = unproven.or_else(|| self.refusal_after_tls(direction));
         let unproven = unproven.filter(|refusal| !overlooks(refusal));

@@ -76,7 +76,6 @@ impl Flow {
     ) -> Option<Request> {
         while let Some(line) = self.streams[direction].poll_line() {
             let request = match self.handle_line((direction, packet), &line, context) {
-                Finding::Nothing if self.is_broken => return None,
                 Finding::Nothing => None,
                 Finding::Announcement(found) => {
                     self.handle_found(direction, packet, (line, found), context)
@@ -107,7 +106,7 @@ impl Flow {
                     None
                 }
             };
-            if request.is_some() {
+            if request.is_some() || self.is_broken {
                 return request;
             }
         }
@@ -201,7 +200,7 @@ impl Flow {
             Ok(plan) => Some(self.begin(Box::new(plan), context)),
             Err(refusal) => {
                 self.has_news |= self.is_adjusted;
-                self.answer_refused(direction, &line, refusal, context);
+                self.answer_refused((direction, &line), announced, refusal, context);
                 self.report_refused((direction, packet, kind), announced, refusal, context);
                 None
             }
@@ -333,11 +332,12 @@ impl Flow {
         );
     }
 
-    /// The data connection may not come: the line goes out as it is.
+    /// The data connection may not come: the line is refused.
     fn abandon(&mut self, plan: Plan, refusal: Refusal, context: &mut Context<'_>) {
         plan.translation.release(context.leases);
         self.has_news |= self.is_adjusted;
-        self.answer_refused(plan.direction, &plan.line, refusal, context);
+        let announced = Some(plan.announcement);
+        self.answer_refused((plan.direction, &plan.line), announced, refusal, context);
         let kind = plan.announcement.kind;
         self.report_refused(
             (plan.direction, plan.packet, kind),

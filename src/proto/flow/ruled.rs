@@ -8,11 +8,18 @@
 use super::{Context, Flow, role_of};
 use crate::proto::{
     action::{Action, CommandReport, EventKind, PacketId, Verdict},
-    ftp::{Reason, Role, is_sequences, refusal_reply, substitute_command, with_refusal_code},
+    ftp::{
+        Announcement, Reason, Role, is_sequences, refusal_reply, substitute_command,
+        with_refusal_code,
+    },
+    nat::addresses_of,
     net::Direction,
     packet::{Flags, Segment, reset},
     rules::{RuledSession, Ruling, Sentence},
-    session::{Finding, Withdrawal, policy::Refusal},
+    session::{
+        Finding, Withdrawal,
+        policy::{Refusal, admit},
+    },
     stream::Line,
 };
 
@@ -88,29 +95,40 @@ impl Flow {
     }
 
     /// Has an announcement that is refused for this reason answered, instead of going on, where that is
-    /// called for and possible.
+    /// called for. What a client announces that must not reach the server, and cannot be answered, ends
+    /// the connection.
     pub(super) fn answer_refused(
         &mut self,
-        direction: Direction,
-        line: &Line,
+        (direction, line): (Direction, &Line),
+        announced: Option<Announcement>,
         refusal: Refusal,
         context: &mut Context<'_>,
     ) {
         let role = role_of(direction);
         let is_ftp = self.session.refusal_of_unproven() != Some(Refusal::NotFtp);
-        let part = self.replaceable_part(direction, line);
-        let Some(part) = part.filter(|_| is_ftp && refusal.is_answered(role)) else {
+        let is_hidden = refusal == Refusal::TooManyUnanswered
+            && !announced.is_some_and(|announced| self.is_admissible(&announced, context));
+        if !is_ftp || !(is_hidden || refusal.is_answered(role)) {
             return;
-        };
-        let reason = Reason::Named(refusal.as_str().into());
-        match role {
-            Role::Client => {
-                if self.session.refuse_last(reason) {
-                    self.replace_command(&part, context);
-                }
-            }
-            Role::Server => self.replace(direction, &part, reply_of(&part, &reason), context),
         }
+        let reason = Reason::Named(refusal.as_str().into());
+        let part = self.replaceable_part(direction, line);
+        match (role, part) {
+            (Role::Client, Some(part)) if self.session.refuse_last(reason.clone()) => {
+                self.replace_command(&part, context);
+            }
+            (Role::Client, _) => self.break_off(context),
+            (Role::Server, Some(part)) => {
+                self.replace(direction, &part, reply_of(&part, &reason), context);
+            }
+            (Role::Server, None) => {}
+        }
+    }
+
+    /// Whether a client may announce this endpoint, whatever else speaks against it.
+    fn is_admissible(&self, announced: &Announcement, context: &Context<'_>) -> bool {
+        let ends = addresses_of(&self.tuples, Direction::Original);
+        admit(announced, ends, context.settings.relaxed()).is_ok()
     }
 
     /// A line of the answer to what stands in a refused command's place.

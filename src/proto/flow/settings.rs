@@ -53,6 +53,11 @@ impl Settings {
         }
     }
 
+    /// Who may announce what is nobody else's to announce: privileged ports, and others' endpoints.
+    pub(super) fn relaxed(&self) -> (&[IpNetwork], &[IpNetwork]) {
+        (&self.privileged_ports, &self.third_party_data)
+    }
+
     /// Whether what would be refused for this reason is honoured for the sessions of this server.
     pub(super) fn overlooks(&self, refusal: Refusal, tuples: &ConntrackTuples) -> bool {
         let networks: &[IpNetwork] = match refusal {
