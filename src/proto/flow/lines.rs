@@ -74,7 +74,9 @@ impl Flow {
         packet: PacketId,
         context: &mut Context<'_>,
     ) -> Option<Request> {
-        while let Some(line) = self.streams[direction].poll_line() {
+        while !self.is_broken
+            && let Some(line) = self.streams[direction].poll_line()
+        {
             let request = match self.handle_line((direction, packet), &line, context) {
                 Finding::Nothing => None,
                 Finding::Announcement(found) => {
@@ -106,7 +108,7 @@ impl Flow {
                     None
                 }
             };
-            if request.is_some() || self.is_broken {
+            if request.is_some() {
                 return request;
             }
         }
