@@ -57,7 +57,7 @@ FTP_ACCOUNT = "ftp-lab"
 # Conntrack must not guess: the gateway forwards, and answers nobody's redirects.
 GATEWAY_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
                    "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.lan.send_redirects=0")
-MODULES = ("bridge", "veth", "nft_ct", "nft_nat", "nft_masq", "nft_reject_inet")
+MODULES = ("bridge", "veth", "nft_ct", "nft_nat", "nft_masq", "nft_reject_inet", "sch_netem")
 # The links are bridges. Where bridges call netfilter, packets pass prerouting below the bridge: before a capture on
 # the bridge sees them, which no router does.
 BRIDGE_SYSCTLS = ("net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
