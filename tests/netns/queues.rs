@@ -183,7 +183,7 @@ fn only_payload_and_the_ends_of_a_connection_are_queued() {
 #[ignore = "needs root"]
 fn of_a_flood_of_handshakes_the_daemon_sees_some_and_all_pass() {
     let lab = Lab::new();
-    let (flood, shown) = (800, 5);
+    let (flood, shown) = (200, 5);
     let _table = apply_with_handshakes(&lab.gateway, shown);
     let worker = Worker::start(&lab.gateway, 0, |_| None);
     let listener = lab.outside.listen("203.0.113.2:21");
