@@ -237,8 +237,8 @@ impl Flow {
             self.close_unread(direction, segment, context);
         }
         let is_known = !segment.payload.is_empty() && !self.brings_more(direction, segment);
-        let passes = closes || !is_known;
-        Reading::Nothing(passes.then_some(Verdict::Accept))
+        // What left before leaves as it did, a FIN behind it or not.
+        Reading::Nothing((!is_known).then_some(Verdict::Accept))
     }
 
     fn close_unread(
