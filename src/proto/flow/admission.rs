@@ -39,11 +39,24 @@ impl Flow {
         if !stream.is_unsent(line) {
             return Err(Refusal::AlreadyForwarded);
         }
-        let (own, seen) = addresses_of(&self.tuples, direction);
-        admit(&announcement, (own, seen), settings.relaxed())?;
+        self.admit_endpoint(direction, &announcement, settings)?;
         let unproven = self.session.refusal_of_unproven();
         let unproven = unproven.or_else(|| self.refusal_after_tls(direction));
         let unproven = unproven.filter(|refusal| !overlooks(refusal));
         unproven.map_or(Ok(announcement), Err)
+    }
+
+    /// Admits the endpoint that the sender of a direction announces, whatever else speaks against it.
+    ///
+    /// # Errors
+    /// It is not its own to announce.
+    pub(super) fn admit_endpoint(
+        &self,
+        direction: Direction,
+        announcement: &Announcement,
+        settings: &Settings,
+    ) -> Result<(), Refusal> {
+        let ends = addresses_of(&self.tuples, direction);
+        admit(announcement, ends, settings.relaxed())
     }
 }

@@ -12,14 +12,10 @@ use crate::proto::{
         Announcement, Reason, Role, is_sequences, refusal_reply, substitute_command,
         with_refusal_code,
     },
-    nat::addresses_of,
     net::Direction,
     packet::{Flags, Segment, reset},
     rules::{RuledSession, Ruling, Sentence},
-    session::{
-        Finding, Withdrawal,
-        policy::{Refusal, admit},
-    },
+    session::{Finding, Withdrawal, policy::Refusal},
     stream::Line,
 };
 
@@ -107,7 +103,10 @@ impl Flow {
         let role = role_of(direction);
         let is_ftp = self.session.refusal_of_unproven() != Some(Refusal::NotFtp);
         let is_hidden = refusal == Refusal::TooManyUnanswered
-            && !announced.is_some_and(|announced| self.is_admissible(&announced, context));
+            && !announced.is_some_and(|announced| {
+                let admitted = self.admit_endpoint(direction, &announced, context.settings);
+                admitted.is_ok()
+            });
         if !is_ftp || !(is_hidden || refusal.is_answered(role)) {
             return;
         }
@@ -123,12 +122,6 @@ impl Flow {
             }
             (Role::Server, None) => {}
         }
-    }
-
-    /// Whether a client may announce this endpoint, whatever else speaks against it.
-    fn is_admissible(&self, announced: &Announcement, context: &Context<'_>) -> bool {
-        let ends = addresses_of(&self.tuples, Direction::Original);
-        admit(announced, ends, context.settings.relaxed()).is_ok()
     }
 
     /// A line of the answer to what stands in a refused command's place.

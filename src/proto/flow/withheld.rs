@@ -24,7 +24,7 @@ use crate::proto::{
 /// not wait sends the rest within a round of its own loop; delayed acknowledgements begin at 40 ms.
 pub const VOUCH_DELAY: Duration = Duration::from_millis(5);
 
-/// How long a begun announcement may be withheld in all.
+/// How long a begun announcement of a server may be withheld in all.
 pub const WITHHOLD_MAX: Duration = Duration::from_secs(10);
 
 /// How long it may be withheld where it cannot be acknowledged to its sender, which may wait for
