@@ -44,7 +44,7 @@ fn expectation(port: u16, destination: bool, source: bool) -> Expectation {
             to
         },
         translated_source: if source { [10, 0, 0, 1].into() } else { from },
-        barred: None,
+        denied_iif: None,
         timeout: Duration::from_secs(60),
     }
 }

@@ -53,13 +53,13 @@ add table inet ftp_alg
 delete table inet ftp_alg
 table inet ftp_alg {
 	# links by which none of these comes, as its announcer is there: who does is forged
-	set barred4 {
+	set spoofed4 {
 		type ipv4_addr . ipv4_addr . inet_service . iface_index
 		size 65536
 		flags timeout
 	}
 	# links by which none of these comes, as its announcer is there: who does is forged
-	set barred6 {
+	set spoofed6 {
 		type ipv6_addr . ipv6_addr . inet_service . iface_index
 		size 65536
 		flags timeout
@@ -110,10 +110,10 @@ table inet ftp_alg {
 	}
 
 	# in the connector's name from its announcer's side: somebody there has forged it
-	chain barred_prerouting {
+	chain spoofed_prerouting {
 		type filter hook prerouting priority -300; policy accept;
-		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport . iif @barred4 drop
-		tcp flags syn / fin,syn,rst,ack ip6 saddr . ip6 daddr . tcp dport . iif @barred6 drop
+		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport . iif @spoofed4 drop
+		tcp flags syn / fin,syn,rst,ack ip6 saddr . ip6 daddr . tcp dport . iif @spoofed6 drop
 	}
 
 	# an expected connection is admitted once, and known by its mark from then on

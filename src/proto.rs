@@ -11,14 +11,14 @@
 pub mod action;
 pub mod alg;
 pub mod budget;
+pub mod command_policy;
 pub mod expect;
 pub mod flow;
 pub mod ftp;
-pub mod memory;
 pub mod nat;
 pub mod net;
 pub mod packet;
-pub mod rules;
+pub mod saved_flow;
 pub mod session;
 pub mod stream;
 pub mod tls;

@@ -14,9 +14,9 @@ use ftp_alg::proto::{
     alg::Alg,
     expect::{ExpectError, ExpectationId},
     flow::Settings,
-    memory::Memory,
     nat::LocalLeases,
     net::{ConntrackTuples, Direction},
+    saved_flow::SavedFlow,
 };
 use proptest::{collection::vec, prelude::*, sample};
 
@@ -35,7 +35,7 @@ struct Core {
     verdicts: HashMap<PacketId, usize>,
     /// Questions that were not answered yet.
     asked: Vec<Action>,
-    memories: Vec<Memory>,
+    flow_store: Vec<SavedFlow>,
     packets: u64,
     now: Instant,
 }
@@ -47,7 +47,7 @@ impl Core {
             tuples: topology.tuples(0),
             verdicts: HashMap::new(),
             asked: Vec::new(),
-            memories: Vec::new(),
+            flow_store: Vec::new(),
             packets: 0,
             now: origin(),
         }
@@ -74,8 +74,8 @@ impl Core {
                 }
                 Action::Remember(memory) => {
                     let text = memory.encode();
-                    assert_eq!(Memory::parse(&text).as_ref(), Ok(&memory));
-                    self.memories.push(memory);
+                    assert_eq!(SavedFlow::parse(&text).as_ref(), Ok(&memory));
+                    self.flow_store.push(memory);
                 }
                 Action::Resolve { .. }
                 | Action::RelaxWindow { .. }
@@ -310,7 +310,7 @@ fn apply(core: &mut Core, operation: &Operation) {
             core.alg.handle_expected(ExpectationId(*id), result, now);
         }
         Operation::Recalled(index) => {
-            if let Some(memory) = core.memories.get(index % core.memories.len().max(1)) {
+            if let Some(memory) = core.flow_store.get(index % core.flow_store.len().max(1)) {
                 core.alg.handle_recalled(&memory.clone(), now);
             }
         }

@@ -262,7 +262,7 @@ impl<'a> Run<'a> {
         let payload = self.input[at as usize..end as usize].to_vec();
         let seq = SeqNumber(self.model.origin.wrapping_add(at));
         match self.stream.ingest(seq, &payload, false) {
-            Arrival::Ahead | Arrival::Beyond => {
+            Arrival::OutOfOrder | Arrival::GapAcked => {
                 prop_assert!(at > self.next, "only what lies ahead is not taken");
                 return Ok(());
             }

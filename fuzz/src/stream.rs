@@ -27,9 +27,9 @@ use std::{sync::Arc, time::Duration};
 
 use arbitrary::{Arbitrary, Unstructured};
 use ftp_alg::proto::{
+    command_policy::{CommandPolicy, PolicyAction, PolicyEntry, PolicyMatcher, Scope, Verb},
     flow::Settings,
     net::Direction,
-    rules::{Matcher, Rule, RuleAction, Rules, Scope, Verb},
 };
 
 use self::{
@@ -217,20 +217,20 @@ impl Scene {
 }
 
 /// What the client may not say.
-fn rules() -> Arc<Rules> {
-    let of = |verb: &str, action: RuleAction| Rule {
+fn rules() -> Arc<CommandPolicy> {
+    let of = |verb: &str, action: PolicyAction| PolicyEntry {
         name: verb.into(),
         scope: Scope::default(),
-        matcher: Matcher {
+        matcher: PolicyMatcher {
             commands: Verb::parse(verb).into_iter().collect(),
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         },
         action,
         text: None,
     };
-    Arc::new(Rules::new(vec![
-        of(REFUSED, RuleAction::Refuse),
-        of("EPSV ALL", RuleAction::Reset),
+    Arc::new(CommandPolicy::new(vec![
+        of(REFUSED, PolicyAction::Refuse),
+        of("EPSV ALL", PolicyAction::Reset),
     ]))
 }
 

@@ -24,7 +24,7 @@ use crate::{
     io::pcap::{Capture, CaptureError},
     proto::{
         action::{Decision, Event, EventKind},
-        rules::RuleAction,
+        command_policy::PolicyAction,
     },
 };
 
@@ -139,7 +139,8 @@ impl Printer<'_> {
                 self.form.write(self.out, &Line::Announcement(line))?;
             }
             EventKind::Command(report) => {
-                let is_refused = matches!(report.action, RuleAction::Refuse | RuleAction::Reset);
+                let is_refused =
+                    matches!(report.action, PolicyAction::Refuse | PolicyAction::Reset);
                 self.counts.commands_refused += u64::from(is_refused);
                 let line = CommandLine::new(self.file, event, report);
                 self.form.write(self.out, &Line::Command(line))?;
@@ -149,15 +150,15 @@ impl Printer<'_> {
             | EventKind::NotOpened { .. }
             | EventKind::Withdrawn { .. }
             | EventKind::Replaced { .. }
-            | EventKind::BrokenOff
+            | EventKind::Aborted
             | EventKind::Slowed
             | EventKind::TooManySessions
             | EventKind::Opaque
             | EventKind::Readable
             | EventKind::TlsOpened { .. }
             | EventKind::TlsRefused { .. }
-            | EventKind::WithholdExpired
-            | EventKind::LostPlace
+            | EventKind::PartialLineExpired
+            | EventKind::LostSync
             | EventKind::Forged { .. }
             | EventKind::Ended => {}
         }

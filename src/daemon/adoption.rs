@@ -7,7 +7,9 @@ use anyhow::Context;
 
 use crate::{
     io::{
-        ctnetlink::{Conntrack, ConntrackExpectations, Newcomer, Translation, list_newcomers},
+        ctnetlink::{
+            Conntrack, ConntrackExpectations, ImportedExpectation, Translation, list_newcomers,
+        },
         netlink::NetlinkError,
     },
     proto::expect::ExpectationId,
@@ -27,12 +29,12 @@ pub struct Adopted {
 /// # Errors
 /// Conntrack cannot be asked.
 pub fn adopt(timeout: Duration) -> anyhow::Result<Adopted> {
-    let newcomers = list_newcomers().context("cannot list expectations")?;
+    let imported = list_newcomers().context("cannot list expectations")?;
     let mut conntrack = Conntrack::open().context("cannot open a socket to conntrack")?;
     let mut expectations = ConntrackExpectations::open(Translation::FollowMaster)
         .context("cannot open a socket to conntrack")?;
     let mut adopted = Adopted::default();
-    for newcomer in &newcomers {
+    for newcomer in &imported {
         let completed = complete(newcomer, timeout, &mut conntrack, &mut expectations)
             .context("cannot ask conntrack for a control connection")?;
         match completed {
@@ -46,7 +48,7 @@ pub fn adopt(timeout: Duration) -> anyhow::Result<Adopted> {
 
 /// `None` where there is nothing to complete.
 fn complete(
-    newcomer: &Newcomer,
+    newcomer: &ImportedExpectation,
     timeout: Duration,
     conntrack: &mut Conntrack,
     expectations: &mut ConntrackExpectations,

@@ -53,7 +53,7 @@ impl Choice {
             Backend::Conntrack => Expectations::Conntrack {
                 expectations: ConntrackExpectations::open(self.translation)
                     .context("cannot open a socket to conntrack")?,
-                barred: ExpectationStore::open_barred()
+                denied_iif: ExpectationStore::open_denied_iif()
                     .context("cannot open a socket to nf_tables")?,
             },
         })

@@ -24,7 +24,7 @@ pub use error::ConfigError;
 pub use relaxed::Relaxed;
 pub use tls::Tls;
 
-use crate::proto::{budget::Limits, nat::Share, rules::Rules};
+use crate::proto::{budget::Limits, command_policy::CommandPolicy, nat::PortShare};
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Config {
     /// What is opened beyond the safe defaults.
     pub policy: Policy,
     /// What clients may say.
-    pub rules: Arc<Rules>,
+    pub rules: Arc<CommandPolicy>,
     /// How much a session and a host may ask for, and how much memory all of them may take.
     pub limits: Limits,
     /// What the process keeps once it is in place.
@@ -115,7 +115,7 @@ pub struct Nat {
     /// The outside ports an announcement may be given.
     pub ports: RangeInclusive<u16>,
     /// Which of them this gateway gives, of several that stand in for each other.
-    pub share: Share,
+    pub share: PortShare,
 }
 
 /// Where the operator relaxes what is refused by default. Each of these opens more than FTP needs.
@@ -270,7 +270,7 @@ impl Default for Nat {
     fn default() -> Self {
         Self {
             ports: 1024..=65535,
-            share: Share::WHOLE,
+            share: PortShare::WHOLE,
         }
     }
 }

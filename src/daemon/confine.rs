@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{
     config::{Process, User},
-    memories::Memories,
+    flow_store::FlowStore,
 };
 use crate::io::confinement::{
     Account, CapabilitySet, Fence, Reach, allowed_count, fence, filter, give_up_privileges_to_come,
@@ -33,7 +33,7 @@ pub(super) struct Shed {
 ///
 /// # Errors
 /// There is no such user, or the kernel refuses. A kernel without Landlock is warned of only.
-pub(super) fn shed(process: &Process, path: &Path, memories: &Memories) -> anyhow::Result<Shed> {
+pub(super) fn shed(process: &Process, path: &Path, flow_store: &FlowStore) -> anyhow::Result<Shed> {
     let threads = std::fs::read_dir("/proc/self/task").context("/proc is not there")?;
     ensure!(
         threads.count() == 1,
@@ -44,10 +44,10 @@ pub(super) fn shed(process: &Process, path: &Path, memories: &Memories) -> anyho
     let user = account.as_ref().unwrap_or(&current).name().to_owned();
     let reach = process
         .landlock
-        .then(|| reach(path, memories, account.as_ref().unwrap_or(&current)))
+        .then(|| reach(path, flow_store, account.as_ref().unwrap_or(&current)))
         .transpose()?;
     if let Some(account) = account {
-        memories
+        flow_store
             .give_to(account.uid(), account.gid())
             .context("cannot give remembered connections to the daemon's user")?;
         account.assume()?;
@@ -116,12 +116,12 @@ fn no_user(name: &str) -> String {
 /// The folder of remembered connections, and what SIGHUP reads: the folder of the configuration,
 /// since editors put a new file in the old one's place. Who stays root would reach too much in
 /// there (/etc/shadow), and reaches the file itself only.
-fn reach(path: &Path, memories: &Memories, user: &Account) -> anyhow::Result<Reach> {
+fn reach(path: &Path, flow_store: &FlowStore, user: &Account) -> anyhow::Result<Reach> {
     let file = path
         .canonicalize()
         .with_context(|| path.display().to_string())?;
     let folder = file.parent().filter(|_| user.uid() != 0);
-    let reach = Reach::open(folder.unwrap_or(&file), memories.folder())?;
+    let reach = Reach::open(folder.unwrap_or(&file), flow_store.folder())?;
     let manager = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     Ok(if manager.as_encoded_bytes().starts_with(b"@") {
         reach.with_abstract_sockets()

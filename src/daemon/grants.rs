@@ -8,7 +8,7 @@ use crate::{
     io::{ctnetlink::TcpState, netlink::NetlinkError},
     proto::{
         net::{ConntrackTuples, Direction, Tuple},
-        tls::{Grants, Pair},
+        tls::{Grants, HostPair},
     },
 };
 
@@ -29,7 +29,7 @@ impl Kernel {
     }
 
     /// Takes a connection out of the queue for good: no other has both marks.
-    pub(super) fn mark_left(&mut self, tuples: &ConntrackTuples) {
+    pub(super) fn mark_untouched(&mut self, tuples: &ConntrackTuples) {
         let both = self.marks.opaque | self.marks.adjust;
         if let Err(error) = self.conntrack.set_mark(tuples, both, both) {
             warn!(%error, "a connection of the kernel's helper could not be marked: it stays in the queue");
@@ -37,7 +37,7 @@ impl Kernel {
     }
 
     /// Lets first packets of a pair be queued.
-    pub(super) fn grant(&mut self, pair: Pair) {
+    pub(super) fn grant(&mut self, pair: HostPair) {
         let Some(grants) = &mut self.grants else {
             return;
         };
@@ -53,7 +53,7 @@ impl Kernel {
     }
 
     /// Lets them pass by the queue, unless another worker has granted them something meanwhile.
-    pub(super) fn revoke(&mut self, pair: Pair, leases: &SharedLeases) {
+    pub(super) fn revoke(&mut self, pair: HostPair, leases: &SharedLeases) {
         let Some(grants) = &mut self.grants else {
             return;
         };
@@ -87,7 +87,7 @@ impl Kernel {
         }
     }
 
-    fn warn_of(&self, pair: Pair, error: &NetlinkError) {
+    fn warn_of(&self, pair: HostPair, error: &NetlinkError) {
         let (client, server) = (pair.client, pair.server);
         warn!(%client, %server, %error, "a set of grants could not be changed");
     }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::proto::{
     budget::{HostBudgets, HostTable},
-    nat::{LeaseTable, PortLeases, Share},
+    nat::{LeaseTable, PortLeases, PortShare},
     tls::{GrantTable, Grants},
 };
 
@@ -23,7 +23,7 @@ pub(super) struct SharedLeases {
 
 impl SharedLeases {
     /// Leases of all ports of a share but `reserved`.
-    pub(super) fn reserving(reserved: Vec<u16>, share: Share) -> Self {
+    pub(super) fn reserving(reserved: Vec<u16>, share: PortShare) -> Self {
         Self {
             ports: Arc::new(Mutex::new(LeaseTable::reserving(reserved, share))),
             hosts: Arc::default(),
@@ -52,11 +52,11 @@ impl PortLeases for SharedLeases {
             .lease(outside)
     }
 
-    fn lease_rested(&self, outside: SocketAddr) -> bool {
+    fn lease_unquarantined(&self, outside: SocketAddr) -> bool {
         self.ports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .lease_rested(outside)
+            .lease_unquarantined(outside)
     }
 
     fn release(&self, outside: SocketAddr) {
@@ -66,11 +66,11 @@ impl PortLeases for SharedLeases {
             .release(outside);
     }
 
-    fn rouse(&self) {
+    fn clear_quarantine(&self) {
         self.ports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .rouse();
+            .clear_quarantine();
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn two_workers_never_hold_the_same_endpoint() {
-        let first = SharedLeases::reserving(vec![21], Share::WHOLE);
+        let first = SharedLeases::reserving(vec![21], PortShare::WHOLE);
         let second = first.clone();
         let outside = "203.0.113.1:40000".parse().unwrap();
         assert!(first.lease(outside));

@@ -8,8 +8,8 @@ use tracing::{debug, info, warn};
 use super::logging::session_span;
 use crate::proto::{
     action::{AnnouncementReport, CommandReport, Decision, Event, EventKind, RewriteReport},
+    command_policy::PolicyAction,
     expect::Expectation,
-    rules::RuleAction,
 };
 
 /// Logs an event.
@@ -47,7 +47,7 @@ pub(super) fn log(event: &Event) {
         EventKind::Replaced { line, .. } => {
             debug!(line = %line.escape_ascii(), "a line was replaced");
         }
-        EventKind::BrokenOff => {
+        EventKind::Aborted => {
             warn!(%client, %server, "the connection was reset: a command must not reach its server");
         }
         EventKind::Slowed => {
@@ -60,10 +60,10 @@ pub(super) fn log(event: &Event) {
         EventKind::Readable | EventKind::TlsOpened { .. } | EventKind::TlsRefused { .. } => {
             log_encrypted(event);
         }
-        EventKind::WithholdExpired => {
+        EventKind::PartialLineExpired => {
             warn!(%client, %server, "a line was begun and not ended in time: passed unread");
         }
-        EventKind::LostPlace => {
+        EventKind::LostSync => {
             info!(%client, %server, "packets passed unseen: reading again from the next line");
         }
         EventKind::Forged { name } => {
@@ -98,14 +98,14 @@ const fn is_detail(kind: &EventKind) -> bool {
         EventKind::Unanswered { .. }
         | EventKind::NotOpened { .. }
         | EventKind::Command(_)
-        | EventKind::BrokenOff
+        | EventKind::Aborted
         | EventKind::Slowed
         | EventKind::TooManySessions
         | EventKind::Opaque
         | EventKind::Readable
         | EventKind::TlsRefused { .. }
-        | EventKind::WithholdExpired
-        | EventKind::LostPlace
+        | EventKind::PartialLineExpired
+        | EventKind::LostSync
         | EventKind::Forged { .. } => false,
     }
 }
@@ -138,9 +138,11 @@ fn log_command(event: &Event, report: &CommandReport) {
     let (client, server) = (event.client, event.server);
     let (command, rule) = (report.verb.as_str(), &*report.rule);
     match report.action {
-        RuleAction::Allow | RuleAction::Log => info!(%client, %server, command, rule, "command"),
-        RuleAction::Refuse => warn!(%client, %server, command, rule, "command refused"),
-        RuleAction::Reset => warn!(%client, %server, command, rule, "command: connection reset"),
+        PolicyAction::Allow | PolicyAction::Log => {
+            info!(%client, %server, command, rule, "command")
+        }
+        PolicyAction::Refuse => warn!(%client, %server, command, rule, "command refused"),
+        PolicyAction::Reset => warn!(%client, %server, command, rule, "command: connection reset"),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     backend::{self, Choice},
     config::{Config, Nat, Policy, Tls, WhenAbsent},
     confine::{seal, shed},
-    memories::Memories,
+    flow_store::FlowStore,
     ports::SharedLeases,
     worker::{Kernel, Shared, Worker},
 };
@@ -22,7 +22,9 @@ use crate::{
         nfqueue::Queue,
         nftables::{GrantStore, Table},
     },
-    proto::{budget::Limits, flow::Settings, memory::Memory, net::Direction, tls::TlsSettings},
+    proto::{
+        budget::Limits, flow::Settings, net::Direction, saved_flow::SavedFlow, tls::TlsSettings,
+    },
     ruleset::{self, Marks, Params, QueueStatement},
 };
 
@@ -42,13 +44,13 @@ impl Gateway {
     /// needs, and a packet that is queued finds its reader. `path` is the configuration's.
     pub(super) fn start(config: &Config, path: &Path) -> anyhow::Result<Self> {
         let choice = backend::choose(config)?;
-        let memories = Memories::open(&config.restart.folder)
+        let flow_store = FlowStore::open(&config.restart.folder)
             .with_context(|| format!("cannot make {}", config.restart.folder.display()))?;
-        forget_dead(config, &memories)?;
+        forget_dead(config, &flow_store)?;
         let leases = SharedLeases::reserving(config.control_ports.clone(), config.nat.share);
-        let shared = Arc::new(Shared::new(settings_of(config), leases, memories));
+        let shared = Arc::new(Shared::new(settings_of(config), leases, flow_store));
         let kernels = open_kernels(config, choice)?;
-        let shed = shed(&config.process, path, &shared.memories)?;
+        let shed = shed(&config.process, path, &shared.flow_store)?;
         let (report, ended) = mpsc::unbounded_channel();
         let threads = make_workers(kernels, &shared)
             .into_iter()
@@ -217,16 +219,16 @@ fn make_workers(kernels: Vec<Kernel>, shared: &Arc<Shared>) -> Vec<Worker> {
 
 /// Forgets connections of an earlier process that conntrack does not know any more as ours. The
 /// others go on when their next packet comes, in the worker that gets it.
-fn forget_dead(config: &Config, memories: &Memories) -> anyhow::Result<()> {
+fn forget_dead(config: &Config, flow_store: &FlowStore) -> anyhow::Result<()> {
     let mut conntrack = Conntrack::open().context("cannot open a socket to conntrack")?;
-    let remembered = memories
+    let remembered = flow_store
         .read_all()
         .context("cannot read remembered connections")?;
     let (alive, dead): (Vec<_>, Vec<_>) = remembered
         .iter()
         .partition(|memory| is_alive(&mut conntrack, memory, config.mark.adjust));
     dead.iter()
-        .for_each(|memory| memories.forget(&memory.tuples()));
+        .for_each(|memory| flow_store.forget(&memory.tuples()));
     if !remembered.is_empty() {
         info!(
             alive = alive.len(),
@@ -237,7 +239,7 @@ fn forget_dead(config: &Config, memories: &Memories) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_alive(conntrack: &mut Conntrack, memory: &Memory, adjust: u32) -> bool {
+fn is_alive(conntrack: &mut Conntrack, memory: &SavedFlow, adjust: u32) -> bool {
     let tuples = memory.tuples();
     let entry = conntrack
         .resolve(&tuples.of(Direction::Original))

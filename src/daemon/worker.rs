@@ -14,7 +14,7 @@ use std::{
 
 use tracing::{error, warn};
 
-use super::{config::WhenKernelHelps, memories::Memories, ports::SharedLeases, report};
+use super::{config::WhenKernelHelps, flow_store::FlowStore, ports::SharedLeases, report};
 use crate::{
     io::{
         clock,
@@ -28,7 +28,7 @@ use crate::{
         action::{Action, PacketId, Verdict},
         alg::Alg,
         flow::Settings,
-        net::{ConntrackTuples, Direction, Link, Tuple},
+        net::{ConntrackTuples, Direction, IfIndex, Tuple},
     },
     ruleset::Marks,
 };
@@ -47,7 +47,7 @@ pub(super) struct Shared {
     /// Outside ports given away.
     pub(super) leases: SharedLeases,
     /// What a restart finds.
-    pub(super) memories: Memories,
+    pub(super) flow_store: FlowStore,
     /// Set once our table is in place: what a worker opened before would vanish with an older one.
     begun: OnceLock<()>,
     settings: RwLock<Settings>,
@@ -57,11 +57,11 @@ pub(super) struct Shared {
 impl Shared {
     /// What workers start with.
     #[must_use]
-    pub(super) fn new(settings: Settings, leases: SharedLeases, memories: Memories) -> Self {
+    pub(super) fn new(settings: Settings, leases: SharedLeases, flow_store: FlowStore) -> Self {
         Self {
             stop: AtomicBool::new(false),
             leases,
-            memories,
+            flow_store,
             begun: OnceLock::new(),
             settings: RwLock::new(settings),
             generation: AtomicU64::new(0),
@@ -145,17 +145,17 @@ impl Worker {
             self.refresh_settings();
             // 1. What is due.
             self.alg.handle_timeout(clock::now());
-            self.carry_out(None);
+            self.execute(None);
             // 2. The next packet, or the next deadline.
-            let patience = self.patience();
-            match self.kernel.queue.recv(Some(patience))? {
+            let next_wait = self.next_wait();
+            match self.kernel.queue.recv(Some(next_wait))? {
                 Event::Packet(packet) => {
                     let id = packet.id;
                     self.received += 1;
-                    let (link, id_here) = (Link(packet.link), PacketId(self.received));
+                    let (link, id_here) = (IfIndex(packet.link), PacketId(self.received));
                     self.alg
                         .handle_packet_from(link, id_here, packet.bytes, clock::now());
-                    self.carry_out(Some(id));
+                    self.execute(Some(id));
                 }
                 // 3. What could wait for a quiet moment.
                 Event::TimedOut | Event::Woken => self.kernel.expectations.flush(),
@@ -164,12 +164,12 @@ impl Worker {
         Ok(())
     }
 
-    fn patience(&self) -> Duration {
+    fn next_wait(&self) -> Duration {
         let due = self
             .alg
             .poll_timeout()
             .map(|due| due.saturating_duration_since(clock::now()));
-        let longest = if self.kernel.expectations.has_leaving() {
+        let longest = if self.kernel.expectations.has_pending_deletes() {
             QUIET
         } else {
             STOP_POLL
@@ -185,7 +185,7 @@ impl Worker {
         }
     }
 
-    fn carry_out(&mut self, mut packet: Option<nfqueue::PacketId>) {
+    fn execute(&mut self, mut packet: Option<nfqueue::PacketId>) {
         while let Some(action) = self.alg.poll_action() {
             match action {
                 Action::Resolve { tuple } => self.resolve(tuple),
@@ -230,12 +230,12 @@ impl Worker {
                         verdict
                     };
                     if let Some(packet) = packet.take() {
-                        self.kernel.give(packet, &verdict);
+                        self.kernel.send_verdict(packet, &verdict);
                     }
                 }
                 Action::Inject { packet } => self.kernel.inject(&packet),
-                Action::Remember(memory) => self.shared.memories.keep(&memory),
-                Action::Forget { tuples } => self.shared.memories.forget(&tuples),
+                Action::Remember(memory) => self.shared.flow_store.keep(&memory),
+                Action::Forget { tuples } => self.shared.flow_store.forget(&tuples),
                 Action::Report(event) => report::log(&event),
             }
         }
@@ -258,7 +258,7 @@ impl Worker {
             Some(tuples) if has(opaque) => return self.alg.handle_encrypted(tuples, now),
             _ => return self.alg.handle_resolved(tuples, now),
         };
-        match self.shared.memories.recall(&tuples) {
+        match self.shared.flow_store.recall(&tuples) {
             Some(memory) => self.alg.handle_recalled(&memory, now),
             None => {
                 let connection = tuples.of(Direction::Original);
@@ -276,7 +276,7 @@ impl Worker {
             return false;
         }
         match self.kernel.when_kernel_helps {
-            WhenKernelHelps::StepAside => self.kernel.step_aside(entry),
+            WhenKernelHelps::StepAside => self.kernel.yield_to_kernel_helper(entry),
             WhenKernelHelps::Refuse => self.refuse(entry),
         }
         true
@@ -304,13 +304,13 @@ impl Kernel {
         }
     }
 
-    fn step_aside(&mut self, entry: &ConntrackEntry) {
+    fn yield_to_kernel_helper(&mut self, entry: &ConntrackEntry) {
         warn!(
             connection = %entry.tuples.of(Direction::Original),
             "the kernel's nf_conntrack_ftp is attached to this connection: left to it (remove the \
              rule that attaches the helper \"ftp\" to the control ports)"
         );
-        self.mark_left(&entry.tuples);
+        self.mark_untouched(&entry.tuples);
     }
 
     fn relax_window(&mut self, tuples: &ConntrackTuples) -> bool {
@@ -321,7 +321,7 @@ impl Kernel {
         result.is_ok()
     }
 
-    fn give(&mut self, packet: nfqueue::PacketId, verdict: &Verdict) {
+    fn send_verdict(&mut self, packet: nfqueue::PacketId, verdict: &Verdict) {
         let verdict = match verdict {
             Verdict::Accept => nfqueue::Verdict::Accept,
             Verdict::Drop => nfqueue::Verdict::Drop,

@@ -8,13 +8,13 @@
 
 mod entry;
 mod expectation;
-mod newcomers;
+mod imported;
 
 use std::net::IpAddr;
 
 pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
 pub use expectation::{ConntrackExpectations, Translation};
-pub use newcomers::{Newcomer, list_newcomers};
+pub use imported::{ImportedExpectation, list_newcomers};
 
 use crate::{
     io::netlink::{MessageBuffer, MessageType, NetlinkError, Socket},
@@ -152,7 +152,7 @@ impl Conntrack {
     }
 
     /// Asks for a connection that cannot exist, to see whether conntrack answers at all.
-    pub(super) fn greet(&mut self) -> Result<(), NetlinkError> {
+    pub(super) fn probe(&mut self) -> Result<(), NetlinkError> {
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
         self.resolve(&Tuple {
             source: nowhere,

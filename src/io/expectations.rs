@@ -19,7 +19,7 @@ pub enum Expectations {
         /// The expectations.
         expectations: ConntrackExpectations,
         /// By which links they are barred, which only our table can test.
-        barred: ExpectationStore,
+        denied_iif: ExpectationStore,
     },
 }
 
@@ -44,11 +44,11 @@ impl Expectations {
             (
                 Self::Conntrack {
                     expectations,
-                    barred,
+                    denied_iif,
                 },
                 Stage::Open,
             ) => {
-                barred.expect(id, expectation)?;
+                denied_iif.expect(id, expectation)?;
                 expectations.expect(id, expectation, master)
             }
         }
@@ -72,10 +72,10 @@ impl Expectations {
             }
             Self::Conntrack {
                 expectations,
-                barred,
+                denied_iif,
             } => {
-                if stage == Stage::Open && expectation.barred.is_some() {
-                    barred.unexpect(*expectation);
+                if stage == Stage::Open && expectation.denied_iif.is_some() {
+                    denied_iif.unexpect(*expectation);
                 }
                 // A failure is logged, and the expectation expires by itself.
                 let _ = expectations.unexpect(id, expectation, master);
@@ -85,16 +85,22 @@ impl Expectations {
 
     /// Whether something was withdrawn and not yet deleted.
     #[must_use]
-    pub fn has_leaving(&self) -> bool {
+    pub fn has_pending_deletes(&self) -> bool {
         match self {
-            Self::Nftables(store) | Self::Conntrack { barred: store, .. } => store.has_leaving(),
+            Self::Nftables(store)
+            | Self::Conntrack {
+                denied_iif: store, ..
+            } => store.has_pending_deletes(),
         }
     }
 
     /// Deletes what was withdrawn.
     pub fn flush(&mut self) {
         match self {
-            Self::Nftables(store) | Self::Conntrack { barred: store, .. } => store.flush(),
+            Self::Nftables(store)
+            | Self::Conntrack {
+                denied_iif: store, ..
+            } => store.flush(),
         }
     }
 }

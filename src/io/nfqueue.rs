@@ -285,7 +285,7 @@ fn rounded(timeout: Duration) -> Duration {
 }
 
 /// Asks the queue subsystem something that changes nothing, to see whether it answers.
-pub(super) fn greet() -> Result<(), NetlinkError> {
+pub(super) fn probe() -> Result<(), NetlinkError> {
     Socket::open()?.request(message(libc::NFQNL_MSG_CONFIG), 0, |buffer| {
         buffer.put(libc::NFQA_CFG_CMD as u16, &[NFQNL_CFG_CMD_PF_BIND, 0, 0, 0]);
     })

@@ -7,13 +7,13 @@ use std::{
 
 pub use super::session::SessionId;
 use super::{
+    command_policy::PolicyAction,
     expect::{ExpectError, Expectation, ExpectationId, Stage},
     ftp::{AnnouncementKind, Role},
-    memory::Memory,
     net::{ConntrackTuples, SeqNumber, Tuple},
-    rules::RuleAction,
-    session::{Withdrawal, policy::Refusal},
-    tls::{Pair, TlsRefusal},
+    saved_flow::SavedFlow,
+    session::{Withdrawal, endpoint_check::Refusal},
+    tls::{HostPair, TlsRefusal},
 };
 
 /// Names one packet handed in, as its caller likes: a queue's packet id, a capture's frame.
@@ -90,12 +90,12 @@ pub enum Action {
     /// before conntrack sees them. It may be so already. No answer.
     Grant {
         /// Whose.
-        pair: Pair,
+        pair: HostPair,
     },
     /// Let them be queued no more. No answer.
     Revoke {
         /// Whose.
-        pair: Pair,
+        pair: HostPair,
     },
     /// Look which of these connections conntrack still knows, by their original tuples, and has not
     /// seen end. Answer with [`Alg::handle_live`](super::alg::Alg::handle_live), with those.
@@ -118,7 +118,7 @@ pub enum Action {
     /// Keep this outside the process, before the next action is carried out; it replaces what was
     /// kept of the same connection. A new process hands it to
     /// [`Alg::handle_recalled`](super::alg::Alg::handle_recalled). No answer.
-    Remember(Memory),
+    Remember(SavedFlow),
     /// Nothing needs to be kept of this connection any more. No answer.
     Forget {
         /// The control connection.
@@ -189,7 +189,7 @@ pub enum EventKind {
     },
     /// The connection was reset towards both ends: a rule says so, or a command that it refuses could
     /// have reached the server.
-    BrokenOff,
+    Aborted,
     /// The client sends more commands than it may: from now on some wait. Told once.
     Slowed,
     /// Its client's host has as many sessions as it may have: it was reset.
@@ -211,9 +211,9 @@ pub enum EventKind {
         reason: TlsRefusal,
     },
     /// Bytes were withheld longer than the bound and passed on unread.
-    WithholdExpired,
+    PartialLineExpired,
     /// Packets of the connection passed unseen; it is read again from the next line on.
-    LostPlace,
+    LostSync,
     /// Packets came in one end's name by the other end's link, and are dropped.
     Forged {
         /// In whose name.
@@ -233,7 +233,7 @@ pub struct CommandReport {
     /// The rule's name.
     pub rule: Arc<str>,
     /// What the rule does.
-    pub action: RuleAction,
+    pub action: PolicyAction,
 }
 
 /// What was decided on one announcement.

@@ -21,7 +21,7 @@ pub use table::FLOWS_MAX;
 use std::{collections::VecDeque, time::Instant};
 
 use self::{
-    admission::{Told, TooMany},
+    admission::{LogLimiter, SessionLimitReached},
     pending::{Answer, Pending, Stalled},
     table::{FlowKey, FlowTable},
 };
@@ -31,7 +31,7 @@ use super::{
     expect::{ExpectError, ExpectationId},
     flow::{Context, Departure, Flow, Request, Settings},
     nat::PortLeases,
-    net::{Direction, Link},
+    net::{Direction, IfIndex},
     packet::Segment,
     tls::Grants,
 };
@@ -44,12 +44,12 @@ pub struct Alg<L> {
     actions: VecDeque<Action>,
     pending: Option<(Answer, Pending)>,
     /// By which link the packet at hand came, where that is known.
-    link: Option<Link>,
+    link: Option<IfIndex>,
     last_expectation: u64,
     last_session: u64,
     /// Sessions of different cores are told apart by their remainder.
     session_step: u64,
-    told: Told,
+    told: LogLimiter,
 }
 
 impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
@@ -72,7 +72,7 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
             last_expectation: 0,
             last_session: index,
             session_step: count.max(1),
-            told: Told::default(),
+            told: LogLimiter::default(),
         }
     }
 
@@ -92,11 +92,17 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
 
     /// The same of a packet that came by this link. One in the name of an end that is elsewhere is
     /// dropped.
-    pub fn handle_packet_from(&mut self, link: Link, packet: PacketId, bytes: &[u8], now: Instant) {
+    pub fn handle_packet_from(
+        &mut self,
+        link: IfIndex,
+        packet: PacketId,
+        bytes: &[u8],
+        now: Instant,
+    ) {
         self.take_in(Some(link), packet, bytes, now);
     }
 
-    fn take_in(&mut self, link: Option<Link>, packet: PacketId, bytes: &[u8], now: Instant) {
+    fn take_in(&mut self, link: Option<IfIndex>, packet: PacketId, bytes: &[u8], now: Instant) {
         if self.pending.is_some() {
             return self.conclude(packet, Verdict::Drop);
         }
@@ -183,7 +189,7 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
     fn find(&self, segment: &Segment<'_>) -> Option<(FlowKey, Direction)> {
         let (key, direction) = self.flows.find(segment.tuple)?;
         let flow = self.flows.flow(key)?;
-        (!flow.is_followed_by(direction, segment)).then_some((key, direction))
+        (!flow.is_replaced_by(direction, segment)).then_some((key, direction))
     }
 
     /// The pending matter, if this is the answer it waits for.
@@ -205,14 +211,14 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
                 return Ok(Some(Verdict::Drop));
             }
             if !flow.take_place(segment, context) {
-                return Err(TooMany);
+                return Err(SessionLimitReached);
             }
             Ok(flow.handle_segment(direction, segment, context))
         });
         match verdict {
             Some(Ok(Some(verdict))) => self.finish(key, (packet, verdict), now),
             Some(Ok(None)) => self.advance((key, direction), packet, segment, now),
-            Some(Err(TooMany)) => self.refuse((key, direction), packet, segment, now),
+            Some(Err(SessionLimitReached)) => self.refuse((key, direction), packet, segment, now),
             None => self.conclude(packet, Verdict::Accept),
         }
     }
@@ -270,7 +276,7 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
                     self.advance((key, direction), stalled.packet, &segment, now);
                 }
             }
-            Pending::Unresolved(_) | Pending::Newcomer(_) | Pending::Timeout(_) => {
+            Pending::Unresolved(_) | Pending::DataSyn(_) | Pending::Timeout(_) => {
                 self.advance_timeout(key, now);
             }
         }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::net::Link;
+use super::net::IfIndex;
 
 /// Names one expectation for as long as the core speaks of it. Never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ pub struct Expectation {
     /// The link by which nobody comes who is the connector: its announcer is there, and the connector
     /// elsewhere. What comes by it in the connector's name is forged by a neighbour of the announcer. `None`
     /// where that is not known.
-    pub barred: Option<Link>,
+    pub denied_iif: Option<IfIndex>,
     /// How long it may wait for its connection.
     pub timeout: Duration,
 }

@@ -25,7 +25,7 @@ mod withheld;
 pub use lines::Request;
 pub use output::Departure;
 pub use settings::Settings;
-pub use withheld::{VOUCH_DELAY, WITHHOLD_MAX};
+pub use withheld::{LOCAL_ACK_DELAY, PARTIAL_LINE_TIMEOUT};
 
 use std::{
     collections::VecDeque,
@@ -43,12 +43,12 @@ use self::{
 use super::{
     action::{Action, Event, EventKind, PacketId, SessionId, Verdict},
     budget::HostBudgets,
+    command_policy::SessionPolicy,
     expect::ExpectationId,
     ftp::{Role, reads_as_line},
     nat::PortLeases,
     net::{ConntrackTuples, Direction, PerDirection, SeqNumber},
     packet::Segment,
-    rules::RuledSession,
     session::{Session, Withdrawal},
     stream::{Arrival, Stream},
     tls::Grants,
@@ -105,7 +105,7 @@ pub struct Flow {
     sides: PerDirection<Side>,
     session: Session,
     /// Where rules concern it.
-    ruled: Option<Box<RuledSession>>,
+    ruled: Option<Box<SessionPolicy>>,
     held: Vec<Held>,
     withheld: PerDirection<Option<Box<Withheld>>>,
     /// What waits for the kernel's answer.
@@ -226,10 +226,10 @@ impl Flow {
             return None;
         }
         match self.ingest(direction, segment) {
-            Arrival::Ahead => Some(Verdict::Drop),
+            Arrival::OutOfOrder => Some(Verdict::Drop),
             Arrival::New | Arrival::Old => None,
-            Arrival::Beyond => {
-                self.lose_place(direction, context);
+            Arrival::GapAcked => {
+                self.lose_sync(direction, context);
                 self.ingest(direction, segment);
                 None
             }
@@ -310,15 +310,15 @@ impl Flow {
 
     fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, context: &mut Context<'_>) {
         let stream = &mut self.streams[!direction];
-        let before = stream.orphans();
+        let before = stream.retransmit_from();
         let result = stream.handle_ack(ack);
-        let after = stream.orphans();
+        let after = stream.retransmit_from();
         self.has_news |= before.is_some() && after.is_none();
         if after.is_some() && before != after {
             self.handle_progress(!direction, context.now);
         }
         if result.is_err() {
-            self.lose_place(!direction, context);
+            self.lose_sync(!direction, context);
         }
     }
 
@@ -338,18 +338,18 @@ impl Flow {
 
     /// Packets of this direction passed unseen; where a command could have been among them that was to
     /// be refused, the connection is over.
-    fn lose_place(&mut self, direction: Direction, context: &mut Context<'_>) {
+    fn lose_sync(&mut self, direction: Direction, context: &mut Context<'_>) {
         if direction == Direction::Original && self.must_read_client() {
-            return self.break_off(context);
+            return self.abort(context);
         }
         if let Some(ruled) = &mut self.ruled {
             ruled.handle_gap();
         }
-        self.streams[direction].lose_place();
+        self.streams[direction].lose_sync();
         self.withheld[direction] = None;
         self.session.handle_gap();
-        self.withdraw_reserved(Withdrawal::LostPlace, context);
-        self.report(EventKind::LostPlace, context);
+        self.withdraw_reserved(Withdrawal::LostSync, context);
+        self.report(EventKind::LostSync, context);
     }
 
     fn report(&self, kind: EventKind, context: &mut Context<'_>) {

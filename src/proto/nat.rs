@@ -2,7 +2,7 @@
 
 mod ports;
 
-pub use ports::{LeaseTable, LocalLeases, PortLeases, Share, choose_port};
+pub use ports::{LeaseTable, LocalLeases, PortLeases, PortShare, choose_port};
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,7 +14,7 @@ use super::{
     expect::Expectation,
     ftp::Announcement,
     net::{ConntrackTuples, Direction},
-    session::policy::Refusal,
+    session::endpoint_check::Refusal,
 };
 
 /// An announcement translated through its control connection's NAT (RFC 2663's ALG).
@@ -84,7 +84,7 @@ impl Translation {
             destination: self.outside,
             translated_destination: self.inside,
             translated_source: tuples.sender_seen_by_peer(!announcer).ip(),
-            barred: None,
+            denied_iif: None,
             timeout,
         }
     }

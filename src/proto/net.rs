@@ -1,11 +1,11 @@
 //! The small values everything else is made of: directions, links, sequence numbers, tuples.
 
 mod direction;
-mod link;
+mod ifindex;
 mod seq;
 mod tuple;
 
 pub use direction::{Direction, PerDirection};
-pub use link::Link;
+pub use ifindex::IfIndex;
 pub use seq::SeqNumber;
 pub use tuple::{ConntrackTuples, Tuple};

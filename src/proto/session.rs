@@ -5,16 +5,16 @@
 //! the final line of a reply to PASV, LPSV or EPSV announces; the same text inside a multi-line
 //! reply, or in answer to anything else, opens nothing (VU#328867).
 
+pub mod endpoint_check;
 mod id;
-pub mod policy;
-mod proof;
+mod login_state;
 mod refused;
 
 pub use id::SessionId;
 
 use std::collections::VecDeque;
 
-use self::{policy::Refusal, proof::Proof};
+use self::{endpoint_check::Refusal, login_state::LoginState};
 use super::ftp::{
     Announcement, AnnouncementKind, Command, EpsvArgument, Malformed, Reason, ReplyLine,
     parse_announcing_reply,
@@ -22,7 +22,7 @@ use super::ftp::{
 
 /// How many answers are tracked one by one. A client that pipelines more keeps working, but what
 /// it announces beyond that is refused until the server has caught up.
-pub const AWAITED_MAX: usize = 32;
+pub const OUTSTANDING_MAX: usize = 32;
 
 /// What a line was found to mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Finding {
     Nothing,
     /// A line announced a data endpoint, or tried to.
     Announcement(Found),
-    /// The server accepts what the client announced by the [`concerned`](Session::concerned)
+    /// The server accepts what the client announced by the [`current_command`](Session::concerned)
     /// command.
     Accepted,
     /// What was announced is not needed any more.
@@ -46,7 +46,7 @@ pub enum Finding {
     /// The last line of such an answer: the user reads why the command was refused.
     Refusal(Reason),
     /// The final answer to a command of folders, with its code.
-    Folder(u16),
+    Directory(u16),
 }
 
 /// An announcement as it was found.
@@ -78,7 +78,7 @@ pub enum Withdrawal {
     /// The connection turned opaque.
     Opaque,
     /// The server's answer to the announcement may have passed unseen.
-    LostPlace,
+    LostSync,
 }
 
 impl Withdrawal {
@@ -93,14 +93,14 @@ impl Withdrawal {
             Self::Expired => "expired",
             Self::Finished => "finished",
             Self::Opaque => "opaque",
-            Self::LostPlace => "lost_place",
+            Self::LostSync => "lost_place",
         }
     }
 }
 
 /// An answer that the server owes, by what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Awaited {
+enum Outstanding {
     Greeting,
     /// PORT, EPRT or LPRT.
     Active,
@@ -115,7 +115,7 @@ enum Awaited {
     /// REIN.
     Reinitialisation,
     /// CWD, CDUP or PWD.
-    Folder,
+    Directory,
     /// What was put in a refused command's place.
     Refused,
     Other,
@@ -124,17 +124,17 @@ enum Awaited {
 /// The state of one control connection. It sees every complete line of both sides, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
-    awaited: VecDeque<Awaited>,
-    /// Commands beyond [`AWAITED_MAX`] whose answers are only counted.
-    uncounted: u32,
+    outstanding: VecDeque<Outstanding>,
+    /// Commands beyond [`OUTSTANDING_MAX`] whose answers are only counted.
+    untracked_replies: u32,
     /// The code of the multi-line reply that has begun and not ended.
     multi_line: Option<u16>,
     is_epsv_only: bool,
-    proof: Proof,
+    login: LoginState,
     /// Why, of each refused command whose answer is owed.
     reasons: VecDeque<Reason>,
     commands: u64,
-    concerned: CommandNumber,
+    current_command: CommandNumber,
 }
 
 /// Counts the commands of a session.
@@ -146,8 +146,8 @@ impl Session {
     #[must_use]
     pub fn greeted() -> Self {
         Self {
-            awaited: VecDeque::from([Awaited::Greeting]),
-            proof: Proof::Silent,
+            outstanding: VecDeque::from([Outstanding::Greeting]),
+            login: LoginState::AwaitingGreeting,
             ..Self::default()
         }
     }
@@ -155,7 +155,7 @@ impl Session {
     /// Takes one line of the client. `is_complete` is false where the line was cut.
     pub fn handle_command(&mut self, line: &[u8], is_complete: bool) -> Finding {
         let command = Command::parse(line);
-        let is_tracked = self.record_command(line, awaited_by(&command));
+        let is_tracked = self.record_command(line, outstanding_of(&command));
         match command {
             Command::Announce(kind, announcement) => {
                 let refusal = self.refusal_of_active(is_tracked, is_complete);
@@ -176,7 +176,7 @@ impl Session {
             | Command::Login
             | Command::Host
             | Command::Transfer
-            | Command::Folder
+            | Command::Directory
             | Command::Noop
             | Command::Other => Finding::Nothing,
         }
@@ -194,11 +194,11 @@ impl Session {
         if !is_final || self.closes_instead_of_refusing(reply.code) {
             return self.handle_part_of_refusal(reply, is_final);
         }
-        let answered = self.poll_owed(reply.code);
-        if answered == Some(Awaited::Refused) {
+        let answered = self.pop_outstanding(reply.code);
+        if answered == Some(Outstanding::Refused) {
             return self.poll_refusal();
         }
-        self.proof.handle_answer(answered, reply.code);
+        self.login.handle_answer(answered, reply.code);
         match announcing_kind(reply.code) {
             Some(kind) => Finding::Announcement(Found {
                 kind,
@@ -212,71 +212,74 @@ impl Session {
     /// The command that the last line was, or answered. What a pipelining client announced after
     /// it is not touched by what the line means.
     #[must_use]
-    pub fn concerned(&self) -> CommandNumber {
-        self.concerned
+    pub fn current_command(&self) -> CommandNumber {
+        self.current_command
     }
 
     /// Whether the server owes the end of a transfer that was asked for before the
-    /// [`concerned`](Self::concerned) command, and may use what was announced before it.
+    /// [`current_command`](Self::concerned) command, and may use what was announced before it.
     #[must_use]
     pub fn awaits_transfer(&self) -> bool {
-        let earlier = self.concerned.0.saturating_sub(self.answered());
-        let mut awaited = self.awaited.iter().zip(0..earlier);
-        awaited.any(|(awaited, _)| *awaited == Awaited::Transfer)
+        let earlier = self.current_command.0.saturating_sub(self.answered());
+        let mut outstanding = self.outstanding.iter().zip(0..earlier);
+        outstanding.any(|(outstanding, _)| *outstanding == Outstanding::Transfer)
     }
 
     /// Whether the server may announce by a line of this kind: the client asked for it.
     #[must_use]
     pub fn awaits(&self, kind: AnnouncementKind) -> bool {
-        self.awaited.contains(&Awaited::Passive(kind))
+        self.outstanding.contains(&Outstanding::Passive(kind))
     }
 
     /// Bytes of memory behind this value, not counting the value itself.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let reasons = self.reasons.capacity().saturating_mul(size_of::<Reason>());
-        let awaited = self.awaited.capacity().saturating_mul(size_of::<Awaited>());
-        awaited.saturating_add(reasons)
+        let outstanding = self
+            .outstanding
+            .capacity()
+            .saturating_mul(size_of::<Outstanding>());
+        outstanding.saturating_add(reasons)
     }
 
     /// Forgets which answers are owed: lines of this connection passed unseen.
     pub fn handle_gap(&mut self) {
-        self.awaited.clear();
+        self.outstanding.clear();
         self.reasons.clear();
-        self.uncounted = 0;
+        self.untracked_replies = 0;
         self.multi_line = None;
-        self.proof.handle_gap();
+        self.login.handle_gap();
     }
 
     /// Why nothing may be opened for this connection, whatever is announced: it has not shown that
     /// it is FTP, and its user let in.
     #[must_use]
-    pub fn refusal_of_unproven(&self) -> Option<Refusal> {
-        self.proof.refusal()
+    pub fn not_yet_allowed(&self) -> Option<Refusal> {
+        self.login.refusal()
     }
 
     /// How many commands the server has answered.
     fn answered(&self) -> u64 {
-        let owed = self.awaited.len() as u64 + u64::from(self.uncounted);
+        let owed = self.outstanding.len() as u64 + u64::from(self.untracked_replies);
         self.commands.saturating_sub(owed)
     }
 
-    fn handle_answer(&mut self, answered: Option<Awaited>, code: u16) -> Finding {
+    fn handle_answer(&mut self, answered: Option<Outstanding>, code: u16) -> Finding {
         let is_accepted = code / 100 == 2;
         let is_rejected = code >= 400;
         match answered {
-            Some(Awaited::Auth) if code == 234 || code == 235 => Finding::Opaque,
-            Some(Awaited::EpsvAll) => {
+            Some(Outstanding::Auth) if code == 234 || code == 235 => Finding::Opaque,
+            Some(Outstanding::EpsvAll) => {
                 self.is_epsv_only |= is_accepted;
                 Finding::Nothing
             }
-            Some(Awaited::Active) if is_accepted => Finding::Accepted,
-            Some(Awaited::Active) => Finding::Withdraw(Withdrawal::Rejected),
-            Some(Awaited::Passive(_) | Awaited::Transfer) if is_rejected => {
+            Some(Outstanding::Active) if is_accepted => Finding::Accepted,
+            Some(Outstanding::Active) => Finding::Withdraw(Withdrawal::Rejected),
+            Some(Outstanding::Passive(_) | Outstanding::Transfer) if is_rejected => {
                 Finding::Withdraw(Withdrawal::Rejected)
             }
-            Some(Awaited::Transfer) => Finding::TransferDone,
-            Some(Awaited::Folder) => Finding::Folder(code),
+            Some(Outstanding::Transfer) => Finding::TransferDone,
+            Some(Outstanding::Directory) => Finding::Directory(code),
             Some(_) | None => Finding::Nothing,
         }
     }
@@ -294,10 +297,10 @@ impl Session {
     fn refusal_of_passive(
         &self,
         kind: AnnouncementKind,
-        answered: Option<Awaited>,
+        answered: Option<Outstanding>,
         is_complete: bool,
     ) -> Option<Refusal> {
-        if answered != Some(Awaited::Passive(kind)) {
+        if answered != Some(Outstanding::Passive(kind)) {
             return Some(Refusal::UnsolicitedReply);
         }
         if !is_complete {
@@ -319,15 +322,15 @@ impl Session {
     }
 
     /// Takes note of a command. Tells whether its answer will be known when it comes.
-    fn record_command(&mut self, line: &[u8], awaited: Awaited) -> bool {
+    fn record_command(&mut self, line: &[u8], outstanding: Outstanding) -> bool {
         self.commands = self.commands.saturating_add(1);
-        self.concerned = CommandNumber(self.commands);
-        self.proof.handle_command(line);
-        let is_tracked = self.awaited.len() < AWAITED_MAX && self.uncounted == 0;
+        self.current_command = CommandNumber(self.commands);
+        self.login.handle_command(line);
+        let is_tracked = self.outstanding.len() < OUTSTANDING_MAX && self.untracked_replies == 0;
         if is_tracked {
-            self.awaited.push_back(awaited);
+            self.outstanding.push_back(outstanding);
         } else {
-            self.uncounted = self.uncounted.saturating_add(1);
+            self.untracked_replies = self.untracked_replies.saturating_add(1);
         }
         is_tracked
     }
@@ -336,10 +339,10 @@ impl Session {
     /// transfer and answer ABOR with one reply, not two, and Pure-FTPd with none at all.
     fn unanswered_by_abort(&self, code: u16) -> usize {
         let is_of_abort = matches!(code, 225 | 226) || code >= 400;
-        match (self.awaited.front(), self.awaited.get(1)) {
-            (Some(Awaited::Abort), Some(_)) if !is_of_abort => 1,
-            (Some(Awaited::Transfer), Some(Awaited::Abort))
-                if !is_of_abort && code != 250 && self.awaited.len() > 2 =>
+        match (self.outstanding.front(), self.outstanding.get(1)) {
+            (Some(Outstanding::Abort), Some(_)) if !is_of_abort => 1,
+            (Some(Outstanding::Transfer), Some(Outstanding::Abort))
+                if !is_of_abort && code != 250 && self.outstanding.len() > 2 =>
             {
                 2
             }
@@ -347,34 +350,34 @@ impl Session {
         }
     }
 
-    fn poll_owed(&mut self, code: u16) -> Option<Awaited> {
+    fn pop_outstanding(&mut self, code: u16) -> Option<Outstanding> {
         for _ in 0..self.unanswered_by_abort(code) {
-            self.awaited.pop_front();
+            self.outstanding.pop_front();
         }
-        let answered = self.awaited.pop_front();
+        let answered = self.outstanding.pop_front();
         if answered.is_none() {
-            self.uncounted = self.uncounted.saturating_sub(1);
+            self.untracked_replies = self.untracked_replies.saturating_sub(1);
         }
-        self.concerned = CommandNumber(self.answered());
+        self.current_command = CommandNumber(self.answered());
         answered
     }
 }
 
-const fn awaited_by(command: &Command) -> Awaited {
+const fn outstanding_of(command: &Command) -> Outstanding {
     match command {
-        Command::Announce(..) => Awaited::Active,
-        Command::Pasv => Awaited::Passive(AnnouncementKind::Pasv),
-        Command::Lpsv => Awaited::Passive(AnnouncementKind::Lpsv),
-        Command::Epsv(EpsvArgument::All) => Awaited::EpsvAll,
-        Command::Epsv(_) => Awaited::Passive(AnnouncementKind::Epsv),
-        Command::Auth => Awaited::Auth,
-        Command::Transfer => Awaited::Transfer,
-        Command::Abor => Awaited::Abort,
-        Command::Login => Awaited::Login,
-        Command::Rein => Awaited::Reinitialisation,
-        Command::Folder => Awaited::Folder,
+        Command::Announce(..) => Outstanding::Active,
+        Command::Pasv => Outstanding::Passive(AnnouncementKind::Pasv),
+        Command::Lpsv => Outstanding::Passive(AnnouncementKind::Lpsv),
+        Command::Epsv(EpsvArgument::All) => Outstanding::EpsvAll,
+        Command::Epsv(_) => Outstanding::Passive(AnnouncementKind::Epsv),
+        Command::Auth => Outstanding::Auth,
+        Command::Transfer => Outstanding::Transfer,
+        Command::Abor => Outstanding::Abort,
+        Command::Login => Outstanding::Login,
+        Command::Rein => Outstanding::Reinitialisation,
+        Command::Directory => Outstanding::Directory,
         Command::Ccc | Command::Quit | Command::Host | Command::Noop | Command::Other => {
-            Awaited::Other
+            Outstanding::Other
         }
     }
 }

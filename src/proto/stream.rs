@@ -17,7 +17,7 @@ mod resume;
 #[cfg(test)]
 mod tests;
 
-pub use acks::{Unseen, Vouched};
+pub use acks::{LocallyAcked, Unseen};
 pub use emit::{Emission, Piece};
 pub use hold::HELD_BACK_MAX;
 pub use lines::{LINE_MAX, Line};
@@ -36,13 +36,13 @@ pub const HISTORY_MAX: usize = 4096;
 const HISTORY_SLACK: usize = HISTORY_MAX / 4;
 
 /// How far behind the receiver may fall with bytes that the sender believes acknowledged
-/// ([`Stream::vouch`]) before further segments are dropped for the sender to repeat.
-pub const VOUCHED_BACKLOG_MAX: usize = 4 * HISTORY_MAX;
+/// ([`Stream::ack_locally`]) before further segments are dropped for the sender to repeat.
+pub const LOCAL_ACK_BACKLOG_MAX: usize = 4 * HISTORY_MAX;
 
 /// How often a segment beyond the next expected byte comes in a row before the bytes between are
 /// taken as passed. A sender repeats the first unacknowledged segment, and once perhaps the last
 /// (RFC 8985 §7).
-const BEYOND_MAX: u8 = 4;
+const GAP_REPEATS_MAX: u8 = 4;
 
 /// How far from the next expected byte a segment may be for what it says of its sender to be
 /// believed. Whoever forges one without having seen the connection has to guess that well.
@@ -60,10 +60,10 @@ pub enum Arrival {
     Old,
     /// It lies beyond the next expected byte, or no more may be taken now: to be dropped, so that
     /// the sender repeats it in order.
-    Ahead,
+    OutOfOrder,
     /// It lies beyond the next expected byte and its sender keeps repeating it: what is missing
     /// has passed unseen and been acknowledged. The stream has lost its place.
-    Beyond,
+    GapAcked,
 }
 
 /// One direction's stream. See the module's documentation for its invariants.
@@ -73,21 +73,21 @@ pub struct Stream {
     scanner: LineScanner,
     /// Input bytes from `base` to `next`.
     bytes: Vec<u8>,
-    base: SeqNumber,
+    buf_start: SeqNumber,
     /// Up to here bytes have left at least once.
-    sent: SeqNumber,
+    snd_nxt: SeqNumber,
     /// Up to here bytes may leave.
-    released: SeqNumber,
+    snd_limit: SeqNumber,
     /// From here on lines wait for an answer to an earlier one.
     held_from: Option<SeqNumber>,
     /// Up to here another process has let them leave.
-    left_before: Option<SeqNumber>,
+    left_by_predecessor: Option<SeqNumber>,
     /// Up to here the receiver has acknowledged, as far as was seen.
-    acked: SeqNumber,
+    snd_una: SeqNumber,
     /// The same as the receiver said it: in output space.
-    acked_output: SeqNumber,
+    snd_una_output: SeqNumber,
     /// Up to here bytes were acknowledged on the receiver's behalf.
-    vouched: Option<SeqNumber>,
+    locally_acked: Option<SeqNumber>,
     /// The first byte, where the stream is known from its start.
     first: Option<SeqNumber>,
     /// The last segment beyond the next expected byte, and how often it came in a row.
@@ -112,14 +112,14 @@ impl Stream {
             map,
             scanner: LineScanner::in_unknown_line(),
             bytes: Vec::new(),
-            base: start,
-            sent: start,
-            released: start,
+            buf_start: start,
+            snd_nxt: start,
+            snd_limit: start,
             held_from: None,
-            left_before: None,
-            acked: start,
-            acked_output: start,
-            vouched: None,
+            left_by_predecessor: None,
+            snd_una: start,
+            snd_una_output: start,
+            locally_acked: None,
             first: None,
             beyond: (start, 0),
             synchronised: false,
@@ -130,7 +130,7 @@ impl Stream {
     /// Starts at `first`, which is known to be the stream's first byte and so a line's start.
     pub fn start_at(&mut self, first: SeqNumber) {
         *self = Self::with_map(SequenceMap::default());
-        self.place(first);
+        self.sync_at(first);
         self.first = Some(first);
         self.scanner = LineScanner::at_line_start();
     }
@@ -138,7 +138,7 @@ impl Stream {
     /// Starts in the middle of a connection, at a segment that begins a line or not, for all we
     /// can tell.
     pub fn pick_up(&mut self, seq: SeqNumber, begins_line: bool) {
-        self.place(seq);
+        self.sync_at(seq);
         if begins_line && !self.scanner.is_stopped() {
             self.scanner = LineScanner::at_line_start();
         }
@@ -148,9 +148,9 @@ impl Stream {
     /// first writer wins. `is_last` where the segment also closes the sender's side.
     pub fn ingest(&mut self, seq: SeqNumber, payload: &[u8], is_last: bool) -> Arrival {
         if payload.is_empty() {
-            let is_ahead = is_last && self.synchronised && self.next().is_before(seq);
+            let is_ahead = is_last && self.synchronised && self.rcv_nxt().is_before(seq);
             return if is_ahead {
-                Arrival::Ahead
+                Arrival::OutOfOrder
             } else {
                 Arrival::Old
             };
@@ -158,7 +158,7 @@ impl Stream {
         if !self.synchronised {
             self.pick_up(seq, false);
         }
-        let known = self.next().offset_from(seq);
+        let known = self.rcv_nxt().offset_from(seq);
         if known < 0 {
             return self.handle_beyond(seq);
         }
@@ -169,7 +169,7 @@ impl Stream {
             return Arrival::Old;
         };
         if self.finished || self.has_backlog() || self.held_back() > HELD_BACK_MAX {
-            return Arrival::Ahead;
+            return Arrival::OutOfOrder;
         }
         self.beyond.1 = 0;
         self.prune();
@@ -185,7 +185,7 @@ impl Stream {
         }
         self.scanner
             .poll(&self.bytes)
-            .map(|found| found.at(self.base))
+            .map(|found| found.at(self.buf_start))
     }
 
     /// The bytes of a line that [`poll_line`](Self::poll_line) gave, without its end.
@@ -206,14 +206,14 @@ impl Stream {
     /// Lets everything out that has come in.
     pub fn release_all(&mut self) {
         self.held_from = None;
-        self.released = self.next();
+        self.snd_limit = self.rcv_nxt();
     }
 
     /// Lets everything out but what is held back and the line that has begun and not ended.
     pub fn release_lines(&mut self) {
         let partial = self.partial_line().len() as u32;
-        let whole = SeqNumber(self.next().0.wrapping_sub(partial));
-        self.released = self.released.later(self.held_from.unwrap_or(whole));
+        let whole = SeqNumber(self.rcv_nxt().0.wrapping_sub(partial));
+        self.snd_limit = self.snd_limit.later(self.held_from.unwrap_or(whole));
     }
 
     /// Gives the begun line up as a line: its rest passes unread.
@@ -230,9 +230,9 @@ impl Stream {
 
     /// Up to here bytes may leave, for keeping it outside the process.
     #[must_use]
-    pub fn released(&self) -> Option<SeqNumber> {
-        let known = self.synchronised.then_some(self.released);
-        [known, self.left_before]
+    pub fn left_to(&self) -> Option<SeqNumber> {
+        let known = self.synchronised.then_some(self.snd_limit);
+        [known, self.left_by_predecessor]
             .into_iter()
             .flatten()
             .reduce(SeqNumber::later)
@@ -241,7 +241,7 @@ impl Stream {
     /// Whether bytes are withheld.
     #[must_use]
     pub fn is_withholding(&self) -> bool {
-        self.released != self.next()
+        self.snd_limit != self.rcv_nxt()
     }
 
     /// Replaces the bytes of `line` (not its end) from now on, in every transmission. The caller
@@ -252,13 +252,13 @@ impl Stream {
 
     /// Forgets where the stream is: segments passed that were not seen here. The next segment
     /// starts it anew, in the middle of a line for all we know; offsets stay.
-    pub fn lose_place(&mut self) {
+    pub fn lose_sync(&mut self) {
         let mut map = std::mem::take(&mut self.map);
         map.fold_all();
         let was_stopped = self.scanner.is_stopped();
-        let left_before = self.left_before;
+        let left_by_predecessor = self.left_by_predecessor;
         *self = Self::with_map(map);
-        self.left_before = left_before;
+        self.left_by_predecessor = left_by_predecessor;
         if was_stopped {
             self.scanner.stop();
         }
@@ -277,20 +277,20 @@ impl Stream {
 
     /// The next byte expected from the sender.
     #[must_use]
-    pub fn next(&self) -> SeqNumber {
-        self.base.plus(self.bytes.len() as u32)
+    pub fn rcv_nxt(&self) -> SeqNumber {
+        self.buf_start.plus(self.bytes.len() as u32)
     }
 
     /// Whether a segment at `seq` can be of this stream's sender.
     #[must_use]
     pub fn is_near(&self, seq: SeqNumber) -> bool {
-        !self.synchronised || self.next().offset_from(seq).unsigned_abs() <= NEAR
+        !self.synchronised || self.rcv_nxt().offset_from(seq).unsigned_abs() <= NEAR
     }
 
     /// The sequence number that the receiver expects next, as far as was sent.
     #[must_use]
-    pub fn next_output(&self) -> SeqNumber {
-        self.map.to_output(self.sent)
+    pub fn snd_nxt_output(&self) -> SeqNumber {
+        self.map.to_output(self.snd_nxt)
     }
 
     /// The stream's first byte, where it was seen.
@@ -317,17 +317,17 @@ impl Stream {
         self.bytes.capacity().saturating_add(self.map.heap_bytes())
     }
 
-    fn place(&mut self, at: SeqNumber) {
+    fn sync_at(&mut self, at: SeqNumber) {
         self.bytes.clear();
-        self.base = at;
-        self.sent = at;
-        self.released = at;
+        self.buf_start = at;
+        self.snd_nxt = at;
+        self.snd_limit = at;
         // What was rewritten before and is still remembered has not been acknowledged yet.
         let edit = self.map.edits().first();
-        self.acked = edit.map_or(at, |edit| at.earlier(edit.start()));
-        self.acked_output = self.map.to_output(self.acked);
+        self.snd_una = edit.map_or(at, |edit| at.earlier(edit.start()));
+        self.snd_una_output = self.map.to_output(self.snd_una);
         self.held_from = None;
-        self.vouched = None;
+        self.locally_acked = None;
         self.synchronised = true;
     }
 
@@ -338,36 +338,38 @@ impl Stream {
             1
         };
         self.beyond = (seq, times);
-        if times < BEYOND_MAX || self.has_orphans() {
-            Arrival::Ahead
+        if times < GAP_REPEATS_MAX || self.needs_retransmit() {
+            Arrival::OutOfOrder
         } else {
-            Arrival::Beyond
+            Arrival::GapAcked
         }
     }
 
     fn has_backlog(&self) -> bool {
-        self.orphans().is_some() && self.bytes.len() > VOUCHED_BACKLOG_MAX
+        self.retransmit_from().is_some() && self.bytes.len() > LOCAL_ACK_BACKLOG_MAX
     }
 
     fn index_of(&self, at: SeqNumber) -> usize {
-        at.offset_from(self.base).max(0).unsigned_abs() as usize
+        at.offset_from(self.buf_start).max(0).unsigned_abs() as usize
     }
 
     /// Forgets bytes and edits that no retransmission can need. It runs when new bytes come, and
     /// not when they are acknowledged, so that a repeated last segment meets its bytes even where
     /// the acknowledgement was lost on its way to the sender.
     fn prune(&mut self) {
-        let kept_line = self.base.plus(self.scanner.kept_from(&self.bytes) as u32);
-        let mut from = self.acked.earlier(self.sent).earlier(kept_line);
-        self.map.forget_before(self.acked.earlier(self.sent));
-        let oldest = SeqNumber(self.next().0.wrapping_sub(HISTORY_MAX as u32));
+        let kept_line = self
+            .buf_start
+            .plus(self.scanner.kept_from(&self.bytes) as u32);
+        let mut from = self.snd_una.earlier(self.snd_nxt).earlier(kept_line);
+        self.map.forget_before(self.snd_una.earlier(self.snd_nxt));
+        let oldest = SeqNumber(self.rcv_nxt().0.wrapping_sub(HISTORY_MAX as u32));
         let is_due = self.bytes.len() > HISTORY_MAX.saturating_add(HISTORY_SLACK);
-        if is_due && self.orphans().is_none() {
-            from = from.later(oldest).earlier(self.sent).earlier(kept_line);
+        if is_due && self.retransmit_from().is_none() {
+            from = from.later(oldest).earlier(self.snd_nxt).earlier(kept_line);
         }
         let count = self.index_of(from).min(self.bytes.len());
         self.bytes.drain(..count);
-        self.base = self.base.plus(count as u32);
+        self.buf_start = self.buf_start.plus(count as u32);
         self.scanner.handle_pruned(count);
         if self.bytes.is_empty() && self.bytes.capacity() > IDLE_CAPACITY {
             self.bytes = Vec::new();

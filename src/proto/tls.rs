@@ -8,7 +8,9 @@
 
 mod grants;
 
-pub use grants::{ADMITTED_MAX, Admitted, GRANTS_MAX, GrantTable, Granted, Newcomer, Step};
+pub use grants::{
+    ADMITTED_MAX, AdmittedData, DataSyn, FtpsSession, GRANTS_MAX, GrantTable, SynDecision,
+};
 
 use std::{cell::RefCell, net::IpAddr, ops::RangeInclusive, time::Duration};
 
@@ -54,14 +56,14 @@ impl TlsSettings {
 
 /// Who may connect to whom: addresses as the client's packets have them, before any NAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pair {
+pub struct HostPair {
     /// The client.
     pub client: IpAddr,
     /// The server as the client knows it.
     pub server: IpAddr,
 }
 
-impl Pair {
+impl HostPair {
     /// The ends of a control connection.
     #[must_use]
     pub fn of(tuples: &ConntrackTuples) -> Self {

@@ -48,7 +48,7 @@ impl Ruleset {
         let queues_itself = params.queue_statement != QueueStatement::Elsewhere;
         let is_ours = params.backend == Backend::Nftables;
         let mut sets = Vec::new();
-        let mut chains = vec![injected(), barred()];
+        let mut chains = vec![injected(), denied_iif()];
         sets.extend(Family::BOTH.map(|family| Set {
             why: "links by which none of these comes, as its announcer is there: who does is forged",
             kind: SetKind::Barred(family),
@@ -154,11 +154,11 @@ fn injected() -> Chain {
 }
 
 /// Before conntrack, which would use the expectation up.
-fn barred() -> Chain {
+fn denied_iif() -> Chain {
     let rules = Family::BOTH.map(|family| rule("", [Flags(OPENING), Barred(family), Drop]));
     base(
         "in the connector's name from its announcer's side: somebody there has forged it",
-        "barred_prerouting",
+        "spoofed_prerouting",
         (ChainType::Filter, "prerouting", RAW),
         rules.into(),
     )

@@ -84,8 +84,8 @@ impl SetKind {
             Self::Destination(Family::Ipv6) => "dnat6",
             Self::Source(Family::Ipv4) => "snat4",
             Self::Source(Family::Ipv6) => "snat6",
-            Self::Barred(Family::Ipv4) => "barred4",
-            Self::Barred(Family::Ipv6) => "barred6",
+            Self::Barred(Family::Ipv4) => "spoofed4",
+            Self::Barred(Family::Ipv6) => "spoofed6",
             Self::Grants(Family::Ipv4) => "tls4",
             Self::Grants(Family::Ipv6) => "tls6",
         }

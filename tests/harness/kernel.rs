@@ -16,18 +16,18 @@ use ftp_alg::proto::{
     alg::Alg,
     expect::{ExpectError, Expectation, Stage},
     flow::Settings,
-    memory::Memory,
     nat::LocalLeases,
-    net::{ConntrackTuples, Direction, Link, PerDirection, Tuple},
-    tls::Pair,
+    net::{ConntrackTuples, Direction, IfIndex, PerDirection, Tuple},
+    saved_flow::SavedFlow,
+    tls::HostPair,
 };
 
 use super::frame::{ACK, FIN, Frame, RST, SYN};
 
 /// Client and server are on two sides of the gateway.
-pub(crate) const LINKS: PerDirection<Link> = PerDirection {
-    original: Link(1),
-    reply: Link(2),
+pub(crate) const LINKS: PerDirection<IfIndex> = PerDirection {
+    original: IfIndex(1),
+    reply: IfIndex(2),
 };
 
 /// Conntrack, NAT and queue around one core.
@@ -40,7 +40,7 @@ pub(crate) struct Kernel {
     /// No daemon is there: every packet passes.
     pub(crate) is_absent: bool,
     /// By which link each direction's packets come in.
-    pub(crate) links: PerDirection<Link>,
+    pub(crate) links: PerDirection<IfIndex>,
     /// What is let in now, and until when; the kernel's own timeout ends it.
     pub(crate) live: BTreeMap<(IpAddr, SocketAddr), (Expectation, Instant)>,
     /// What is set aside, and lets nothing in.
@@ -51,11 +51,11 @@ pub(crate) struct Kernel {
     /// Injected packets, in order.
     pub(crate) injected: Vec<Frame>,
     /// What is kept for a later process, by the connection's original tuple.
-    pub(crate) remembered: BTreeMap<Tuple, Memory>,
+    pub(crate) remembered: BTreeMap<Tuple, SavedFlow>,
     /// How many packets the core has looked at.
     pub(crate) queued: usize,
     /// Pairs whose first packets to any port are queued.
-    pub(crate) granted: HashSet<Pair>,
+    pub(crate) granted: HashSet<HostPair>,
     /// Data connections that were let in, and have not ended.
     pub(crate) children: HashSet<Tuple>,
     relaxed: HashSet<Tuple>,
@@ -126,7 +126,7 @@ impl Kernel {
     /// The first packet of a data connection, `seq` its number; tells where it is let in to, or
     /// belongs to already.
     pub(crate) fn dial(&mut self, tuple: Tuple, seq: u32, now: Instant) -> Option<SocketAddr> {
-        let pair = Pair {
+        let pair = HostPair {
             client: tuple.source.ip(),
             server: tuple.destination.ip(),
         };

@@ -3,15 +3,15 @@
 
 use ftp_alg::proto::{
     budget::LocalHosts,
+    command_policy::{PolicyEffect, SessionPolicy},
     expect::Expectation,
     flow::Settings,
     ftp::{Reason, Role, refusal_reply, substitute_command, with_refusal_code},
     nat::{LocalLeases, PortLeases, Translation, addresses_of},
     net::{ConntrackTuples, Direction},
-    rules::{RuledSession, Sentence},
     session::{
         CommandNumber, Finding, Found, Session,
-        policy::{Refusal, admit},
+        endpoint_check::{Refusal, admit},
     },
     stream::LINE_MAX,
 };
@@ -37,7 +37,7 @@ pub(crate) fn expected_of(
         tuples,
         settings,
         leases: LocalLeases::default(),
-        ruled: RuledSession::new(&settings.rules, tuples),
+        ruled: SessionPolicy::new(&settings.rules, tuples),
         hosts: LocalHosts::default(),
         is_opaque: false,
         reserved: Vec::new(),
@@ -56,7 +56,7 @@ struct Reader<'a> {
     tuples: &'a ConntrackTuples,
     settings: &'a Settings,
     leases: LocalLeases,
-    ruled: Option<Box<RuledSession>>,
+    ruled: Option<Box<SessionPolicy>>,
     hosts: LocalHosts,
     is_opaque: bool,
     /// What the client announced, and by which command: expected once the server accepts it.
@@ -98,7 +98,7 @@ impl Reader<'_> {
         };
         self.is_opaque |= finding == Finding::Opaque;
         if finding == Finding::Accepted {
-            let by = self.session.concerned();
+            let by = self.session.current_command();
             let accepted = self.reserved.iter().filter(|(command, _)| *command == by);
             self.outcome
                 .expected
@@ -114,7 +114,7 @@ impl Reader<'_> {
             | Finding::Withdraw(_)
             | Finding::TransferDone
             | Finding::Opaque
-            | Finding::Folder(_) => None,
+            | Finding::Directory(_) => None,
         };
         new.map(|new| [&new[..], end].concat())
     }
@@ -123,7 +123,7 @@ impl Reader<'_> {
     fn refusal_of(&mut self, text: &[u8], is_complete: bool) -> Option<Reason> {
         let ruled = self.ruled.as_mut()?;
         let ruling = ruled.handle_command((text, is_complete), &self.hosts, super::origin());
-        (ruling.sentence == Sentence::Refuse).then_some(ruling.reason)
+        (ruling.sentence == PolicyEffect::Refuse).then_some(ruling.reason)
     }
 
     /// What an announcing line becomes, where that is not what it was.
@@ -172,11 +172,13 @@ impl Reader<'_> {
             .ok_or(Refusal::ThirdPartyAddress)?;
         let timeout = self.settings.expectation_timeout;
         let expectation = Expectation {
-            barred: Some(LINKS[direction]),
+            denied_iif: Some(LINKS[direction]),
             ..translation.expectation(self.tuples, direction, timeout)
         };
         match from {
-            Role::Client => self.reserved.push((self.session.concerned(), expectation)),
+            Role::Client => self
+                .reserved
+                .push((self.session.current_command(), expectation)),
             Role::Server => self.outcome.expected.push(expectation),
         }
         Ok(rewritten.line)

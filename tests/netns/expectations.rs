@@ -25,7 +25,7 @@ fn plain(source: &str, destination: &str) -> Expectation {
         destination: endpoint(destination),
         translated_destination: endpoint(destination),
         translated_source: ip(source),
-        barred: None,
+        denied_iif: None,
         timeout: Duration::from_secs(60),
     }
 }

@@ -117,7 +117,7 @@ fn to_client() -> Expectation {
         destination: endpoint("203.0.113.1:5000"),
         translated_destination: endpoint("10.0.0.2:6000"),
         translated_source: ip("203.0.113.2"),
-        barred: None,
+        denied_iif: None,
         timeout: Duration::from_secs(60),
     }
 }
@@ -206,7 +206,7 @@ fn a_connection_of_the_client_leaves_from_its_masters_address() {
         destination: endpoint("203.0.113.2:5000"),
         translated_destination: endpoint("203.0.113.2:5000"),
         translated_source: ip("203.0.113.1"),
-        barred: None,
+        denied_iif: None,
         timeout: Duration::from_secs(60),
     };
     let tuples = control.tuples;
@@ -229,7 +229,7 @@ fn ipv6_without_nat_is_expected_as_well() {
         destination: to,
         translated_destination: to,
         translated_source: seen.ip(),
-        barred: None,
+        denied_iif: None,
         timeout: Duration::from_secs(60),
     };
     let tuples = control.tuples;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ftp_alg::proto::{
     action::EventKind,
     ftp::Role,
-    net::{Direction, Link as Port},
+    net::{Direction, IfIndex as Port},
 };
 
 use crate::{
@@ -81,9 +81,9 @@ fn a_data_connection_does_not_come_by_its_announcers_link() {
         server("227 Entering Passive Mode (198,51,100,7,19,137)."),
     ];
     let active = [client("PORT 10,0,0,2,19,137"), server("200 ok")];
-    for (turns, barred) in [(&passive[..], SERVER_SIDE), (&active, CLIENT_SIDE)] {
+    for (turns, denied_iif) in [(&passive[..], SERVER_SIDE), (&active, CLIENT_SIDE)] {
         let link = told_open(Topology::Routed, turns);
-        assert_eq!(link.kernel.expected[0].barred, Some(barred));
+        assert_eq!(link.kernel.expected[0].denied_iif, Some(denied_iif));
     }
 }
 
@@ -96,5 +96,5 @@ fn where_both_ends_are_by_one_link_it_is_barred_to_nobody() {
     );
     link.kernel.links[Direction::Reply] = CLIENT_SIDE;
     link.run_for(Duration::from_millis(500));
-    assert_eq!(link.kernel.expected[0].barred, None);
+    assert_eq!(link.kernel.expected[0].denied_iif, None);
 }

@@ -46,5 +46,5 @@ fn a_forged_acknowledgement_from_afar_does_not_make_a_connection_lose_its_place(
         });
     }
     link.run_for(Duration::from_millis(10));
-    assert!(!link.kernel.event_kinds().contains(&EventKind::LostPlace));
+    assert!(!link.kernel.event_kinds().contains(&EventKind::LostSync));
 }

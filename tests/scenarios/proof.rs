@@ -83,7 +83,7 @@ fn a_server_that_leaves_bytes_out_does_not_hide_a_request_of_another_protocol() 
         });
     }
     link.run_for(Duration::from_millis(10));
-    assert!(link.kernel.event_kinds().contains(&EventKind::LostPlace));
+    assert!(link.kernel.event_kinds().contains(&EventKind::LostSync));
     let body = format!("POST / HTTP/1.1\r\nHost: x\r\n\r\n{PORT}\r\n");
     link.client_says(&[Turn::new(Role::Client, body)]);
     link.run_for(Duration::from_millis(100));

@@ -79,7 +79,7 @@ fn a_line_that_was_given_up_before_the_restart_is_not_rewritten_after_it() {
     // The client gets the first half, and its acknowledgements are lost until the restart.
     let is_given_up = |link: &Link| {
         let kinds = link.kernel.event_kinds();
-        kinds.contains(&EventKind::WithholdExpired)
+        kinds.contains(&EventKind::PartialLineExpired)
     };
     link.run_while(|link| !is_given_up(link));
     link.fates = [Fate::Drop, Fate::Pass].repeat(8).into();

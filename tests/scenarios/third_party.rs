@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use ftp_alg::proto::{flow::Settings, ftp::Role, net::Direction, session::AWAITED_MAX};
+use ftp_alg::proto::{flow::Settings, ftp::Role, net::Direction, session::OUTSTANDING_MAX};
 
 use crate::{
     harness::{
@@ -101,7 +101,7 @@ fn a_privileged_port_of_a_known_server_stays_refused() {
 
 #[test]
 fn what_hides_behind_more_commands_than_can_be_told_apart_does_not_reach_the_server_either() {
-    let noops = "NOOP\r\n".repeat(AWAITED_MAX);
+    let noops = "NOOP\r\n".repeat(OUTSTANDING_MAX);
     let heard_after = |announced: &str| {
         let all = format!("{noops}{announced}\r\n");
         let mut link = told_open(Topology::Routed, &[]);

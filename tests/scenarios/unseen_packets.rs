@@ -22,7 +22,7 @@ fn unseen_between(lines: [&str; 2], turns: &[Turn]) -> Link {
     }
     link.run();
     assert_eq!(link.faults(), Vec::<&String>::new());
-    assert!(link.kernel.event_kinds().contains(&EventKind::LostPlace));
+    assert!(link.kernel.event_kinds().contains(&EventKind::LostSync));
     link
 }
 

@@ -4,10 +4,10 @@ use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc, time::Duration}
 
 use ftp_alg::proto::{
     action::EventKind,
+    command_policy::{CommandPolicy, PolicyAction, PolicyEntry, PolicyMatcher, Scope, Verb},
     flow::Settings,
     ftp::Role,
     net::{ConntrackTuples, Direction},
-    rules::{Matcher, Rule, RuleAction, Rules, Scope, Verb},
 };
 use proptest::{collection::vec, option, prelude::*, sample};
 
@@ -105,7 +105,7 @@ impl Case {
             .kernel
             .event_kinds()
             .into_iter()
-            .find(|kind| matches!(kind, EventKind::WithholdExpired | EventKind::LostPlace));
+            .find(|kind| matches!(kind, EventKind::PartialLineExpired | EventKind::LostSync));
         prop_assert_eq!(gave_up, None);
         Ok(())
     }
@@ -235,16 +235,16 @@ impl Exchange {
 }
 
 /// Nothing is deleted.
-fn rules() -> Arc<Rules> {
+fn rules() -> Arc<CommandPolicy> {
     let commands = Verb::parse("DELE").into_iter().collect();
-    Arc::new(Rules::new(vec![Rule {
+    Arc::new(CommandPolicy::new(vec![PolicyEntry {
         name: "no-deletes".into(),
         scope: Scope::default(),
-        matcher: Matcher {
+        matcher: PolicyMatcher {
             commands,
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         },
-        action: RuleAction::Refuse,
+        action: PolicyAction::Refuse,
         text: None,
     }]))
 }

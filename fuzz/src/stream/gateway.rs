@@ -15,10 +15,10 @@ use ftp_alg::proto::{
     budget::{HostBudgets, HostTable, LocalHosts},
     expect::{ExpectError, Expectation, ExpectationId, Stage},
     flow::Settings,
-    memory::Memory,
     nat::PortLeases,
     net::ConntrackTuples,
-    stream::{EDITS_MAX, VOUCHED_BACKLOG_MAX},
+    saved_flow::SavedFlow,
+    stream::{EDITS_MAX, LOCAL_ACK_BACKLOG_MAX},
     tls::{GrantTable, Grants, LocalGrants},
 };
 
@@ -26,11 +26,11 @@ use super::frame::{ACK, FIN, Frame, RST, SYN};
 
 /// The most packets that may leave for one that came: all that is kept, in packets of the least
 /// size that passes everywhere, each cut short by an edit, and as many rewritten lines.
-const PACKETS_MAX: usize = 2 + 2 * (VOUCHED_BACKLOG_MAX + 1460) / 504 + EDITS_MAX;
+const PACKETS_MAX: usize = 2 + 2 * (LOCAL_ACK_BACKLOG_MAX + 1460) / 504 + EDITS_MAX;
 
 /// The most memory that one connection may take: two buffers with all that is kept, grown by
 /// doubling, and the edits.
-const MEMORY_MAX: usize = 2 * 2 * (VOUCHED_BACKLOG_MAX + 1460) + 2 * EDITS_MAX * 1024;
+const MEMORY_MAX: usize = 2 * 2 * (LOCAL_ACK_BACKLOG_MAX + 1460) + 2 * EDITS_MAX * 1024;
 
 /// What is left where no connection is: the table's own places.
 const MEMORY_MIN: usize = 1024;
@@ -87,11 +87,11 @@ impl PortLeases for Leases {
         self.0.borrow_mut().insert(outside)
     }
 
-    fn lease_rested(&self, outside: SocketAddr) -> bool {
+    fn lease_unquarantined(&self, outside: SocketAddr) -> bool {
         self.lease(outside)
     }
 
-    fn rouse(&self) {}
+    fn clear_quarantine(&self) {}
 
     fn release(&self, outside: SocketAddr) {
         let was_leased = self.0.borrow_mut().remove(&outside);
@@ -114,7 +114,7 @@ pub(super) struct Gateway {
     is_opaque: bool,
     /// The core knows of what is remembered.
     is_known: bool,
-    remembered: Option<Memory>,
+    remembered: Option<SavedFlow>,
     /// What the core has let in, and until when.
     live: BTreeMap<ExpectationId, Instant>,
 }
@@ -153,7 +153,7 @@ impl Gateway {
     }
 
     /// What a new process goes on with. A connection that is not marked is none of an earlier one.
-    pub(super) fn memory(&self) -> Option<&Memory> {
+    pub(super) fn memory(&self) -> Option<&SavedFlow> {
         self.remembered.as_ref().filter(|_| self.is_adjusted)
     }
 
@@ -315,7 +315,7 @@ impl Gateway {
         self.is_known = true;
         match self.memory() {
             Some(memory) => {
-                let kept = Memory::parse(&memory.encode());
+                let kept = SavedFlow::parse(&memory.encode());
                 assert_eq!(kept.as_ref(), Ok(memory));
                 self.alg.handle_recalled(&memory.clone(), self.now);
             }

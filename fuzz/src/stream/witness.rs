@@ -9,8 +9,8 @@ mod openings;
 use ftp_alg::proto::{
     action::{Decision, EventKind},
     ftp::{Announcement, Role},
-    memory::Memory,
     net::{ConntrackTuples, Direction, PerDirection},
+    saved_flow::SavedFlow,
     stream::{HELD_BACK_MAX, HISTORY_MAX, LINE_MAX},
 };
 
@@ -46,7 +46,7 @@ struct Seen {
     acked: i64,
     acked_before: i64,
     /// Up to here, as the sender counts, the core has acknowledged on the receiver's behalf.
-    vouched: i64,
+    locally_acked: i64,
     /// The core knows of an acknowledgement of the receiver.
     has_acked: bool,
     /// Before here the core does not know what it sent: it is another process.
@@ -111,7 +111,7 @@ impl Witness {
 
     /// Another process goes on. Of a connection of which nothing is remembered it knows nothing, and
     /// may write the same line anew.
-    pub(super) fn handle_restart(&mut self, memory: Option<&Memory>) {
+    pub(super) fn handle_restart(&mut self, memory: Option<&SavedFlow>) {
         let was_read_whole = self.is_from_start && !self.has_restarted;
         self.has_restarted = true;
         self.is_broken = false;
@@ -130,17 +130,21 @@ impl Witness {
 
     /// What is remembered of bytes that the core keeps it will deliver, whether they were
     /// acknowledged already or not.
-    fn handle_recalled(&mut self, direction: Direction, memory: &Memory) {
+    fn handle_recalled(&mut self, direction: Direction, memory: &SavedFlow) {
         let [original, reply] = &memory.streams;
         let stream = match direction {
             Direction::Original => original,
             Direction::Reply => reply,
         };
-        if let Some(vouched) = stream.vouched.as_ref().filter(|_| !self.has_lost_place) {
+        if let Some(locally_acked) = stream
+            .locally_acked
+            .as_ref()
+            .filter(|_| !self.has_lost_place)
+        {
             let way = &self.ways[direction];
-            let end = way.position(vouched.start) + vouched.bytes.len() as i64;
+            let end = way.position(locally_acked.start) + locally_acked.bytes.len() as i64;
             assert!(end <= way.taken() as i64, "{end} was never taken in");
-            self.seen[direction].vouched = self.seen[direction].vouched.max(end);
+            self.seen[direction].locally_acked = self.seen[direction].locally_acked.max(end);
         }
     }
 
@@ -239,11 +243,11 @@ impl Witness {
         self.check_fin(direction, frame);
         let (way, seen) = (&self.ways[!direction], &mut self.seen[!direction]);
         let told = way.position(frame.ack);
-        let known = way.rewriting().to_input(seen.acked).max(seen.vouched);
+        let known = way.rewriting().to_input(seen.acked).max(seen.locally_acked);
         if told > known {
             assert!(frame.payload.is_empty(), "an acknowledgement has no bytes");
             assert!(told <= way.taken() as i64, "{told} was never taken in");
-            seen.vouched = told;
+            seen.locally_acked = told;
         }
     }
 
@@ -314,16 +318,16 @@ impl Witness {
         assert!(frame.has(ACK));
         let told = way.position(frame.ack);
         let heard = way.position(given.frame.ack);
-        let vouched = |own: i64| own.max(seen.vouched);
+        let locally_acked = |own: i64| own.max(seen.locally_acked);
         if heard < seen.acked_before {
             // An old one means nothing; it must not promise more than was promised.
-            let most = vouched(way.rewriting().to_input(seen.acked));
+            let most = locally_acked(way.rewriting().to_input(seen.acked));
             assert!(told <= most, "{told} of {most} in an old acknowledgement");
             return;
         }
         let own = way.rewriting().to_input(heard);
         assert!(
-            told == own || told == vouched(own),
+            told == own || told == locally_acked(own),
             "{told} is acknowledged for {heard}, of which {own} are wholly there"
         );
     }
@@ -408,12 +412,12 @@ impl Witness {
             EventKind::Replaced { from, start, line } => {
                 self.handle_replaced(*from, start.0, line);
             }
-            EventKind::BrokenOff => {
+            EventKind::Aborted => {
                 self.is_broken = true;
                 self.has_lost_place = true;
             }
             // What goes on after its end is picked up like any other connection.
-            EventKind::LostPlace => self.has_lost_place = true,
+            EventKind::LostSync => self.has_lost_place = true,
             EventKind::Ended => {
                 self.has_lost_place = true;
                 self.is_broken = false;
@@ -431,7 +435,7 @@ impl Witness {
             | EventKind::Slowed
             | EventKind::TooManySessions
             | EventKind::Forged { .. }
-            | EventKind::WithholdExpired => {}
+            | EventKind::PartialLineExpired => {}
         }
     }
 }

@@ -63,7 +63,7 @@ struct PolicyTable {
     third_party_data: Networks,
     unsolicited_replies: Networks,
     after_epsv_all: Networks,
-    login_folder: Text,
+    login_directory: Text,
     tls_data: Text,
     tls_ports: Text,
     tls_at_once: Number,
@@ -131,7 +131,11 @@ impl Document {
         let control_ports =
             checked(self.control_ports, value::control_ports)?.unwrap_or(default.control_ports);
         Ok(Config {
-            rules: rules::check(self.rule, self.policy.login_folder.take(), &control_ports)?,
+            rules: rules::check(
+                self.rule,
+                self.policy.login_directory.take(),
+                &control_ports,
+            )?,
             policy: self.policy.check(&control_ports)?,
             control_ports,
             queues: checked(self.queue, value::queues)?.unwrap_or(default.queues),

@@ -10,9 +10,9 @@ use super::{
     value::{self, Problem},
 };
 use crate::proto::{
-    rules::{
-        DataFamily, Demand, Matcher, Mode, Operation, PATTERN_MAX, Pattern, RULES_MAX, Rule,
-        RuleAction, Rules, Scope, Verb,
+    command_policy::{
+        CommandPolicy, DataFamily, Demand, ENTRIES_MAX, Mode, Operation, PATTERN_MAX, Pattern,
+        PolicyAction, PolicyEntry, PolicyMatcher, Scope, Verb,
     },
     stream::LINE_MAX,
 };
@@ -48,15 +48,15 @@ pub(super) struct RuleTable {
 /// Checks all rules. `control_ports` are those that are followed at all.
 pub(super) fn check(
     tables: Vec<Spanned<RuleTable>>,
-    login_folder: Text,
+    login_directory: Text,
     control_ports: &[u16],
-) -> Result<Arc<Rules>, Problem> {
-    let login_folder = checked(login_folder, folder)?;
-    let mut rules: Vec<Rule> = Vec::new();
+) -> Result<Arc<CommandPolicy>, Problem> {
+    let login_directory = checked(login_directory, folder)?;
+    let mut rules: Vec<PolicyEntry> = Vec::new();
     for table in tables {
         let (span, number) = (table.span(), rules.len() + 1);
-        if number > RULES_MAX {
-            let reason = format!("more than {RULES_MAX} rules");
+        if number > ENTRIES_MAX {
+            let reason = format!("more than {ENTRIES_MAX} rules");
             return Err(Problem::new(span, reason));
         }
         let rule = table.into_inner().check(&span, number, control_ports)?;
@@ -66,7 +66,9 @@ pub(super) fn check(
         }
         rules.push(rule);
     }
-    Ok(Arc::new(Rules::new(rules).with_login_folder(login_folder)))
+    Ok(Arc::new(
+        CommandPolicy::new(rules).with_login_directory(login_directory),
+    ))
 }
 
 impl RuleTable {
@@ -75,7 +77,7 @@ impl RuleTable {
         span: &std::ops::Range<usize>,
         number: usize,
         control_ports: &[u16],
-    ) -> Result<Rule, Problem> {
+    ) -> Result<PolicyEntry, Problem> {
         let action = checked(self.action, action)?.ok_or_else(|| {
             Problem::new(
                 span.clone(),
@@ -83,7 +85,7 @@ impl RuleTable {
             )
         })?;
         let written_ports = self.control_ports.unwrap_or_default();
-        Ok(Rule {
+        Ok(PolicyEntry {
             name: checked(self.name, name)?.unwrap_or_else(|| format!("rule {number}").into()),
             scope: Scope {
                 control_ports: written_ports
@@ -93,7 +95,7 @@ impl RuleTable {
                 clients: networks(self.clients)?,
                 servers: networks(self.servers)?,
             },
-            matcher: Matcher {
+            matcher: PolicyMatcher {
                 commands: each(self.commands, verb)?,
                 users: each(self.users, pattern)?,
                 paths: each(self.paths, pattern)?,
@@ -211,12 +213,12 @@ fn demand(written: &str) -> Result<Demand, String> {
     )
 }
 
-fn action(written: &str) -> Result<RuleAction, String> {
-    const NAMES: [(&str, RuleAction); 4] = [
-        ("allow", RuleAction::Allow),
-        ("log", RuleAction::Log),
-        ("refuse", RuleAction::Refuse),
-        ("reset", RuleAction::Reset),
+fn action(written: &str) -> Result<PolicyAction, String> {
+    const NAMES: [(&str, PolicyAction); 4] = [
+        ("allow", PolicyAction::Allow),
+        ("log", PolicyAction::Log),
+        ("refuse", PolicyAction::Refuse),
+        ("reset", PolicyAction::Reset),
     ];
     value::one_of(written, &NAMES)
 }

@@ -28,7 +28,7 @@ fn metrics_are_served_only_where_the_table_is_written() {
 
 /// The second half of these ports.
 fn shared(ports: RangeInclusive<u16>) -> Nat {
-    let share = Share { part: 2, of: 2 };
+    let share = PortShare { part: 2, of: 2 };
     Nat { ports, share }
 }
 

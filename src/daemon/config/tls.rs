@@ -9,7 +9,7 @@ use super::{
     document::{Networks, Number, Text, checked, networks},
     value::{self, Problem},
 };
-use crate::proto::{session::policy::DATA_PORT_MIN, tls::TLS_PORTS_MAX};
+use crate::proto::{session::endpoint_check::DATA_PORT_MIN, tls::TLS_PORTS_MAX};
 
 /// As many as a session may have expectations.
 const AT_ONCE_MAX: u8 = 16;

@@ -13,7 +13,7 @@ use ipnetwork::IpNetwork;
 use toml::Spanned;
 
 use super::{Mark, User};
-use crate::proto::nat::Share;
+use crate::proto::nat::PortShare;
 
 /// One worker thread for each queue; a gateway has fewer cores than this.
 const MAX_QUEUES: u16 = 64;
@@ -104,9 +104,9 @@ pub(super) fn ports(written: &str) -> Result<RangeInclusive<u16>, String> {
 }
 
 /// `"1/2"`
-pub(super) fn share(written: &str) -> Result<Share, String> {
+pub(super) fn share(written: &str) -> Result<PortShare, String> {
     let share = written.split_once('/').and_then(|(part, of)| {
-        Some(Share {
+        Some(PortShare {
             part: part.parse().ok()?,
             of: of.parse().ok()?,
         })

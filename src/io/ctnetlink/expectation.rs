@@ -241,7 +241,7 @@ impl ConntrackExpectations {
 
     /// Begins a message with what names an expectation: its tuple. The connector's port, which the
     /// mask leaves open, is that on which the announcer listens: whoever brings the expectation to
-    /// another gateway brings it along ([`Newcomer`](super::Newcomer)).
+    /// another gateway brings it along ([`ImportedExpectation`](super::Newcomer)).
     fn begin(&mut self, request: u8, flags: u16, expectation: &Expectation) -> u32 {
         let kind = MessageType {
             subsystem: libc::NFNL_SUBSYS_CTNETLINK_EXP as u8,
@@ -401,7 +401,7 @@ mod tests {
             destination: destination.parse().unwrap(),
             translated_destination: to.parse().unwrap(),
             translated_source: from.parse().unwrap(),
-            barred: None,
+            denied_iif: None,
             timeout: Duration::from_secs(60),
         }
     }

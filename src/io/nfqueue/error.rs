@@ -1,6 +1,6 @@
 //! Why a queue cannot be used, and what to do about it.
 
-use super::greet;
+use super::probe;
 use crate::io::netlink::NetlinkError;
 
 /// Why a queue cannot be used.
@@ -35,7 +35,7 @@ impl QueueError {
     pub(super) fn of_bind(number: u16, error: NetlinkError) -> Self {
         match error.errno() {
             Some(libc::EBUSY) => Self::InUse(number),
-            Some(libc::EPERM) if greet().is_ok() => Self::InUse(number),
+            Some(libc::EPERM) if probe().is_ok() => Self::InUse(number),
             Some(libc::EPERM) => Self::NotPermitted(number),
             Some(libc::EINVAL | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT) => Self::Unsupported,
             Some(_) | None => Self::Netlink(error),

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     io::netlink::MessageBuffer,
-    proto::{expect::Expectation, net::Link},
+    proto::{expect::Expectation, net::IfIndex},
     ruleset::{Family, SetKind, TABLE},
 };
 
@@ -30,7 +30,7 @@ pub(super) struct Element<'a> {
     set: &'static str,
     expectation: &'a Expectation,
     /// Part of the key.
-    link: Option<Link>,
+    link: Option<IfIndex>,
     data: Data,
     timeout: Duration,
 }
@@ -66,21 +66,21 @@ pub(super) fn elements(expectation: &Expectation) -> Option<Elements<'_>> {
         element(SetKind::Source(family), data, timeout + MAP_GRACE)
     });
     let permission = element(SetKind::Permission(family), Data::None, timeout);
-    let [_, _, _, barred] = barred_elements(expectation)?;
-    Some([Some(permission), destination, source, barred])
+    let [_, _, _, denied_iif] = denied_iif_elements(expectation)?;
+    Some([Some(permission), destination, source, denied_iif])
 }
 
 /// Of the elements of an expectation those that bar it: all that is needed where the kernel itself expects.
-pub(super) fn barred_elements(expectation: &Expectation) -> Option<Elements<'_>> {
+pub(super) fn denied_iif_elements(expectation: &Expectation) -> Option<Elements<'_>> {
     let family = family_of(expectation)?;
-    let barred = expectation.barred.map(|link| Element {
+    let denied_iif = expectation.denied_iif.map(|link| Element {
         set: SetKind::Barred(family).name(),
         expectation,
         link: Some(link),
         data: Data::None,
         timeout: expectation.timeout + MAP_GRACE,
     });
-    Some([None, None, None, barred])
+    Some([None, None, None, denied_iif])
 }
 
 /// The family of all four addresses.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     io::netlink::{MessageBuffer, MessageType, NetlinkError, Socket},
-    proto::tls::Pair,
+    proto::tls::HostPair,
     ruleset::{Family, SetKind, TABLE},
 };
 
@@ -46,7 +46,7 @@ impl GrantStore {
     ///
     /// # Errors
     /// When the kernel refuses: ENOENT where the loaded table has no such set.
-    pub fn add(&mut self, pair: Pair) -> Result<(), NetlinkError> {
+    pub fn add(&mut self, pair: HostPair) -> Result<(), NetlinkError> {
         self.change(libc::NFT_MSG_NEWSETELEM, CREATE, pair)
     }
 
@@ -54,7 +54,7 @@ impl GrantStore {
     ///
     /// # Errors
     /// When the kernel refuses; the table or the set being gone is none.
-    pub fn remove(&mut self, pair: Pair) -> Result<(), NetlinkError> {
+    pub fn remove(&mut self, pair: HostPair) -> Result<(), NetlinkError> {
         match self.change(libc::NFT_MSG_DELSETELEM, 0, pair) {
             Err(error) if error.is(libc::ENOENT) => Ok(()),
             other => other,
@@ -75,7 +75,7 @@ impl GrantStore {
         Ok(())
     }
 
-    fn change(&mut self, request: i32, flags: u16, pair: Pair) -> Result<(), NetlinkError> {
+    fn change(&mut self, request: i32, flags: u16, pair: HostPair) -> Result<(), NetlinkError> {
         match set_of(pair) {
             Some(set) => self.commit(request, flags, (set, Some(pair))),
             None => Ok(()),
@@ -87,7 +87,7 @@ impl GrantStore {
         &mut self,
         request: i32,
         flags: u16,
-        (set, pair): (&str, Option<Pair>),
+        (set, pair): (&str, Option<HostPair>),
     ) -> Result<(), NetlinkError> {
         let first = self.socket.next_sequence();
         let resource = libc::NFNL_SUBSYS_NFTABLES as u16;
@@ -110,7 +110,7 @@ impl GrantStore {
 }
 
 /// The set of a pair's family; none where the two differ, which no connection can have.
-fn set_of(pair: Pair) -> Option<&'static str> {
+fn set_of(pair: HostPair) -> Option<&'static str> {
     let family = match (pair.client, pair.server) {
         (IpAddr::V4(_), IpAddr::V4(_)) => Family::Ipv4,
         (IpAddr::V6(_), IpAddr::V6(_)) => Family::Ipv6,
@@ -119,7 +119,7 @@ fn set_of(pair: Pair) -> Option<&'static str> {
     Some(SetKind::Grants(family).name())
 }
 
-fn put_pair(buffer: &mut MessageBuffer, pair: Pair) {
+fn put_pair(buffer: &mut MessageBuffer, pair: HostPair) {
     buffer.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |buffer| {
         buffer.nest(NFTA_LIST_ELEM, |buffer| {
             buffer.nest(NFTA_SET_ELEM_KEY, |buffer| {

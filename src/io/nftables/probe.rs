@@ -160,9 +160,9 @@ pub fn probe() -> Result<Probe, NetlinkError> {
             &attempt(Some(queue(true))),
             "CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE",
         ),
-        queues: Availability::of(&nfqueue::greet(), "CONFIG_NETFILTER_NETLINK_QUEUE"),
+        queues: Availability::of(&nfqueue::probe(), "CONFIG_NETFILTER_NETLINK_QUEUE"),
         ctnetlink: Availability::of(
-            &Conntrack::open().and_then(|mut conntrack| conntrack.greet()),
+            &Conntrack::open().and_then(|mut conntrack| conntrack.probe()),
             "CONFIG_NF_CT_NETLINK",
         ),
         helper,

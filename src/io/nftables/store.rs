@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{
     INET,
-    element::{Element, Elements, barred_elements, elements},
+    element::{Element, Elements, denied_iif_elements, elements},
     message,
 };
 use crate::{
@@ -22,7 +22,7 @@ const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
 const ACK: u16 = libc::NLM_F_ACK as u16;
 
 /// How many withdrawals wait for the next transaction at most.
-const LEAVING_MAX: usize = 32;
+const PENDING_DELETES_MAX: usize = 32;
 
 /// A worker's connection to the expectation sets and maps.
 #[derive(Debug)]
@@ -30,16 +30,16 @@ pub struct ExpectationStore {
     socket: Socket,
     buffer: MessageBuffer,
     /// Withdrawn, and to be deleted by the next transaction.
-    leaving: Vec<Expectation>,
+    pending_deletes: Vec<Expectation>,
     /// How many expectations more are asked for before they are added.
-    caution: u32,
+    probe_first_remaining: u32,
     /// Which of an expectation's elements it keeps.
     elements: fn(&Expectation) -> Option<Elements<'_>>,
 }
 
 /// After a clash so many expectations are asked for first: a peer that provokes clashes then
 /// costs us one failed transaction in a thousand, and others pay nothing.
-const CAUTION: u32 = 1000;
+const PROBE_FIRST: u32 = 1000;
 
 /// One change of an element.
 #[derive(Clone, Copy)]
@@ -57,8 +57,8 @@ impl ExpectationStore {
         Ok(Self {
             socket: Socket::open()?,
             buffer: MessageBuffer::default(),
-            leaving: Vec::new(),
-            caution: 0,
+            pending_deletes: Vec::new(),
+            probe_first_remaining: 0,
             elements,
         })
     }
@@ -67,9 +67,9 @@ impl ExpectationStore {
     ///
     /// # Errors
     /// When no netlink socket can be had.
-    pub fn open_barred() -> Result<Self, NetlinkError> {
+    pub fn open_denied_iif() -> Result<Self, NetlinkError> {
         Ok(Self {
-            elements: barred_elements,
+            elements: denied_iif_elements,
             ..Self::open()?
         })
     }
@@ -86,25 +86,25 @@ impl ExpectationStore {
         expectation: &Expectation,
     ) -> Result<(), ExpectError> {
         let elements = (self.elements)(expectation).ok_or(ExpectError::Other)?;
-        if self.caution > 0 {
-            self.caution -= 1;
+        if self.probe_first_remaining > 0 {
+            self.probe_first_remaining -= 1;
             self.flush();
             self.refuse_clash(id, &elements)?;
         }
-        let leaving = std::mem::take(&mut self.leaving);
+        let pending_deletes = std::mem::take(&mut self.pending_deletes);
         let keeps = self.elements;
-        let result = self.commit(deletions(keeps, &leaving).chain(additions(&elements)));
+        let result = self.commit(deletions(keeps, &pending_deletes).chain(additions(&elements)));
         match result {
             Ok(()) => {
-                self.keep_allocation(leaving);
+                self.keep_allocation(pending_deletes);
                 Ok(())
             }
             Err(error) if is_conflict(&error) => {
-                self.delete_present(&leaving);
+                self.delete_present(&pending_deletes);
                 self.expect_over_leftovers(id, &elements)
             }
             Err(error) => {
-                self.leaving = leaving;
+                self.pending_deletes = pending_deletes;
                 Err(refusal(id, &error))
             }
         }
@@ -113,35 +113,35 @@ impl ExpectationStore {
     /// Withdraws an expectation, used or not: it is deleted by the next [`expect`](Self::expect)
     /// or [`flush`](Self::flush).
     pub fn unexpect(&mut self, expectation: Expectation) {
-        self.leaving.push(expectation);
-        if self.leaving.len() >= LEAVING_MAX {
+        self.pending_deletes.push(expectation);
+        if self.pending_deletes.len() >= PENDING_DELETES_MAX {
             self.flush();
         }
     }
 
     /// Whether something was withdrawn and not yet deleted.
     #[must_use]
-    pub fn has_leaving(&self) -> bool {
-        !self.leaving.is_empty()
+    pub fn has_pending_deletes(&self) -> bool {
+        !self.pending_deletes.is_empty()
     }
 
     /// Deletes what was withdrawn.
     pub fn flush(&mut self) {
-        let leaving = std::mem::take(&mut self.leaving);
+        let pending_deletes = std::mem::take(&mut self.pending_deletes);
         let keeps = self.elements;
-        if self.commit(deletions(keeps, &leaving)).is_err() {
-            self.delete_present(&leaving);
+        if self.commit(deletions(keeps, &pending_deletes)).is_err() {
+            self.delete_present(&pending_deletes);
         }
-        self.keep_allocation(leaving);
+        self.keep_allocation(pending_deletes);
     }
 
     /// Deletes one by one, asking first: some of it is gone already.
-    fn delete_present(&mut self, leaving: &[Expectation]) {
-        for expectation in leaving {
+    fn delete_present(&mut self, pending_deletes: &[Expectation]) {
+        for expectation in pending_deletes {
             let Some(elements) = (self.elements)(expectation) else {
                 continue;
             };
-            let deleted = self.those_present(elements).and_then(|present| {
+            let deleted = self.existing(elements).and_then(|present| {
                 self.commit(
                     present
                         .iter()
@@ -155,9 +155,9 @@ impl ExpectationStore {
         }
     }
 
-    fn keep_allocation(&mut self, mut leaving: Vec<Expectation>) {
-        leaving.clear();
-        self.leaving = leaving;
+    fn keep_allocation(&mut self, mut pending_deletes: Vec<Expectation>) {
+        pending_deletes.clear();
+        self.pending_deletes = pending_deletes;
     }
 
     /// Installs where an element of the same key exists: that is a clash if it is the permission.
@@ -169,7 +169,7 @@ impl ExpectationStore {
     ) -> Result<(), ExpectError> {
         self.refuse_clash(id, elements)?;
         let present = self
-            .those_present(*elements)
+            .existing(*elements)
             .map_err(|error| refusal(id, &error))?;
         let delete = present
             .iter()
@@ -188,16 +188,13 @@ impl ExpectationStore {
             return Ok(());
         };
         if self.has(permission).map_err(|error| refusal(id, &error))? {
-            self.caution = CAUTION;
+            self.probe_first_remaining = PROBE_FIRST;
             return Err(ExpectError::Clash);
         }
         Ok(())
     }
 
-    fn those_present<'a>(
-        &mut self,
-        mut elements: Elements<'a>,
-    ) -> Result<Elements<'a>, NetlinkError> {
+    fn existing<'a>(&mut self, mut elements: Elements<'a>) -> Result<Elements<'a>, NetlinkError> {
         for slot in &mut elements {
             if let Some(element) = slot
                 && !self.has(element)?
@@ -293,9 +290,9 @@ fn additions<'a>(elements: &'a Elements<'a>) -> impl Iterator<Item = (Change, El
 
 fn deletions(
     keeps: fn(&Expectation) -> Option<Elements<'_>>,
-    leaving: &[Expectation],
+    pending_deletes: &[Expectation],
 ) -> impl Iterator<Item = (Change, Element<'_>)> {
-    leaving
+    pending_deletes
         .iter()
         .filter_map(keeps)
         .flatten()

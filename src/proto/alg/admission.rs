@@ -11,22 +11,22 @@ use crate::proto::{
     action::{Action, Event, EventKind, PacketId, SessionId, Verdict},
     budget::{Budget, HostBudgets},
     flow::Flow,
-    memory::Memory,
     nat::PortLeases,
     net::{ConntrackTuples, Direction},
     packet::{Segment, reset, reset_of_receiver},
+    saved_flow::SavedFlow,
     tls::Grants,
 };
 
 /// What is told no more often than so many times a second, by whatever flood.
-pub(super) type Told = Budget;
+pub(super) type LogLimiter = Budget;
 
 /// Sessions that were reset since their host has enough, and data connections of encrypted ones that
 /// were not let in, are told of at this rate.
-pub(super) const TOLD_RATE: u32 = 1;
+pub(super) const LOG_RATE: u32 = 1;
 
 /// The client's host of a connection has as many as it may have.
-pub(super) struct TooMany;
+pub(super) struct SessionLimitReached;
 
 impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
     /// The answer to [`Action::Resolve`]: both tuples of the connection, or `None` where conntrack
@@ -37,7 +37,7 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
 
     /// The answer to [`Action::Resolve`] where conntrack knows the connection as one of an earlier
     /// process, by its mark `adjust` and the tuples in this memory: it goes on as remembered.
-    pub fn handle_recalled(&mut self, memory: &Memory, now: Instant) {
+    pub fn handle_recalled(&mut self, memory: &SavedFlow, now: Instant) {
         self.begin(true, now, |id| Some(Flow::restored(id, memory, now)));
     }
 
@@ -133,7 +133,7 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
         let resets = resets.into_iter().flatten();
         self.actions
             .extend(resets.map(|packet| Action::Inject { packet }));
-        if self.told.spend(1, TOLD_RATE, now) {
+        if self.told.spend(1, LOG_RATE, now) {
             let original = tuples.of(Direction::Original);
             self.actions.push_back(Action::Report(Event {
                 session,

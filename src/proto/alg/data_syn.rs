@@ -9,7 +9,7 @@ use std::{net::SocketAddr, time::Instant};
 
 use super::{
     Alg,
-    admission::TOLD_RATE,
+    admission::LOG_RATE,
     pending::{Answer, Pending},
 };
 use crate::proto::{
@@ -20,13 +20,15 @@ use crate::proto::{
     net::{ConntrackTuples, Direction, Tuple},
     packet::Segment,
     session::Withdrawal,
-    tls::{Admitted, Granted, Grants, Newcomer, Pair, Step, TLS_TIMEOUT, TlsRefusal},
+    tls::{
+        AdmittedData, DataSyn, FtpsSession, Grants, HostPair, SynDecision, TLS_TIMEOUT, TlsRefusal,
+    },
 };
 
 /// A first packet that waits for an answer.
 pub(super) struct Stranger {
     packet: PacketId,
-    newcomer: Newcomer,
+    syn: DataSyn,
     stage: Waiting,
 }
 
@@ -40,7 +42,7 @@ enum Waiting {
     Live(Vec<Tuple>),
     /// Whether it may come.
     Expected {
-        granted: Granted,
+        granted: FtpsSession,
         expectation: Expectation,
         /// The same was refused once as a clash, and asked for again.
         is_retry: bool,
@@ -50,26 +52,26 @@ enum Waiting {
 impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
     /// The answer to [`Action::FindLive`]: those of the connections that are alive.
     pub fn handle_live(&mut self, live: &[Tuple], now: Instant) {
-        let Some(Pending::Newcomer(stranger)) = self.take_pending(Answer::Live) else {
+        let Some(Pending::DataSyn(stranger)) = self.take_pending(Answer::Live) else {
             return;
         };
-        let (packet, newcomer) = (stranger.packet, stranger.newcomer);
+        let (packet, syn) = (stranger.packet, stranger.syn);
         let Waiting::Live(asked) = stranger.stage else {
             return self.conclude(packet, Verdict::Accept);
         };
         if let Some(master) = asked.first().filter(|master| !live.contains(master)) {
-            self.end_dead(newcomer, *master);
-            return self.look_at(packet, newcomer, now);
+            self.end_dead(syn, *master);
+            return self.look_up(packet, syn, now);
         }
-        let mut decided = (Step::Pass, Vec::new());
+        let mut decided = (SynDecision::Pass, Vec::new());
         self.leases.with_grants(&mut |grants| {
-            decided = grants.admit(&newcomer, (&asked, live), &self.settings.tls, now);
+            decided = grants.admit(&syn, (&asked, live), &self.settings.tls, now);
         });
         let (step, over) = decided;
         for one in over {
             self.withdraw(one.id, one.expectation, &step);
         }
-        self.take_step(packet, newcomer, step, now);
+        self.take_step(packet, syn, step, now);
     }
 
     pub(super) fn handle_newcomer(
@@ -78,19 +80,19 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
         segment: &Segment<'_>,
         now: Instant,
     ) {
-        let newcomer = Newcomer {
+        let syn = DataSyn {
             tuple: segment.tuple,
             seq: segment.seq,
             link: self.link,
         };
-        self.look_at(packet, newcomer, now);
+        self.look_up(packet, syn, now);
     }
 
     /// Whether a first packet waits for its expectation.
     pub(super) fn awaits_newcomer(&self) -> bool {
         matches!(
             &self.pending,
-            Some((Answer::Expected(_), Pending::Newcomer(_)))
+            Some((Answer::Expected(_), Pending::DataSyn(_)))
         )
     }
 
@@ -100,10 +102,10 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
         result: Result<(), ExpectError>,
         now: Instant,
     ) {
-        let Some(Pending::Newcomer(stranger)) = self.take_pending(Answer::Expected(id)) else {
+        let Some(Pending::DataSyn(stranger)) = self.take_pending(Answer::Expected(id)) else {
             return;
         };
-        let (packet, newcomer) = (stranger.packet, stranger.newcomer);
+        let (packet, syn) = (stranger.packet, stranger.syn);
         let Waiting::Expected {
             granted,
             expectation,
@@ -114,9 +116,9 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
         };
         match result {
             Ok(()) => {
-                let admitted = Admitted {
-                    tuple: newcomer.tuple,
-                    seq: newcomer.seq,
+                let admitted = AdmittedData {
+                    tuple: syn.tuple,
+                    seq: syn.seq,
                     id,
                     expectation,
                     until: now + TLS_TIMEOUT,
@@ -128,40 +130,40 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
             }
             // One that was let in to the same port has not left the kernel yet.
             Err(ExpectError::Clash) if !is_retry => {
-                self.withdraw(id, expectation, &Step::Open(granted));
-                self.expect((packet, newcomer), granted, expectation, true);
+                self.withdraw(id, expectation, &SynDecision::Open(granted));
+                self.expect((packet, syn), granted, expectation, true);
             }
             Err(error) => {
                 let refusal = TlsRefusal::Kernel(error);
-                self.refuse_newcomer(packet, newcomer, (granted, refusal), now);
+                self.refuse_newcomer(packet, syn, (granted, refusal), now);
             }
         }
     }
 
-    fn look_at(&mut self, packet: PacketId, newcomer: Newcomer, now: Instant) {
-        let mut step = Step::Pass;
+    fn look_up(&mut self, packet: PacketId, syn: DataSyn, now: Instant) {
+        let mut step = SynDecision::Pass;
         let (tls, limits) = (&self.settings.tls, &self.settings.limits);
         self.leases.with_grants(&mut |grants| {
-            step = grants.look_at(&newcomer, (tls, limits), now);
+            step = grants.look_up(&syn, (tls, limits), now);
         });
-        self.take_step(packet, newcomer, step, now);
+        self.take_step(packet, syn, step, now);
     }
 
-    fn take_step(&mut self, packet: PacketId, newcomer: Newcomer, step: Step, now: Instant) {
+    fn take_step(&mut self, packet: PacketId, syn: DataSyn, step: SynDecision, now: Instant) {
         match step {
-            Step::Pass => self.conclude(packet, Verdict::Accept),
-            Step::Refuse(granted, refusal) => {
-                self.refuse_newcomer(packet, newcomer, (granted, refusal), now);
+            SynDecision::Pass => self.conclude(packet, Verdict::Accept),
+            SynDecision::Refuse(granted, refusal) => {
+                self.refuse_newcomer(packet, syn, (granted, refusal), now);
             }
-            Step::Ask(tuples) => {
+            SynDecision::Ask(tuples) => {
                 self.actions.push_back(Action::FindLive {
                     tuples: tuples.clone(),
                 });
-                self.await_newcomer(Answer::Live, (packet, newcomer), Waiting::Live(tuples));
+                self.await_newcomer(Answer::Live, (packet, syn), Waiting::Live(tuples));
             }
-            Step::Open(granted) => match self.plan_newcomer(newcomer, &granted, now) {
-                Ok(expectation) => self.expect((packet, newcomer), granted, expectation, false),
-                Err(refusal) => self.refuse_newcomer(packet, newcomer, (granted, refusal), now),
+            SynDecision::Open(granted) => match self.plan_newcomer(syn, &granted, now) {
+                Ok(expectation) => self.expect((packet, syn), granted, expectation, false),
+                Err(refusal) => self.refuse_newcomer(packet, syn, (granted, refusal), now),
             },
         }
     }
@@ -170,12 +172,12 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
     /// port, which nobody could have told its client otherwise.
     fn plan_newcomer(
         &self,
-        newcomer: Newcomer,
-        granted: &Granted,
+        syn: DataSyn,
+        granted: &FtpsSession,
         now: Instant,
     ) -> Result<Expectation, TlsRefusal> {
         let (own, seen) = addresses_of(&granted.master, Direction::Reply);
-        let port = newcomer.tuple.destination.port();
+        let port = syn.tuple.destination.port();
         let translation = Translation {
             inside: SocketAddr::new(own, port),
             outside: SocketAddr::new(seen, port),
@@ -188,7 +190,7 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
         }
         translation.release(&self.leases);
         let mut is_admitted = true;
-        let host = newcomer.tuple.source.ip();
+        let host = syn.tuple.source.ip();
         self.leases.with_hosts(&mut |hosts| {
             is_admitted = hosts.spend_opening(host, &self.settings.limits, now);
         });
@@ -200,8 +202,8 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
 
     fn expect(
         &mut self,
-        (packet, newcomer): (PacketId, Newcomer),
-        granted: Granted,
+        (packet, syn): (PacketId, DataSyn),
+        granted: FtpsSession,
         expectation: Expectation,
         is_retry: bool,
     ) {
@@ -218,28 +220,24 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
             expectation,
             is_retry,
         };
-        self.await_newcomer(Answer::Expected(id), (packet, newcomer), waiting);
+        self.await_newcomer(Answer::Expected(id), (packet, syn), waiting);
     }
 
     fn await_newcomer(
         &mut self,
         answer: Answer,
-        (packet, newcomer): (PacketId, Newcomer),
+        (packet, syn): (PacketId, DataSyn),
         stage: Waiting,
     ) {
-        let stranger = Stranger {
-            packet,
-            newcomer,
-            stage,
-        };
-        self.pending = Some((answer, Pending::Newcomer(Box::new(stranger))));
+        let stranger = Stranger { packet, syn, stage };
+        self.pending = Some((answer, Pending::DataSyn(Box::new(stranger))));
     }
 
     /// A control connection that ended unseen grants nothing any more.
-    fn end_dead(&mut self, newcomer: Newcomer, master: Tuple) {
-        let pair = Pair {
-            client: newcomer.tuple.source.ip(),
-            server: newcomer.tuple.destination.ip(),
+    fn end_dead(&mut self, syn: DataSyn, master: Tuple) {
+        let pair = HostPair {
+            client: syn.tuple.source.ip(),
+            server: syn.tuple.destination.ip(),
         };
         let mut is_last = false;
         self.leases.with_grants(&mut |grants| {
@@ -253,18 +251,18 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
     fn refuse_newcomer(
         &mut self,
         packet: PacketId,
-        newcomer: Newcomer,
-        (granted, reason): (Granted, TlsRefusal),
+        syn: DataSyn,
+        (granted, reason): (FtpsSession, TlsRefusal),
         now: Instant,
     ) {
-        if self.told.spend(1, TOLD_RATE, now) {
-            let port = newcomer.tuple.destination.port();
+        if self.told.spend(1, LOG_RATE, now) {
+            let port = syn.tuple.destination.port();
             self.tell(&granted, EventKind::TlsRefused { port, reason });
         }
         self.conclude(packet, Verdict::Accept);
     }
 
-    fn tell(&mut self, granted: &Granted, kind: EventKind) {
+    fn tell(&mut self, granted: &FtpsSession, kind: EventKind) {
         let original = granted.master.of(Direction::Original);
         self.actions.push_back(Action::Report(Event {
             session: granted.session,
@@ -275,8 +273,8 @@ impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
     }
 
     /// Withdraws what has had its use, or makes way for the same.
-    fn withdraw(&mut self, id: ExpectationId, expectation: Expectation, step: &Step) {
-        let (Step::Open(granted) | Step::Refuse(granted, _)) = step else {
+    fn withdraw(&mut self, id: ExpectationId, expectation: Expectation, step: &SynDecision) {
+        let (SynDecision::Open(granted) | SynDecision::Refuse(granted, _)) = step else {
             return;
         };
         let master: ConntrackTuples = granted.master;

@@ -19,7 +19,7 @@ pub(super) enum Pending {
     /// A packet whose lines are being looked at.
     Lines(FlowKey, Direction, Stalled),
     /// A data connection's first packet.
-    Newcomer(Box<Stranger>),
+    DataSyn(Box<Stranger>),
     /// A connection that wanted something done in time.
     Timeout(FlowKey),
 }

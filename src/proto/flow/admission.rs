@@ -7,7 +7,7 @@ use crate::proto::{
     net::Direction,
     session::{
         Found,
-        policy::{Refusal, admit},
+        endpoint_check::{Refusal, admit},
     },
     stream::Line,
 };
@@ -24,8 +24,8 @@ impl Flow {
         found: Found,
         settings: &Settings,
     ) -> Result<Announcement, Refusal> {
-        let overlooks = |refusal: &Refusal| settings.overlooks(*refusal, &self.tuples);
-        if let Some(refusal) = found.refusal.filter(|refusal| !overlooks(refusal)) {
+        let is_exempt = |refusal: &Refusal| settings.is_exempt(*refusal, &self.tuples);
+        if let Some(refusal) = found.refusal.filter(|refusal| !is_exempt(refusal)) {
             return Err(refusal);
         }
         let announcement = found.announcement.map_err(|_| Refusal::Malformed)?;
@@ -40,9 +40,9 @@ impl Flow {
             return Err(Refusal::AlreadyForwarded);
         }
         self.admit_endpoint(direction, &announcement, settings)?;
-        let unproven = self.session.refusal_of_unproven();
+        let unproven = self.session.not_yet_allowed();
         let unproven = unproven.or_else(|| self.refusal_after_tls(direction));
-        let unproven = unproven.filter(|refusal| !overlooks(refusal));
+        let unproven = unproven.filter(|refusal| !is_exempt(refusal));
         unproven.map_or(Ok(announcement), Err)
     }
 

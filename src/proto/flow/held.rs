@@ -47,8 +47,9 @@ impl Flow {
     /// The server accepts what the client announced: asks the kernel to let it in, in place of the
     /// oldest that is open where that is one too many.
     pub(super) fn open_concerned(&mut self, context: &mut Context<'_>) -> Option<Request> {
-        let concerned = self.session.concerned();
-        let is_accepted = |held: &Held| held.announced_by == concerned && held.awaits_answer();
+        let current_command = self.session.current_command();
+        let is_accepted =
+            |held: &Held| held.announced_by == current_command && held.awaits_answer();
         let id = self.held.iter().find(|held| is_accepted(held))?.id;
         self.supersede(|held| held.is_open(), context);
         self.opening = Some(Opening {
@@ -115,8 +116,8 @@ impl Flow {
     /// Makes room for what the line at hand announces, beside what a transfer under way may need
     /// and what a pipelining client has announced after it.
     pub(super) fn supersede_held(&mut self, context: &mut Context<'_>) {
-        let concerned = self.session.concerned();
-        self.supersede(|held| held.announced_by <= concerned, context);
+        let current_command = self.session.current_command();
+        self.supersede(|held| held.announced_by <= current_command, context);
     }
 
     /// Withdraws the oldest of these until there is room for one more.
@@ -158,9 +159,9 @@ impl Flow {
 
     /// Withdraws what was announced up to the command that the last line was or answered.
     pub(super) fn withdraw_concerned(&mut self, reason: Withdrawal, context: &mut Context<'_>) {
-        let concerned = self.session.concerned();
+        let current_command = self.session.current_command();
         for held in std::mem::take(&mut self.held) {
-            if held.announced_by <= concerned {
+            if held.announced_by <= current_command {
                 self.withdraw(held, reason, context);
             } else {
                 self.held.push(held);

@@ -20,10 +20,10 @@ impl Flow {
     /// Whether a segment is of the handshake of another connection that has come under the same
     /// tuple.
     #[must_use]
-    pub fn is_followed_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+    pub fn is_replaced_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         segment.flags.is_syn()
             && self.streams[direction].started_at() != Some(segment.seq.plus(1))
-            && !self.is_answered_by(direction, segment)
+            && !self.completes_handshake(direction, segment)
     }
 
     /// Whether the flow may be forgotten to make room: nothing is lost but its place.
@@ -61,7 +61,7 @@ impl Flow {
         if self.streams[direction].started_at() == Some(first) {
             return;
         }
-        let answers_syn = self.is_answered_by(direction, segment);
+        let answers_syn = self.completes_handshake(direction, segment);
         if !answers_syn {
             self.restart(context);
         }
@@ -71,7 +71,7 @@ impl Flow {
         }
     }
 
-    fn is_answered_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+    fn completes_handshake(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         segment.ack.is_some() && self.streams[!direction].started_at() == segment.ack
     }
 
@@ -111,7 +111,7 @@ impl Flow {
             segment.flags.is_fin() && !self.streams[direction].partial_line().is_empty();
         if leaves_line && direction == Direction::Original && self.must_read_client() {
             // A server might take what it is left with for a command.
-            return self.break_off(context);
+            return self.abort(context);
         }
         if segment.flags.is_fin() {
             self.streams[direction].release_all();
@@ -139,7 +139,7 @@ impl Flow {
         } else {
             segment.payload.len() as u32
         };
-        !stream.is_synchronised() || segment.seq.plus(length) == stream.next()
+        !stream.is_synchronised() || segment.seq.plus(length) == stream.rcv_nxt()
     }
 
     pub(super) fn is_closing(&self) -> bool {

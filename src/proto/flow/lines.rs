@@ -11,7 +11,7 @@ use crate::proto::{
     ftp::{Announcement, AnnouncementKind, Rewritten, Role},
     nat::Translation,
     net::{ConntrackTuples, Direction},
-    session::{CommandNumber, Finding, Found, Withdrawal, policy::Refusal},
+    session::{CommandNumber, Finding, Found, Withdrawal, endpoint_check::Refusal},
     stream::Line,
 };
 
@@ -103,8 +103,8 @@ impl Flow {
                     self.finish_refusal(&line, &reason, context);
                     None
                 }
-                Finding::Folder(code) => {
-                    self.handle_folder_answer(&line, code);
+                Finding::Directory(code) => {
+                    self.handle_directory_reply(&line, code);
                     None
                 }
             };
@@ -228,7 +228,7 @@ impl Flow {
         let rewritten = self.rewrite(bytes, (&announcement, &translation), direction);
         let rewritten = rewritten.inspect_err(|_| translation.release(context.leases))?;
         let expectation = Expectation {
-            barred: self.barred_link(direction),
+            denied_iif: self.denied_iif(direction),
             ..translation.expectation(&self.tuples, direction, settings.expectation_timeout)
         };
         Ok(Plan {
@@ -240,7 +240,7 @@ impl Flow {
             rewritten,
             expectation,
             stage: settings.first_stage(&self.tuples, direction),
-            announced_by: self.session.concerned(),
+            announced_by: self.session.current_command(),
             is_retry: false,
         })
     }

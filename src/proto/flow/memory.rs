@@ -5,9 +5,9 @@ use std::time::Instant;
 use super::{Context, Flow, side::Side, withheld::Withheld};
 use crate::proto::{
     action::{Action, SessionId},
-    memory::{EditMemory, Memory, StreamMemory, VouchedMemory},
     net::{Direction, PerDirection, SeqNumber},
-    stream::{Edit, SequenceMap, Stream, Vouched},
+    saved_flow::{SavedEdit, SavedFlow, SavedLocalAck, SavedStream},
+    stream::{Edit, LocallyAcked, SequenceMap, Stream},
 };
 
 impl Flow {
@@ -32,7 +32,7 @@ impl Flow {
 
     /// A connection as another process remembered it.
     #[must_use]
-    pub fn restored(id: SessionId, memory: &Memory, now: Instant) -> Self {
+    pub fn restored(id: SessionId, memory: &SavedFlow, now: Instant) -> Self {
         let [original, reply] = &memory.streams;
         Self {
             streams: PerDirection {
@@ -54,39 +54,39 @@ impl Flow {
         }
     }
 
-    fn memory(&self) -> Memory {
-        let streams = [Direction::Original, Direction::Reply].map(|direction| StreamMemory {
+    fn memory(&self) -> SavedFlow {
+        let streams = [Direction::Original, Direction::Reply].map(|direction| SavedStream {
             window: self.sides[direction].window,
             clock: self.sides[direction].clock,
             ack: self.sides[direction].ack.map(|ack| ack.0),
             ..remember(&self.streams[direction])
         });
-        Memory::new(&self.tuples, streams)
+        SavedFlow::new(&self.tuples, streams)
     }
 }
 
-fn remember(stream: &Stream) -> StreamMemory {
+fn remember(stream: &Stream) -> SavedStream {
     let map = stream.map();
-    let edits = map.edits().iter().map(|edit| EditMemory {
+    let edits = map.edits().iter().map(|edit| SavedEdit {
         start: edit.start().0,
         old_len: edit.end().offset_from(edit.start()).unsigned_abs(),
         new: edit.new_bytes().to_vec(),
     });
-    StreamMemory {
+    SavedStream {
         base_offset: map.base_offset(),
-        floor: map.floor().map(|floor| floor.0),
+        folded_to: map.folded_to().map(|end| end.0),
         edits: edits.collect(),
-        left: stream.released().map(|left| left.0),
-        vouched: stream.vouched().map(|vouched| VouchedMemory {
-            start: vouched.start.0,
-            bytes: vouched.bytes,
-            line_start: vouched.line_start.map(|start| start.0),
+        left: stream.left_to().map(|left| left.0),
+        locally_acked: stream.locally_acked().map(|locally_acked| SavedLocalAck {
+            start: locally_acked.start.0,
+            bytes: locally_acked.bytes,
+            line_start: locally_acked.line_start.map(|start| start.0),
         }),
-        ..StreamMemory::default()
+        ..SavedStream::default()
     }
 }
 
-fn side(memory: &StreamMemory) -> Side {
+fn side(memory: &SavedStream) -> Side {
     Side {
         window: memory.window,
         clock: memory.clock,
@@ -95,21 +95,27 @@ fn side(memory: &StreamMemory) -> Side {
     }
 }
 
-fn withheld(memory: &StreamMemory, now: Instant) -> Option<Box<Withheld>> {
-    memory.vouched.as_ref().map(|_| Withheld::restored(now))
+fn withheld(memory: &SavedStream, now: Instant) -> Option<Box<Withheld>> {
+    memory
+        .locally_acked
+        .as_ref()
+        .map(|_| Withheld::restored(now))
 }
 
-fn restore(memory: &StreamMemory) -> Stream {
+fn restore(memory: &SavedStream) -> Stream {
     let edits = memory
         .edits
         .iter()
         .map(|edit| Edit::new(SeqNumber(edit.start), edit.old_len, edit.new.clone()));
-    let floor = memory.floor.map(SeqNumber);
-    let map = SequenceMap::restored(memory.base_offset, floor, edits.collect());
-    let vouched = memory.vouched.as_ref().map(|vouched| Vouched {
-        start: SeqNumber(vouched.start),
-        bytes: vouched.bytes.clone(),
-        line_start: vouched.line_start.map(SeqNumber),
-    });
-    Stream::restored(map, memory.left.map(SeqNumber), vouched)
+    let folded_to = memory.folded_to.map(SeqNumber);
+    let map = SequenceMap::restored(memory.base_offset, folded_to, edits.collect());
+    let locally_acked = memory
+        .locally_acked
+        .as_ref()
+        .map(|locally_acked| LocallyAcked {
+            start: SeqNumber(locally_acked.start),
+            bytes: locally_acked.bytes.clone(),
+            line_start: locally_acked.line_start.map(SeqNumber),
+        });
+    Stream::restored(map, memory.left.map(SeqNumber), locally_acked)
 }

@@ -20,8 +20,8 @@ use crate::proto::{
     ftp::{Role, reads_as_line},
     net::{ConntrackTuples, Direction, PerDirection},
     packet::Segment,
-    session::{Session, Withdrawal, policy::Refusal},
-    tls::{Granted, Pair, begins_tls},
+    session::{Session, Withdrawal, endpoint_check::Refusal},
+    tls::{FtpsSession, HostPair, begins_tls},
 };
 
 /// What there is to know of a connection's encryption.
@@ -94,7 +94,7 @@ impl Flow {
             is_last = grants.end(&self.tuples);
         });
         if is_last {
-            let pair = Pair::of(&self.tuples);
+            let pair = HostPair::of(&self.tuples);
             context.actions.push_back(Action::Revoke { pair });
         }
     }
@@ -169,7 +169,7 @@ impl Flow {
     fn next_words<'s>(&self, direction: Direction, segment: &Segment<'s>) -> Option<&'s [u8]> {
         let stream = &self.streams[direction];
         let known = if stream.is_synchronised() {
-            stream.next().offset_from(segment.seq)
+            stream.rcv_nxt().offset_from(segment.seq)
         } else {
             0
         };
@@ -181,7 +181,7 @@ impl Flow {
     fn brings_more(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         let end = segment.seq.plus(segment.payload.len() as u32);
         let stream = &self.streams[direction];
-        let is_known = stream.is_synchronised() && !stream.next().is_before(end);
+        let is_known = stream.is_synchronised() && !stream.rcv_nxt().is_before(end);
         !segment.payload.is_empty() && !is_known
     }
 
@@ -189,7 +189,7 @@ impl Flow {
         if !self.may_have_grant(context) {
             return;
         }
-        let granted = Granted {
+        let granted = FtpsSession {
             session: self.id,
             master: self.tuples,
             links: PerDirection {
@@ -201,7 +201,7 @@ impl Flow {
             self.opaque.has_grant = grants.begin(granted);
         });
         if self.opaque.has_grant {
-            let pair = Pair::of(&self.tuples);
+            let pair = HostPair::of(&self.tuples);
             context.actions.push_back(Action::Grant { pair });
         }
     }
@@ -216,9 +216,9 @@ impl Flow {
     }
 
     fn is_refuted(&self, context: &Context<'_>) -> bool {
-        let refusal = self.session.refusal_of_unproven();
+        let refusal = self.session.not_yet_allowed();
         refusal == Some(Refusal::NotFtp)
-            && !context.settings.overlooks(Refusal::NotFtp, &self.tuples)
+            && !context.settings.is_exempt(Refusal::NotFtp, &self.tuples)
     }
 
     /// Of one with an offset all is seen, and its streams go on; of another they stay as they were, so
@@ -266,8 +266,8 @@ impl Flow {
     ) -> bool {
         let stream = &self.streams.original;
         let is_new = !stream.is_synchronised()
-            || stream.next() == segment.seq
-            || (!self.is_adjusted && stream.next().is_before(segment.seq));
+            || stream.rcv_nxt() == segment.seq
+            || (!self.is_adjusted && stream.rcv_nxt().is_before(segment.seq));
         direction == Direction::Original
             && self.opaque.handshake == Handshake::Begun
             && is_new
@@ -303,7 +303,7 @@ impl Flow {
     /// them has no lines.
     fn resume_server(&mut self, direction: Direction, segment: &Segment<'_>) {
         let stream = &mut self.streams.reply;
-        let is_next = stream.is_synchronised() && stream.next() == segment.seq;
+        let is_next = stream.is_synchronised() && stream.rcv_nxt() == segment.seq;
         if self.opaque.awaits_server
             && direction == Direction::Reply
             && is_next
@@ -353,7 +353,7 @@ impl Flow {
     fn is_silent(&self) -> bool {
         let at_start = |direction| {
             let stream = &self.streams[direction];
-            stream.started_at() == Some(stream.next())
+            stream.started_at() == Some(stream.rcv_nxt())
         };
         !self.has_spoken || (at_start(Direction::Original) && at_start(Direction::Reply))
     }

@@ -73,8 +73,8 @@ impl Flow {
     /// next (RFC 9293 §3.10.7.4), and that is before what is withheld.
     fn encode_reset(&self, direction: Direction, segment: &Segment<'_>) -> Verdict {
         let stream = &self.streams[direction];
-        let seq = if stream.is_synchronised() && segment.seq == stream.next() {
-            stream.next_output()
+        let seq = if stream.is_synchronised() && segment.seq == stream.rcv_nxt() {
+            stream.snd_nxt_output()
         } else {
             stream.map().to_output(segment.seq)
         };

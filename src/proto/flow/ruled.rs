@@ -8,14 +8,14 @@
 use super::{Context, Flow, role_of};
 use crate::proto::{
     action::{Action, CommandReport, EventKind, PacketId, Verdict},
+    command_policy::{PolicyDecision, PolicyEffect, SessionPolicy},
     ftp::{
         Announcement, Reason, Role, is_sequences, refusal_reply, substitute_command,
         with_refusal_code,
     },
     net::Direction,
     packet::{Flags, Segment, reset},
-    rules::{RuledSession, Ruling, Sentence},
-    session::{Finding, Withdrawal, policy::Refusal},
+    session::{Finding, Withdrawal, endpoint_check::Refusal},
     stream::Line,
 };
 
@@ -24,7 +24,7 @@ impl Flow {
     /// picked up.
     pub(super) fn begin_ruled(&mut self, context: &Context<'_>) {
         self.end_ruled(context);
-        self.ruled = RuledSession::new(&context.settings.rules, &self.tuples);
+        self.ruled = SessionPolicy::new(&context.settings.rules, &self.tuples);
     }
 
     /// Gives back what rules have counted of it.
@@ -53,19 +53,19 @@ impl Flow {
         };
         let ruling = ruled.handle_command(said, context.hosts, context.now);
         let is_done = match ruling.sentence {
-            Sentence::Pass => return self.pass(packet, line, &ruling, context),
-            Sentence::Refuse => {
+            PolicyEffect::Pass => return self.pass(packet, line, &ruling, context),
+            PolicyEffect::Refuse => {
                 let is_owed = self.session.handle_refused(bytes, ruling.reason.clone());
                 let part = self.replaceable_part(Direction::Original, line);
                 let part = part.filter(|_| is_owed);
                 part.inspect(|part| self.replace_command(part, context))
                     .is_some()
             }
-            Sentence::Reset => false,
+            PolicyEffect::Reset => false,
         };
         self.report_ruling(packet, &ruling, context);
         if !is_done {
-            self.break_off(context);
+            self.abort(context);
         }
         Finding::Nothing
     }
@@ -74,7 +74,7 @@ impl Flow {
         &mut self,
         packet: PacketId,
         line: &Line,
-        ruling: &Ruling,
+        ruling: &PolicyDecision,
         context: &mut Context<'_>,
     ) -> Finding {
         self.report_ruling(packet, ruling, context);
@@ -83,10 +83,10 @@ impl Flow {
     }
 
     /// The answer to a command of folders has come.
-    pub(super) fn handle_folder_answer(&mut self, line: &Line, code: u16) {
+    pub(super) fn handle_directory_reply(&mut self, line: &Line, code: u16) {
         let bytes = self.streams.reply.line_bytes(line);
         if let Some(ruled) = &mut self.ruled {
-            ruled.handle_folder_answer(code, bytes);
+            ruled.handle_directory_reply(code, bytes);
         }
     }
 
@@ -101,7 +101,7 @@ impl Flow {
         context: &mut Context<'_>,
     ) {
         let role = role_of(direction);
-        let is_ftp = self.session.refusal_of_unproven() != Some(Refusal::NotFtp);
+        let is_ftp = self.session.not_yet_allowed() != Some(Refusal::NotFtp);
         let is_hidden = refusal == Refusal::TooManyUnanswered
             && !announced.is_some_and(|announced| {
                 let admitted = self.admit_endpoint(direction, &announced, context.settings);
@@ -116,7 +116,7 @@ impl Flow {
             (Role::Client, Some(part)) if self.session.refuse_last(reason.clone()) => {
                 self.replace_command(&part, context);
             }
-            (Role::Client, _) => self.break_off(context),
+            (Role::Client, _) => self.abort(context),
             (Role::Server, Some(part)) => {
                 self.replace(direction, &part, reply_of(&part, &reason), context);
             }
@@ -160,12 +160,12 @@ impl Flow {
     }
 
     /// Resets the connection towards both ends.
-    pub(super) fn break_off(&mut self, context: &mut Context<'_>) {
+    pub(super) fn abort(&mut self, context: &mut Context<'_>) {
         self.is_broken = true;
         self.is_reset = true;
         self.withheld = Default::default();
         self.has_lifted = false;
-        self.report(EventKind::BrokenOff, context);
+        self.report(EventKind::Aborted, context);
         self.withdraw_all(Withdrawal::Closed, context);
         self.end_grant(context);
         self.release_place(context);
@@ -215,7 +215,7 @@ impl Flow {
         self.report(EventKind::Replaced { from, start, line }, context);
     }
 
-    fn report_ruling(&self, packet: PacketId, ruling: &Ruling, context: &mut Context<'_>) {
+    fn report_ruling(&self, packet: PacketId, ruling: &PolicyDecision, context: &mut Context<'_>) {
         for (rule, action) in &ruling.told {
             let report = CommandReport {
                 packet,
@@ -231,7 +231,7 @@ impl Flow {
     fn encode_own_reset(&self, direction: Direction) -> Option<Vec<u8>> {
         let stream = &self.streams[direction];
         let seq = if stream.is_synchronised() {
-            stream.next_output()
+            stream.snd_nxt_output()
         } else {
             self.sides[!direction].ack?
         };

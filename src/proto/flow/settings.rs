@@ -6,11 +6,11 @@ use ipnetwork::IpNetwork;
 
 use crate::proto::{
     budget::Limits,
+    command_policy::CommandPolicy,
     expect::Stage,
     nat::addresses_of,
     net::{ConntrackTuples, Direction},
-    rules::Rules,
-    session::policy::Refusal,
+    session::endpoint_check::Refusal,
     tls::TlsSettings,
 };
 
@@ -36,7 +36,7 @@ pub struct Settings {
     /// Servers whose clients may announce by other means after EPSV ALL.
     pub after_epsv_all: Vec<IpNetwork>,
     /// What clients may say. A session keeps the rules that it began with.
-    pub rules: Arc<Rules>,
+    pub rules: Arc<CommandPolicy>,
     /// How much a session and a host may ask for.
     pub limits: Limits,
     /// Which data connections of encrypted sessions may come.
@@ -59,7 +59,7 @@ impl Settings {
     }
 
     /// Whether what would be refused for this reason is honoured for the sessions of this server.
-    pub(super) fn overlooks(&self, refusal: Refusal, tuples: &ConntrackTuples) -> bool {
+    pub(super) fn is_exempt(&self, refusal: Refusal, tuples: &ConntrackTuples) -> bool {
         let networks: &[IpNetwork] = match refusal {
             Refusal::UnsolicitedReply => &self.unsolicited_replies,
             Refusal::AfterEpsvAll => &self.after_epsv_all,

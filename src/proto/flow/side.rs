@@ -3,7 +3,7 @@
 use super::{Context, Flow, role_of};
 use crate::proto::{
     action::{Action, EventKind},
-    net::{Direction, Link, SeqNumber},
+    net::{Direction, IfIndex, SeqNumber},
     packet::{Flags, Injected, Segment, Timestamps},
     stream::Piece,
 };
@@ -37,7 +37,7 @@ pub(super) struct Side {
     /// The size of its largest packet.
     pub(super) largest: u16,
     /// By which link its first packet came.
-    pub(super) link: Option<Link>,
+    pub(super) link: Option<IfIndex>,
 }
 
 impl Default for Side {
@@ -80,7 +80,7 @@ impl Flow {
     pub fn admit_link(
         &mut self,
         direction: Direction,
-        link: Link,
+        link: IfIndex,
         context: &mut Context<'_>,
     ) -> bool {
         let own = *self.sides[direction].link.get_or_insert(link);
@@ -95,7 +95,7 @@ impl Flow {
 
     /// By which link no data connection comes that this end has announced: its own, unless its peer is
     /// there as well, or it is this machine.
-    pub(super) fn barred_link(&self, announcer: Direction) -> Option<Link> {
+    pub(super) fn denied_iif(&self, announcer: Direction) -> Option<IfIndex> {
         let own = self.sides[announcer].link.filter(|link| link.0 != 0)?;
         let peer = self.sides[!announcer].link?;
         (own != peer).then_some(own)
@@ -147,7 +147,7 @@ impl Flow {
     pub(super) fn encode_vouching(&self, direction: Direction, ack: SeqNumber) -> Option<Vec<u8>> {
         let peer = &self.streams[!direction];
         let seq = if peer.is_synchronised() {
-            peer.next_output()
+            peer.snd_nxt_output()
         } else {
             self.sides[direction].ack?
         };

@@ -6,7 +6,7 @@ use crate::proto::{
     budget::{Budget, SEGMENT_MIN},
     net::Direction,
     packet::Segment,
-    session::policy::Refusal,
+    session::endpoint_check::Refusal,
 };
 
 /// What a session has spent.

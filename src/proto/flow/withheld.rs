@@ -2,9 +2,9 @@
 //!
 //! A segment that ends inside such a line goes on without it, and its bytes leave with the
 //! segment that completes the line. A sender under Nagle's algorithm does not send that segment
-//! before the first is acknowledged (RFC 896), so after [`VOUCH_DELAY`] the withheld bytes are
+//! before the first is acknowledged (RFC 896), so after [`LOCAL_ACK_DELAY`] the withheld bytes are
 //! acknowledged on the receiver's behalf. From then on they exist only here: once released they
-//! are sent again by us until the receiver has acknowledged them. After [`WITHHOLD_MAX`] a server's
+//! are sent again by us until the receiver has acknowledged them. After [`PARTIAL_LINE_TIMEOUT`] a server's
 //! leave as they are, unread. A client's stay until the line ends: whoever sends PORT in two parts, ten
 //! seconds apart, would have it heard by the server, whatever it says.
 //!
@@ -22,10 +22,10 @@ use crate::proto::{
 
 /// How long the rest of a line is waited for before the part is acknowledged. A sender that does
 /// not wait sends the rest within a round of its own loop; delayed acknowledgements begin at 40 ms.
-pub const VOUCH_DELAY: Duration = Duration::from_millis(5);
+pub const LOCAL_ACK_DELAY: Duration = Duration::from_millis(5);
 
 /// How long a begun announcement of a server may be withheld in all.
-pub const WITHHOLD_MAX: Duration = Duration::from_secs(10);
+pub const PARTIAL_LINE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long it may be withheld where it cannot be acknowledged to its sender, which may wait for
 /// just that. Linux repeats a segment after 200 ms at the earliest.
@@ -69,7 +69,7 @@ impl Withheld {
     /// Bytes that another process had withheld and acknowledged.
     pub(super) fn restored(now: Instant) -> Box<Self> {
         Box::new(Self {
-            gives_up_at: Some(now + WITHHOLD_MAX),
+            gives_up_at: Some(now + PARTIAL_LINE_TIMEOUT),
             resend_at: Some(now + RESEND_FIRST),
             ..Self::new()
         })
@@ -84,10 +84,10 @@ impl Withheld {
     fn withhold(&mut self, line: SeqNumber, has_news: bool, now: Instant) {
         if self.line != Some(line) {
             self.line = Some(line);
-            self.gives_up_at = Some(now + WITHHOLD_MAX);
+            self.gives_up_at = Some(now + PARTIAL_LINE_TIMEOUT);
         }
         if has_news {
-            self.vouch_at = Some(now + VOUCH_DELAY);
+            self.vouch_at = Some(now + LOCAL_ACK_DELAY);
         }
     }
 
@@ -103,8 +103,8 @@ impl Withheld {
         self.gives_up_at = self.gives_up_at.map(|at| at.min(now + UNVOUCHED_MAX));
     }
 
-    fn record_orphans(&mut self, has_orphans: bool, now: Instant) {
-        if !has_orphans {
+    fn record_orphans(&mut self, needs_retransmit: bool, now: Instant) {
+        if !needs_retransmit {
             self.resend_at = None;
             self.resends = 0;
         } else if self.resend_at.is_none() && self.resends == 0 {
@@ -129,9 +129,9 @@ impl Flow {
         } else {
             stream.release_all();
         }
-        let has_orphans = stream.has_orphans();
+        let needs_retransmit = stream.needs_retransmit();
         let slot = &mut self.withheld[direction];
-        if line.is_none() && !has_orphans {
+        if line.is_none() && !needs_retransmit {
             *slot = None;
             return;
         }
@@ -140,7 +140,7 @@ impl Flow {
             Some(line) => withheld.withhold(line, has_bytes, now),
             None => withheld.release(),
         }
-        withheld.record_orphans(has_orphans, now);
+        withheld.record_orphans(needs_retransmit, now);
     }
 
     /// The receiver has got a part of what its sender will not repeat.
@@ -183,7 +183,7 @@ impl Flow {
                     tuples: self.tuples,
                 });
             }
-            self.vouch(direction, context);
+            self.ack_locally(direction, context);
         } else if is_due(withheld.resend_at) {
             self.resend(direction, context);
         }
@@ -199,7 +199,7 @@ impl Flow {
     ) {
         if is_relaxed {
             self.is_adjusted = true;
-            self.vouch(direction, context);
+            self.ack_locally(direction, context);
         } else if let Some(withheld) = &mut self.withheld[direction] {
             withheld.handle_unvouched(context.now);
         }
@@ -218,7 +218,7 @@ impl Flow {
         let withholds = !stream.is_finished()
             && !is_sequences(text)
             && (self.must_read(direction) || self.could_announce(role_of(direction), text));
-        withholds.then(|| SeqNumber(stream.next().0.wrapping_sub(partial.len() as u32)))
+        withholds.then(|| SeqNumber(stream.rcv_nxt().0.wrapping_sub(partial.len() as u32)))
     }
 
     /// Whether a line that was begun waits for its end, however long that takes: of a client whose bytes were
@@ -226,7 +226,7 @@ impl Flow {
     /// unread of a client that is held to rules.
     fn keeps_begun_line(&self, direction: Direction) -> bool {
         direction == Direction::Original
-            && (self.must_read_client() || self.streams[direction].has_orphans())
+            && (self.must_read_client() || self.streams[direction].needs_retransmit())
     }
 
     /// Whether no begun line of a direction may leave, whatever it may become: of a client that is held
@@ -247,8 +247,8 @@ impl Flow {
         kinds.any(|kind| could_announce_any_of(&[*kind], text))
     }
 
-    fn vouch(&mut self, direction: Direction, context: &mut Context<'_>) {
-        let Some(ack) = self.streams[direction].vouch() else {
+    fn ack_locally(&mut self, direction: Direction, context: &mut Context<'_>) {
+        let Some(ack) = self.streams[direction].ack_locally() else {
             if let Some(withheld) = &mut self.withheld[direction] {
                 withheld.handle_unvouched(context.now);
             }
@@ -267,9 +267,9 @@ impl Flow {
     /// The line did not end in time: its bytes leave as they are.
     fn give_up(&mut self, direction: Direction, context: &mut Context<'_>) {
         self.streams[direction].abandon_line();
-        self.has_news |= self.streams[direction].has_orphans();
+        self.has_news |= self.streams[direction].needs_retransmit();
         self.remember(context);
-        self.report(EventKind::WithholdExpired, context);
+        self.report(EventKind::PartialLineExpired, context);
         if let Some(withheld) = &mut self.withheld[direction] {
             withheld.release();
         }
@@ -278,8 +278,8 @@ impl Flow {
 
     fn resend(&mut self, direction: Direction, context: &mut Context<'_>) {
         let room = self.room(direction, None);
-        let pieces = self.streams[direction].emit_orphans(room);
-        let has_orphans = self.streams[direction].has_orphans();
+        let pieces = self.streams[direction].emit_retransmit(room);
+        let needs_retransmit = self.streams[direction].needs_retransmit();
         let Some(withheld) = &mut self.withheld[direction] else {
             return;
         };
@@ -294,7 +294,7 @@ impl Flow {
         } else {
             withheld.resend_at = None;
         }
-        if withheld.poll_timeout().is_none() && !has_orphans {
+        if withheld.poll_timeout().is_none() && !needs_retransmit {
             self.withheld[direction] = None;
         }
         self.inject_pieces(direction, pieces, context);

@@ -37,7 +37,7 @@ pub enum Command {
     /// A command that uses the data connection: RETR, STOR, STOU, APPE, LIST, NLST or MLSD.
     Transfer,
     /// The folder is changed or asked for: CWD, CDUP, PWD.
-    Folder,
+    Directory,
     /// Nothing.
     Noop,
     /// Any other line, including an empty one and one that is not FTP.
@@ -109,12 +109,12 @@ const VERBS: [(&[u8], Command); 26] = [
     (b"MLSD", Command::Transfer),
     (b"APPE", Command::Transfer),
     (b"STOU", Command::Transfer),
-    (b"CWD", Command::Folder),
-    (b"PWD", Command::Folder),
-    (b"CDUP", Command::Folder),
-    (b"XCWD", Command::Folder),
-    (b"XPWD", Command::Folder),
-    (b"XCUP", Command::Folder),
+    (b"CWD", Command::Directory),
+    (b"PWD", Command::Directory),
+    (b"CDUP", Command::Directory),
+    (b"XCWD", Command::Directory),
+    (b"XPWD", Command::Directory),
+    (b"XCUP", Command::Directory),
     (b"NOOP", Command::Noop),
     (b"USER", Command::Login),
     (b"PASS", Command::Login),

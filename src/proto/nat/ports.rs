@@ -28,19 +28,19 @@ const PORTS_OF_EACH_LENGTH: [u16; 9] = [
 /// A server that connects from its port 20, or a client that always uses the same, cannot connect
 /// to an endpoint again for as long as its last connection is in TIME-WAIT (RFC 9293 §3.6.1), a
 /// minute on Linux: its transfer would fail with a 425.
-const RESTING_MAX: usize = 1024;
+const QUARANTINE_MAX: usize = 1024;
 
 /// Which of the ports are this gateway's to give, of several that stand in for each other: each
 /// gives others, since none knows which of those that the one before it gave are still in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct PortShare {
     /// Which part, from 1 on.
     pub part: u16,
     /// How many parts there are.
     pub of: u16,
 }
 
-impl Share {
+impl PortShare {
     /// Every port.
     pub const WHOLE: Self = Self { part: 1, of: 1 };
 
@@ -49,7 +49,7 @@ impl Share {
     }
 }
 
-impl Default for Share {
+impl Default for PortShare {
     fn default() -> Self {
         Self::WHOLE
     }
@@ -61,11 +61,11 @@ pub trait PortLeases {
     /// Takes `outside` if nobody has it.
     fn lease(&self, outside: SocketAddr) -> bool;
     /// Takes `outside` if nobody has it, nor had it lately.
-    fn lease_rested(&self, outside: SocketAddr) -> bool;
+    fn lease_unquarantined(&self, outside: SocketAddr) -> bool;
     /// Gives `outside` back.
     fn release(&self, outside: SocketAddr);
     /// Whatever was given back has rested: there is nothing else to give.
-    fn rouse(&self);
+    fn clear_quarantine(&self);
 }
 
 /// The outside endpoints that are given away, and the ports that never are: an expected
@@ -77,13 +77,13 @@ pub struct LeaseTable {
     /// What rests, the longest first.
     given_back: VecDeque<SocketAddr>,
     reserved: Vec<u16>,
-    share: Share,
+    share: PortShare,
 }
 
 impl LeaseTable {
     /// Nothing is given away yet; `reserved` never is, nor what is not in `share`.
     #[must_use]
-    pub fn reserving(reserved: Vec<u16>, share: Share) -> Self {
+    pub fn reserving(reserved: Vec<u16>, share: PortShare) -> Self {
         Self {
             reserved,
             share,
@@ -98,7 +98,7 @@ impl LeaseTable {
     }
 
     /// Takes `outside` if nobody has it, nor had it lately.
-    pub fn lease_rested(&mut self, outside: SocketAddr) -> bool {
+    pub fn lease_unquarantined(&mut self, outside: SocketAddr) -> bool {
         !self.resting.contains(&outside) && self.lease(outside)
     }
 
@@ -108,7 +108,7 @@ impl LeaseTable {
             return;
         }
         self.given_back.push_back(outside);
-        if self.given_back.len() > RESTING_MAX
+        if self.given_back.len() > QUARANTINE_MAX
             && let Some(rested) = self.given_back.pop_front()
         {
             self.resting.remove(&rested);
@@ -116,7 +116,7 @@ impl LeaseTable {
     }
 
     /// Whatever was given back has rested.
-    pub fn rouse(&mut self) {
+    pub fn clear_quarantine(&mut self) {
         self.resting.clear();
         self.given_back.clear();
     }
@@ -158,16 +158,16 @@ impl PortLeases for LocalLeases {
         self.ports.borrow_mut().lease(outside)
     }
 
-    fn lease_rested(&self, outside: SocketAddr) -> bool {
-        self.ports.borrow_mut().lease_rested(outside)
+    fn lease_unquarantined(&self, outside: SocketAddr) -> bool {
+        self.ports.borrow_mut().lease_unquarantined(outside)
     }
 
     fn release(&self, outside: SocketAddr) {
         self.ports.borrow_mut().release(outside);
     }
 
-    fn rouse(&self) {
-        self.ports.borrow_mut().rouse();
+    fn clear_quarantine(&self) {
+        self.ports.borrow_mut().clear_quarantine();
     }
 }
 
@@ -191,13 +191,13 @@ pub fn choose_port(
         let is_leased = if port == announced {
             leases.lease(outside)
         } else {
-            leases.lease_rested(outside)
+            leases.lease_unquarantined(outside)
         };
         is_leased.then_some(outside)
     };
     let find = |wanted: &dyn Fn(u16) -> bool| {
         find_port(announced, ports, wanted, lease).or_else(|| {
-            leases.rouse();
+            leases.clear_quarantine();
             find_port(announced, ports, wanted, lease)
         })
     };
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_reserved_port_is_never_leased() {
-        let leases = LocalLeases::of(LeaseTable::reserving(vec![2121], Share::WHOLE));
+        let leases = LocalLeases::of(LeaseTable::reserving(vec![2121], PortShare::WHOLE));
         assert!(!leases.lease("203.0.113.1:2121".parse().unwrap()));
         assert!(leases.lease("203.0.113.1:2122".parse().unwrap()));
     }
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn two_gateways_never_give_the_same_port_and_leave_none_out() {
         let given_by = |part| {
-            let share = Share { part, of: 2 };
+            let share = PortShare { part, of: 2 };
             let leases = LocalLeases::of(LeaseTable::reserving(Vec::new(), share));
             let endpoint = |port| SocketAddr::from(([203, 0, 113, 1], port));
             (1..=u16::MAX)
@@ -362,13 +362,13 @@ mod tests {
         let leases = LocalLeases::default();
         let endpoint = |port| SocketAddr::from(([203, 0, 113, 1], port));
         let use_once = |port| {
-            assert!(leases.lease_rested(endpoint(port)));
+            assert!(leases.lease_unquarantined(endpoint(port)));
             leases.release(endpoint(port));
         };
         use_once(5000);
-        let others = 10_000..10_000 + RESTING_MAX as u16;
+        let others = 10_000..10_000 + QUARANTINE_MAX as u16;
         for port in others {
-            assert!(!leases.lease_rested(endpoint(5000)), "before {port}");
+            assert!(!leases.lease_unquarantined(endpoint(5000)), "before {port}");
             use_once(port);
         }
         use_once(5000);

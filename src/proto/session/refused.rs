@@ -1,7 +1,7 @@
 //! Commands that do not reach the server: something harmless stands in their place, and the answer to that
 //! becomes their refusal.
 
-use super::{Awaited, Finding, Session};
+use super::{Finding, Outstanding, Session};
 use crate::proto::ftp::{Reason, ReplyLine};
 
 /// "Service not available, closing control connection" (RFC 959 §4.2.1) may come at any time, and stays
@@ -13,7 +13,7 @@ impl Session {
     /// to that could not be told from others.
     #[must_use]
     pub fn handle_refused(&mut self, line: &[u8], reason: Reason) -> bool {
-        let is_tracked = self.record_command(line, Awaited::Refused);
+        let is_tracked = self.record_command(line, Outstanding::Refused);
         if is_tracked {
             self.reasons.push_back(reason);
         }
@@ -23,10 +23,14 @@ impl Session {
     /// The same of the line that was taken last as a command.
     #[must_use]
     pub fn refuse_last(&mut self, reason: Reason) -> bool {
-        let Some(last) = self.awaited.back_mut().filter(|_| self.uncounted == 0) else {
+        let Some(last) = self
+            .outstanding
+            .back_mut()
+            .filter(|_| self.untracked_replies == 0)
+        else {
             return false;
         };
-        *last = Awaited::Refused;
+        *last = Outstanding::Refused;
         self.reasons.push_back(reason);
         true
     }
@@ -39,14 +43,14 @@ impl Session {
 
     /// Whether the server ends the session where a refusal was due.
     pub(super) fn closes_instead_of_refusing(&self, code: u16) -> bool {
-        code == CLOSING && self.awaited.front() == Some(&Awaited::Refused)
+        code == CLOSING && self.outstanding.front() == Some(&Outstanding::Refused)
     }
 
     /// A line that does not end an answer. Within the answer to a refused command those that bear its
     /// code get that of a refusal; others are text.
     pub(super) fn handle_part_of_refusal(&self, reply: ReplyLine, is_final: bool) -> Finding {
         let is_part = !is_final && self.multi_line == Some(reply.code);
-        if is_part && self.awaited.front() == Some(&Awaited::Refused) {
+        if is_part && self.outstanding.front() == Some(&Outstanding::Refused) {
             Finding::RefusalBegins
         } else {
             Finding::Nothing

@@ -181,9 +181,9 @@ fn a_flood_of_commands_costs_bounded_memory_and_opens_nothing_until_answered() {
     for _ in 0..100_000 {
         session.handle_command(b"PASV", true);
     }
-    assert!(session.heap_bytes() <= 2 * AWAITED_MAX * size_of::<Awaited>());
+    assert!(session.heap_bytes() <= 2 * OUTSTANDING_MAX * size_of::<Outstanding>());
     session.handle_reply(b"220 hello", true);
-    for _ in 1..AWAITED_MAX {
+    for _ in 1..OUTSTANDING_MAX {
         let found = session.handle_reply(PASSIVE.as_bytes(), true);
         assert!(matches!(
             found,
@@ -251,7 +251,7 @@ fn abor_may_be_answered_with_the_transfer_it_ends() {
 #[test]
 fn what_is_announced_beyond_the_answers_that_are_tracked_is_refused() {
     let mut session = Session::greeted();
-    for _ in 0..AWAITED_MAX {
+    for _ in 0..OUTSTANDING_MAX {
         session.handle_command(b"NOOP", true);
     }
     let port = |session: &mut Session| session.handle_command(b"PORT 10,0,0,2,19,137", true);
@@ -260,7 +260,7 @@ fn what_is_announced_beyond_the_answers_that_are_tracked_is_refused() {
         port(&mut session),
         Finding::Announcement(Found { refusal: found, .. }) if found == refusal
     ));
-    for _ in 0..AWAITED_MAX + 2 {
+    for _ in 0..OUTSTANDING_MAX + 2 {
         session.handle_reply(b"200 ok", true);
     }
     assert!(matches!(

@@ -53,11 +53,11 @@ impl Stream {
         let Some((from, to)) = self.span_to_emit(seq, payload) else {
             return self.emit_nothing(seq);
         };
-        if to.is_before(from) || (from == to && from != self.sent) {
+        if to.is_before(from) || (from == to && from != self.snd_nxt) {
             return self.emit_stale(from);
         }
         let (from, to) = self.map.widen(from, to);
-        self.sent = self.sent.later(to);
+        self.snd_nxt = self.snd_nxt.later(to);
         if self.is_same(seq, payload, from, to) {
             return Emission::Same;
         }
@@ -66,11 +66,11 @@ impl Stream {
 
     /// The bytes that the sender will not repeat since they were acknowledged on the receiver's
     /// behalf, and that the receiver has not acknowledged. They count as sent.
-    pub fn emit_orphans(&mut self, room: usize) -> Vec<Piece> {
-        let (Some(from), Some(vouched)) = (self.orphans(), self.vouched) else {
+    pub fn emit_retransmit(&mut self, room: usize) -> Vec<Piece> {
+        let (Some(from), Some(locally_acked)) = (self.retransmit_from(), self.locally_acked) else {
             return Vec::new();
         };
-        let to = vouched.earlier(self.released);
+        let to = locally_acked.earlier(self.snd_limit);
         if !from.is_before(to) {
             return Vec::new();
         }
@@ -79,7 +79,7 @@ impl Stream {
 
     /// The bytes that were released without a segment of their sender. They count as sent.
     pub fn emit_released(&mut self, room: usize) -> Vec<Piece> {
-        let (from, to) = (self.sent, self.released);
+        let (from, to) = (self.snd_nxt, self.snd_limit);
         if !from.is_before(to) {
             return Vec::new();
         }
@@ -97,15 +97,15 @@ impl Stream {
     #[must_use]
     pub fn has_left_of(&self, line: &Line) -> u32 {
         let left = self
-            .left_before
-            .map_or(self.sent, |left| left.later(self.sent));
+            .left_by_predecessor
+            .map_or(self.snd_nxt, |left| left.later(self.snd_nxt));
         left.offset_from(line.start).max(0).unsigned_abs()
     }
 
     /// Bytes that are kept here, without a segment that repeats them.
     fn emit_kept(&mut self, from: SeqNumber, to: SeqNumber, room: usize) -> Vec<Piece> {
         let (from, to) = self.map.widen(from, to);
-        self.sent = self.sent.later(to);
+        self.snd_nxt = self.snd_nxt.later(to);
         let nothing = Repeated {
             seq: from,
             payload: &[],
@@ -115,22 +115,25 @@ impl Stream {
 
     fn span_to_emit(&self, seq: SeqNumber, payload: &[u8]) -> Option<(SeqNumber, SeqNumber)> {
         if payload.is_empty() {
-            let has_news = self.synchronised && seq == self.next() && self.sent != self.released;
-            return has_news.then_some((self.sent, self.released));
+            let has_news =
+                self.synchronised && seq == self.rcv_nxt() && self.snd_nxt != self.snd_limit;
+            return has_news.then_some((self.snd_nxt, self.snd_limit));
         }
         let end = seq.plus(payload.len() as u32);
-        let to = if end.is_before(self.next()) {
-            end.earlier(self.released)
+        let to = if end.is_before(self.rcv_nxt()) {
+            end.earlier(self.snd_limit)
         } else {
-            self.released
+            self.snd_limit
         };
         Some((self.first_to_emit(seq), to))
     }
 
     /// A segment takes along what was withheld before it, and what the sender will not repeat.
     fn first_to_emit(&self, seq: SeqNumber) -> SeqNumber {
-        let from = seq.earlier(self.sent);
-        let from = self.orphans().map_or(from, |orphan| from.earlier(orphan));
+        let from = seq.earlier(self.snd_nxt);
+        let from = self
+            .retransmit_from()
+            .map_or(from, |orphan| from.earlier(orphan));
         self.map.clip_forgotten(from)
     }
 
@@ -139,9 +142,11 @@ impl Stream {
     /// probe of a closed window) still has one. Any other has none: an acknowledgement from a
     /// sender that has gone back would be answered, and the answer perhaps acknowledged, for ever.
     fn emit_nothing(&self, seq: SeqNumber) -> Emission {
-        let output = if self.is_withholding() && !seq.is_before(self.sent) {
-            let is_probe = self.vouched.is_some_and(|vouched| seq.is_before(vouched));
-            self.next_output().shifted(-i32::from(is_probe))
+        let output = if self.is_withholding() && !seq.is_before(self.snd_nxt) {
+            let is_probe = self
+                .locally_acked
+                .is_some_and(|locally_acked| seq.is_before(locally_acked));
+            self.snd_nxt_output().shifted(-i32::from(is_probe))
         } else {
             self.map.to_output(seq)
         };
@@ -169,11 +174,11 @@ impl Stream {
 
     /// Whether the kept bytes, as far as they are still kept, equal `payload` at `seq`.
     fn holds(&self, seq: SeqNumber, payload: &[u8]) -> bool {
-        let forgotten = self.base.offset_from(seq).max(0).unsigned_abs() as usize;
+        let forgotten = self.buf_start.offset_from(seq).max(0).unsigned_abs() as usize;
         let Some(kept) = payload.get(forgotten..) else {
             return true;
         };
-        let from = self.index_of(seq.later(self.base));
+        let from = self.index_of(seq.later(self.buf_start));
         self.bytes.get(from..from.saturating_add(kept.len())) == Some(kept)
     }
 
@@ -215,10 +220,10 @@ impl Stream {
     /// Leaves out what the receiver has acknowledged, where more follows it. A receiver whose
     /// window took a part of an edit may not look at a segment that begins before the rest.
     fn without_acknowledged(&self, mut piece: Piece) -> Piece {
-        let known = self.acked_output.offset_from(piece.seq);
-        if known > 0 && self.acked_output.is_before(piece.end()) {
+        let known = self.snd_una_output.offset_from(piece.seq);
+        if known > 0 && self.snd_una_output.is_before(piece.end()) {
             piece.payload.drain(..known.unsigned_abs() as usize);
-            piece.seq = self.acked_output;
+            piece.seq = self.snd_una_output;
         }
         piece
     }
@@ -231,13 +236,13 @@ impl Stream {
         repeated: Repeated<'_>,
         output: &mut Vec<u8>,
     ) {
-        let kept_from = from.later(self.base).earlier(to);
+        let kept_from = from.later(self.buf_start).earlier(to);
         output.extend_from_slice(bytes_between(
             repeated.payload,
             repeated.seq,
             from,
             kept_from,
         ));
-        output.extend_from_slice(bytes_between(&self.bytes, self.base, kept_from, to));
+        output.extend_from_slice(bytes_between(&self.bytes, self.buf_start, kept_from, to));
     }
 }

@@ -11,7 +11,7 @@ impl Stream {
     /// [`release_all`](Self::release_all).
     pub fn hold_back(&mut self) {
         let behind = self.scanner.kept_from(&self.bytes) as u32;
-        self.held_from = Some(self.base.plus(behind));
+        self.held_from = Some(self.buf_start.plus(behind));
     }
 
     /// What was held back may be looked at.

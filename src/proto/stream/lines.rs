@@ -29,9 +29,9 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) fn at(self, base: SeqNumber) -> Line {
+    pub(super) fn at(self, buf_start: SeqNumber) -> Line {
         Line {
-            start: base.plus(self.start as u32),
+            start: buf_start.plus(self.start as u32),
             len: self.len as u32,
             is_complete: self.is_complete,
         }

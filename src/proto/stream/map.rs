@@ -80,17 +80,17 @@ pub struct SequenceMap {
     edits: Vec<Edit>,
     base_offset: i32,
     /// The end of the last forgotten edit.
-    floor: Option<SeqNumber>,
+    folded_to: Option<SeqNumber>,
 }
 
 impl SequenceMap {
     /// A map as it was kept outside the process.
     #[must_use]
-    pub fn restored(base_offset: i32, floor: Option<SeqNumber>, edits: Vec<Edit>) -> Self {
+    pub fn restored(base_offset: i32, folded_to: Option<SeqNumber>, edits: Vec<Edit>) -> Self {
         Self {
             edits,
             base_offset,
-            floor,
+            folded_to,
         }
     }
 
@@ -152,7 +152,7 @@ impl SequenceMap {
     /// Forgets every edit and keeps the offset they leave.
     pub fn fold_all(&mut self) {
         self.fold(self.edits.len());
-        self.floor = None;
+        self.folded_to = None;
     }
 
     /// The edits that touch a span, oldest first.
@@ -195,7 +195,7 @@ impl SequenceMap {
     /// `seq`, or the end of the last forgotten edit where `seq` lies before it.
     #[must_use]
     pub fn clip_forgotten(&self, seq: SeqNumber) -> SeqNumber {
-        self.floor.map_or(seq, |floor| seq.later(floor))
+        self.folded_to.map_or(seq, |folded_to| seq.later(folded_to))
     }
 
     /// Whether a span has the same bytes at the same numbers in both spaces.
@@ -230,8 +230,8 @@ impl SequenceMap {
 
     /// The end of the last forgotten edit.
     #[must_use]
-    pub fn floor(&self) -> Option<SeqNumber> {
-        self.floor
+    pub fn folded_to(&self) -> Option<SeqNumber> {
+        self.folded_to
     }
 
     /// Bytes of memory behind this value.
@@ -263,7 +263,7 @@ impl SequenceMap {
     fn fold(&mut self, count: usize) {
         for edit in self.edits.drain(..count.min(self.edits.len())) {
             self.base_offset = self.base_offset.wrapping_add(edit.delta());
-            self.floor = Some(edit.end());
+            self.folded_to = Some(edit.end());
         }
     }
 }

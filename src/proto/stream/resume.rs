@@ -16,6 +16,6 @@ impl Stream {
     /// Begins anew at the next segment, with lines: segments passed that were not seen here.
     pub fn begin_anew(&mut self) {
         self.scanner = LineScanner::in_unknown_line();
-        self.lose_place();
+        self.lose_sync();
     }
 }

@@ -61,7 +61,7 @@ fn a_probe_of_a_sender_whose_bytes_are_withheld_still_asks_for_an_answer() {
         [(sent, Vec::new())]
     );
     // One that believes all of it acknowledged asks.
-    stream.vouch();
+    stream.ack_locally();
     assert_eq!(
         emitted(&mut stream, next.shifted(-1), b""),
         [(sent.shifted(-1), Vec::new())]
@@ -73,17 +73,17 @@ fn a_probe_of_a_sender_whose_bytes_are_withheld_still_asks_for_an_answer() {
 fn what_was_acknowledged_for_the_receiver_is_sent_until_the_receiver_has_it() {
     let mut stream = stream_of(b"PO");
     emitted(&mut stream, START, b"PO");
-    assert_eq!(stream.vouch(), Some(START.plus(2)));
-    assert!(stream.emit_orphans(1000).is_empty(), "still withheld");
+    assert_eq!(stream.ack_locally(), Some(START.plus(2)));
+    assert!(stream.emit_retransmit(1000).is_empty(), "still withheld");
     assert_eq!(stream.translate_ack(START), START.plus(2));
     stream.abandon_line();
     for _ in 0..2 {
-        let pieces = stream.emit_orphans(1000);
+        let pieces = stream.emit_retransmit(1000);
         assert_eq!((pieces[0].seq, &pieces[0].payload[..]), (START, &b"PO"[..]));
     }
     stream.handle_ack(START.plus(2)).unwrap();
-    assert!(!stream.has_orphans());
-    assert!(stream.emit_orphans(1000).is_empty());
+    assert!(!stream.needs_retransmit());
+    assert!(stream.emit_retransmit(1000).is_empty());
 }
 
 #[test]
@@ -98,15 +98,15 @@ fn bytes_that_are_not_kept_any_more_are_not_acknowledged_for_anybody() {
         emitted(&mut stream, at, b"NOOP\r\n");
         at = at.plus(6);
     }
-    assert_eq!(stream.vouch(), None);
+    assert_eq!(stream.ack_locally(), None);
     stream.handle_ack(at).unwrap();
-    assert_eq!(stream.vouch(), Some(at));
+    assert_eq!(stream.ack_locally(), Some(at));
 }
 
 #[test]
 fn a_sack_block_within_what_was_vouched_for_is_not_told_but_a_duplicate_is() {
     let mut stream = stream_of(b"NOOP\r\nPO");
-    stream.vouch();
+    stream.ack_locally();
     let block = |left, right, ack| {
         stream.translate_sack(START.plus(left), START.plus(right), Some(START.plus(ack)))
     };
@@ -136,13 +136,16 @@ fn an_acknowledgement_of_bytes_that_never_came_is_an_error() {
 fn nothing_comes_after_a_fin() {
     let mut stream = stream_of(b"QUIT\r\n");
     stream.finish();
-    assert_eq!(stream.ingest(START.plus(6), b"PORT", false), Arrival::Ahead);
+    assert_eq!(
+        stream.ingest(START.plus(6), b"PORT", false),
+        Arrival::OutOfOrder
+    );
 }
 
 #[test]
 fn a_fin_beyond_a_gap_is_ahead() {
     let mut stream = stream_of(b"NOOP\r\n");
-    assert_eq!(stream.ingest(START.plus(7), b"", true), Arrival::Ahead);
+    assert_eq!(stream.ingest(START.plus(7), b"", true), Arrival::OutOfOrder);
     assert_eq!(stream.ingest(START.plus(6), b"", true), Arrival::Old);
 }
 
@@ -150,10 +153,13 @@ fn a_fin_beyond_a_gap_is_ahead() {
 fn a_segment_that_keeps_coming_beyond_a_gap_shows_that_the_gap_has_passed() {
     let mut stream = stream_of(b"NOOP\r\n");
     let beyond = START.plus(20);
-    for _ in 1..BEYOND_MAX {
-        assert_eq!(stream.ingest(beyond, b"NOOP\r\n", false), Arrival::Ahead);
+    for _ in 1..GAP_REPEATS_MAX {
+        assert_eq!(
+            stream.ingest(beyond, b"NOOP\r\n", false),
+            Arrival::OutOfOrder
+        );
     }
-    assert_eq!(stream.ingest(beyond, b"NOOP\r\n", false), Arrival::Beyond);
+    assert_eq!(stream.ingest(beyond, b"NOOP\r\n", false), Arrival::GapAcked);
 }
 
 #[test]
@@ -182,7 +188,7 @@ fn a_stream_that_lost_its_place_keeps_its_offset() {
     stream.ingest(START, b"PORT a\r\n", false);
     let line = stream.poll_line().unwrap();
     stream.record_edit(&line, b"PORT bcd".to_vec());
-    stream.lose_place();
+    stream.lose_sync();
     assert!(!stream.is_synchronised());
     stream.ingest(START.plus(100), b"NOOP\r\n", false);
     stream.release_all();
@@ -218,14 +224,14 @@ fn what_another_process_vouched_for_is_sent_without_the_acknowledged_line_before
     let mut map = SequenceMap::default();
     map.record(Edit::new(START, 18, b"PORT 10,9,9,22,4,5".to_vec()));
     let start = START.plus(20);
-    let vouched = Vouched {
+    let locally_acked = LocallyAcked {
         start,
         bytes: b"PO".to_vec(),
         line_start: Some(start),
     };
-    let mut stream = Stream::restored(map, Some(start), Some(vouched));
+    let mut stream = Stream::restored(map, Some(start), Some(locally_acked));
     stream.abandon_line();
-    let pieces = stream.emit_orphans(1000);
+    let pieces = stream.emit_retransmit(1000);
     assert_eq!(pieces.len(), 1);
     assert_eq!((pieces[0].seq, &pieces[0].payload[..]), (start, &b"PO"[..]));
 }
@@ -233,12 +239,12 @@ fn what_another_process_vouched_for_is_sent_without_the_acknowledged_line_before
 #[test]
 fn a_line_whose_start_arrived_before_a_restart_goes_on_as_it_is() {
     let start = START.plus(1);
-    let vouched = Vouched {
+    let locally_acked = LocallyAcked {
         start,
         bytes: b"ORT 10,0,0,22,4,5".to_vec(),
         line_start: Some(START),
     };
-    let mut stream = Stream::restored(SequenceMap::default(), Some(start), Some(vouched));
+    let mut stream = Stream::restored(SequenceMap::default(), Some(start), Some(locally_acked));
     let end = start.plus(17);
     stream.ingest(end, b"\r\n", false);
     assert!(stream.poll_line().is_none(), "its start is not known");
@@ -249,13 +255,13 @@ fn a_line_whose_start_arrived_before_a_restart_goes_on_as_it_is() {
 
 #[test]
 fn lines_that_were_read_before_a_restart_are_not_read_again() {
-    let vouched = Vouched {
+    let locally_acked = LocallyAcked {
         start: START,
         bytes: b"NOOP\r\nPASV\r\nPO".to_vec(),
         line_start: None,
     };
     let end = START.plus(14);
-    let mut stream = Stream::restored(SequenceMap::default(), Some(end), Some(vouched));
+    let mut stream = Stream::restored(SequenceMap::default(), Some(end), Some(locally_acked));
     assert!(stream.poll_line().is_none());
     stream.ingest(end, b"RT x\r\n", false);
     assert!(stream.poll_line().is_none(), "its start was given up");

@@ -1,7 +1,7 @@
 //! Who is granted data connections, and which were let in.
 //!
 //! A first packet is looked at in two steps, since only the kernel knows what is still alive:
-//! [`GrantTable::look_at`] says what to ask, [`GrantTable::admit`] takes the answer and decides.
+//! [`GrantTable::look_up`] says what to ask, [`GrantTable::admit`] takes the answer and decides.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,11 +9,11 @@ use std::{
     time::Instant,
 };
 
-use super::{Pair, TlsRefusal, TlsSettings};
+use super::{HostPair, TlsRefusal, TlsSettings};
 use crate::proto::{
     budget::{Budget, Limits},
     expect::{Expectation, ExpectationId},
-    net::{ConntrackTuples, Direction, Link, PerDirection, SeqNumber, Tuple},
+    net::{ConntrackTuples, Direction, IfIndex, PerDirection, SeqNumber, Tuple},
     session::SessionId,
 };
 
@@ -31,18 +31,18 @@ const ASKED_MAX: usize = 16;
 
 /// A session whose client may have data connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Granted {
+pub struct FtpsSession {
     /// Its name.
     pub session: SessionId,
     /// Its control connection.
     pub master: ConntrackTuples,
     /// By which links the ends of the control connection are reached, where that is known.
-    pub links: PerDirection<Option<Link>>,
+    pub links: PerDirection<Option<IfIndex>>,
 }
 
 /// A connection that was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Admitted {
+pub struct AdmittedData {
     /// Its tuple, as its first packet had it.
     pub tuple: Tuple,
     /// Its first packet's number: another one begins another connection.
@@ -57,49 +57,49 @@ pub struct Admitted {
 
 /// The first packet of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Newcomer {
+pub struct DataSyn {
     /// As it arrives, before any NAT.
     pub tuple: Tuple,
     /// Its number.
     pub seq: SeqNumber,
     /// By which link it came, where that is known.
-    pub link: Option<Link>,
+    pub link: Option<IfIndex>,
 }
 
 /// What becomes of a first packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum SynDecision {
     /// Nothing is granted here, or it is repeated: it passes as it is.
     Pass,
     /// The kernel is to be asked which of these are alive; the first is a control connection's.
     Ask(Vec<Tuple>),
     /// It passes, and nothing is opened for it.
-    Refuse(Granted, TlsRefusal),
+    Refuse(FtpsSession, TlsRefusal),
     /// It is to be let in for this session.
-    Open(Granted),
+    Open(FtpsSession),
 }
 
 /// What all sessions of one pair are granted.
 #[derive(Debug, Default)]
-struct Grant {
+struct FtpsPinholes {
     /// The sessions, each followed by a core, which bounds them.
-    sessions: Vec<Granted>,
+    sessions: Vec<FtpsSession>,
     /// What was let in, the longest unasked first.
-    admitted: VecDeque<Admitted>,
+    admitted: VecDeque<AdmittedData>,
     openings: Budget,
 }
 
 /// Everything that is granted.
 #[derive(Debug, Default)]
 pub struct GrantTable {
-    pairs: HashMap<Pair, Grant>,
+    pairs: HashMap<HostPair, FtpsPinholes>,
 }
 
 impl GrantTable {
     /// Grants a session's client data connections to its server; `false` where there are too many
     /// pairs.
-    pub fn begin(&mut self, granted: Granted) -> bool {
-        let pair = Pair::of(&granted.master);
+    pub fn begin(&mut self, granted: FtpsSession) -> bool {
+        let pair = HostPair::of(&granted.master);
         if self.pairs.len() >= GRANTS_MAX && !self.pairs.contains_key(&pair) {
             return false;
         }
@@ -111,11 +111,11 @@ impl GrantTable {
 
     /// A session is over; `true` where it was its pair's last.
     pub fn end(&mut self, master: &ConntrackTuples) -> bool {
-        self.end_connection(Pair::of(master), master.of(Direction::Original))
+        self.end_connection(HostPair::of(master), master.of(Direction::Original))
     }
 
     /// The same of the session whose control connection has this original tuple.
-    pub fn end_connection(&mut self, pair: Pair, master: Tuple) -> bool {
+    pub fn end_connection(&mut self, pair: HostPair, master: Tuple) -> bool {
         let Some(grant) = self.pairs.get_mut(&pair) else {
             return false;
         };
@@ -131,7 +131,7 @@ impl GrantTable {
 
     /// Whether something is granted to a pair.
     #[must_use]
-    pub fn has(&self, pair: Pair) -> bool {
+    pub fn has(&self, pair: HostPair) -> bool {
         self.pairs.contains_key(&pair)
     }
 
@@ -148,36 +148,36 @@ impl GrantTable {
     }
 
     /// Looks at a first packet. The youngest session is the one that it is taken for.
-    pub fn look_at(
+    pub fn look_up(
         &mut self,
-        newcomer: &Newcomer,
+        syn: &DataSyn,
         (settings, limits): (&TlsSettings, &Limits),
         now: Instant,
-    ) -> Step {
-        let port = newcomer.tuple.destination.port();
+    ) -> SynDecision {
+        let port = syn.tuple.destination.port();
         let is_granted = settings
             .ports
             .as_ref()
             .is_some_and(|ports| ports.contains(&port));
-        let grant = self.pairs.get_mut(&pair_of(newcomer.tuple));
+        let grant = self.pairs.get_mut(&host_pair_of(syn.tuple));
         let Some(grant) = grant.filter(|_| is_granted) else {
-            return Step::Pass;
+            return SynDecision::Pass;
         };
         let Some(&session) = grant.sessions.last() else {
-            return Step::Pass;
+            return SynDecision::Pass;
         };
-        if grant.has_admitted(newcomer) {
-            return Step::Pass;
+        if grant.has_admitted(syn) {
+            return SynDecision::Pass;
         }
-        if session.is_forged(newcomer) {
-            return Step::Refuse(session, TlsRefusal::Forged);
+        if session.is_forged(syn) {
+            return SynDecision::Refuse(session, TlsRefusal::Forged);
         }
         if !grant.openings.spend(1, limits.session_openings, now) {
-            return Step::Refuse(session, TlsRefusal::TooManyOpenings);
+            return SynDecision::Refuse(session, TlsRefusal::TooManyOpenings);
         }
         let master = session.master.of(Direction::Original);
         let asked = grant.asked(settings);
-        Step::Ask(std::iter::once(master).chain(asked).collect())
+        SynDecision::Ask(std::iter::once(master).chain(asked).collect())
     }
 
     /// Takes the kernel's answer on what was `asked`, and decides. A session that is dead is taken
@@ -185,55 +185,50 @@ impl GrantTable {
     /// or makes way, and may still be known to the kernel.
     pub fn admit(
         &mut self,
-        newcomer: &Newcomer,
+        syn: &DataSyn,
         (asked, live): (&[Tuple], &[Tuple]),
         settings: &TlsSettings,
         now: Instant,
-    ) -> (Step, Vec<Admitted>) {
-        let Some(grant) = self.pairs.get_mut(&pair_of(newcomer.tuple)) else {
-            return (Step::Pass, Vec::new());
+    ) -> (SynDecision, Vec<AdmittedData>) {
+        let Some(grant) = self.pairs.get_mut(&host_pair_of(syn.tuple)) else {
+            return (SynDecision::Pass, Vec::new());
         };
         let Some(&session) = grant.sessions.last() else {
-            return (Step::Pass, Vec::new());
+            return (SynDecision::Pass, Vec::new());
         };
         let mut over = grant.record_live(asked, live);
         // Another connection of the same tuple takes the older one's place.
-        let same = grant
-            .admitted
-            .iter()
-            .position(|one| one.tuple == newcomer.tuple);
+        let same = grant.admitted.iter().position(|one| one.tuple == syn.tuple);
         over.extend(same.and_then(|at| grant.admitted.remove(at)));
         let step = if grant.admitted.len() >= grant.room(settings) {
-            Step::Refuse(session, TlsRefusal::TooManyData)
+            SynDecision::Refuse(session, TlsRefusal::TooManyData)
         } else {
-            over.extend(grant.poll_older(newcomer.tuple.destination, now));
-            Step::Open(session)
+            over.extend(grant.poll_older(syn.tuple.destination, now));
+            SynDecision::Open(session)
         };
         over.retain(|one| one.until > now);
         (step, over)
     }
 
     /// Remembers what was let in.
-    pub fn record(&mut self, admitted: Admitted) {
-        if let Some(grant) = self.pairs.get_mut(&pair_of(admitted.tuple)) {
+    pub fn record(&mut self, admitted: AdmittedData) {
+        if let Some(grant) = self.pairs.get_mut(&host_pair_of(admitted.tuple)) {
             grant.admitted.push_back(admitted);
         }
     }
 }
 
-impl Granted {
+impl FtpsSession {
     /// Whether a packet in the client's name came by the server's link.
-    fn is_forged(&self, newcomer: &Newcomer) -> bool {
-        newcomer.link.is_some()
-            && newcomer.link != self.links.original
-            && newcomer.link == self.links.reply
+    fn is_forged(&self, syn: &DataSyn) -> bool {
+        syn.link.is_some() && syn.link != self.links.original && syn.link == self.links.reply
     }
 }
 
-impl Grant {
+impl FtpsPinholes {
     /// Whether a packet repeats one that was let in.
-    fn has_admitted(&self, newcomer: &Newcomer) -> bool {
-        let (tuple, seq) = (newcomer.tuple, newcomer.seq);
+    fn has_admitted(&self, syn: &DataSyn) -> bool {
+        let (tuple, seq) = (syn.tuple, syn.seq);
         let mut admitted = self.admitted.iter();
         admitted.any(|one| one.tuple == tuple && one.seq == seq)
     }
@@ -255,10 +250,10 @@ impl Grant {
     }
 
     /// Forgets those of the oldest that were asked about and are not alive, and gives them.
-    fn record_live(&mut self, asked: &[Tuple], live: &[Tuple]) -> Vec<Admitted> {
+    fn record_live(&mut self, asked: &[Tuple], live: &[Tuple]) -> Vec<AdmittedData> {
         let mut over = Vec::new();
         for _ in 0..self.admitted.len().min(ASKED_MAX) {
-            let is_next = |one: &mut Admitted| asked.contains(&one.tuple);
+            let is_next = |one: &mut AdmittedData| asked.contains(&one.tuple);
             let Some(one) = self
                 .admitted
                 .front_mut()
@@ -278,7 +273,7 @@ impl Grant {
     }
 
     /// The expectation of one that was let in to the same port, where the kernel may still know it.
-    fn poll_older(&mut self, destination: SocketAddr, now: Instant) -> Option<Admitted> {
+    fn poll_older(&mut self, destination: SocketAddr, now: Instant) -> Option<AdmittedData> {
         let mut admitted = self.admitted.iter_mut();
         let older = admitted.find(|one| one.tuple.destination == destination && one.until > now)?;
         let found = *older;
@@ -287,8 +282,8 @@ impl Grant {
     }
 }
 
-fn pair_of(tuple: Tuple) -> Pair {
-    Pair {
+fn host_pair_of(tuple: Tuple) -> HostPair {
+    HostPair {
         client: tuple.source.ip(),
         server: tuple.destination.ip(),
     }

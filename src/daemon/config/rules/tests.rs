@@ -3,7 +3,7 @@
 use super::*;
 use crate::daemon::config::Config;
 
-fn rules(text: &str) -> Rules {
+fn rules(text: &str) -> CommandPolicy {
     let config = Config::parse(text, "x").unwrap_or_else(|error| panic!("{error}"));
     (*config.rules).clone()
 }
@@ -40,7 +40,7 @@ fn every_key_of_a_rule_is_read() {
         tls = "forbidden"
         action = "reset"
         "#;
-    let first = Rule {
+    let first = PolicyEntry {
         name: "no deletes".into(),
         scope: Scope {
             control_ports: vec![2121],
@@ -50,7 +50,7 @@ fn every_key_of_a_rule_is_read() {
                 "2001:db8::/32".parse().unwrap(),
             ],
         },
-        matcher: Matcher {
+        matcher: PolicyMatcher {
             commands: vec![
                 Verb::parse("DELE").unwrap(),
                 Verb::parse("SITE CHMOD").unwrap(),
@@ -71,42 +71,42 @@ fn every_key_of_a_rule_is_read() {
             sessions_per_client: Some(3),
             sessions: Some(100),
         },
-        action: RuleAction::Refuse,
+        action: PolicyAction::Refuse,
         text: Some("Not here".into()),
     };
-    let second = Rule {
+    let second = PolicyEntry {
         name: "rule 2".into(),
         scope: Scope::default(),
-        matcher: Matcher {
+        matcher: PolicyMatcher {
             mode: Some(Mode::Passive),
             data_family: Some(DataFamily::Ipv4),
             tls: Some(Demand::Forbidden),
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         },
-        action: RuleAction::Reset,
+        action: PolicyAction::Reset,
         text: None,
     };
-    assert_eq!(rules(text), Rules::new(vec![first, second]));
+    assert_eq!(rules(text), CommandPolicy::new(vec![first, second]));
     assert!(rules("").is_empty());
 }
 
 #[test]
 fn every_action_has_a_name() {
     for action in [
-        RuleAction::Allow,
-        RuleAction::Log,
-        RuleAction::Refuse,
-        RuleAction::Reset,
+        PolicyAction::Allow,
+        PolicyAction::Log,
+        PolicyAction::Refuse,
+        PolicyAction::Reset,
     ] {
         let text = format!("[[rule]]\naction = \"{}\"", action.as_str());
-        let rule = Rule {
+        let rule = PolicyEntry {
             name: "rule 1".into(),
             scope: Scope::default(),
-            matcher: Matcher::default(),
+            matcher: PolicyMatcher::default(),
             action,
             text: None,
         };
-        assert_eq!(rules(&text), Rules::new(vec![rule]));
+        assert_eq!(rules(&text), CommandPolicy::new(vec![rule]));
     }
 }
 
@@ -173,19 +173,19 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
 
 #[test]
 fn there_are_no_more_rules_than_are_compared_with_each_command() {
-    let many = "[[rule]]\naction = \"log\"\n".repeat(RULES_MAX + 1);
+    let many = "[[rule]]\naction = \"log\"\n".repeat(ENTRIES_MAX + 1);
     assert!(refused(&many).contains("more than 256 rules"));
 }
 
 #[test]
 fn the_folder_where_sessions_begin_is_read() {
     assert!(
-        refused("[policy]\nlogin_folder = \"pub\"")
+        refused("[policy]\nlogin_directory = \"pub\"")
             .starts_with("x:2:16: a folder of the servers begins")
     );
-    let known = rules("[policy]\nlogin_folder = \"/\"");
+    let known = rules("[policy]\nlogin_directory = \"/\"");
     assert_eq!(
         known,
-        Rules::default().with_login_folder(Some("/".to_owned()))
+        CommandPolicy::default().with_login_directory(Some("/".to_owned()))
     );
 }

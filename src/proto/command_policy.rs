@@ -1,6 +1,6 @@
 //! The operator's rules: what clients may say, to whom, and what becomes of it otherwise.
 //!
-//! A connection is held to the rules in whose [`Scope`] it is ([`RuledSession`]). Each command is
+//! A connection is held to the rules in whose [`Scope`] it is ([`SessionPolicy`]). Each command is
 //! compared with them in their order: a rule that only logs is passed, the first other one decides,
 //! and what no rule matches goes on. A command that can be read in two ways (a NUL, a CR or a Telnet
 //! sequence inside it) is refused where any rule could have refused it.
@@ -8,46 +8,46 @@
 //! What is refused never reaches the server: the caller puts something harmless in its place and
 //! turns the answer to that into a 550 (`ftp::refused`).
 
-mod folder;
+mod command_line;
+mod cwd;
 mod pattern;
-mod ruled;
-mod said;
+mod session_policy;
 
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 
+pub use command_line::{Operation, Verb};
 pub use pattern::{PATTERN_MAX, Pattern};
-pub use ruled::{RuledSession, Ruling, Sentence};
-pub use said::{Operation, Verb};
+pub use session_policy::{PolicyDecision, PolicyEffect, SessionPolicy};
 
 use super::net::{ConntrackTuples, Direction};
 
 /// How many rules there may be: each command is compared with all.
-pub const RULES_MAX: usize = 256;
+pub const ENTRIES_MAX: usize = 256;
 
 /// The rules, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
-    rules: Vec<Rule>,
-    login_folder: Option<String>,
+pub struct CommandPolicy {
+    rules: Vec<PolicyEntry>,
+    login_directory: Option<String>,
 }
 
-impl Rules {
-    /// Rules in this order; those beyond [`RULES_MAX`] are the caller's to refuse.
+impl CommandPolicy {
+    /// Rules in this order; those beyond [`ENTRIES_MAX`] are the caller's to refuse.
     #[must_use]
-    pub fn new(rules: Vec<Rule>) -> Self {
+    pub fn new(rules: Vec<PolicyEntry>) -> Self {
         Self {
             rules,
-            login_folder: None,
+            login_directory: None,
         }
     }
 
     /// The same where it is known in which folder each session begins, from the root.
     #[must_use]
-    pub fn with_login_folder(self, login_folder: Option<String>) -> Self {
+    pub fn with_login_directory(self, login_directory: Option<String>) -> Self {
         Self {
-            login_folder,
+            login_directory,
             ..self
         }
     }
@@ -64,22 +64,22 @@ impl Rules {
         rules.filter_map(|(place, rule)| rule.scope.has(tuples).then_some(place))
     }
 
-    fn rule(&self, place: usize) -> Option<&Rule> {
+    fn rule(&self, place: usize) -> Option<&PolicyEntry> {
         self.rules.get(place)
     }
 }
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct PolicyEntry {
     /// Its name: in the log, and in what the user reads.
     pub name: Arc<str>,
     /// Whom it concerns.
     pub scope: Scope,
     /// What it concerns.
-    pub matcher: Matcher,
+    pub matcher: PolicyMatcher,
     /// What becomes of that.
-    pub action: RuleAction,
+    pub action: PolicyAction,
     /// What the user reads instead of the usual words.
     pub text: Option<Arc<str>>,
 }
@@ -115,7 +115,7 @@ impl Scope {
 /// Which commands a rule concerns. All that is given has to match, of a list one; what is absent
 /// matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Matcher {
+pub struct PolicyMatcher {
     /// Verbs, such as `DELE` or `SITE CHMOD`.
     pub commands: Vec<Verb>,
     /// The user who logs in, or has logged in.
@@ -140,7 +140,7 @@ pub struct Matcher {
     pub sessions: Option<u32>,
 }
 
-impl Matcher {
+impl PolicyMatcher {
     const fn counts_sessions(&self) -> bool {
         self.sessions.is_some() || self.sessions_per_client.is_some()
     }
@@ -175,7 +175,7 @@ pub enum Demand {
 
 /// What becomes of a command that a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RuleAction {
+pub enum PolicyAction {
     /// It goes on, whatever later rules say.
     Allow,
     /// It is told of, and the next rule is asked.
@@ -186,7 +186,7 @@ pub enum RuleAction {
     Reset,
 }
 
-impl RuleAction {
+impl PolicyAction {
     /// The stable lower-case identifier.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -30,7 +30,7 @@ use crate::{
 
 /// An expectation of our helper without a translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Newcomer {
+pub struct ImportedExpectation {
     /// Its control connection, in the original direction.
     pub master: Tuple,
     /// What is expected; the source's port is the announcer's.
@@ -41,7 +41,7 @@ pub struct Newcomer {
 ///
 /// # Errors
 /// When conntrack cannot be asked.
-pub fn list_newcomers() -> Result<Vec<Newcomer>, NetlinkError> {
+pub fn list_newcomers() -> Result<Vec<ImportedExpectation>, NetlinkError> {
     let mut socket = Socket::open()?;
     let mut buffer = MessageBuffer::default();
     let sequence = socket.next_sequence();
@@ -53,12 +53,12 @@ pub fn list_newcomers() -> Result<Vec<Newcomer>, NetlinkError> {
     buffer.begin(kind, flags, sequence, libc::AF_UNSPEC as u8, 0);
     let mut found = Vec::new();
     socket.list(buffer.as_bytes(), sequence, |message| {
-        found.extend(Newcomer::parse(message));
+        found.extend(ImportedExpectation::parse(message));
     })?;
     Ok(found)
 }
 
-impl Newcomer {
+impl ImportedExpectation {
     fn parse(message: Message<'_>) -> Option<Self> {
         let attributes = message.attributes();
         let is_ours = attributes.name(CTA_EXPECT_HELP_NAME)? == HELPER;
@@ -89,7 +89,7 @@ impl Newcomer {
             destination: self.expected.destination,
             translated_destination,
             translated_source: announcing.destination.ip(),
-            barred: None,
+            denied_iif: None,
             timeout,
         };
         let is_translated =
@@ -126,8 +126,8 @@ mod tests {
         )
     }
 
-    fn newcomer(master: &ConntrackTuples, source: &str, destination: &str) -> Newcomer {
-        Newcomer {
+    fn newcomer(master: &ConntrackTuples, source: &str, destination: &str) -> ImportedExpectation {
+        ImportedExpectation {
             master: master.of(Direction::Original),
             expected: tuple(source, destination),
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{flow::Settings, flow::VOUCH_DELAY};
+use ftp_alg::proto::{flow::LOCAL_ACK_DELAY, flow::Settings};
 
 use crate::{
     harness::{
@@ -61,7 +61,7 @@ fn the_acknowledgement_is_what_the_receiver_would_have_sent() {
 
 #[test]
 fn nobody_is_acknowledged_before_the_delay_nor_twice() {
-    let link = after_a_beginning(true, VOUCH_DELAY - Duration::from_millis(1));
+    let link = after_a_beginning(true, LOCAL_ACK_DELAY - Duration::from_millis(1));
     assert_eq!(link.kernel.injected.len(), 0);
     let link = after_a_beginning(true, Duration::from_secs(4));
     assert_eq!(link.kernel.injected.len(), 1);

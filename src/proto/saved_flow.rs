@@ -2,38 +2,38 @@
 //!
 //! A connection without a sequence offset needs nothing: it is picked up again. One with an
 //! offset would stall without it, and withheld bytes that were acknowledged on the receiver's
-//! behalf exist nowhere else. [`Memory`] holds just that, as text that an engineer can read.
+//! behalf exist nowhere else. [`SavedFlow`] holds just that, as text that an engineer can read.
 
 use serde::{Deserialize, Serialize};
 
 use super::net::{ConntrackTuples, Direction, Tuple};
 
-/// The layout of [`Memory`]; another version is not believed.
+/// The layout of [`SavedFlow`]; another version is not believed.
 const VERSION: u32 = 1;
 
 /// What is kept of one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct SavedFlow {
     version: u32,
     original: Tuple,
     reply: Tuple,
     /// The original direction's stream, then the reply direction's.
-    pub streams: [StreamMemory; 2],
+    pub streams: [SavedStream; 2],
 }
 
 /// What is kept of one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StreamMemory {
+pub struct SavedStream {
     /// The offset that forgotten edits left.
     pub base_offset: i32,
     /// The end of the last forgotten edit.
-    pub floor: Option<u32>,
+    pub folded_to: Option<u32>,
     /// The edits, oldest first.
-    pub edits: Vec<EditMemory>,
+    pub edits: Vec<SavedEdit>,
     /// Up to here bytes have left: no line before it may be rewritten any more.
     pub left: Option<u32>,
     /// Bytes that the sender will not repeat.
-    pub vouched: Option<VouchedMemory>,
+    pub locally_acked: Option<SavedLocalAck>,
     /// The window that the sender announced last, as its packets have it.
     pub window: u16,
     /// The sender's clock of timestamps.
@@ -44,7 +44,7 @@ pub struct StreamMemory {
 
 /// One edit that may not be acknowledged yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EditMemory {
+pub struct SavedEdit {
     /// The first replaced byte.
     pub start: u32,
     /// How many bytes are replaced.
@@ -55,7 +55,7 @@ pub struct EditMemory {
 
 /// Bytes that the sender will not repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VouchedMemory {
+pub struct SavedLocalAck {
     /// The first of them.
     pub start: u32,
     /// The bytes.
@@ -66,7 +66,7 @@ pub struct VouchedMemory {
 
 /// Why kept text is not believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MemoryError {
+pub enum SavedFlowError {
     /// It is not what this version writes.
     #[error("not a connection's memory: {0}")]
     Unreadable(String),
@@ -75,10 +75,10 @@ pub enum MemoryError {
     OtherVersion(u32),
 }
 
-impl Memory {
+impl SavedFlow {
     /// What is to be kept of a connection.
     #[must_use]
-    pub fn new(tuples: &ConntrackTuples, streams: [StreamMemory; 2]) -> Self {
+    pub fn new(tuples: &ConntrackTuples, streams: [SavedStream; 2]) -> Self {
         Self {
             version: VERSION,
             original: tuples.of(Direction::Original),
@@ -96,12 +96,12 @@ impl Memory {
     /// Reads what [`encode`](Self::encode) wrote.
     ///
     /// # Errors
-    /// [`MemoryError`] where it is something else.
-    pub fn parse(text: &[u8]) -> Result<Self, MemoryError> {
+    /// [`SavedFlowError`] where it is something else.
+    pub fn parse(text: &[u8]) -> Result<Self, SavedFlowError> {
         let memory: Self = serde_json::from_slice(text)
-            .map_err(|error| MemoryError::Unreadable(error.to_string()))?;
+            .map_err(|error| SavedFlowError::Unreadable(error.to_string()))?;
         if memory.version != VERSION {
-            return Err(MemoryError::OtherVersion(memory.version));
+            return Err(SavedFlowError::OtherVersion(memory.version));
         }
         Ok(memory)
     }

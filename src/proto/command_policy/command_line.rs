@@ -4,7 +4,7 @@
 //! first blank or control character, in any case, and under the name that RFC 959 gives to it where it
 //! has an older one (RFC 775).
 
-use super::{DataFamily, Demand, Mode, RuleAction};
+use super::{DataFamily, Demand, Mode, PolicyAction};
 use crate::proto::ftp::{Announcement, Command, Malformed, skip_sequences};
 
 /// The longest verb that is told of, in bytes (XSHA512 and the like have seven).
@@ -49,7 +49,7 @@ pub enum Operation {
 
 /// One line of a client.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Said<'a> {
+pub(super) struct CommandLine<'a> {
     /// The whole line, without its end.
     line: &'a [u8],
     verb: &'a [u8],
@@ -58,7 +58,7 @@ pub(super) struct Said<'a> {
     is_complete: bool,
 }
 
-impl<'a> Said<'a> {
+impl<'a> CommandLine<'a> {
     /// Reads a line without its end. `is_complete` is false where it was cut.
     pub(super) fn parse(line: &'a [u8], is_complete: bool) -> Self {
         let text = skip_sequences(line).trim_ascii_start();
@@ -73,7 +73,7 @@ impl<'a> Said<'a> {
     }
 
     /// The verb for the log: nothing that could be a password said by mistake.
-    pub(super) fn verb_told(&self) -> String {
+    pub(super) fn loggable_verb(&self) -> String {
         let is_verb = (1..=VERB_TOLD_MAX).contains(&self.verb.len())
             && self.verb.iter().all(u8::is_ascii_alphanumeric);
         let told = is_verb.then(|| String::from_utf8_lossy(self.verb).to_ascii_uppercase());
@@ -150,7 +150,7 @@ impl<'a> Said<'a> {
         }
     }
 
-    pub(super) fn offends(&self, demand: Demand) -> bool {
+    pub(super) fn violates(&self, demand: Demand) -> bool {
         match demand {
             Demand::Required => ["USER", "PASS", "ACCT"]
                 .into_iter()
@@ -193,7 +193,7 @@ impl DataFamily {
     }
 }
 
-impl RuleAction {
+impl PolicyAction {
     /// Whether a command may fail to reach the server by it.
     pub(super) const fn is_against(self) -> bool {
         matches!(self, Self::Refuse | Self::Reset)
@@ -263,7 +263,7 @@ fn without_options(mut text: &[u8]) -> &[u8] {
 }
 
 /// MFMT and its like name a time or facts first, SITE a command of its own.
-fn is_behind_a_word(said: &Said<'_>) -> bool {
+fn is_behind_a_word(said: &CommandLine<'_>) -> bool {
     ["MFMT", "MFCT", "MFF", "MDTM", "SITE"]
         .into_iter()
         .any(|verb| said.is(verb))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{action::EventKind, flow::WITHHOLD_MAX, ftp::Role, stream::LINE_MAX};
+use ftp_alg::proto::{action::EventKind, flow::PARTIAL_LINE_TIMEOUT, ftp::Role, stream::LINE_MAX};
 
 use crate::{
     harness::{
@@ -17,12 +17,12 @@ const PASSIVE: &str = "227 (10,0,0,5,4,5)";
 
 #[test]
 fn a_server_s_line_that_does_not_end_leaves_unread_after_ten_seconds() {
-    let late = server(PASSIVE).cut(&[9], WITHHOLD_MAX + Duration::from_secs(1));
+    let late = server(PASSIVE).cut(&[9], PARTIAL_LINE_TIMEOUT + Duration::from_secs(1));
     let link = told(Topology::Dnat, &[client("PASV"), late]);
     assert!(
         link.kernel
             .event_kinds()
-            .contains(&EventKind::WithholdExpired)
+            .contains(&EventKind::PartialLineExpired)
     );
     assert_eq!(decisions(&link), Vec::<String>::new());
     assert_eq!(heard_by(Role::Client, &link), format!("{PASSIVE}\r\n"));
@@ -32,7 +32,7 @@ fn a_server_s_line_that_does_not_end_leaves_unread_after_ten_seconds() {
 fn what_left_unread_is_sent_again_until_it_arrives_although_its_sender_forgot_it() {
     let mut link = told_open(Topology::Dnat, &[client("PASV")]);
     link.server_says(&[server(PASSIVE).cut(&[9], Duration::from_secs(60))]);
-    link.run_for(WITHHOLD_MAX - Duration::from_secs(1));
+    link.run_for(PARTIAL_LINE_TIMEOUT - Duration::from_secs(1));
     assert!(link.hosts[0].received.ends_with(b"welcome\r\n"));
     link.fates = vec![Fate::Drop; 3].into();
     link.run_for(Duration::from_secs(5));

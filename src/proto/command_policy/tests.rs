@@ -24,8 +24,8 @@ fn connection() -> ConntrackTuples {
     )
 }
 
-fn rule(action: RuleAction, matcher: Matcher) -> Rule {
-    Rule {
+fn rule(action: PolicyAction, matcher: PolicyMatcher) -> PolicyEntry {
+    PolicyEntry {
         name: "rule 1".into(),
         scope: Scope::default(),
         matcher,
@@ -34,19 +34,19 @@ fn rule(action: RuleAction, matcher: Matcher) -> Rule {
     }
 }
 
-fn refusing(matcher: Matcher) -> Rule {
-    rule(RuleAction::Refuse, matcher)
+fn refusing(matcher: PolicyMatcher) -> PolicyEntry {
+    rule(PolicyAction::Refuse, matcher)
 }
 
 struct Trial {
-    session: RuledSession,
+    session: SessionPolicy,
     hosts: LocalHosts,
     now: Instant,
 }
 
 impl Trial {
-    fn new(rules: Vec<Rule>) -> Self {
-        let session = RuledSession::new(&Arc::new(Rules::new(rules)), &connection());
+    fn new(rules: Vec<PolicyEntry>) -> Self {
+        let session = SessionPolicy::new(&Arc::new(CommandPolicy::new(rules)), &connection());
         Self {
             session: *session.unwrap(),
             hosts: LocalHosts::default(),
@@ -54,13 +54,13 @@ impl Trial {
         }
     }
 
-    fn ruling(&mut self, line: &[u8]) -> Ruling {
+    fn ruling(&mut self, line: &[u8]) -> PolicyDecision {
         self.session
             .handle_command((line, true), &self.hosts, self.now)
     }
 
     fn passes(&mut self, line: impl AsRef<[u8]>) -> bool {
-        self.ruling(line.as_ref()).sentence == Sentence::Pass
+        self.ruling(line.as_ref()).sentence == PolicyEffect::Pass
     }
 
     /// What of these commands, said one after the other, is refused.
@@ -87,9 +87,9 @@ fn patterns(texts: &[&str]) -> Vec<Pattern> {
 #[test]
 fn a_command_is_known_in_any_case_behind_blanks_and_under_its_old_name() {
     let commands = verbs(&["dele", "MKD", "SITE CHMOD"]);
-    let mut trial = Trial::new(vec![refusing(Matcher {
+    let mut trial = Trial::new(vec![refusing(PolicyMatcher {
         commands,
-        ..Matcher::default()
+        ..PolicyMatcher::default()
     })]);
     let refused = [
         "DELE x",
@@ -113,9 +113,9 @@ fn a_command_is_known_in_any_case_behind_blanks_and_under_its_old_name() {
 fn what_can_be_read_in_two_ways_is_refused_where_anything_could_be() {
     let commands = verbs(&["DELE"]);
     let deny = || {
-        refusing(Matcher {
+        refusing(PolicyMatcher {
             commands: commands.clone(),
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         })
     };
     for line in [
@@ -125,7 +125,7 @@ fn what_can_be_read_in_two_ways_is_refused_where_anything_could_be() {
         b"RETR \xff\xfby",
     ] {
         assert!(!Trial::new(vec![deny()]).passes(line), "{line:?}");
-        let logs = rule(RuleAction::Log, Matcher::default());
+        let logs = rule(PolicyAction::Log, PolicyMatcher::default());
         assert!(Trial::new(vec![logs]).passes(line), "{line:?}");
     }
     for line in [
@@ -139,21 +139,21 @@ fn what_can_be_read_in_two_ways_is_refused_where_anything_could_be() {
 
 #[test]
 fn the_first_rule_that_does_more_than_log_decides() {
-    let of = |commands: &[&str]| Matcher {
+    let of = |commands: &[&str]| PolicyMatcher {
         commands: verbs(commands),
-        ..Matcher::default()
+        ..PolicyMatcher::default()
     };
-    let named = |name: &str, rule: Rule| Rule {
+    let named = |name: &str, rule: PolicyEntry| PolicyEntry {
         name: name.into(),
         ..rule
     };
     let mut trial = Trial::new(vec![
-        named("see", rule(RuleAction::Log, of(&["DELE", "RMD"]))),
-        named("may", rule(RuleAction::Allow, of(&["DELE"]))),
+        named("see", rule(PolicyAction::Log, of(&["DELE", "RMD"]))),
+        named("may", rule(PolicyAction::Allow, of(&["DELE"]))),
         named("may not", refusing(of(&["DELE", "RMD"]))),
-        named("out", rule(RuleAction::Reset, of(&["SITE"]))),
+        named("out", rule(PolicyAction::Reset, of(&["SITE"]))),
     ]);
-    let told = |ruling: &Ruling| -> Vec<_> {
+    let told = |ruling: &PolicyDecision| -> Vec<_> {
         ruling
             .told
             .iter()
@@ -163,20 +163,20 @@ fn the_first_rule_that_does_more_than_log_decides() {
     let allowed = trial.ruling(b"DELE x");
     assert_eq!(
         (allowed.sentence, told(&allowed)),
-        (Sentence::Pass, vec!["see log".to_owned()])
+        (PolicyEffect::Pass, vec!["see log".to_owned()])
     );
     let refused = trial.ruling(b"RMD x");
-    assert_eq!(refused.sentence, Sentence::Refuse);
+    assert_eq!(refused.sentence, PolicyEffect::Refuse);
     assert_eq!(told(&refused), ["see log", "may not refuse"]);
     assert_eq!(refused.reason, Reason::Named("may not".into()));
     assert_eq!(refused.verb, "RMD");
-    assert_eq!(trial.ruling(b"SITE EXEC").sentence, Sentence::Reset);
+    assert_eq!(trial.ruling(b"SITE EXEC").sentence, PolicyEffect::Reset);
     assert_eq!(trial.ruling(b"RETR x").told, []);
 }
 
 #[test]
 fn a_word_that_is_no_verb_is_not_told_of() {
-    let mut trial = Trial::new(vec![refusing(Matcher::default())]);
+    let mut trial = Trial::new(vec![refusing(PolicyMatcher::default())]);
     assert_eq!(trial.ruling(b"dele x").verb, "DELE");
     for line in [&b"hunter2-secret"[..], b"S3cret!", b"", b"verylongpassword"] {
         assert_eq!(trial.ruling(line).verb, "?", "{line:?}");
@@ -187,9 +187,9 @@ fn a_word_that_is_no_verb_is_not_told_of() {
 fn operations_tell_reading_from_writing_listing_and_changing() {
     let of = |operation| {
         let operations = vec![operation];
-        Trial::new(vec![refusing(Matcher {
+        Trial::new(vec![refusing(PolicyMatcher {
             operations,
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         })])
     };
     let lines = [
@@ -239,7 +239,7 @@ fn operations_tell_reading_from_writing_listing_and_changing() {
 
 #[test]
 fn modes_families_and_demands_are_read_from_the_command() {
-    let refused = |matcher: Matcher| {
+    let refused = |matcher: PolicyMatcher| {
         Trial::new(vec![refusing(matcher)]).refused(&[
             "PORT 10,0,0,2,4,5",
             "EPRT |1|10.0.0.2|1029|",
@@ -254,9 +254,9 @@ fn modes_families_and_demands_are_read_from_the_command() {
         ])
     };
     let mode = |mode| {
-        refused(Matcher {
+        refused(PolicyMatcher {
             mode: Some(mode),
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         })
     };
     assert_eq!(
@@ -269,9 +269,9 @@ fn modes_families_and_demands_are_read_from_the_command() {
     );
     assert_eq!(mode(Mode::Passive), ["PASV", "EPSV", "EPSV 2", "P@SW"]);
     let family = |family| {
-        refused(Matcher {
+        refused(PolicyMatcher {
             data_family: Some(family),
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         })
     };
     assert_eq!(
@@ -289,9 +289,9 @@ fn modes_families_and_demands_are_read_from_the_command() {
         ]
     );
     let tls = |demand| {
-        refused(Matcher {
+        refused(PolicyMatcher {
             tls: Some(demand),
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         })
     };
     assert_eq!(tls(Demand::Required), ["USER x", "PASS y"]);
@@ -301,9 +301,9 @@ fn modes_families_and_demands_are_read_from_the_command() {
 #[test]
 fn a_user_is_matched_at_login_and_remembered_for_what_follows() {
     let users = patterns(&["anonymous", "ftp*"]);
-    let mut trial = Trial::new(vec![refusing(Matcher {
+    let mut trial = Trial::new(vec![refusing(PolicyMatcher {
         users: users.clone(),
-        ..Matcher::default()
+        ..PolicyMatcher::default()
     })]);
     assert_eq!(
         trial.refused(&[
@@ -315,10 +315,10 @@ fn a_user_is_matched_at_login_and_remembered_for_what_follows() {
         ]),
         ["USER Anonymous", "USER ftp2"]
     );
-    let matcher = Matcher {
+    let matcher = PolicyMatcher {
         users,
         commands: verbs(&["STOR"]),
-        ..Matcher::default()
+        ..PolicyMatcher::default()
     };
     let mut trial = Trial::new(vec![refusing(matcher)]);
     assert_eq!(
@@ -332,9 +332,9 @@ fn a_user_is_matched_at_login_and_remembered_for_what_follows() {
 #[test]
 fn a_name_is_matched_wherever_it_stands_in_the_path() {
     let paths = patterns(&["*.exe"]);
-    let mut trial = Trial::new(vec![refusing(Matcher {
+    let mut trial = Trial::new(vec![refusing(PolicyMatcher {
         paths,
-        ..Matcher::default()
+        ..PolicyMatcher::default()
     })]);
     let refused = [
         "RETR a.exe",
@@ -361,9 +361,9 @@ fn a_name_is_matched_wherever_it_stands_in_the_path() {
 #[test]
 fn folders_are_followed_by_what_the_server_accepts() {
     let paths = patterns(&["/private", "/private/*"]);
-    let mut trial = Trial::new(vec![refusing(Matcher {
+    let mut trial = Trial::new(vec![refusing(PolicyMatcher {
         paths,
-        ..Matcher::default()
+        ..PolicyMatcher::default()
     })]);
     assert!(trial.passes("RETR /pub/x"));
     assert!(!trial.passes("RETR /pub/../private/x"));
@@ -371,16 +371,16 @@ fn folders_are_followed_by_what_the_server_accepts() {
     assert!(trial.passes("PWD"));
     trial
         .session
-        .handle_folder_answer(257, b"257 \"/pub\" is the current directory");
+        .handle_directory_reply(257, b"257 \"/pub\" is the current directory");
     assert!(trial.passes("RETR x"));
     assert!(!trial.passes("RETR ..//./private/x"));
     assert!(!trial.passes("CWD ../private"));
     assert!(trial.passes("CWD /"));
     assert!(!trial.passes("RETR x"), "the server has not answered yet");
-    trial.session.handle_folder_answer(250, b"250 ok");
+    trial.session.handle_directory_reply(250, b"250 ok");
     assert!(!trial.passes("CWD private"));
     assert!(trial.passes("CWD pub"));
-    trial.session.handle_folder_answer(550, b"550 no");
+    trial.session.handle_directory_reply(550, b"550 no");
     assert!(trial.passes("RETR pub/x"));
     assert!(!trial.passes("RETR private/x"));
     trial.session.handle_gap();
@@ -390,15 +390,15 @@ fn folders_are_followed_by_what_the_server_accepts() {
 #[test]
 fn where_sessions_begin_may_be_known() {
     let paths = patterns(&["/private/*"]);
-    let rule = refusing(Matcher {
+    let rule = refusing(PolicyMatcher {
         paths,
-        ..Matcher::default()
+        ..PolicyMatcher::default()
     });
-    let rules = Rules::new(vec![rule]).with_login_folder(Some("/".to_owned()));
-    let session = RuledSession::new(&Arc::new(rules), &connection()).unwrap();
+    let rules = CommandPolicy::new(vec![rule]).with_login_directory(Some("/".to_owned()));
+    let session = SessionPolicy::new(&Arc::new(rules), &connection()).unwrap();
     let mut trial = Trial {
         session: *session,
-        ..Trial::new(vec![refusing(Matcher::default())])
+        ..Trial::new(vec![refusing(PolicyMatcher::default())])
     };
     assert_eq!(
         trial.refused(&["USER x", "RETR pub/x", "RETR private/x"]),
@@ -411,15 +411,15 @@ fn an_unknown_folder_does_not_allow_anything() {
     let paths = patterns(&["/pub/*"]);
     let rules = vec![
         rule(
-            RuleAction::Allow,
-            Matcher {
+            PolicyAction::Allow,
+            PolicyMatcher {
                 paths,
-                ..Matcher::default()
+                ..PolicyMatcher::default()
             },
         ),
-        refusing(Matcher {
+        refusing(PolicyMatcher {
             commands: verbs(&["RETR"]),
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         }),
     ];
     assert_eq!(
@@ -430,24 +430,24 @@ fn an_unknown_folder_does_not_allow_anything() {
 
 #[test]
 fn long_lines_and_lines_that_were_cut_are_too_long() {
-    let mut trial = Trial::new(vec![refusing(Matcher {
+    let mut trial = Trial::new(vec![refusing(PolicyMatcher {
         line_max: Some(8),
-        ..Matcher::default()
+        ..PolicyMatcher::default()
     })]);
     assert!(trial.passes("RETR abc"));
     assert!(!trial.passes("RETR abcd"));
     let cut = trial
         .session
         .handle_command((b"RETR", false), &trial.hosts, trial.now);
-    assert_eq!(cut.sentence, Sentence::Refuse);
+    assert_eq!(cut.sentence, PolicyEffect::Refuse);
 }
 
 #[test]
 fn commands_beyond_the_rate_are_refused_until_a_second_has_passed() {
-    let matcher = Matcher {
+    let matcher = PolicyMatcher {
         commands: verbs(&["PASS"]),
         commands_per_second: Some(3),
-        ..Matcher::default()
+        ..PolicyMatcher::default()
     };
     let mut trial = Trial::new(vec![refusing(matcher)]);
     let passed = |trial: &mut Trial| (0..10).filter(|_| trial.passes("PASS x")).count();
@@ -459,18 +459,18 @@ fn commands_beyond_the_rate_are_refused_until_a_second_has_passed() {
 
 #[test]
 fn logins_beyond_the_number_of_sessions_are_refused_until_one_ends() {
-    let matcher = Matcher {
+    let matcher = PolicyMatcher {
         sessions_per_client: Some(2),
-        ..Matcher::default()
+        ..PolicyMatcher::default()
     };
-    let rules = Arc::new(Rules::new(vec![refusing(matcher)]));
+    let rules = Arc::new(CommandPolicy::new(vec![refusing(matcher)]));
     let hosts = LocalHosts::default();
-    let session = || RuledSession::new(&rules, &connection()).unwrap();
-    let login = |session: &mut RuledSession| {
+    let session = || SessionPolicy::new(&rules, &connection()).unwrap();
+    let login = |session: &mut SessionPolicy| {
         session
             .handle_command((b"USER x", true), &hosts, start())
             .sentence
-            == Sentence::Pass
+            == PolicyEffect::Pass
     };
     let (mut first, mut second, mut third) = (session(), session(), session());
     assert!(login(&mut first) && login(&mut second));
@@ -487,11 +487,11 @@ fn logins_beyond_the_number_of_sessions_are_refused_until_one_ends() {
 #[test]
 fn a_scope_is_the_port_the_client_and_the_server_by_either_of_its_addresses() {
     let has = |scope: Scope| {
-        let rule = Rule {
+        let rule = PolicyEntry {
             scope,
-            ..refusing(Matcher::default())
+            ..refusing(PolicyMatcher::default())
         };
-        RuledSession::new(&Arc::new(Rules::new(vec![rule])), &connection()).is_some()
+        SessionPolicy::new(&Arc::new(CommandPolicy::new(vec![rule])), &connection()).is_some()
     };
     let networks = |text: &str| vec![text.parse().unwrap()];
     for port in [21, 2121] {

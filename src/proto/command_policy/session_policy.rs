@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{DataFamily, Matcher, Pattern, Rule, RuleAction, Rules, folder::Folder, said::Said};
+use super::{
+    CommandPolicy, DataFamily, Pattern, PolicyAction, PolicyEntry, PolicyMatcher,
+    command_line::CommandLine, cwd::WorkingDirectory,
+};
 use crate::proto::{
     budget::{Budget, HostBudgets, SessionCount},
     ftp::Reason,
@@ -20,7 +23,7 @@ const USER_MAX: usize = 128;
 
 /// What becomes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sentence {
+pub enum PolicyEffect {
     /// It goes on.
     Pass,
     /// The user reads a 550, and the server nothing.
@@ -31,26 +34,26 @@ pub enum Sentence {
 
 /// What the rules say of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ruling {
+pub struct PolicyDecision {
     /// What becomes of it.
-    pub sentence: Sentence,
+    pub sentence: PolicyEffect,
     /// For the user whose command is refused.
     pub reason: Reason,
     /// Which rules speak of it in the log, and how, in their order.
-    pub told: Vec<(Arc<str>, RuleAction)>,
+    pub told: Vec<(Arc<str>, PolicyAction)>,
     /// The verb, for the log; `?` where it might be something else than a verb.
     pub verb: String,
 }
 
 /// A session in the scope of at least one rule. It keeps the rules that it began with.
 #[derive(Clone, Debug)]
-pub struct RuledSession {
-    rules: Arc<Rules>,
+pub struct SessionPolicy {
+    rules: Arc<CommandPolicy>,
     places: Vec<Place>,
     data_family: DataFamily,
     client: std::net::IpAddr,
     user: Option<Vec<u8>>,
-    folder: Folder,
+    folder: WorkingDirectory,
 }
 
 /// What a session has of one rule.
@@ -61,10 +64,10 @@ struct Place {
     is_counted: bool,
 }
 
-impl RuledSession {
+impl SessionPolicy {
     /// The session of a connection; `None` where no rule concerns it.
     #[must_use]
-    pub fn new(rules: &Arc<Rules>, tuples: &ConntrackTuples) -> Option<Box<Self>> {
+    pub fn new(rules: &Arc<CommandPolicy>, tuples: &ConntrackTuples) -> Option<Box<Self>> {
         let places: Vec<Place> = rules.of(tuples).map(Place::new).collect();
         let client = tuples.sender(Direction::Original).ip();
         (!places.is_empty()).then(|| {
@@ -74,7 +77,7 @@ impl RuledSession {
                 data_family: DataFamily::of(client),
                 client,
                 user: None,
-                folder: Folder::default(),
+                folder: WorkingDirectory::default(),
             })
         })
     }
@@ -95,17 +98,17 @@ impl RuledSession {
         (line, is_complete): (&[u8], bool),
         hosts: &dyn HostBudgets,
         now: Instant,
-    ) -> Ruling {
-        let said = Said::parse(line, is_complete);
-        let ruling = self.rule_on(&said, hosts, now);
-        if ruling.sentence == Sentence::Pass {
+    ) -> PolicyDecision {
+        let said = CommandLine::parse(line, is_complete);
+        let ruling = self.evaluate(&said, hosts, now);
+        if ruling.sentence == PolicyEffect::Pass {
             self.record(&said);
         }
         ruling
     }
 
     /// Takes the final answer to a CWD, CDUP or PWD.
-    pub fn handle_folder_answer(&mut self, code: u16, line: &[u8]) {
+    pub fn handle_directory_reply(&mut self, code: u16, line: &[u8]) {
         self.folder.handle_answer(code, line);
     }
 
@@ -134,18 +137,23 @@ impl RuledSession {
             .saturating_add(self.folder.heap_bytes())
     }
 
-    fn rule_on(&mut self, said: &Said<'_>, hosts: &dyn HostBudgets, now: Instant) -> Ruling {
-        let mut ruling = Ruling {
-            sentence: Sentence::Pass,
+    fn evaluate(
+        &mut self,
+        said: &CommandLine<'_>,
+        hosts: &dyn HostBudgets,
+        now: Instant,
+    ) -> PolicyDecision {
+        let mut ruling = PolicyDecision {
+            sentence: PolicyEffect::Pass,
             reason: Reason::Named("two readings".into()),
             told: Vec::new(),
-            verb: said.verb_told(),
+            verb: said.loggable_verb(),
         };
         if said.has_two_readings() && self.can_refuse() {
-            ruling.sentence = Sentence::Refuse;
+            ruling.sentence = PolicyEffect::Refuse;
             ruling
                 .told
-                .push(("two readings".into(), RuleAction::Refuse));
+                .push(("two readings".into(), PolicyAction::Refuse));
             return ruling;
         }
         let rules = Arc::clone(&self.rules);
@@ -156,10 +164,10 @@ impl RuledSession {
             if !self.matches(rule, said) || !self.exceeds((at, rule), said, hosts, now) {
                 continue;
             }
-            if rule.action != RuleAction::Allow {
+            if rule.action != PolicyAction::Allow {
                 ruling.told.push((Arc::clone(&rule.name), rule.action));
             }
-            if rule.action != RuleAction::Log {
+            if rule.action != PolicyAction::Log {
                 ruling.sentence = rule.action.sentence();
                 ruling.reason = rule.reason();
                 break;
@@ -169,8 +177,8 @@ impl RuledSession {
     }
 
     /// Whether a rule concerns a line, whatever it counts.
-    fn matches(&self, rule: &Rule, said: &Said<'_>) -> bool {
-        let Matcher {
+    fn matches(&self, rule: &PolicyEntry, said: &CommandLine<'_>) -> bool {
+        let PolicyMatcher {
             commands,
             users,
             paths,
@@ -186,7 +194,7 @@ impl RuledSession {
                 || said.operation().is_some_and(|is| operations.contains(&is)))
             && mode.is_none_or(|mode| said.mode() == Some(mode))
             && data_family.is_none_or(|family| said.data_family(self.data_family) == Some(family))
-            && tls.is_none_or(|demand| said.offends(demand))
+            && tls.is_none_or(|demand| said.violates(demand))
             && line_max.is_none_or(|most| said.is_longer_than(most))
             && (users.is_empty() || self.user_matches(users, said))
             && (paths.is_empty() || self.path_matches(paths, rule.action, said))
@@ -195,8 +203,8 @@ impl RuledSession {
     /// Whether it is more of it than the rule lets pass, where the rule counts.
     fn exceeds(
         &mut self,
-        (at, rule): (usize, &Rule),
-        said: &Said<'_>,
+        (at, rule): (usize, &PolicyEntry),
+        said: &CommandLine<'_>,
         hosts: &dyn HostBudgets,
         now: Instant,
     ) -> bool {
@@ -211,7 +219,7 @@ impl RuledSession {
         rate.is_none_or(|rate| !place.spent.spend_within(RATE_BURST, (1, rate), now))
     }
 
-    fn user_matches(&self, users: &[Pattern], said: &Said<'_>) -> bool {
+    fn user_matches(&self, users: &[Pattern], said: &CommandLine<'_>) -> bool {
         let own = said.is("USER").then_some(said.argument);
         let user = own.or(self.user.as_deref());
         user.is_some_and(|user| users.iter().any(|pattern| pattern.matches(user)))
@@ -219,7 +227,12 @@ impl RuledSession {
 
     /// Whether the path that a command names is one of these. One that is not known, since nobody knows
     /// in which folder it begins, counts against its client where folders are spoken of.
-    fn path_matches(&self, paths: &[Pattern], action: RuleAction, said: &Said<'_>) -> bool {
+    fn path_matches(
+        &self,
+        paths: &[Pattern],
+        action: PolicyAction,
+        said: &CommandLine<'_>,
+    ) -> bool {
         let Some(path) = said.path() else {
             return false;
         };
@@ -233,11 +246,11 @@ impl RuledSession {
     }
 
     /// Takes note of a command that goes to the server.
-    fn record(&mut self, said: &Said<'_>) {
+    fn record(&mut self, said: &CommandLine<'_>) {
         if said.is("USER") {
             let kept = said.argument.get(..USER_MAX).unwrap_or(said.argument);
             self.user = Some(kept.to_vec());
-            self.folder.begin(self.rules.login_folder.as_deref());
+            self.folder.begin(self.rules.login_directory.as_deref());
         } else if said.is("REIN") {
             self.user = None;
             self.folder.lose();
@@ -259,9 +272,9 @@ impl Place {
     /// counted as one of them.
     fn is_one_too_many(
         &mut self,
-        rule: &Rule,
+        rule: &PolicyEntry,
         client: std::net::IpAddr,
-        said: &Said<'_>,
+        said: &CommandLine<'_>,
         hosts: &dyn HostBudgets,
     ) -> bool {
         if self.is_counted || !said.is("USER") {
@@ -278,7 +291,7 @@ impl Place {
     }
 }
 
-impl Rule {
+impl PolicyEntry {
     fn reason(&self) -> Reason {
         match &self.text {
             Some(text) => Reason::InWords(Arc::clone(text)),
@@ -287,12 +300,12 @@ impl Rule {
     }
 }
 
-impl RuleAction {
-    const fn sentence(self) -> Sentence {
+impl PolicyAction {
+    const fn sentence(self) -> PolicyEffect {
         match self {
-            Self::Allow | Self::Log => Sentence::Pass,
-            Self::Refuse => Sentence::Refuse,
-            Self::Reset => Sentence::Reset,
+            Self::Allow | Self::Log => PolicyEffect::Pass,
+            Self::Refuse => PolicyEffect::Refuse,
+            Self::Reset => PolicyEffect::Reset,
         }
     }
 }

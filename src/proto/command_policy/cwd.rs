@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::said::Said;
+use super::command_line::CommandLine;
 
 /// How many changes may wait for their answers, and how long a folder may be, in bytes; beyond
 /// either it is not known any more.
@@ -15,7 +15,7 @@ const FOLDER_MAX: usize = 1024;
 
 /// The folder of a session.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Folder {
+pub(super) struct WorkingDirectory {
     /// From the root, each behind a slash; the root is empty.
     known: Option<Vec<u8>>,
     /// What was asked for and not answered yet.
@@ -28,9 +28,9 @@ enum Step {
     Ask,
 }
 
-impl Folder {
+impl WorkingDirectory {
     /// Takes a command that goes to the server, if it is one of folders.
-    pub(super) fn handle_command(&mut self, said: &Said<'_>) {
+    pub(super) fn handle_command(&mut self, said: &CommandLine<'_>) {
         let step = match said {
             said if said.is("CWD") => Step::Change(said.argument.to_vec()),
             said if said.is("CDUP") => Step::Change(b"..".to_vec()),
@@ -56,9 +56,9 @@ impl Folder {
     }
 
     /// A login begins here, if that is known.
-    pub(super) fn begin(&mut self, login_folder: Option<&str>) {
+    pub(super) fn begin(&mut self, login_directory: Option<&str>) {
         self.lose();
-        self.known = login_folder.and_then(|folder| self.resolve(folder.as_bytes()));
+        self.known = login_directory.and_then(|folder| self.resolve(folder.as_bytes()));
     }
 
     /// It is not known any more where the session is.

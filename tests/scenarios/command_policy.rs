@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use ftp_alg::proto::{
     action::EventKind,
+    command_policy::{CommandPolicy, Mode, PolicyAction, PolicyEntry, PolicyMatcher, Scope, Verb},
     flow::Settings,
     ftp::Role,
     net::Direction,
-    rules::{Matcher, Mode, Rule, RuleAction, Rules, Scope, Verb},
 };
 
 use crate::{
@@ -20,31 +20,31 @@ use crate::{
     told::{decisions, heard_by, session},
 };
 
-fn rule(action: RuleAction, commands: &[&str]) -> Rule {
-    Rule {
+fn rule(action: PolicyAction, commands: &[&str]) -> PolicyEntry {
+    PolicyEntry {
         name: "no-deletes".into(),
         scope: Scope::default(),
-        matcher: Matcher {
+        matcher: PolicyMatcher {
             commands: commands
                 .iter()
                 .map(|verb| Verb::parse(verb).unwrap())
                 .collect(),
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         },
         action,
         text: None,
     }
 }
 
-fn ruled(rules: Vec<Rule>) -> Settings {
+fn ruled(rules: Vec<PolicyEntry>) -> Settings {
     Settings {
-        rules: Arc::new(Rules::new(rules)),
+        rules: Arc::new(CommandPolicy::new(rules)),
         ..Settings::default()
     }
 }
 
 fn deny() -> Settings {
-    ruled(vec![rule(RuleAction::Refuse, &["DELE"])])
+    ruled(vec![rule(PolicyAction::Refuse, &["DELE"])])
 }
 
 /// A login, `turns`, QUIT, held to rules.
@@ -67,7 +67,7 @@ const REFUSED: &str = "550 Refused (no-deletes)   ";
 
 /// Whether the connection was reset from the gateway.
 fn is_broken_off(link: &Link) -> bool {
-    link.kernel.event_kinds().contains(&EventKind::BrokenOff)
+    link.kernel.event_kinds().contains(&EventKind::Aborted)
 }
 
 #[test]
@@ -95,9 +95,9 @@ fn a_refused_command_is_nothing_to_the_server_and_a_550_of_equal_length_to_the_u
 
 #[test]
 fn a_user_may_be_told_in_the_operators_words() {
-    let rules = vec![Rule {
+    let rules = vec![PolicyEntry {
         text: Some("Ask us".into()),
-        ..rule(RuleAction::Refuse, &["DELE"])
+        ..rule(PolicyAction::Refuse, &["DELE"])
     }];
     let link = told(ruled(rules), &[client("DELE x"), server(NOOP)]);
     assert_eq!(heard_by(Role::Client, &link).trim_end(), "550 Ask us");
@@ -124,7 +124,7 @@ fn a_server_that_closes_instead_of_answering_says_so() {
 
 #[test]
 fn commands_of_less_than_four_bytes_are_refused_too() {
-    let settings = ruled(vec![rule(RuleAction::Refuse, &["CCC"])]);
+    let settings = ruled(vec![rule(PolicyAction::Refuse, &["CCC"])]);
     let link = told(
         settings,
         &[client("CCC"), server("500 NOO is not known here")],
@@ -207,12 +207,12 @@ fn a_command_in_pieces_is_refused_wherever_it_is_cut_and_however_it_is_lost() {
 
 #[test]
 fn a_line_too_long_to_be_read_is_refused_by_its_beginning() {
-    let rules = vec![Rule {
-        matcher: Matcher {
+    let rules = vec![PolicyEntry {
+        matcher: PolicyMatcher {
             line_max: Some(100),
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         },
-        ..rule(RuleAction::Refuse, &[])
+        ..rule(PolicyAction::Refuse, &[])
     }];
     let long = format!("STAT {}", "x".repeat(2000));
     let link = told(ruled(rules), &[client(&long), server(NOOP)]);
@@ -224,7 +224,7 @@ fn a_line_too_long_to_be_read_is_refused_by_its_beginning() {
 
 #[test]
 fn a_rule_that_resets_ends_the_connection_towards_both_ends() {
-    let settings = ruled(vec![rule(RuleAction::Reset, &["SITE"])]);
+    let settings = ruled(vec![rule(PolicyAction::Reset, &["SITE"])]);
     let link = told(settings, &[client("SITE EXEC x")]);
     assert!(is_broken_off(&link));
     assert!(link.hosts[0].was_reset && link.hosts[1].was_reset);
@@ -268,12 +268,12 @@ fn a_client_that_leaves_bytes_out_is_reset_instead_of_being_read_in_the_middle()
 
 #[test]
 fn a_rule_may_refuse_a_mode_and_the_other_goes_on() {
-    let rules = vec![Rule {
-        matcher: Matcher {
+    let rules = vec![PolicyEntry {
+        matcher: PolicyMatcher {
             mode: Some(Mode::Active),
-            ..Matcher::default()
+            ..PolicyMatcher::default()
         },
-        ..rule(RuleAction::Refuse, &[])
+        ..rule(PolicyAction::Refuse, &[])
     }];
     let turns = [
         client("PORT 10,0,0,2,19,137"),
@@ -291,10 +291,10 @@ fn a_rule_may_refuse_a_mode_and_the_other_goes_on() {
 #[test]
 fn what_rules_say_is_told_with_the_verb_and_without_its_argument() {
     let settings = ruled(vec![
-        rule(RuleAction::Log, &["DELE"]),
-        Rule {
+        rule(PolicyAction::Log, &["DELE"]),
+        PolicyEntry {
             name: "second".into(),
-            ..rule(RuleAction::Refuse, &["DELE"])
+            ..rule(PolicyAction::Refuse, &["DELE"])
         },
     ]);
     let link = told(settings, &[client("DELE secret"), server(NOOP)]);

@@ -3,4 +3,4 @@
 /// The link by which a packet came to this machine, by the kernel's number; 0 for a packet of this
 /// machine itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Link(pub u32);
+pub struct IfIndex(pub u32);

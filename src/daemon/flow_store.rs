@@ -26,8 +26,8 @@ use rustix::{
 use tracing::warn;
 
 use crate::proto::{
-    memory::Memory,
     net::{ConntrackTuples, Direction},
+    saved_flow::SavedFlow,
 };
 
 /// How many remembered connections are read at start, so that a folder full of rubbish cannot
@@ -36,12 +36,12 @@ const FILES_MAX: usize = 131_072;
 
 /// The folder of remembered connections.
 #[derive(Debug)]
-pub(super) struct Memories {
+pub(super) struct FlowStore {
     folder: PathBuf,
     opened: OwnedFd,
 }
 
-impl Memories {
+impl FlowStore {
     /// The folder of this network namespace below `root`, made where it is missing.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Memories {
 
     /// Keeps what a connection needs. A failure is logged: the connection works as long as this
     /// process does.
-    pub(super) fn keep(&self, memory: &Memory) {
+    pub(super) fn keep(&self, memory: &SavedFlow) {
         let name = name_of(&memory.tuples());
         if let Err(error) = self.replace(&name, &memory.encode()) {
             warn!(name, %error, "a connection would not survive a restart");
@@ -105,7 +105,7 @@ impl Memories {
 
     /// What is remembered of a connection.
     #[must_use]
-    pub(super) fn recall(&self, tuples: &ConntrackTuples) -> Option<Memory> {
+    pub(super) fn recall(&self, tuples: &ConntrackTuples) -> Option<SavedFlow> {
         let name = name_of(tuples);
         self.read(Path::new(&name))
             .filter(|memory| memory.tuples() == *tuples)
@@ -115,7 +115,7 @@ impl Memories {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub(super) fn read_all(&self) -> io::Result<Vec<Memory>> {
+    pub(super) fn read_all(&self) -> io::Result<Vec<SavedFlow>> {
         let names = fs::read_dir(&self.folder)?
             .take(FILES_MAX)
             .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())));
@@ -129,11 +129,11 @@ impl Memories {
         Ok(renameat(&self.opened, &new, &self.opened, name)?)
     }
 
-    fn read(&self, name: &Path) -> Option<Memory> {
+    fn read(&self, name: &Path) -> Option<SavedFlow> {
         let mut file = self.open_file(name.as_os_str(), OFlags::RDONLY).ok()?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).ok()?;
-        let memory = Memory::parse(&text).ok();
+        let memory = SavedFlow::parse(&text).ok();
         if memory.is_none() {
             warn!(name = %name.display(), "not a remembered connection: removed");
             self.remove(name).ok();
