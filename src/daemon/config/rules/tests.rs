@@ -181,7 +181,7 @@ fn there_are_no_more_rules_than_are_compared_with_each_command() {
 fn the_folder_where_sessions_begin_is_read() {
     assert!(
         refused("[policy]\nlogin_directory = \"pub\"")
-            .starts_with("x:2:16: a folder of the servers begins")
+            .starts_with("x:2:19: a folder of the servers begins")
     );
     let known = rules("[policy]\nlogin_directory = \"/\"");
     assert_eq!(
