@@ -92,7 +92,7 @@ fn an_entry_is_found_by_either_directions_tuple_and_shows_the_nat() {
         let (server, peer) = accept(&listener);
         assert_ne!(peer.ip(), client.local_addr().unwrap().ip(), "masqueraded");
         let tuples = ends(&client, &server);
-        for direction in [Direction::Original, Direction::Reply] {
+        for direction in Direction::BOTH {
             let found = conntrack
                 .resolve(&tuples.of(direction))
                 .unwrap()

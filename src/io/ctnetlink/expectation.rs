@@ -312,7 +312,7 @@ fn put_translation(
 /// translated like that of an end.
 fn is_between_ends(expectation: &Expectation, master: &ConntrackTuples) -> bool {
     let listener = expectation.translated_destination.ip();
-    [Direction::Original, Direction::Reply]
+    Direction::BOTH
         .into_iter()
         .any(|direction| master.sender(direction).ip() == listener)
 }

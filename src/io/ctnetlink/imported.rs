@@ -78,7 +78,7 @@ impl ImportedExpectation {
     /// what is missing cannot be told.
     #[must_use]
     pub fn complete(&self, master: &ConntrackTuples, timeout: Duration) -> Option<Expectation> {
-        let announcer = [Direction::Original, Direction::Reply]
+        let announcer = Direction::BOTH
             .into_iter()
             .find(|announcer| self.is_told_by(master.of(!*announcer)))?;
         let announcing = master.of(announcer);

@@ -14,6 +14,11 @@ pub enum Direction {
     Reply,
 }
 
+impl Direction {
+    /// Both directions, the original one first.
+    pub const BOTH: [Self; 2] = [Self::Original, Self::Reply];
+}
+
 impl ops::Not for Direction {
     type Output = Self;
 
@@ -60,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_other_direction_of_the_other_direction_is_the_first() {
-        for direction in [Direction::Original, Direction::Reply] {
+        for direction in Direction::BOTH {
             assert_ne!(!direction, direction);
             assert_eq!(!!direction, direction);
         }

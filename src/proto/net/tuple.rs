@@ -76,7 +76,7 @@ impl ConntrackTuples {
     /// Which direction a packet with this tuple belongs to, if it is of this connection.
     #[must_use]
     pub fn direction_of(&self, tuple: Tuple) -> Option<Direction> {
-        [Direction::Original, Direction::Reply]
+        Direction::BOTH
             .into_iter()
             .find(|&direction| self.of(direction) == tuple)
     }
