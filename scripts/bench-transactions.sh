@@ -1,7 +1,9 @@
 #!/bin/bash
-# bench-transactions.sh - transactions a second: the kernel's helper, a loop that only accepts, and ftp-alg, in one run.
+# bench-transactions.sh - transactions a second of the kernel's helper, a loop that only accepts,
+# and ftp-alg, in one run.
 #
-#   sudo scripts/bench-transactions.sh [--rounds N] [--seconds S] [--sessions 1,16] [--deployment NAME] [--json FILE]
+#   sudo scripts/bench-transactions.sh [--rounds N] [--seconds S] [--sessions 1,16]
+#                                      [--deployment NAME] [--json FILE]
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 

@@ -25,11 +25,13 @@ ALLOW_DATA = "iifname lan oifname wan tcp dport 1024-65535 accept"
 PORT = 21
 
 
-def example(name):
-    folder = pathlib.Path(os.environ.get("FTP_ALG_EXAMPLES", REPOSITORY / "target/release/examples"))
-    if not os.access(folder / name, os.X_OK):
-        raise LabError(f"{folder / name} is not there: run scripts/bench-transactions.sh, which builds it")
-    return str(folder / name)
+def tool(name):
+    """A program of benches/tools: cargo builds them as examples."""
+    directory = os.environ.get("FTP_ALG_TOOLS", REPOSITORY / "target/release/examples")
+    path = pathlib.Path(directory, name)
+    if not os.access(path, os.X_OK):
+        raise LabError(f"{path} is not there: run scripts/bench-transactions.sh, which builds it")
+    return str(path)
 
 
 class AcceptLoop(Ours):
@@ -45,7 +47,7 @@ class AcceptLoop(Ours):
         self.kill()
         first, last = self.settings.get("queue", "0-1").split("-")
         queues = [str(number) for number in range(int(first), int(last) + 1)]
-        self.process = Background([example("accept_loop"), *queues], os.path.join(self.workspace, "accept.log"),
+        self.process = Background([tool("accept_loop"), *queues], os.path.join(self.workspace, "accept.log"),
                                   namespace=self.gateway)
         self.process.wait_for(lambda: "ready" in self.process.output(), 5, "'ready'")
 
@@ -64,11 +66,11 @@ def measure(engine, arguments, sessions):
         for host in (deployment.client, deployment.server):
             run(["sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65535"], namespace=lab.namespace(host))
         address = f"{deployment.target}:{PORT}"
-        server = Background([example("ftp_load"), "serve", address], lab.workspace / "load.log",
+        server = Background([tool("ftp_load"), "serve", address], lab.workspace / "load.log",
                             namespace=lab.namespace(deployment.server))
         try:
             server.wait_for(lambda: "ready" in server.output(), 5, "'ready'")
-            done = run([example("ftp_load"), "run", address, str(sessions), str(arguments.seconds)],
+            done = run([tool("ftp_load"), "run", address, str(sessions), str(arguments.seconds)],
                        namespace=lab.namespace(deployment.client), timeout=arguments.seconds + 30)
         finally:
             server.stop()

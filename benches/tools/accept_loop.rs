@@ -1,4 +1,5 @@
-//! The least that a program behind an NFQUEUE can do: accept every packet. What ftp-alg is measured against.
+//! The least that a program behind an NFQUEUE can do: it accepts every packet. `ftp-alg` is
+//! measured against it.
 //!
 //! `accept_loop QUEUE...` binds each queue number on a thread of its own and prints `ready`.
 

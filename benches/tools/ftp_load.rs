@@ -1,9 +1,9 @@
 //! A load of FTP announcements that costs little itself, to measure a helper with.
 //!
-//! `ftp_load serve ADDRESS:PORT` answers every PASV with a 227 for a fresh port, accepts one data connection,
-//! sends a few bytes over it, and says 226. `ftp_load run ADDRESS:PORT SESSIONS SECONDS` holds so many sessions to it, each doing one transaction
-//! (PASV, 227, data connection, 226) after the other, and prints one line:
-//! transactions a second, and the median latency in microseconds.
+//! `ftp_load serve ADDRESS:PORT` answers every PASV with a 227, accepts one data connection, sends
+//! a few bytes over it, and says 226. `ftp_load run ADDRESS:PORT SESSIONS SECONDS` holds that many
+//! sessions to it. Each does one transaction (PASV, 227, data connection, 226) after the other. The
+//! program prints one line: transactions a second, and the median latency in microseconds.
 
 #![expect(
     clippy::print_stdout,
