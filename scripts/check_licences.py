@@ -32,21 +32,31 @@ def is_satisfied(expression, allowed):
     """Whether an SPDX expression holds when exactly the allowed licences are true."""
     words = re.findall(r"[()]|[^\s()]+", expression.replace("/", " OR "))
     meaning = {"AND": "and", "OR": "or", "(": "(", ")": ")"}
-    exceptions = {i for i, word in enumerate(words) if word == "WITH" or (i and words[i - 1] == "WITH")}
-    python = [meaning.get(word, str(word in allowed)) for i, word in enumerate(words) if i not in exceptions]
+    exceptions = {
+        i for i, word in enumerate(words) if word == "WITH" or (i and words[i - 1] == "WITH")
+    }
+    python = [
+        meaning.get(word, str(word in allowed))
+        for i, word in enumerate(words)
+        if i not in exceptions
+    ]
     return bool(python) and eval(" ".join(python), {"__builtins__": {}})
 
 
 def problems(metadata, policy):
     allowed = set(policy["licenses"]["allow"])
-    exceptions = {entry["crate"]: set(entry["allow"]) for entry in policy["licenses"].get("exceptions", [])}
+    exceptions = {
+        entry["crate"]: set(entry["allow"]) for entry in policy["licenses"].get("exceptions", [])
+    }
     linked = linked_packages(metadata)
     for package in metadata["packages"]:
         name = f"{package['name']} {package['version']}"
         if not (package["source"] or REGISTRY).startswith(REGISTRY):
             yield f"{name} comes from {package['source']}"
         licence = package["license"] or ""
-        if package["id"] in linked and not is_satisfied(licence, allowed | exceptions.get(package["name"], set())):
+        if package["id"] in linked and not is_satisfied(
+            licence, allowed | exceptions.get(package["name"], set())
+        ):
             yield f"{name} is under {licence or 'no stated licence'}"
 
 

@@ -178,7 +178,9 @@ class Honest:
         for mode in itertools.cycle(honest_modes(self.stage.lab.engine)):
             is_last = self.stopping.is_set()
             self.begun.set()
-            said, arrived = transfers.perform(self.stage, CLIENTS["curl"], self.stage.mode(mode), transfers.TIMEOUT)
+            said, arrived = transfers.perform(
+                self.stage, CLIENTS["curl"], self.stage.mode(mode), transfers.TIMEOUT
+            )
             if SMALL not in arrived or len(arrived) != 3:
                 self.failures.append(f"{mode}: {said[-600:]}")
             if is_last or self.failures:
@@ -216,6 +218,7 @@ def suite():
     import attacks_commands
     import attacks_packets
     import attacks_replies
+
     return (*attacks_commands.ATTACKS, *attacks_replies.ATTACKS, *attacks_packets.ATTACKS)
 
 

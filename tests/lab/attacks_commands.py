@@ -18,7 +18,9 @@ def announced(stage, session, mode, port):
     """Whether the server, once it was told the client's own `port`, reaches it there, or where the line says that arrives."""
     heard = ask(session, encode(mode, session.client.address, port))
     # A gateway may refuse, and the attacker's server then knows the port all the same.
-    address, told = decode(heard, "") if is_announcement(heard) else (session.server.peer_address, port)
+    address, told = (
+        decode(heard, "") if is_announcement(heard) else (session.server.peer_address, port)
+    )
     return stage.reaches(stage.deployment.server, address, told)
 
 
@@ -114,8 +116,12 @@ def two_readings(line, stage):
 
 
 OWN = CLIENT.public4.replace(".", ",")
-READINGS = {"low-octet-overflow": f"PORT {OWN},0,65558", "high-octet-overflow": f"PORT {OWN},256,22",
-            "eprt-overflow": f"EPRT |1|{CLIENT.public4}|65558|", "leading-zeros": f"PORT {OWN},00,0022"}
+READINGS = {
+    "low-octet-overflow": f"PORT {OWN},0,65558",
+    "high-octet-overflow": f"PORT {OWN},256,22",
+    "eprt-overflow": f"EPRT |1|{CLIENT.public4}|65558|",
+    "leading-zeros": f"PORT {OWN},00,0022",
+}
 
 
 def without_login(greets, stage):
@@ -144,9 +150,22 @@ def slipstream(stage):
 
 def post(stage, body):
     """curl sends the body in a segment of its own once it is told to continue."""
-    run(["curl", "-s", "--max-time", "4", "-H", "Expect: 100-continue", "--data-binary", "@-",
-         f"http://{host_in_url(stage.deployment.target)}:{stage.server_port}/"],
-        namespace=stage.lab.namespace(CLIENT.name), stdin=body.decode(), check=False)
+    run(
+        [
+            "curl",
+            "-s",
+            "--max-time",
+            "4",
+            "-H",
+            "Expect: 100-continue",
+            "--data-binary",
+            "@-",
+            f"http://{host_in_url(stage.deployment.target)}:{stage.server_port}/",
+        ],
+        namespace=stage.lab.namespace(CLIENT.name),
+        stdin=body.decode(),
+        check=False,
+    )
 
 
 def answer_post(stage):
@@ -237,7 +256,9 @@ def expectation_flood(stage):
     for port in FLOOD:
         stage.listen(CLIENT.name, port)
         ask(session, encode("PORT", session.client.address, port))
-    reached = [port for port in FLOOD if stage.reaches(SERVER.name, session.client.address, port, tries=1)]
+    reached = [
+        port for port in FLOOD if stage.reaches(SERVER.name, session.client.address, port, tries=1)
+    ]
     return len(reached) > 1
 
 
@@ -247,43 +268,117 @@ def by_stranger(mode, stage):
     return stage.reaches(stranger_to(offer.connector), offer.address, offer.port)
 
 
-
 ATTACKS = (
-    *(Attack(f"bounce/{mode}-to-outside-host", "routed-server", functools.partial(bounce, mode, OUTSIDE2))
-      for mode in ("PORT", "EPRT")),
-    *(Attack(f"bounce/{mode}-to-inside-host", "routed-client", functools.partial(bounce, mode, INSIDE2))
-      for mode in ("PORT", "EPRT")),
-    Attack("bounce/EPRT-to-outside-host/ipv6", "routed6-server", functools.partial(bounce, "EPRT", OUTSIDE2)),
-    Attack("bounce/EPRT-to-inside-host/ipv6", "routed6-client", functools.partial(bounce, "EPRT", INSIDE2)),
+    *(
+        Attack(
+            f"bounce/{mode}-to-outside-host",
+            "routed-server",
+            functools.partial(bounce, mode, OUTSIDE2),
+        )
+        for mode in ("PORT", "EPRT")
+    ),
+    *(
+        Attack(
+            f"bounce/{mode}-to-inside-host",
+            "routed-client",
+            functools.partial(bounce, mode, INSIDE2),
+        )
+        for mode in ("PORT", "EPRT")
+    ),
+    Attack(
+        "bounce/EPRT-to-outside-host/ipv6",
+        "routed6-server",
+        functools.partial(bounce, "EPRT", OUTSIDE2),
+    ),
+    Attack(
+        "bounce/EPRT-to-inside-host/ipv6",
+        "routed6-client",
+        functools.partial(bounce, "EPRT", INSIDE2),
+    ),
     Attack("bounce/227-to-inside-host", "routed-server", bounce_by_server),
-    Attack("bounce/PORT-to-neighbour-of-server", "routed-server", functools.partial(bounce_at_home, INSIDE1.public4, whole)),
-    *(Attack(f"bounce/PORT-to-localhost{how}", "routed-server", functools.partial(bounce_at_home, "127.0.0.1", segments)) for how, segments in SEGMENTS.items()),
-    Attack("bounce/EPRT-to-localhost/ipv6", "routed6-server", functools.partial(bounce_at_home, "::1", whole)),
-    *(Attack(f"privileged/{mode}-22/{deployment}", deployment, functools.partial(privileged, mode))
-      for deployment in ("routed-client", "inside-client") for mode in ("PORT", "EPRT")),
+    Attack(
+        "bounce/PORT-to-neighbour-of-server",
+        "routed-server",
+        functools.partial(bounce_at_home, INSIDE1.public4, whole),
+    ),
+    *(
+        Attack(
+            f"bounce/PORT-to-localhost{how}",
+            "routed-server",
+            functools.partial(bounce_at_home, "127.0.0.1", segments),
+        )
+        for how, segments in SEGMENTS.items()
+    ),
+    Attack(
+        "bounce/EPRT-to-localhost/ipv6",
+        "routed6-server",
+        functools.partial(bounce_at_home, "::1", whole),
+    ),
+    *(
+        Attack(
+            f"privileged/{mode}-22/{deployment}", deployment, functools.partial(privileged, mode)
+        )
+        for deployment in ("routed-client", "inside-client")
+        for mode in ("PORT", "EPRT")
+    ),
     Attack("privileged/EPRT-22/ipv6", "routed6-client", functools.partial(privileged, "EPRT")),
     Attack("privileged/227-25", "routed-client", privileged_of_server),
     Attack("privileged/229-25/ipv6", "routed6-client", privileged_of_server),
-    *(Attack(f"two-readings/{name}", "routed-client", functools.partial(two_readings, line))
-      for name, line in READINGS.items()),
-    Attack("two-readings/eprt-overflow/ipv6", "routed6-client",
-           functools.partial(two_readings, f"EPRT |2|{CLIENT.public6}|65558|")),
+    *(
+        Attack(f"two-readings/{name}", "routed-client", functools.partial(two_readings, line))
+        for name, line in READINGS.items()
+    ),
+    Attack(
+        "two-readings/eprt-overflow/ipv6",
+        "routed6-client",
+        functools.partial(two_readings, f"EPRT |2|{CLIENT.public6}|65558|"),
+    ),
     Attack("pinning/3306-before-login", "routed-client", functools.partial(without_login, True)),
-    Attack("pinning/3306-before-greeting", "routed-client", functools.partial(without_login, False)),
-    Attack("pinning/3306-before-login/ipv6", "routed6-client", functools.partial(without_login, True)),
+    Attack(
+        "pinning/3306-before-greeting", "routed-client", functools.partial(without_login, False)
+    ),
+    Attack(
+        "pinning/3306-before-login/ipv6", "routed6-client", functools.partial(without_login, True)
+    ),
     Attack("slipstream/http-post", "inside-client", slipstream),
     Attack("slipstream/http-post/ipv6", "routed6-client", slipstream),
-    *(attack for family, deployment in (("", "routed-client"), ("/ipv6", "routed6-client")) for attack in (
-        Attack(f"data-syn/before-acceptance{family}", deployment, before_acceptance),
-        Attack(f"data-syn/after-refusal{family}", deployment, functools.partial(refused, (0, 0), ("500 no",))),
-        Attack(f"data-syn/by-stranger-active{family}", deployment, functools.partial(by_stranger, "PORT")))),
-    Attack("data-syn/after-multi-line-refusal", "routed-client",
-           functools.partial(refused, (0, 0), ("500-no", "200 yes", "500 no"))),
+    *(
+        attack
+        for family, deployment in (("", "routed-client"), ("/ipv6", "routed6-client"))
+        for attack in (
+            Attack(f"data-syn/before-acceptance{family}", deployment, before_acceptance),
+            Attack(
+                f"data-syn/after-refusal{family}",
+                deployment,
+                functools.partial(refused, (0, 0), ("500 no",)),
+            ),
+            Attack(
+                f"data-syn/by-stranger-active{family}",
+                deployment,
+                functools.partial(by_stranger, "PORT"),
+            ),
+        )
+    ),
+    Attack(
+        "data-syn/after-multi-line-refusal",
+        "routed-client",
+        functools.partial(refused, (0, 0), ("500-no", "200 yes", "500 no")),
+    ),
     Attack("data-syn/by-stranger-passive", "routed-server", functools.partial(by_stranger, "PASV")),
-    Attack("data-syn/by-stranger-passive/ipv6", "routed6-server", functools.partial(by_stranger, "PASV")),
+    Attack(
+        "data-syn/by-stranger-passive/ipv6",
+        "routed6-server",
+        functools.partial(by_stranger, "PASV"),
+    ),
     Attack("after-epsv-all", "routed-client", after_epsv_all),
-    *(Attack(f"hidden/refusal-among-{before + 2}-answers", "routed-client",
-             functools.partial(refused, (before, 1), (*["200 well"] * before, "500 no", "200 well"))) for before in (0, 40)),
+    *(
+        Attack(
+            f"hidden/refusal-among-{before + 2}-answers",
+            "routed-client",
+            functools.partial(refused, (before, 1), (*["200 well"] * before, "500 no", "200 well")),
+        )
+        for before in (0, 40)
+    ),
     Attack("wrong-side/227-by-client", "routed-server", reply_by_client),
     Attack("wrong-side/PORT-by-server", "routed-client", command_by_server),
     Attack("flood/200-announcements", "routed-client", expectation_flood),

@@ -81,17 +81,29 @@ def line(lab):
 
 def half_open(lab):
     """The flooder's host must not answer what it is answered, or no session stays half-open."""
-    run_tool(["nft", "-f", "-"], namespace=lab.namespace(FLOODER.name), stdin=f"""
+    run_tool(
+        ["nft", "-f", "-"],
+        namespace=lab.namespace(FLOODER.name),
+        stdin=f"""
         table inet deaf {{
           chain hear {{
             type filter hook prerouting priority raw
             ip saddr {VICTIM.public4} tcp flags & (syn | ack) == (syn | ack) drop
           }}
         }}
-        """)
-    [found] = json.loads(run(["ip", "-n", lab.topology.gateway, "-j", "link", "show", "dev", FLOODER.link]).stdout)
-    return ["half-open", FLOODER.public4, VICTIM.public4, found["address"].replace(":", ""), str(HALF_OPEN),
-            *map(str, deployments.CONTROL_PORTS)]
+        """,
+    )
+    [found] = json.loads(
+        run(["ip", "-n", lab.topology.gateway, "-j", "link", "show", "dev", FLOODER.link]).stdout
+    )
+    return [
+        "half-open",
+        FLOODER.public4,
+        VICTIM.public4,
+        found["address"].replace(":", ""),
+        str(HALF_OPEN),
+        *map(str, deployments.CONTROL_PORTS),
+    ]
 
 
 def account_of_commands(lab, flooder, server):
@@ -153,7 +165,9 @@ def transaction(session):
 
 def measure(flood, engine):
     settings = {"memory": f"{LIMIT_MIB}M"}
-    batch = Batch("attack/flood", DEPLOYMENT, (), attacks.field, settings=settings, refusal="reject")
+    batch = Batch(
+        "attack/flood", DEPLOYMENT, (), attacks.field, settings=settings, refusal="reject"
+    )
     with contextlib.ExitStack() as stack:
         lab = stack.enter_context(Lab(os.getpid(), "f", engine))
         stack.enter_context(lab.gateway_with_engine(batch))
@@ -163,15 +177,20 @@ def measure(flood, engine):
         sessions = [stage.session() for _ in range(SESSIONS)]
         with precedence():
             idle = slowest([transactions(sessions) for _ in range(ROUNDS_IDLE)])
-        flooder = Background(program(*flood.arguments(lab)), lab.workspace / "flooder.log",
-                             namespace=lab.namespace(FLOODER.name))
+        flooder = Background(
+            program(*flood.arguments(lab)),
+            lab.workspace / "flooder.log",
+            namespace=lab.namespace(FLOODER.name),
+        )
         stack.callback(flooder.stop)
         begin, spent = time.monotonic(), processor_seconds(lab.engine)
         beside, failures = measure_beside(flood, flooder, sessions, stage)
         share = (processor_seconds(lab.engine) - spent) / (time.monotonic() - begin)
         time.sleep(0.5 * PATIENCE)
         said = flood.account(lab, flooder, servers[0])
-        return Measured(idle, beside, memory_of(lab.engine), share, "; ".join(failures) or "ok", said)
+        return Measured(
+            idle, beside, memory_of(lab.engine), share, "; ".join(failures) or "ok", said
+        )
 
 
 def forget_closed_connections(lab):
@@ -181,8 +200,11 @@ def forget_closed_connections(lab):
 
 
 def start_server(stack, lab, port):
-    server = Background(program("serve", VICTIM.public4, str(port)), lab.workspace / f"sink-{port}.log",
-                        namespace=lab.namespace(VICTIM.name))
+    server = Background(
+        program("serve", VICTIM.public4, str(port)),
+        lab.workspace / f"sink-{port}.log",
+        namespace=lab.namespace(VICTIM.name),
+    )
     stack.callback(server.stop)
     server.wait_for(lambda: "ready" in server.output(), 10, "'ready'")
     return server
@@ -196,7 +218,9 @@ def measure_beside(flood, flooder, sessions, stage):
             while flooder.is_running() or len(rounds) < ROUNDS_LEAST:
                 rounds.append(transactions(sessions))
                 if time.monotonic() > deadline:
-                    raise LabError(f"the flood took longer than {flood.seconds} s: {flooder.output()[-300:]}")
+                    raise LabError(
+                        f"the flood took longer than {flood.seconds} s: {flooder.output()[-300:]}"
+                    )
     except CaseFailure as failure:
         failures.append(f"{failure} after {len(rounds)} rounds that did")
     with Honest(stage) as honest:
@@ -224,7 +248,9 @@ def memory_of(engine):
 def measure_all(engines):
     """Measures each flood with each engine that transfers, prints the table, and yields what is wrong."""
     problems = []
-    print(f"\n{'flood':<30}{'helper':<14}{'idle':<10}{'beside it':<12}{'ratio':<8}{'memory':<10}{'share':<7}{'honest':<8}")
+    print(
+        f"\n{'flood':<30}{'helper':<14}{'idle':<10}{'beside it':<12}{'ratio':<8}{'memory':<10}{'share':<7}{'honest':<8}"
+    )
     for flood in FLOODS:
         for engine in engines:
             if engine == "none":
@@ -232,8 +258,11 @@ def measure_all(engines):
             found = measure(flood, engine)
             memory = f"{found.memory:.0f} MiB" if found.memory else "-"
             share = f"{found.share:.2f}" if found.memory else "-"
-            print(f"{flood.name:<30}{engine:<14}{found.idle * 1e3:<4.1f} ms   {found.beside * 1e3:<6.1f} ms   "
-                  f"{found.ratio:<8.1f}{memory:<10}{share:<7}{found.honest:<8}{found.said}", flush=True)
+            print(
+                f"{flood.name:<30}{engine:<14}{found.idle * 1e3:<4.1f} ms   {found.beside * 1e3:<6.1f} ms   "
+                f"{found.ratio:<8.1f}{memory:<10}{share:<7}{found.honest:<8}{found.said}",
+                flush=True,
+            )
             if engine.startswith("ours"):
                 problems += problems_of(flood, found)
     print(f"bounds: {LATENCY_RATIO_MAX:.0f} times, {MEMORY_BOUND_MIB:.0f} MiB")

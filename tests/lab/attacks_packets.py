@@ -39,7 +39,9 @@ def in_clients_name(host, offset, times, stage):
     session = stage.session()
     stage.listen(CLIENT.name, SERVICE)
     forged = next_of(session.client, session.server)
-    forged = dataclasses.replace(forged, sequence=forged.sequence + offset, payload=line(stage, SERVICE))
+    forged = dataclasses.replace(
+        forged, sequence=forged.sequence + offset, payload=line(stage, SERVICE)
+    )
     with Forger(stage.lab, host.name, host.link) as forger:
         for _ in range(times):
             forger.send(forged)
@@ -64,8 +66,14 @@ def slipstream_after_gap(stage):
         hear_until(session.server, "PORT")
         # Behind the gap, where whoever lost his place reads on.
         _, acknowledged = numbers(session.server.sock)
-        forger.send(dataclasses.replace(gap, sequence=gap.sequence + len(gap.payload), acknowledged=acknowledged,
-                                        payload=b"200 noted\r\n" * 8))
+        forger.send(
+            dataclasses.replace(
+                gap,
+                sequence=gap.sequence + len(gap.payload),
+                acknowledged=acknowledged,
+                payload=b"200 noted\r\n" * 8,
+            )
+        )
     return stage.reaches(SERVER.name, CLIENT.public4, SERVICE)
 
 
@@ -76,7 +84,10 @@ def blind(flag, stage):
     exact = next_of(session.server, session.client)
     source = random.Random(793)
     # A FIN within the window is kept for when what is missing has come.
-    wrong = [exact.sequence + offset for offset in ((1, 100, 5000, -1, -100) if flag == RST else (-1, -100))]
+    wrong = [
+        exact.sequence + offset
+        for offset in ((1, 100, 5000, -1, -100) if flag == RST else (-1, -100))
+    ]
     wrong += [exact.sequence + source.randrange(WINDOW_MAX, RING - WINDOW_MAX) for _ in range(500)]
     with Forger(stage.lab, OUTSIDE2.name, OUTSIDE2.link) as forger:
         for sequence in wrong:
@@ -87,7 +98,9 @@ def blind(flag, stage):
         forger.send(dataclasses.replace(exact, flags=flag))
     # The same with the right number ends it: so the forgeries above were tried, and were refused for theirs.
     if lives(session, None):
-        raise CaseFailure("the lab: a forged segment with the right number did nothing, so this proves nothing")
+        raise CaseFailure(
+            "the lab: a forged segment with the right number did nothing, so this proves nothing"
+        )
     return False
 
 
@@ -141,7 +154,9 @@ def syn_arrives(stage, host, offer):
 
 
 # rp_filter comes too late: the forged SYN has used up by then what was opened for the server.
-ENDS_REFUSE = "TCP itself refuses what is not exact (RFC 5961); the same with exact numbers ends the session"
+ENDS_REFUSE = (
+    "TCP itself refuses what is not exact (RFC 5961); the same with exact numbers ends the session"
+)
 OUT_OF_WINDOW = 1 << 20
 WINDOW_MAX = 1 << 24
 
@@ -149,19 +164,48 @@ ATTACKS = (
     Attack("overlap/same-line-twice", "routed-client", functools.partial(overlap, None)),
     Attack("overlap/same-line-twice/ipv6", "routed6-client", functools.partial(overlap, None)),
     Attack("overlap/begun-line", "routed-client", functools.partial(overlap, -6)),
-    Attack("forged/PORT-out-of-window", "routed-client",
-           functools.partial(in_clients_name, OUTSIDE2, OUT_OF_WINDOW, 8)),
-    Attack("forged/PORT-beyond-next-byte", "routed-client", functools.partial(in_clients_name, SERVER, 100, 8)),
-    Attack("forged/PORT-with-exact-number", "routed-client", functools.partial(in_clients_name, SERVER, 0, 1)),
-    Attack("forged/EPRT-out-of-window/ipv6", "routed6-client",
-           functools.partial(in_clients_name, OUTSIDE2, OUT_OF_WINDOW, 8)),
-    Attack("forged/EPRT-with-exact-number/ipv6", "routed6-client", functools.partial(in_clients_name, SERVER, 0, 1)),
+    Attack(
+        "forged/PORT-out-of-window",
+        "routed-client",
+        functools.partial(in_clients_name, OUTSIDE2, OUT_OF_WINDOW, 8),
+    ),
+    Attack(
+        "forged/PORT-beyond-next-byte",
+        "routed-client",
+        functools.partial(in_clients_name, SERVER, 100, 8),
+    ),
+    Attack(
+        "forged/PORT-with-exact-number",
+        "routed-client",
+        functools.partial(in_clients_name, SERVER, 0, 1),
+    ),
+    Attack(
+        "forged/EPRT-out-of-window/ipv6",
+        "routed6-client",
+        functools.partial(in_clients_name, OUTSIDE2, OUT_OF_WINDOW, 8),
+    ),
+    Attack(
+        "forged/EPRT-with-exact-number/ipv6",
+        "routed6-client",
+        functools.partial(in_clients_name, SERVER, 0, 1),
+    ),
     Attack("slipstream/after-gap", "routed-client", slipstream_after_gap),
     Attack("ended/blind-RST", "routed-client", functools.partial(blind, RST), ENDS_REFUSE, BROKE),
-    Attack("ended/blind-FIN", "routed-client", functools.partial(blind, FIN | ACK), ENDS_REFUSE, BROKE),
+    Attack(
+        "ended/blind-FIN", "routed-client", functools.partial(blind, FIN | ACK), ENDS_REFUSE, BROKE
+    ),
     Attack("ended/RST-leaves-hole", "routed-client", functools.partial(hole_outlives_session, RST)),
-    Attack("ended/FIN-leaves-hole", "routed-client", functools.partial(hole_outlives_session, FIN | ACK)),
-    *(attack for family, deployment in (("", "routed-client"), ("/ipv6", "routed6-client")) for attack in (
-        Attack(f"data-syn/forged-after-use{family}", deployment, syn_after_use),
-        Attack(f"data-syn/forged-by-neighbour{family}", deployment, syn_by_neighbour))),
+    Attack(
+        "ended/FIN-leaves-hole",
+        "routed-client",
+        functools.partial(hole_outlives_session, FIN | ACK),
+    ),
+    *(
+        attack
+        for family, deployment in (("", "routed-client"), ("/ipv6", "routed6-client"))
+        for attack in (
+            Attack(f"data-syn/forged-after-use{family}", deployment, syn_after_use),
+            Attack(f"data-syn/forged-by-neighbour{family}", deployment, syn_by_neighbour),
+        )
+    ),
 )

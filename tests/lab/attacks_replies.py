@@ -69,19 +69,32 @@ ECHOES = {
     "in-unknown-command": (("X",), ["500 'X", f"{ECHOED}", "': unknown\r\n"]),
     "in-missing-file": (("SIZE x",), ["550 \n", f"{ECHOED}\r\n"]),
     "229-in-STAT": (("STAT",), lines("211-Status:", ECHOED_EPSV, "211 End")),
-    "in-STAT-before-PASV": (("STAT", "PASV"), lines("211-Status:", ECHOED, "211 End", "502 no PASV")),
-    "in-multi-line-227": (("PASV",), lines("227-Wait", ECHOED.replace("227 ", "227-"), "227 no endpoint")),
+    "in-STAT-before-PASV": (
+        ("STAT", "PASV"),
+        lines("211-Status:", ECHOED, "211 End", "502 no PASV"),
+    ),
+    "in-multi-line-227": (
+        ("PASV",),
+        lines("227-Wait", ECHOED.replace("227 ", "227-"), "227 no endpoint"),
+    ),
     "to-refused-PASV": (("PASV",), lines("502-no", ECHOED, "502 no")),
 }
 
 ECHOES_IPV6 = {
-    "unsolicited-229": ECHOES["unsolicited-229"], "229-in-STAT": ECHOES["229-in-STAT"],
+    "unsolicited-229": ECHOES["unsolicited-229"],
+    "229-in-STAT": ECHOES["229-in-STAT"],
     "229-in-file-listing": (("STAT /",), lines("213-Status follows:", ECHOED_EPSV, "213 End")),
     "229-to-refused-EPSV": (("EPSV",), lines("502-no", ECHOED_EPSV, "502 no")),
 }
 
 ATTACKS = (
-    *(Attack(f"echoed-227/{name}", "routed-server", functools.partial(echo, *what)) for name, what in ECHOES.items()),
-    *(Attack(f"echoed-227/{name}/ipv6", "routed6-server", functools.partial(echo, *what)) for name, what in ECHOES_IPV6.items()),
+    *(
+        Attack(f"echoed-227/{name}", "routed-server", functools.partial(echo, *what))
+        for name, what in ECHOES.items()
+    ),
+    *(
+        Attack(f"echoed-227/{name}/ipv6", "routed6-server", functools.partial(echo, *what))
+        for name, what in ECHOES_IPV6.items()
+    ),
     Attack("echoed-227/in-banner", "routed-server", echo_in_banner),
 )

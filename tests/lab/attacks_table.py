@@ -18,8 +18,14 @@ import attacks_floods
 import run
 from topology import begin, finish
 
-COLUMNS = {"none": "off", "ports-open": "ports-open", "kernel": "kernel", "ours": "ours", "ours-nftables": "ours-nftables",
-           "ours-conntrack": "ours-conntrack"}
+COLUMNS = {
+    "none": "off",
+    "ports-open": "ports-open",
+    "kernel": "kernel",
+    "ours": "ours",
+    "ours-nftables": "ours-nftables",
+    "ours-conntrack": "ours-conntrack",
+}
 # With these in the table each attack succeeds somewhere, or proves nothing.
 SHOWING = {"ports-open", "kernel"}
 SUCCESSES = (attacks.OPENED, attacks.BROKE)
@@ -69,12 +75,16 @@ def try_all(engine, arguments):
     for result in report.results:
         if result.verdict == "FAIL" and (arguments.verbose or is_telling(result, engine)):
             print(f"-- {engine}: {result.line()}", file=sys.stderr)
-    return {result.name.removeprefix("attack/"): cell_of(result, engine) for result in report.results}
+    return {
+        result.name.removeprefix("attack/"): cell_of(result, engine) for result in report.results
+    }
 
 
 def is_telling(result, engine):
     """What nobody expects: anything with ours, and honest sessions that do not finish with anybody."""
-    return engine.startswith("ours") or any(reason not in SUCCESSES for reason in result.reason.split("; "))
+    return engine.startswith("ours") or any(
+        reason not in SUCCESSES for reason in result.reason.split("; ")
+    )
 
 
 def print_table(names, cells):
@@ -84,8 +94,13 @@ def print_table(names, cells):
     for name in names:
         row = (cells[engine].get(name, Cell("", "", "not tried")).text() for engine in cells)
         print(f"{name:<{width}}" + "".join(f"  {text:<16}" for text in row).rstrip())
-    print(f"{'succeeded':<{width}}" + "".join(
-        f"  {f'{sum(bool(cell.succeeded) for cell in column.values())} of {len(column)}':<16}" for column in cells.values()))
+    print(
+        f"{'succeeded':<{width}}"
+        + "".join(
+            f"  {f'{sum(bool(cell.succeeded) for cell in column.values())} of {len(column)}':<16}"
+            for column in cells.values()
+        )
+    )
 
 
 def problems_of(names, cells):
@@ -98,7 +113,11 @@ def problems_of(names, cells):
                 yield f"{name}: {engine}: {cell.trouble}"
             if engine.startswith("ours") and (cell.succeeded or cell.honest == "broken"):
                 yield f"{name}: {engine}: {cell.text()}"
-        others = [column[name] for engine, column in cells.items() if not engine.startswith("ours") and name in column]
+        others = [
+            column[name]
+            for engine, column in cells.items()
+            if not engine.startswith("ours") and name in column
+        ]
         if SHOWING <= set(cells) and not any(cell.succeeded for cell in others):
             if not reasons[name]:
                 yield f"{name}: succeeds with nobody, so that it proves nothing"
@@ -108,12 +127,22 @@ def problems_of(names, cells):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--engines", default="none,ports-open,kernel,ours", type=lambda text: text.split(","))
-    parser.add_argument("--filter", default="", metavar="REGEX", help="only attacks whose name matches")
-    parser.add_argument("--jobs", type=int, default=2, help="gateways at the same time (default: 2)")
-    parser.add_argument("--no-floods", action="store_true", help="without the heavy ones, which take some minutes")
+    parser.add_argument(
+        "--engines", default="none,ports-open,kernel,ours", type=lambda text: text.split(",")
+    )
+    parser.add_argument(
+        "--filter", default="", metavar="REGEX", help="only attacks whose name matches"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="gateways at the same time (default: 2)"
+    )
+    parser.add_argument(
+        "--no-floods", action="store_true", help="without the heavy ones, which take some minutes"
+    )
     parser.add_argument("--only-floods", action="store_true")
-    parser.add_argument("--verbose", action="store_true", help="also what the attacks say that succeed with others")
+    parser.add_argument(
+        "--verbose", action="store_true", help="also what the attacks say that succeed with others"
+    )
     return parser.parse_args()
 
 
@@ -124,7 +153,11 @@ def main():
     begin()
     problems = []
     if not arguments.only_floods:
-        names = [attack.name for attack in attacks.suite() if re.search(arguments.filter, f"attack/{attack.name}")]
+        names = [
+            attack.name
+            for attack in attacks.suite()
+            if re.search(arguments.filter, f"attack/{attack.name}")
+        ]
         cells = {engine: try_all(engine, arguments) for engine in arguments.engines}
         print_table(names, cells)
         problems += problems_of(names, cells)
@@ -132,7 +165,11 @@ def main():
         problems += attacks_floods.measure_all(arguments.engines)
     for problem in problems:
         print(f"attacks: {problem}")
-    print(f"attacks: {len(problems)} problems" if problems else "attacks: ours opened nothing, and honest sessions finished")
+    print(
+        f"attacks: {len(problems)} problems"
+        if problems
+        else "attacks: ours opened nothing, and honest sessions finished"
+    )
     return int(bool(problems))
 
 

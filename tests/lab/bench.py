@@ -47,8 +47,11 @@ class AcceptLoop(Ours):
         self.kill()
         first, last = self.settings.get("queue", "0-1").split("-")
         queues = [str(number) for number in range(int(first), int(last) + 1)]
-        self.process = Background([tool("accept_loop"), *queues], os.path.join(self.workspace, "accept.log"),
-                                  namespace=self.gateway)
+        self.process = Background(
+            [tool("accept_loop"), *queues],
+            os.path.join(self.workspace, "accept.log"),
+            namespace=self.gateway,
+        )
         self.process.wait_for(lambda: "ready" in self.process.output(), 5, "'ready'")
 
     def stop(self):
@@ -62,16 +65,28 @@ def measure(engine, arguments, sessions):
     deployment = DEPLOYMENTS[arguments.deployment]
     batch = Batch("bench", deployment.name, (), engine=engine)
     with Lab(os.getpid(), "b", engine) as lab, lab.gateway_with_engine(batch):
-        run(["nft", "add", "rule", "inet", "operator", "forward", *ALLOW_DATA.split()], namespace=lab.topology.gateway)
+        run(
+            ["nft", "add", "rule", "inet", "operator", "forward", *ALLOW_DATA.split()],
+            namespace=lab.topology.gateway,
+        )
         for host in (deployment.client, deployment.server):
-            run(["sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65535"], namespace=lab.namespace(host))
+            run(
+                ["sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65535"],
+                namespace=lab.namespace(host),
+            )
         address = f"{deployment.target}:{PORT}"
-        server = Background([tool("ftp_load"), "serve", address], lab.workspace / "load.log",
-                            namespace=lab.namespace(deployment.server))
+        server = Background(
+            [tool("ftp_load"), "serve", address],
+            lab.workspace / "load.log",
+            namespace=lab.namespace(deployment.server),
+        )
         try:
             server.wait_for(lambda: "ready" in server.output(), 5, "'ready'")
-            done = run([tool("ftp_load"), "run", address, str(sessions), str(arguments.seconds)],
-                       namespace=lab.namespace(deployment.client), timeout=arguments.seconds + 30)
+            done = run(
+                [tool("ftp_load"), "run", address, str(sessions), str(arguments.seconds)],
+                namespace=lab.namespace(deployment.client),
+                timeout=arguments.seconds + 30,
+            )
         finally:
             server.stop()
     rate, latency = done.stdout.split()
@@ -93,7 +108,7 @@ def compare(arguments):
 def order(number):
     """Every engine is first, second and third equally often."""
     engines = [*MEASURED]
-    return engines[number % len(engines):] + engines[:number % len(engines)]
+    return engines[number % len(engines) :] + engines[: number % len(engines)]
 
 
 MEASURED = ("kernel", AcceptLoop.name, "ours")
@@ -101,14 +116,18 @@ MEASURED = ("kernel", AcceptLoop.name, "ours")
 
 def print_table(figures, arguments):
     print(f"{arguments.deployment}, {arguments.rounds} rounds of {arguments.seconds} s")
-    print(f"{'sessions':<10}{'helper':<14}{'transactions/s':<24}{'latency':<12}{'beside the accept loop':<14}")
+    print(
+        f"{'sessions':<10}{'helper':<14}{'transactions/s':<24}{'latency':<12}{'beside the accept loop':<14}"
+    )
     for sessions in arguments.sessions:
         base = median(figures[sessions, AcceptLoop.name], 0)
         for engine in MEASURED:
             rounds = figures[sessions, engine]
             rates = [rate for rate, _ in rounds]
             spread = f"{median(rounds, 0):.0f} ({min(rates):.0f}..{max(rates):.0f})"
-            print(f"{sessions:<10}{engine:<14}{spread:<24}{median(rounds, 1):<4.0f} us     {median(rounds, 0) / base:.3f}")
+            print(
+                f"{sessions:<10}{engine:<14}{spread:<24}{median(rounds, 1):<4.0f} us     {median(rounds, 0) / base:.3f}"
+            )
 
 
 def median(rounds, column):
@@ -119,8 +138,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
-    parser.add_argument("--sessions", default="1,16", type=lambda text: [int(part) for part in text.split(",")])
-    parser.add_argument("--deployment", default="routed-client", choices=("routed-client", "inside-client"))
+    parser.add_argument(
+        "--sessions", default="1,16", type=lambda text: [int(part) for part in text.split(",")]
+    )
+    parser.add_argument(
+        "--deployment", default="routed-client", choices=("routed-client", "inside-client")
+    )
     parser.add_argument("--json", metavar="FILE", help="write every measurement there as well")
     arguments = parser.parse_args()
     begin()
@@ -130,7 +153,13 @@ def main():
     print_table(figures, arguments)
     if arguments.json:
         with open(arguments.json, "w") as file:
-            json.dump([{"sessions": key[0], "helper": key[1], "rounds": rounds} for key, rounds in figures.items()], file)
+            json.dump(
+                [
+                    {"sessions": key[0], "helper": key[1], "rounds": rounds}
+                    for key, rounds in figures.items()
+                ],
+                file,
+            )
 
 
 if __name__ == "__main__":

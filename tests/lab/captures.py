@@ -19,16 +19,36 @@ class Capture:
 
     def __init__(self, lab, name, expression="tcp", folder=None):
         self.lab, self.expression = lab, expression
-        self.files = {side: os.path.join(folder or lab.workspace, f"{name}.{side}.pcap") for side in SIDES}
+        self.files = {
+            side: os.path.join(folder or lab.workspace, f"{name}.{side}.pcap") for side in SIDES
+        }
 
     def __enter__(self):
         self.running = [self.start(side) for side in SIDES]
         return self
 
     def start(self, side):
-        process = Background(["tcpdump", "-Z", "root", "-U", "-n", "-s", "0", "--immediate-mode", "-B", "16384",
-                              "-i", SIDES[side], "-w", self.files[side], self.expression],
-                             self.lab.workspace / f"tcpdump.{side}.log", namespace=self.lab.topology.gateway)
+        process = Background(
+            [
+                "tcpdump",
+                "-Z",
+                "root",
+                "-U",
+                "-n",
+                "-s",
+                "0",
+                "--immediate-mode",
+                "-B",
+                "16384",
+                "-i",
+                SIDES[side],
+                "-w",
+                self.files[side],
+                self.expression,
+            ],
+            self.lab.workspace / f"tcpdump.{side}.log",
+            namespace=self.lab.topology.gateway,
+        )
         process.wait_for(lambda: "listening on" in process.output(), 5, "capturing")
         return process
 
@@ -61,15 +81,27 @@ def segment_of(frame):
     """The TCP segment in a frame."""
     version = frame[LINK_HEADER] >> 4
     if version == 4:
-        ip_length, total = (frame[LINK_HEADER] & 15) * 4, struct.unpack_from(">H", frame, LINK_HEADER + 2)[0]
-        addresses = frame[LINK_HEADER + 12:LINK_HEADER + 16], frame[LINK_HEADER + 16:LINK_HEADER + 20]
+        ip_length, total = (frame[LINK_HEADER] & 15) * 4, struct.unpack_from(
+            ">H", frame, LINK_HEADER + 2
+        )[0]
+        addresses = (
+            frame[LINK_HEADER + 12 : LINK_HEADER + 16],
+            frame[LINK_HEADER + 16 : LINK_HEADER + 20],
+        )
     else:
         ip_length, total = 40, 40 + struct.unpack_from(">H", frame, LINK_HEADER + 4)[0]
-        addresses = frame[LINK_HEADER + 8:LINK_HEADER + 24], frame[LINK_HEADER + 24:LINK_HEADER + 40]
-    tcp = frame[LINK_HEADER + ip_length:LINK_HEADER + total]
+        addresses = (
+            frame[LINK_HEADER + 8 : LINK_HEADER + 24],
+            frame[LINK_HEADER + 24 : LINK_HEADER + 40],
+        )
+    tcp = frame[LINK_HEADER + ip_length : LINK_HEADER + total]
     source, destination, sequence = struct.unpack_from(">HHI", tcp)
-    return Segment(((addresses[0], source), (addresses[1], destination)), sequence, bool(tcp[13] & SYN),
-                   tcp[(tcp[12] >> 4) * 4:])
+    return Segment(
+        ((addresses[0], source), (addresses[1], destination)),
+        sequence,
+        bool(tcp[13] & SYN),
+        tcp[(tcp[12] >> 4) * 4 :],
+    )
 
 
 def inconsistent_bytes(path):

@@ -20,7 +20,9 @@ MODES = ("PORT", "EPRT", "PASV", "EPSV")
 ACTIVE_MODES = ("PORT", "EPRT")
 # How long a client waits for anything before it gives up; the lab ends it soon after in any case.
 CLIENT_SECONDS = round(9 * PATIENCE)
-SENT = re.compile(r"(?:^> |---> |==> |--> |Cmd: +|\*cmd\* ')(PORT|EPRT|LPRT|PASV|EPSV|LPSV)\b", re.MULTILINE)
+SENT = re.compile(
+    r"(?:^> |---> |==> |--> |Cmd: +|\*cmd\* ')(PORT|EPRT|LPRT|PASV|EPSV|LPSV)\b", re.MULTILINE
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +75,23 @@ class Client:
     def perform(self, namespace, job, timeout):
         """Run the job; returns everything the client said. Success is judged by the files alone."""
         said = []
-        environment = {"PATH": os.environ["PATH"], "HOME": str(job.folder), "LC_ALL": "C", "TERM": "dumb",
-                       "LAB_PATIENCE": str(PATIENCE)}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(job.folder),
+            "LC_ALL": "C",
+            "TERM": "dumb",
+            "LAB_PATIENCE": str(PATIENCE),
+        }
         for argv, stdin in self.commands(job):
-            done = run(argv, namespace=namespace, timeout=timeout, check=False, stdin=stdin, env=environment,
-                       cwd=job.folder)
+            done = run(
+                argv,
+                namespace=namespace,
+                timeout=timeout,
+                check=False,
+                stdin=stdin,
+                env=environment,
+                cwd=job.folder,
+            )
             said.append(f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}(exit {done.returncode})\n")
             if done.returncode == 124:
                 break
@@ -97,9 +111,20 @@ class Curl(Client):
     after_login = ()
 
     def commands(self, job):
-        modes = {"PORT": ["--ftp-port", "-", "--disable-eprt"], "EPRT": ["--ftp-port", "-"],
-                 "PASV": ["--disable-epsv"], "EPSV": []}
-        base = ["curl", "-sSv", "--max-time", str(2 * CLIENT_SECONDS), "--no-ftp-skip-pasv-ip", *modes[job.mode]]
+        modes = {
+            "PORT": ["--ftp-port", "-", "--disable-eprt"],
+            "EPRT": ["--ftp-port", "-"],
+            "PASV": ["--disable-epsv"],
+            "EPSV": [],
+        }
+        base = [
+            "curl",
+            "-sSv",
+            "--max-time",
+            str(2 * CLIENT_SECONDS),
+            "--no-ftp-skip-pasv-ip",
+            *modes[job.mode],
+        ]
         if job.target.tls:
             base += [*self.tls_options, *self.after_login]
         fetch = [part for name in job.fetch for part in ("-o", name, job.target.url(f"pub/{name}"))]
@@ -120,11 +145,20 @@ class Lftp(Client):
 
     def commands(self, job):
         passive = job.mode not in ACTIVE_MODES
-        settings = {"ftp:passive-mode": passive, "ftp:prefer-epsv": job.mode == "EPSV",
-                    "ftp:fix-pasv-address": False, "ftp:use-feat": True, **self.tls_settings(job.target.tls),
-                    "net:max-retries": 1, "net:timeout": CLIENT_SECONDS, "cmd:fail-exit": True}
+        settings = {
+            "ftp:passive-mode": passive,
+            "ftp:prefer-epsv": job.mode == "EPSV",
+            "ftp:fix-pasv-address": False,
+            "ftp:use-feat": True,
+            **self.tls_settings(job.target.tls),
+            "net:max-retries": 1,
+            "net:timeout": CLIENT_SECONDS,
+            "cmd:fail-exit": True,
+        }
         lines = [f"set {key} {str(value).lower()}" for key, value in settings.items()]
-        host = f"{job.target.scheme}://{job.target.host()}" if job.target.tls else job.target.address
+        host = (
+            f"{job.target.scheme}://{job.target.host()}" if job.target.tls else job.target.address
+        )
         lines += [f"open -u {job.target.user},{job.target.password} -p {job.target.port} {host}"]
         lines += [f"get pub/{name}" for name in job.fetch]
         lines += [f"put {job.store} -o upload/{job.stored_as}", "bye"]
@@ -133,19 +167,32 @@ class Lftp(Client):
     def tls_settings(self, tls):
         if not tls:
             return {"ftp:ssl-allow": False}
-        return {"ftp:ssl-force": True, "ftp:ssl-protect-data": True, "ssl:verify-certificate": False}
+        return {
+            "ftp:ssl-force": True,
+            "ftp:ssl-protect-data": True,
+            "ssl:verify-certificate": False,
+        }
 
 
 class Wget(Client):
     name = "wget"
     can_store = False
-    unsupported = {4: {"EPRT": "wget sends EPRT over IPv6 only", "EPSV": "wget sends EPSV over IPv6 only"},
-                   6: Client.unsupported[6]}
+    unsupported = {
+        4: {"EPRT": "wget sends EPRT over IPv6 only", "EPSV": "wget sends EPSV over IPv6 only"},
+        6: Client.unsupported[6],
+    }
 
     def commands(self, job):
         mode = ["--no-passive-ftp"] if job.mode in ACTIVE_MODES else []
-        yield ["wget", "-v", "--tries=1", f"--timeout={CLIENT_SECONDS}", "--progress=dot:giga", *mode,
-               *(job.target.url(f"pub/{name}") for name in job.fetch)], ""
+        yield [
+            "wget",
+            "-v",
+            "--tries=1",
+            f"--timeout={CLIENT_SECONDS}",
+            "--progress=dot:giga",
+            *mode,
+            *(job.target.url(f"pub/{name}") for name in job.fetch),
+        ], ""
 
 
 class Tnftp(Client):
@@ -154,22 +201,45 @@ class Tnftp(Client):
     def commands(self, job):
         epsv = "on" if job.mode.startswith("E") else "off"
         passive = "off" if job.mode in ACTIVE_MODES else "on"
-        lines = [f"epsv4 {epsv}", f"epsv6 {epsv}", f"passive {passive}", "binary",
-                 f"open {job.target.address} {job.target.port}", f"user {job.target.user} {job.target.password}",
-                 *(f"get pub/{name} {name}" for name in job.fetch),
-                 f"put {job.store} upload/{job.stored_as}", "quit"]
+        lines = [
+            f"epsv4 {epsv}",
+            f"epsv6 {epsv}",
+            f"passive {passive}",
+            "binary",
+            f"open {job.target.address} {job.target.port}",
+            f"user {job.target.user} {job.target.password}",
+            *(f"get pub/{name} {name}" for name in job.fetch),
+            f"put {job.store} upload/{job.stored_as}",
+            "quit",
+        ]
         yield ["tnftp", "-n", "-i", "-v", "-d"], "\n".join(lines) + "\n"
 
 
 class Ncftp(Client):
     name = "ncftp"
-    unsupported = {4: {"EPRT": "ncftp knows PORT and PASV only", "EPSV": "ncftp knows PORT and PASV only"},
-                   6: {mode: "ncftp knows IPv4 only" for mode in MODES}}
+    unsupported = {
+        4: {"EPRT": "ncftp knows PORT and PASV only", "EPSV": "ncftp knows PORT and PASV only"},
+        6: {mode: "ncftp knows IPv4 only" for mode in MODES},
+    }
 
     def commands(self, job):
         target = job.target
-        common = ["-V", "-t", str(CLIENT_SECONDS), "-r", "1", "-d", "trace.log", "-E" if job.mode == "PORT" else "-F",
-                  "-P", str(target.port), "-u", target.user, "-p", target.password]
+        common = [
+            "-V",
+            "-t",
+            str(CLIENT_SECONDS),
+            "-r",
+            "1",
+            "-d",
+            "trace.log",
+            "-E" if job.mode == "PORT" else "-F",
+            "-P",
+            str(target.port),
+            "-u",
+            target.user,
+            "-p",
+            target.password,
+        ]
         yield ["ncftpget", *common, target.address, ".", *(f"pub/{name}" for name in job.fetch)], ""
         # It uploads under the local name only: ncftpput -C names the remote file.
         yield ["ncftpput", *common, "-C", target.address, job.store, f"upload/{job.stored_as}"], ""
@@ -185,8 +255,20 @@ class Ftplib(Client):
     def commands(self, job):
         script = pathlib.Path(__file__).with_name("ftplib_client.py")
         target = job.target
-        yield [sys.executable, "-I", "-S", str(script), job.mode, target.address, str(target.port), target.user, target.password,
-               job.store, job.stored_as, *job.fetch], ""
+        yield [
+            sys.executable,
+            "-I",
+            "-S",
+            str(script),
+            job.mode,
+            target.address,
+            str(target.port),
+            target.user,
+            target.password,
+            job.store,
+            job.stored_as,
+            *job.fetch,
+        ], ""
 
 
 @contextlib.contextmanager

@@ -8,8 +8,13 @@ import sys
 
 # Cases with real programs are rows by deployment, scripted ones by what must hold.
 REAL = ("transfer", "ten-ports", "announces-public", "shipped", "netem")
-NAMES = {"transfer": "transfers", "ten-ports": "ten passive ports", "announces-public": "public address announced",
-         "shipped": "rules/ as shipped", "netem": "lossy, slow links"}
+NAMES = {
+    "transfer": "transfers",
+    "ten-ports": "ten passive ports",
+    "announces-public": "public address announced",
+    "shipped": "rules/ as shipped",
+    "netem": "lossy, slow links",
+}
 
 
 def row_of(name):
@@ -19,8 +24,11 @@ def row_of(name):
 
 def undecided(results):
     """Cases that did not begin, since the lab's set-up failed: they say nothing about the helper."""
-    return [f"{result['name']}: {result['reason']}" for result in results
-            if result["reason"].startswith("the lab: ") and not result["seconds"]]
+    return [
+        f"{result['name']}: {result['reason']}"
+        for result in results
+        if result["reason"].startswith("the lab: ") and not result["seconds"]
+    ]
 
 
 def tally(results):
@@ -38,18 +46,28 @@ def cell(figures, row):
 
 
 def print_table(tallies):
-    rows = sorted({row for figures in tallies.values() for row in figures}, key=lambda row: (":" not in row, row))
+    rows = sorted(
+        {row for figures in tallies.values() for row in figures},
+        key=lambda row: (":" not in row, row),
+    )
     width = max(map(len, rows))
     print(f"{'':<{width}}" + "".join(f"{engine:>16}" for engine in tallies))
     for row in rows:
-        print(f"{row:<{width}}" + "".join(f"{cell(figures, row):>16}" for figures in tallies.values()))
+        print(
+            f"{row:<{width}}" + "".join(f"{cell(figures, row):>16}" for figures in tallies.values())
+        )
     sums = ("{}/{}".format(*map(sum, zip(*figures.values()))) for figures in tallies.values())
     print(f"{'all':<{width}}" + "".join(f"{text:>16}" for text in sums))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", nargs="+", type=pathlib.Path, help="ENGINE.json of each engine, in the table's order")
+    parser.add_argument(
+        "results",
+        nargs="+",
+        type=pathlib.Path,
+        help="ENGINE.json of each engine, in the table's order",
+    )
     arguments = parser.parse_args()
     results = {path.stem: json.loads(path.read_text()) for path in arguments.results}
     tallies = {engine: tally(found) for engine, found in results.items()}
@@ -58,8 +76,12 @@ def main():
     print_table(tallies)
     lost = {engine: names for engine, found in results.items() if (names := undecided(found))}
     for engine, names in lost.items():
-        print(f"{engine}: {len(names)} cases did not begin, which the table counts as not passed:", *names, sep="\n  ",
-              file=sys.stderr)
+        print(
+            f"{engine}: {len(names)} cases did not begin, which the table counts as not passed:",
+            *names,
+            sep="\n  ",
+            file=sys.stderr,
+        )
     return int(bool(lost))
 
 

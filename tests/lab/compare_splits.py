@@ -1,6 +1,6 @@
 """Prints one table: announcements cut at every byte position, through each helper.
 
-    sudo scripts/compare-splits.sh [--engines kernel,ours] [--step K]
+sudo scripts/compare-splits.sh [--engines kernel,ours] [--step K]
 """
 
 import argparse
@@ -14,7 +14,11 @@ from scripted import scripted
 from stress import STYLES, TRANSLATED, try_splits
 from topology import begin, finish
 
-MEANING = {"nodelay": "two segments, 30 ms apart", "nagle": "two writes, Nagle on", "pieces": "a segment each k bytes"}
+MEANING = {
+    "nodelay": "two segments, 30 ms apart",
+    "nagle": "two writes, Nagle on",
+    "pieces": "a segment each k bytes",
+}
 
 
 def measure(engine, step):
@@ -44,13 +48,19 @@ def print_table(engines, figures):
     for engine in engines:
         attempts = [attempt for group in figures[engine].values() for attempt in group]
         passed = sum(not attempt.reason for attempt in attempts)
-        print(f"{engine}: {passed} of {len(attempts)} announcements survived, {100 * passed / len(attempts):.1f} %")
+        print(
+            f"{engine}: {passed} of {len(attempts)} announcements survived, {100 * passed / len(attempts):.1f} %"
+        )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--engines", default="kernel,ours", help="comma separated (default: kernel,ours)")
-    parser.add_argument("--step", type=int, default=1, help="every K-th position (default: every one)")
+    parser.add_argument(
+        "--engines", default="kernel,ours", help="comma separated (default: kernel,ours)"
+    )
+    parser.add_argument(
+        "--step", type=int, default=1, help="every K-th position (default: every one)"
+    )
     arguments = parser.parse_args()
     engines = arguments.engines.split(",")
     if unknown := set(engines) - set(ENGINES):

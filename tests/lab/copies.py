@@ -49,7 +49,10 @@ class Stream:
 
     def announcements(self):
         text = self.text()
-        return [Announcement(self, found.start(), found.group()) for found in ANNOUNCEMENT.finditer(text)]
+        return [
+            Announcement(self, found.start(), found.group())
+            for found in ANNOUNCEMENT.finditer(text)
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Announcement:
         for copy in self.stream.copies:
             begin, stop = max(copy.start, self.start), min(copy.end, end)
             if begin < stop:
-                yield Copy(begin - self.start, copy.payload[begin - copy.start:stop - copy.start])
+                yield Copy(begin - self.start, copy.payload[begin - copy.start : stop - copy.start])
 
     def repeated(self):
         """The copies that hold a byte which another one before them held."""
@@ -80,12 +83,14 @@ class Announcement:
 
     def changed(self):
         """The copies with other bytes than at first, wherever they are cut."""
-        return [copy for copy in self.copies() if copy.payload != self.line[copy.start:copy.end]]
+        return [copy for copy in self.copies() if copy.payload != self.line[copy.start : copy.end]]
 
     def endpoint(self):
         """Where its reader is told to connect; a 229 names no address but means its sender's."""
-        sender = socket.inet_ntop(socket.AF_INET if len(self.stream.flow[0][0]) == 4 else socket.AF_INET6,
-                                  self.stream.flow[0][0])
+        sender = socket.inet_ntop(
+            socket.AF_INET if len(self.stream.flow[0][0]) == 4 else socket.AF_INET6,
+            self.stream.flow[0][0],
+        )
         return decode(self.line.decode("latin-1"), sender)
 
 
@@ -116,15 +121,26 @@ def endpoints_tried(frames):
         segment = segment_of(frame)
         if segment.is_syn:
             address, port = segment.flow[1]
-            tried.add((socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address), port))
+            tried.add(
+                (
+                    socket.inet_ntop(
+                        socket.AF_INET if len(address) == 4 else socket.AF_INET6, address
+                    ),
+                    port,
+                )
+            )
     return tried
 
 
 def require_identical(found):
     """Every copy of every announcement has the bytes of the first."""
-    changed = [(announcement, announcement.changed()) for announcement in found if announcement.changed()]
+    changed = [
+        (announcement, announcement.changed()) for announcement in found if announcement.changed()
+    ]
     if changed:
-        detail = "\n".join(f"{announcement.line!r} became {copies}" for announcement, copies in changed)
+        detail = "\n".join(
+            f"{announcement.line!r} became {copies}" for announcement, copies in changed
+        )
         raise CaseFailure(f"{len(changed)} announcements were repeated with other bytes", detail)
 
 

@@ -29,14 +29,30 @@ WHAT = {
     "nat66-server": "IPv6 port-forward",
 }
 # (server, client, mode): each server and client often enough, each mode in each deployment that has it.
-ROUTES4 = (("vsftpd", "curl", "PORT"), ("proftpd", "tnftp", "EPRT"), ("pure-ftpd", "wget", "PASV"),
-           ("pyftpdlib", "lftp", "EPSV"), ("vsftpd", "ncftp", "PASV"), ("pure-ftpd", "ftplib", "PORT"))
+ROUTES4 = (
+    ("vsftpd", "curl", "PORT"),
+    ("proftpd", "tnftp", "EPRT"),
+    ("pure-ftpd", "wget", "PASV"),
+    ("pyftpdlib", "lftp", "EPSV"),
+    ("vsftpd", "ncftp", "PASV"),
+    ("pure-ftpd", "ftplib", "PORT"),
+)
 ROUTES6 = (("proftpd", "curl", "EPRT"), ("vsftpd", "lftp", "EPSV"), ("pure-ftpd", "ftplib", "EPSV"))
-COLUMNS = (("server", 9), ("client", 6), ("announced", 26), ("rewritten to", 26), ("expected", 54), ("transferred", 15))
+COLUMNS = (
+    ("server", 9),
+    ("client", 6),
+    ("announced", 26),
+    ("rewritten to", 26),
+    ("expected", 54),
+    ("transferred", 15),
+)
 
 
 def show(values):
-    print("  " + "".join(f"{value:<{width}} " for value, (_, width) in zip(values, COLUMNS)).rstrip(), flush=True)
+    print(
+        "  " + "".join(f"{value:<{width}} " for value, (_, width) in zip(values, COLUMNS)).rstrip(),
+        flush=True,
+    )
 
 
 def worded(value):
@@ -75,7 +91,16 @@ def demonstrate(stage, client_name, mode):
     events = engine.announcements()[earlier:]
     first = events[0] if events else {}
     announced = f"{mode} {worded(first.get('announced'))}"
-    show((stage.server.name, client_name, announced, shortened(worded(first.get("rewritten"))), worded(first.get("expect")), outcome))
+    show(
+        (
+            stage.server.name,
+            client_name,
+            announced,
+            shortened(worded(first.get("rewritten"))),
+            worded(first.get("expect")),
+            outcome,
+        )
+    )
     return not outcome.startswith("FAILED")
 
 
@@ -84,7 +109,9 @@ def demonstrate_deployment(name, engine):
     deployment, good = DEPLOYMENTS[name], []
     print(f"\n{name}: {WHAT[name]}")
     show([title for title, _ in COLUMNS])
-    with Lab(os.getpid(), "d", engine) as lab, lab.gateway_with_engine(Batch("demo", name, ())) as problems:
+    with Lab(os.getpid(), "d", engine) as lab, lab.gateway_with_engine(
+        Batch("demo", name, ())
+    ) as problems:
         for server, client, mode in ROUTES4 if deployment.version == 4 else ROUTES6:
             with with_server(SERVERS[server], Listen(21), lab, deployment) as stage:
                 good.append(demonstrate(stage, client, mode))
@@ -100,8 +127,10 @@ def main():
     begin()
     totals = [demonstrate_deployment(name, engine) for name in DEPLOYMENTS]
     passed, failed = map(sum, zip(*totals))
-    print(f"\n{passed} sessions transferred their files through {len(DEPLOYMENTS)} deployments, {failed} failed. "
-          "Nothing is left behind.")
+    print(
+        f"\n{passed} sessions transferred their files through {len(DEPLOYMENTS)} deployments, {failed} failed. "
+        "Nothing is left behind."
+    )
     return int(failed > 0)
 
 

@@ -103,7 +103,11 @@ class Deployment:
         """Load the ruleset, set the inside hosts' source addresses, forget all earlier connections."""
         for host in (INSIDE1, INSIDE2):
             lab_topology.route(host, use_public=self.without_nat)
-        run_tool(["nft", "-f", "-"], stdin=self.ruleset(refusal, accepts_mark), namespace=lab_topology.gateway)
+        run_tool(
+            ["nft", "-f", "-"],
+            stdin=self.ruleset(refusal, accepts_mark),
+            namespace=lab_topology.gateway,
+        )
         run_tool(["conntrack", "-F"], namespace=lab_topology.gateway)
 
     def apply_after_start(self, lab_topology, accepts_mark):
@@ -116,44 +120,140 @@ ALLOW_DNAT = f"oifname lan ct status dnat tcp dport {PORTS} ct state new accept"
 
 
 def dnat4(outside_port, server_port):
-    return (f"ip daddr {GATEWAY_WAN4} tcp dport {outside_port} "
-            f"dnat ip to {INSIDE2.private4}:{server_port}")
+    return (
+        f"ip daddr {GATEWAY_WAN4} tcp dport {outside_port} "
+        f"dnat ip to {INSIDE2.private4}:{server_port}"
+    )
 
 
 DNAT_SAME_PORTS4 = "\n            ".join(dnat4(port, port) for port in FORWARDED_PORTS)
-FORWARD_PASSIVE_RANGE = (f"ip daddr {GATEWAY_WAN4} tcp dport {PASSIVE_PORTS[0]}-{PASSIVE_PORTS[1]} "
-                         f"dnat ip to {INSIDE2.private4}")
+FORWARD_PASSIVE_RANGE = (
+    f"ip daddr {GATEWAY_WAN4} tcp dport {PASSIVE_PORTS[0]}-{PASSIVE_PORTS[1]} "
+    f"dnat ip to {INSIDE2.private4}"
+)
 DNAT6 = f"ip6 daddr {GATEWAY_WAN6} tcp dport {PORTS} dnat ip6 to {INSIDE2.private6}"
 MASQUERADE4 = f"oifname wan ip saddr {topology.PRIVATE_LAN4} masquerade"
 # Only the control connection: the data connection's source must follow its master.
 MASQUERADE_TO_SERVER4 = f"oifname lan ip daddr {INSIDE2.private4} tcp dport {PORTS} masquerade"
 
-DEPLOYMENTS = {d.name: d for d in (
-    Deployment("inside-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public4,
-               postrouting=MASQUERADE4, forward=ALLOW_OUT),
-    Deployment("inside-server", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
-               prerouting=DNAT_SAME_PORTS4, forward=ALLOW_DNAT),
-    Deployment("routed-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public4, forward=ALLOW_OUT, without_nat=True),
-    Deployment("routed-server", OUTSIDE1.name, INSIDE2.name, INSIDE2.public4, forward=ALLOW_IN, without_nat=True),
-    Deployment("routed6-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public6, forward=ALLOW_OUT, without_nat=True),
-    Deployment("routed6-server", OUTSIDE1.name, INSIDE2.name, INSIDE2.public6, forward=ALLOW_IN, without_nat=True),
-    Deployment("double-nat", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
-               prerouting=DNAT_SAME_PORTS4, postrouting=MASQUERADE_TO_SERVER4, forward=ALLOW_DNAT),
-    Deployment("hairpin", INSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
-               prerouting=DNAT_SAME_PORTS4, postrouting=MASQUERADE_TO_SERVER4, forward=ALLOW_DNAT),
-    Deployment("port-forward", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
-               prerouting=dnat4(2121, 21), forward=ALLOW_DNAT, forwarded_port=(2121, 21)),
-    Deployment("snat-pool", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public4,
-               postrouting=f"oifname wan ip saddr {topology.PRIVATE_LAN4} snat ip to {POOL4[0]}-{POOL4[-1]}",
-               forward=ALLOW_OUT),
-    Deployment("gateway-client", GATEWAY, OUTSIDE1.name, OUTSIDE1.public4,
-               output=f"oifname wan tcp dport {PORTS} ct state new accept"),
-    Deployment("gateway-server", OUTSIDE1.name, GATEWAY, GATEWAY_WAN4,
-               input=f"iifname wan tcp dport {PORTS} ct state new accept"),
-    Deployment("nat66-client", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public6,
-               postrouting=f"oifname wan ip6 saddr {INSIDE1.private6} masquerade", forward=ALLOW_OUT),
-    Deployment("nat66-server", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN6, prerouting=DNAT6, forward=ALLOW_DNAT),
-)}
+DEPLOYMENTS = {
+    d.name: d
+    for d in (
+        Deployment(
+            "inside-client",
+            INSIDE1.name,
+            OUTSIDE1.name,
+            OUTSIDE1.public4,
+            postrouting=MASQUERADE4,
+            forward=ALLOW_OUT,
+        ),
+        Deployment(
+            "inside-server",
+            OUTSIDE1.name,
+            INSIDE2.name,
+            GATEWAY_WAN4,
+            prerouting=DNAT_SAME_PORTS4,
+            forward=ALLOW_DNAT,
+        ),
+        Deployment(
+            "routed-client",
+            INSIDE1.name,
+            OUTSIDE1.name,
+            OUTSIDE1.public4,
+            forward=ALLOW_OUT,
+            without_nat=True,
+        ),
+        Deployment(
+            "routed-server",
+            OUTSIDE1.name,
+            INSIDE2.name,
+            INSIDE2.public4,
+            forward=ALLOW_IN,
+            without_nat=True,
+        ),
+        Deployment(
+            "routed6-client",
+            INSIDE1.name,
+            OUTSIDE1.name,
+            OUTSIDE1.public6,
+            forward=ALLOW_OUT,
+            without_nat=True,
+        ),
+        Deployment(
+            "routed6-server",
+            OUTSIDE1.name,
+            INSIDE2.name,
+            INSIDE2.public6,
+            forward=ALLOW_IN,
+            without_nat=True,
+        ),
+        Deployment(
+            "double-nat",
+            OUTSIDE1.name,
+            INSIDE2.name,
+            GATEWAY_WAN4,
+            prerouting=DNAT_SAME_PORTS4,
+            postrouting=MASQUERADE_TO_SERVER4,
+            forward=ALLOW_DNAT,
+        ),
+        Deployment(
+            "hairpin",
+            INSIDE1.name,
+            INSIDE2.name,
+            GATEWAY_WAN4,
+            prerouting=DNAT_SAME_PORTS4,
+            postrouting=MASQUERADE_TO_SERVER4,
+            forward=ALLOW_DNAT,
+        ),
+        Deployment(
+            "port-forward",
+            OUTSIDE1.name,
+            INSIDE2.name,
+            GATEWAY_WAN4,
+            prerouting=dnat4(2121, 21),
+            forward=ALLOW_DNAT,
+            forwarded_port=(2121, 21),
+        ),
+        Deployment(
+            "snat-pool",
+            INSIDE1.name,
+            OUTSIDE1.name,
+            OUTSIDE1.public4,
+            postrouting=f"oifname wan ip saddr {topology.PRIVATE_LAN4} snat ip to {POOL4[0]}-{POOL4[-1]}",
+            forward=ALLOW_OUT,
+        ),
+        Deployment(
+            "gateway-client",
+            GATEWAY,
+            OUTSIDE1.name,
+            OUTSIDE1.public4,
+            output=f"oifname wan tcp dport {PORTS} ct state new accept",
+        ),
+        Deployment(
+            "gateway-server",
+            OUTSIDE1.name,
+            GATEWAY,
+            GATEWAY_WAN4,
+            input=f"iifname wan tcp dport {PORTS} ct state new accept",
+        ),
+        Deployment(
+            "nat66-client",
+            INSIDE1.name,
+            OUTSIDE1.name,
+            OUTSIDE1.public6,
+            postrouting=f"oifname wan ip6 saddr {INSIDE1.private6} masquerade",
+            forward=ALLOW_OUT,
+        ),
+        Deployment(
+            "nat66-server",
+            OUTSIDE1.name,
+            INSIDE2.name,
+            GATEWAY_WAN6,
+            prerouting=DNAT6,
+            forward=ALLOW_DNAT,
+        ),
+    )
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,25 +281,72 @@ class ShippedRules(Deployment):
             lab_topology.route(host, use_public=self.without_nat)
 
     def apply_after_start(self, lab_topology, accepts_mark):
-        run_tool(["nft", "-f", "-"], stdin=self.ruleset(accepts_mark=accepts_mark), namespace=lab_topology.gateway)
+        run_tool(
+            ["nft", "-f", "-"],
+            stdin=self.ruleset(accepts_mark=accepts_mark),
+            namespace=lab_topology.gateway,
+        )
 
 
 OTHER_PORTS = (("wan0", "wan"), ("10.0.0.2", INSIDE2.private4), ("10.0.0.3", INSIDE1.private4))
 ROUTING = (("192.0.2.21", INSIDE2.public4), ("2001:db8::21", INSIDE2.public6))
-SHIPPED = {d.name: d for d in (
-    ShippedRules("intranet-clients", INSIDE1.name, OUTSIDE1.name, OUTSIDE1.public4,
-                 file="intranet-clients.nft", changes=(("lan0", "lan"), ("wan0", "wan"))),
-    ShippedRules("intranet-server", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
-                 file="intranet-server.nft", changes=(("wan0", "wan"), ("10.0.0.2", INSIDE2.private4))),
-    ShippedRules("routing-firewall", OUTSIDE1.name, INSIDE2.name, INSIDE2.public4, without_nat=True,
-                 file="routing-firewall.nft", changes=ROUTING),
-    ShippedRules("routing-firewall6", OUTSIDE1.name, INSIDE2.name, INSIDE2.public6, without_nat=True,
-                 file="routing-firewall.nft", changes=ROUTING),
-    ShippedRules("other-ports-5021", OUTSIDE1.name, INSIDE2.name, GATEWAY_WAN4,
-                 file="other-ports.nft", changes=OTHER_PORTS, control_ports=(5021, 8021)),
-    ShippedRules("other-ports-8021", OUTSIDE1.name, INSIDE1.name, GATEWAY_WAN4,
-                 file="other-ports.nft", changes=OTHER_PORTS, control_ports=(5021, 8021)),
-)}
+SHIPPED = {
+    d.name: d
+    for d in (
+        ShippedRules(
+            "intranet-clients",
+            INSIDE1.name,
+            OUTSIDE1.name,
+            OUTSIDE1.public4,
+            file="intranet-clients.nft",
+            changes=(("lan0", "lan"), ("wan0", "wan")),
+        ),
+        ShippedRules(
+            "intranet-server",
+            OUTSIDE1.name,
+            INSIDE2.name,
+            GATEWAY_WAN4,
+            file="intranet-server.nft",
+            changes=(("wan0", "wan"), ("10.0.0.2", INSIDE2.private4)),
+        ),
+        ShippedRules(
+            "routing-firewall",
+            OUTSIDE1.name,
+            INSIDE2.name,
+            INSIDE2.public4,
+            without_nat=True,
+            file="routing-firewall.nft",
+            changes=ROUTING,
+        ),
+        ShippedRules(
+            "routing-firewall6",
+            OUTSIDE1.name,
+            INSIDE2.name,
+            INSIDE2.public6,
+            without_nat=True,
+            file="routing-firewall.nft",
+            changes=ROUTING,
+        ),
+        ShippedRules(
+            "other-ports-5021",
+            OUTSIDE1.name,
+            INSIDE2.name,
+            GATEWAY_WAN4,
+            file="other-ports.nft",
+            changes=OTHER_PORTS,
+            control_ports=(5021, 8021),
+        ),
+        ShippedRules(
+            "other-ports-8021",
+            OUTSIDE1.name,
+            INSIDE1.name,
+            GATEWAY_WAN4,
+            file="other-ports.nft",
+            changes=OTHER_PORTS,
+            control_ports=(5021, 8021),
+        ),
+    )
+}
 
 
 def named(name):

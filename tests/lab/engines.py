@@ -64,8 +64,14 @@ class PortsOpen(NoHelper):
     name = "ports-open"
 
     def start(self):
-        for chain, rule in (("forward", "tcp dport 1024-65535 accept"), ("prerouting", FORWARD_PASSIVE_RANGE)):
-            run_tool(["nft", "insert", "rule", "inet", "operator", chain, *rule.split()], namespace=self.gateway)
+        for chain, rule in (
+            ("forward", "tcp dport 1024-65535 accept"),
+            ("prerouting", FORWARD_PASSIVE_RANGE),
+        ):
+            run_tool(
+                ["nft", "insert", "rule", "inet", "operator", chain, *rule.split()],
+                namespace=self.gateway,
+            )
 
 
 class KernelHelper(NoHelper):
@@ -79,7 +85,10 @@ class KernelHelper(NoHelper):
         # nft's helper object loads nf_conntrack_ftp but not nf_nat_ftp, and then nothing is rewritten. Both may be builtin.
         run(["modprobe", "-qa", "nf_conntrack_ftp", "nf_nat_ftp"], check=False)
         attach = f'tcp dport {PORTS} ct helper set "ftp-standard"'
-        run_tool(["nft", "-f", "-"], namespace=self.gateway, stdin=f"""
+        run_tool(
+            ["nft", "-f", "-"],
+            namespace=self.gateway,
+            stdin=f"""
             table {self.table} {{
               ct helper ftp-standard {{
                 type "ftp" protocol tcp
@@ -93,7 +102,8 @@ class KernelHelper(NoHelper):
                 {attach}
               }}
             }}
-            """)
+            """,
+        )
 
     def disable(self):
         run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway)
@@ -101,7 +111,9 @@ class KernelHelper(NoHelper):
         run_tool(["conntrack", "-F"], namespace=self.gateway)
 
     def stop(self):
-        run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False)
+        run_tool(
+            ["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False
+        )
         return []
 
 
@@ -120,9 +132,14 @@ class Conntrackd(NoHelper):
 
     def start(self):
         if not os.path.isdir("/run/vm/control"):
-            raise LabError("conntrackd's helper is tried in a virtual machine only: scripts/compare-engines.sh")
+            raise LabError(
+                "conntrackd's helper is tried in a virtual machine only: scripts/compare-engines.sh"
+            )
         self.link_plugins()
-        run(["modprobe", "-qa", "nfnetlink_cthelper", "nfnetlink_queue", "nf_conntrack_netlink"], check=False)
+        run(
+            ["modprobe", "-qa", "nfnetlink_cthelper", "nfnetlink_queue", "nf_conntrack_netlink"],
+            check=False,
+        )
         config = pathlib.Path(self.workspace, "conntrackd.conf")
         config.write_text(f"""
             General {{
@@ -146,10 +163,20 @@ class Conntrackd(NoHelper):
         programs = cache_root() / "usr/sbin"
         environment = {**os.environ, "LD_LIBRARY_PATH": library_path()}
         # Once a machine: each gateway's conntrackd then reads the queue of its own network namespace.
-        run([str(programs / "nfct"), "add", "helper", "ftp", "inet", "tcp"], env=environment, check=False)
-        self.process = Background([str(programs / "conntrackd"), "-C", str(config)],
-                                  os.path.join(self.workspace, "conntrackd.log"), namespace=self.gateway, env=environment)
-        self.process.wait_for(lambda: "initialization completed" in self.process.output(), READY_SECONDS, "its helper")
+        run(
+            [str(programs / "nfct"), "add", "helper", "ftp", "inet", "tcp"],
+            env=environment,
+            check=False,
+        )
+        self.process = Background(
+            [str(programs / "conntrackd"), "-C", str(config)],
+            os.path.join(self.workspace, "conntrackd.log"),
+            namespace=self.gateway,
+            env=environment,
+        )
+        self.process.wait_for(
+            lambda: "initialization completed" in self.process.output(), READY_SECONDS, "its helper"
+        )
         self.attach()
         # For a helper of this name that nobody has registered nft loads the kernel's, and that would be measured then.
         if os.path.isdir("/sys/module/nf_conntrack_ftp"):
@@ -164,7 +191,10 @@ class Conntrackd(NoHelper):
     def attach(self):
         """The rule that gives the helper to control connections."""
         attach = f'tcp dport {PORTS} ct helper set "ftp-userspace"'
-        run_tool(["nft", "-f", "-"], namespace=self.gateway, stdin=f"""
+        run_tool(
+            ["nft", "-f", "-"],
+            namespace=self.gateway,
+            stdin=f"""
             table {self.table} {{
               ct helper ftp-userspace {{
                 type "ftp" protocol tcp
@@ -178,14 +208,17 @@ class Conntrackd(NoHelper):
                 {attach}
               }}
             }}
-            """)
+            """,
+        )
 
     def disable(self):
         run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway)
         run_tool(["conntrack", "-F"], namespace=self.gateway)
 
     def stop(self):
-        run_tool(["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False)
+        run_tool(
+            ["nft", "delete", "table", *self.table.split()], namespace=self.gateway, check=False
+        )
         if self.process:
             self.process.stop()
         return []
@@ -207,11 +240,14 @@ class Ours(NoHelper):
     def config(self):
         """TOML from the settings a scenario may change; the rest is fixed for the lab."""
         settings = self.settings
-        lines = [f"control_ports = {list(settings.get('control_ports', CONTROL_PORTS))}",
-                 f"install_rules = {str(self.installs_rules()).lower()}", f'queue = "{settings.get("queue", "0-1")}"',
-                 f'when_absent = "{settings.get("when_absent", "bypass")}"',
-                 f'backend = "{settings.get("backend", self.backend)}"',
-                 f'when_kernel_helps = "{settings.get("when_kernel_helps", "step-aside")}"']
+        lines = [
+            f"control_ports = {list(settings.get('control_ports', CONTROL_PORTS))}",
+            f"install_rules = {str(self.installs_rules()).lower()}",
+            f'queue = "{settings.get("queue", "0-1")}"',
+            f'when_absent = "{settings.get("when_absent", "bypass")}"',
+            f'backend = "{settings.get("backend", self.backend)}"',
+            f'when_kernel_helps = "{settings.get("when_kernel_helps", "step-aside")}"',
+        ]
         lines += ["[expectation]", f"early_servers = {list(settings.get('early_servers', ()))}"]
         if "timeout" in settings:
             lines += [f'timeout = "{settings["timeout"]}"']
@@ -221,9 +257,17 @@ class Ours(NoHelper):
             lines += ["[limits]", f'memory = "{settings["memory"]}"']
         # A user of its own, which needs no entry in the machine's list of users.
         lines += ["[process]", f'user = "{settings.get("user", "64999")}"']
-        lines += ["[log]", 'format = "json"', "[control]", f'socket = "{self.workspace}/control.sock"']
+        lines += [
+            "[log]",
+            'format = "json"',
+            "[control]",
+            f'socket = "{self.workspace}/control.sock"',
+        ]
         # JSON's strings, numbers and arrays are TOML's.
-        lines += ["[policy]", *(f"{key} = {json.dumps(settings[key])}" for key in POLICY_KEYS if key in settings)]
+        lines += [
+            "[policy]",
+            *(f"{key} = {json.dumps(settings[key])}" for key in POLICY_KEYS if key in settings),
+        ]
         return "\n".join(lines) + "\n" + settings.get("rules", "")
 
     def installs_rules(self):
@@ -240,9 +284,15 @@ class Ours(NoHelper):
         seen = os.path.getsize(log) if os.path.exists(log) else 0
         # What was announced and done is logged at debug.
         environment = {**os.environ, "RUST_LOG": os.environ.get("RUST_LOG", "info,ftp_alg=debug")}
-        self.process = Background([ftp_alg_binary(), "run", "--config", f"{self.workspace}/ftp-alg.toml"], log,
-                                  namespace=self.gateway, env=environment)
-        self.process.wait_for(lambda: "ready" in self.process.output()[seen:], READY_SECONDS, "'ready' in its log")
+        self.process = Background(
+            [ftp_alg_binary(), "run", "--config", f"{self.workspace}/ftp-alg.toml"],
+            log,
+            namespace=self.gateway,
+            env=environment,
+        )
+        self.process.wait_for(
+            lambda: "ready" in self.process.output()[seen:], READY_SECONDS, "'ready' in its log"
+        )
 
     def kill(self):
         self.process.stop(signal.SIGKILL)
@@ -259,7 +309,9 @@ class Ours(NoHelper):
             problems.append(f"exit status after SIGTERM: {status}")
         tables = run_tool(["nft", "list", "tables"], namespace=self.gateway).stdout
         if ("ftp_alg" in tables) == self.installs_rules():
-            problems.append(f"after SIGTERM, with install_rules = {self.installs_rules()}: {tables.strip()}")
+            problems.append(
+                f"after SIGTERM, with install_rules = {self.installs_rules()}: {tables.strip()}"
+            )
         return problems
 
     def log(self):
@@ -313,7 +365,22 @@ def log_event(line):
     fields = {**record, **record.get("span", {}), **record.get("fields", {})}
     if "announcement" not in str(fields.get("message", "")):
         return None
-    return {key: fields.get(key) for key in ("kind", "announced", "rewritten", "expect", "message", "session")}
+    return {
+        key: fields.get(key)
+        for key in ("kind", "announced", "rewritten", "expect", "message", "session")
+    }
 
 
-ENGINES = {engine.name: engine for engine in (NoHelper, PortsOpen, KernelHelper, Conntrackd, Ours, OnNftables, OnConntrack, BesideKernel)}
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        NoHelper,
+        PortsOpen,
+        KernelHelper,
+        Conntrackd,
+        Ours,
+        OnNftables,
+        OnConntrack,
+        BesideKernel,
+    )
+}

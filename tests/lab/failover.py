@@ -63,7 +63,9 @@ class Deployment:
 
 
 DEPLOYMENTS = {
-    "inside-client": Deployment("inside-client", INSIDE, OUTSIDE, HOST_ADDRESSES[OUTSIDE], ("PORT", "EPRT")),
+    "inside-client": Deployment(
+        "inside-client", INSIDE, OUTSIDE, HOST_ADDRESSES[OUTSIDE], ("PORT", "EPRT")
+    ),
     "inside-server": Deployment("inside-server", OUTSIDE, INSIDE, VIRTUAL["wan"], ("PASV", "EPSV")),
 }
 
@@ -153,7 +155,8 @@ class Session:
 
     def listen(self):
         """Where no session of its host has listened before: the other gateway gives a port that comes again another outside port,
-        and to both the server connects from its port 20. Conntrack cannot tell the answers of such two apart (docs/ha.md)."""
+        and to both the server connects from its port 20. Conntrack cannot tell the answers of such two apart (docs/ha.md).
+        """
         while True:
             listener = socket.create_server(("", 0))
             listener.settimeout(REPLY_SECONDS)
@@ -229,7 +232,9 @@ class Transferring(Session):
         self.resumed = time.monotonic()
         self.thread.join(max(0.0, deadline - time.monotonic()))
         if self.failure or self.thread.is_alive():
-            raise OSError(f"the transfer ended after {self.progress()} octets: {self.failure or 'nothing comes'}")
+            raise OSError(
+                f"the transfer ended after {self.progress()} octets: {self.failure or 'nothing comes'}"
+            )
         self.finish()
 
     def finish(self):
@@ -265,7 +270,7 @@ class Storing(Transferring):
     def move(self):
         content = self.stage.content[SLOW]
         for start in range(0, len(content), CHUNK):
-            self.connection.sendall(content[start:start + CHUNK])
+            self.connection.sendall(content[start : start + CHUNK])
             self.stage.power_is_gone.wait(PAUSE_SECONDS)
 
     def progress(self):
@@ -298,16 +303,28 @@ class WithOffset(Fetching):
 
 
 # How many of each: deployment, mode, kind.
-PLAN = [("inside-client", "PASV", Session, 1), ("inside-client", "PORT", Session, 1),
-        ("inside-client", "PASV", Fetching, 2), ("inside-client", "PORT", Fetching, 2),
-        ("inside-client", "PASV", Storing, 1), ("inside-client", "PORT", Storing, 1),
-        ("inside-client", "PASV", Announced, 1), ("inside-client", "EPSV", Announced, 1),
-        ("inside-client", "PORT", Announced, 2), ("inside-client", "EPRT", WithOffset, 1),
-        ("inside-server", "PASV", Session, 1), ("inside-server", "PORT", Session, 1),
-        ("inside-server", "PASV", Fetching, 2), ("inside-server", "PORT", Fetching, 1),
-        ("inside-server", "PASV", Storing, 1), ("inside-server", "PORT", Storing, 1),
-        ("inside-server", "PASV", Announced, 2), ("inside-server", "EPSV", Announced, 1),
-        ("inside-server", "PORT", Announced, 1), ("inside-server", "EPRT", Announced, 1)]
+PLAN = [
+    ("inside-client", "PASV", Session, 1),
+    ("inside-client", "PORT", Session, 1),
+    ("inside-client", "PASV", Fetching, 2),
+    ("inside-client", "PORT", Fetching, 2),
+    ("inside-client", "PASV", Storing, 1),
+    ("inside-client", "PORT", Storing, 1),
+    ("inside-client", "PASV", Announced, 1),
+    ("inside-client", "EPSV", Announced, 1),
+    ("inside-client", "PORT", Announced, 2),
+    ("inside-client", "EPRT", WithOffset, 1),
+    ("inside-server", "PASV", Session, 1),
+    ("inside-server", "PORT", Session, 1),
+    ("inside-server", "PASV", Fetching, 2),
+    ("inside-server", "PORT", Fetching, 1),
+    ("inside-server", "PASV", Storing, 1),
+    ("inside-server", "PORT", Storing, 1),
+    ("inside-server", "PASV", Announced, 2),
+    ("inside-server", "EPSV", Announced, 1),
+    ("inside-server", "PORT", Announced, 1),
+    ("inside-server", "EPRT", Announced, 1),
+]
 
 
 class Stage:
@@ -320,8 +337,15 @@ class Stage:
         self.servers = {}
         self.power_is_gone = threading.Event()
         self.listened_at = set()
-        plan = [(DEPLOYMENTS[name], mode, kind) for name, mode, kind, count in PLAN for _ in range(count)]
-        self.sessions = [kind(self, deployment, mode, number) for number, (deployment, mode, kind) in enumerate(plan)]
+        plan = [
+            (DEPLOYMENTS[name], mode, kind)
+            for name, mode, kind, count in PLAN
+            for _ in range(count)
+        ]
+        self.sessions = [
+            kind(self, deployment, mode, number)
+            for number, (deployment, mode, kind) in enumerate(plan)
+        ]
 
     def start_servers(self):
         for name, content in self.content.items():
@@ -330,7 +354,12 @@ class Stage:
             run(["sysctl", "-qw", *SOCKET_BUFFERS], namespace=self.pair.namespace(host))
             folder = self.pair.folder / host
             folder.mkdir()
-            server = Patient(self.pair.namespace(host), folder, [self.pair.folder / name for name in SIZES], Listen())
+            server = Patient(
+                self.pair.namespace(host),
+                folder,
+                [self.pair.folder / name for name in SIZES],
+                Listen(),
+            )
             server.start()
             self.servers[host] = server
 
@@ -370,8 +399,11 @@ class Result:
 
     def wrong(self):
         """The sessions that did not do as they should: (session, what it said)."""
-        return [(session, failure) for session, failure in self.fates
-                if (failure is not None) != self.should_fail(session)]
+        return [
+            (session, failure)
+            for session, failure in self.fates
+            if (failure is not None) != self.should_fail(session)
+        ]
 
     def should_fail(self, session):
         return any(part in session.needs for part in self.without)
@@ -381,7 +413,9 @@ class Result:
         text = f"{went_on} of {len(self.fates)} as docs/ha.md says"
         if self.without:
             wanted = sum(not self.should_fail(session) for session, _ in self.fates)
-            text = f"without {self.without[0]} {went_on} of {len(self.fates)} go on, {wanted} should"
+            text = (
+                f"without {self.without[0]} {went_on} of {len(self.fates)} go on, {wanted} should"
+            )
         return f"{text}; new master after {self.takeover:.1f} s, the last went on after {self.silence:.1f} s"
 
 
@@ -392,7 +426,12 @@ def run_once(without):
         try:
             stage.start_servers()
             # All begin their transfers together, so that none is at its end when the last is ready.
-            problems = [error for step in (Session.open, Session.get_ready) for error in stage.for_each(step) if error]
+            problems = [
+                error
+                for step in (Session.open, Session.get_ready)
+                for error in stage.for_each(step)
+                if error
+            ]
             if problems:
                 raise LabError(f"a session did not get ready: {problems[0]!r}\n{gateways.logs()}")
             result = fail_over(gateways, stage, without)
@@ -422,9 +461,15 @@ def fail_over(gateways, stage, without):
 
 
 def report(number, result, seconds):
-    print(f"run {number}: {'FAIL' if result.wrong() else 'ok'}: {result.line()} ({seconds:.0f} s)", flush=True)
+    print(
+        f"run {number}: {'FAIL' if result.wrong() else 'ok'}: {result.line()} ({seconds:.0f} s)",
+        flush=True,
+    )
     for session, failure in result.wrong():
-        print(f"    {session}: {failure!r}" if failure else f"    {session}: went on, and should not", flush=True)
+        print(
+            f"    {session}: {failure!r}" if failure else f"    {session}: went on, and should not",
+            flush=True,
+        )
 
 
 def summary(results):
@@ -435,13 +480,17 @@ def summary(results):
             entry = counts[f"{session.kind}, {session.mode}, {session.deployment.name}"]
             entry[0] += failure is None
             entry[1] += 1
-    return "\n".join(f"  {good:4} of {all_:4}  {kind}" for kind, (good, all_) in sorted(counts.items()))
+    return "\n".join(
+        f"  {good:4} of {all_:4}  {kind}" for kind, (good, all_) in sorted(counts.items())
+    )
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=1, help="how many runs in a row (default: 1)")
-    parser.add_argument("--without", choices=PARTS, help="take this away, and see what fails for want of it")
+    parser.add_argument(
+        "--without", choices=PARTS, help="take this away, and see what fails for want of it"
+    )
     parser.add_argument("--controls", action="store_true", help="first run once without each part")
     return parser.parse_args()
 

@@ -1,9 +1,9 @@
 """One side of a flood, as a program of its own, so that it takes no time from the test that measures: run by attacks_floods.py.
 
-    flooder.py serve ADDRESS PORT            greets, lets everybody in, answers each line; prints bytes read when a client leaves
-    flooder.py commands ADDRESS PORT N S     N sessions that say NOOP as fast as they can for S seconds
-    flooder.py line ADDRESS PORT BYTES       a session with one line of so many bytes
-    flooder.py half-open SOURCE ADDRESS MAC COUNT PORT...    SYNs from one address, and never an ACK
+flooder.py serve ADDRESS PORT            greets, lets everybody in, answers each line; prints bytes read when a client leaves
+flooder.py commands ADDRESS PORT N S     N sessions that say NOOP as fast as they can for S seconds
+flooder.py line ADDRESS PORT BYTES       a session with one line of so many bytes
+flooder.py half-open SOURCE ADDRESS MAC COUNT PORT...    SYNs from one address, and never an ACK
 """
 
 import os
@@ -49,7 +49,10 @@ def log_in(address, port):
 
 def commands(address, port, sessions, seconds):
     until = time.monotonic() + float(seconds)
-    threads = [threading.Thread(target=repeat, args=(log_in(address, port), until)) for _ in range(int(sessions))]
+    threads = [
+        threading.Thread(target=repeat, args=(log_in(address, port), until))
+        for _ in range(int(sessions))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -64,7 +67,7 @@ def repeat(sock, until):
     sock.settimeout(2)
     while time.monotonic() < until:
         try:
-            sent += sock.send(lines[sent % 6:])
+            sent += sock.send(lines[sent % 6 :])
         except OSError:
             break
     print(f"said {sent // 6}", flush=True)

@@ -54,28 +54,48 @@ class Forged:
 
     def packet(self):
         family = socket.AF_INET6 if self.is_ipv6 else socket.AF_INET
-        addresses = b"".join(socket.inet_pton(family, address) for address, _ in (self.source, self.destination))
-        tcp = struct.pack(">HHIIBBHHH", self.source[1], self.destination[1], self.sequence % RING,
-                          self.acknowledged % RING, 5 << 4, self.flags, 0xffff, 0, 0) + self.payload
+        addresses = b"".join(
+            socket.inet_pton(family, address) for address, _ in (self.source, self.destination)
+        )
+        tcp = (
+            struct.pack(
+                ">HHIIBBHHH",
+                self.source[1],
+                self.destination[1],
+                self.sequence % RING,
+                self.acknowledged % RING,
+                5 << 4,
+                self.flags,
+                0xFFFF,
+                0,
+                0,
+            )
+            + self.payload
+        )
         sum_of = checksum(addresses + struct.pack(">HH", socket.IPPROTO_TCP, len(tcp)) + tcp)
         tcp = tcp[:16] + struct.pack(">H", sum_of) + tcp[18:]
         if self.is_ipv6:
             return struct.pack(">IHBB", 6 << 28, len(tcp), socket.IPPROTO_TCP, 64) + addresses + tcp
-        ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, socket.IPPROTO_TCP, 0) + addresses
+        ip = (
+            struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, socket.IPPROTO_TCP, 0)
+            + addresses
+        )
         return ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:] + tcp
 
 
 def checksum(data):
     total = sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
     while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
 
 
 def next_of(sender, receiver):
     """A segment that continues what one end has said, as its real next one would."""
     sequence, acknowledged = numbers(sender.sock)
-    return Forged(sender.sock.getsockname()[:2], sender.sock.getpeername()[:2], sequence, acknowledged)
+    return Forged(
+        sender.sock.getsockname()[:2], sender.sock.getpeername()[:2], sequence, acknowledged
+    )
 
 
 class Forger:
@@ -85,7 +105,11 @@ class Forger:
         self.lab, self.host, self.link = lab, host, link
 
     def __enter__(self):
-        [found] = json.loads(run(["ip", "-n", self.lab.topology.gateway, "-j", "link", "show", "dev", self.link]).stdout)
+        [found] = json.loads(
+            run(
+                ["ip", "-n", self.lab.topology.gateway, "-j", "link", "show", "dev", self.link]
+            ).stdout
+        )
         gateway = bytes.fromhex(found["address"].replace(":", ""))
         with inside(self.lab.namespace(self.host)):
             self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
@@ -129,4 +153,8 @@ def is_syn_to(packet, port):
     is_ipv6 = packet[0] >> 4 == 6
     header = 40 if is_ipv6 else (packet[0] & 15) * 4
     is_tcp = packet[6 if is_ipv6 else 9] == socket.IPPROTO_TCP and len(packet) >= header + 20
-    return is_tcp and struct.unpack_from(">H", packet, header + 2)[0] == port and packet[header + 13] & (SYN | ACK) == SYN
+    return (
+        is_tcp
+        and struct.unpack_from(">H", packet, header + 2)[0] == port
+        and packet[header + 13] & (SYN | ACK) == SYN
+    )

@@ -11,10 +11,23 @@ from topology import GATEWAY_WAN4, INSIDE1, INSIDE2, ip_batch
 
 # Where each mode's announcement needs the helper for more than its reading.
 ROUTES = (
-    ("inside-client", "PORT"), ("inside-client", "EPRT"), ("inside-client", "PASV"), ("inside-client", "EPSV"),
-    ("inside-server", "PORT"), ("inside-server", "EPRT"), ("inside-server", "PASV"), ("inside-server", "EPSV"),
-    ("routed-client", "PORT"), ("routed-server", "PASV"), ("double-nat", "PORT"), ("double-nat", "PASV"),
-    ("routed6-client", "EPRT"), ("routed6-client", "EPSV"), ("routed6-server", "EPRT"), ("routed6-server", "EPSV"))
+    ("inside-client", "PORT"),
+    ("inside-client", "EPRT"),
+    ("inside-client", "PASV"),
+    ("inside-client", "EPSV"),
+    ("inside-server", "PORT"),
+    ("inside-server", "EPRT"),
+    ("inside-server", "PASV"),
+    ("inside-server", "EPSV"),
+    ("routed-client", "PORT"),
+    ("routed-server", "PASV"),
+    ("double-nat", "PORT"),
+    ("double-nat", "PASV"),
+    ("routed6-client", "EPRT"),
+    ("routed6-client", "EPSV"),
+    ("routed6-server", "EPRT"),
+    ("routed6-server", "EPSV"),
+)
 TEN_PORTS = range(40000, 40010)
 SAME_PORT = 5555
 POOL_CLIENTS = [f"10.0.0.{number}" for number in range(101, 109)]
@@ -37,8 +50,14 @@ def one_shot(mode, stage):
 def stranger_gets_nothing(mode, stage):
     """An expectation is for the other end of its control connection, and a stranger does not use it up."""
     offer = stage.session().announce(mode)
-    require(offer.stays_shut(host=stranger_to(offer.connector)), "a third host's connection came through")
-    require(offer.connects(), "after the stranger's attempt the rightful connection did not come through")
+    require(
+        offer.stays_shut(host=stranger_to(offer.connector)),
+        "a third host's connection came through",
+    )
+    require(
+        offer.connects(),
+        "after the stranger's attempt the rightful connection did not come through",
+    )
 
 
 def unsolicited_opens_nothing(mode, stage):
@@ -50,7 +69,9 @@ def unsolicited_opens_nothing(mode, stage):
     listener = listen(server, session.server.address, 0)
     offer.listener = listener
     session.command("NOOP")
-    session.server.send(encode(mode, session.server.address, listener.getsockname()[1]).encode() + b"\r\n")
+    session.server.send(
+        encode(mode, session.server.address, listener.getsockname()[1]).encode() + b"\r\n"
+    )
     offer.address, offer.port = decode(session.client.line(), offer.address)
     require(offer.stays_shut(), "a connection to an unsolicited endpoint came through")
 
@@ -67,7 +88,9 @@ def rejected_opens_nothing(mode, stage):
     """What a client announces is shut until the server accepts it, and stays shut if it does not."""
     session = stage.session()
     unanswered = session.announce(mode, reply=None)
-    require(unanswered.stays_shut(), "a data connection came through before the server had answered")
+    require(
+        unanswered.stays_shut(), "a data connection came through before the server had answered"
+    )
     session.reply("500 no")
     require(unanswered.stays_shut(), "a data connection came through after the server had refused")
     require(session.announce(mode).connects(), "what the server then accepted did not come through")
@@ -121,14 +144,22 @@ def gone_with_the_session(mode, stage):
     offer = session.announce(mode)
     session.close()
     time.sleep(0.5 * PATIENCE)
-    require(offer.stays_shut(), "a data connection came through after the control connection had closed")
+    require(
+        offer.stays_shut(), "a data connection came through after the control connection had closed"
+    )
 
 
 def nothing_without_the_rules(mode, stage):
     """Take the helper's rules away, and the same transfer fails."""
-    require(stage.session().announce(mode).connects(), "the announced data connection did not come through")
+    require(
+        stage.session().announce(mode).connects(),
+        "the announced data connection did not come through",
+    )
     stage.lab.engine.disable()
-    require(stage.session().announce(mode).stays_shut(), "a data connection came through without the helper's rules")
+    require(
+        stage.session().announce(mode).stays_shut(),
+        "a data connection came through without the helper's rules",
+    )
 
 
 DROP_FIRST_SYN = """
@@ -154,9 +185,16 @@ def lost_syn(where, mode, stage):
     """The data connection's first SYN is lost; the repeated one comes through."""
     session = stage.session()
     offer = session.announce(mode)
-    namespace = {"beyond": stage.lab.namespace(listener_host(stage, mode)), "gateway": stage.lab.topology.gateway}[where]
+    namespace = {
+        "beyond": stage.lab.namespace(listener_host(stage, mode)),
+        "gateway": stage.lab.topology.gateway,
+    }[where]
     hook = "forward" if where == "gateway" else "input"
-    run_tool(["nft", "-f", "-"], namespace=namespace, stdin=DROP_FIRST_SYN.format(hook=hook, ports=deployments.PORTS))
+    run_tool(
+        ["nft", "-f", "-"],
+        namespace=namespace,
+        stdin=DROP_FIRST_SYN.format(hook=hook, ports=deployments.PORTS),
+    )
     try:
         require(offer.connects(timeout=5 * PATIENCE), "the repeated SYN did not come through")
     finally:
@@ -188,7 +226,10 @@ def ten_ports_are_reused(mode, stage):
 
 def outside_endpoints_differ(stage):
     """Two inside hosts that announce the same port are given two outside endpoints, each leading to its own host."""
-    offers = [stage.session(client=host.name).announce("PORT", port=SAME_PORT) for host in (INSIDE1, INSIDE2)]
+    offers = [
+        stage.session(client=host.name).announce("PORT", port=SAME_PORT)
+        for host in (INSIDE1, INSIDE2)
+    ]
     endpoints = {(offer.address, offer.port) for offer in offers}
     require(len(endpoints) == 2, f"both were given {endpoints}")
     for offer in offers:
@@ -197,7 +238,10 @@ def outside_endpoints_differ(stage):
 
 def pool_address_is_kept(mode, stage):
     """With several outside addresses, the announcement names the one its control connection has."""
-    ip_batch(stage.lab.namespace(INSIDE1.name), [f"address replace {a}/24 dev eth0" for a in POOL_CLIENTS])
+    ip_batch(
+        stage.lab.namespace(INSIDE1.name),
+        [f"address replace {a}/24 dev eth0" for a in POOL_CLIENTS],
+    )
     seen = set()
     for source in POOL_CLIENTS:
         session = stage.session(source=source)
@@ -205,7 +249,10 @@ def pool_address_is_kept(mode, stage):
         seen.add(outside)
         offer = session.announce(mode)
         if mode == "PORT":
-            require(offer.address == outside, f"announced {offer.address} on a control connection from {outside}")
+            require(
+                offer.address == outside,
+                f"announced {offer.address} on a control connection from {outside}",
+            )
         require(offer.connects(), f"the data connection of {source} did not come through")
     require(len(seen) > 1, f"the pool was not used: {seen}")
 
@@ -230,7 +277,10 @@ def refuses(mode, stage):
     engine = stage.lab.engine
     require("refused, as `when_kernel_helps` says" in engine.log(), "the log does not say why")
     engine.kernel.disable()
-    require(stage.session().announce(mode).connects(), "without the kernel's helper a data connection did not come through")
+    require(
+        stage.session().announce(mode).connects(),
+        "without the kernel's helper a data connection did not come through",
+    )
     require(engine.announcements(), "nobody read the announcement")
 
 
@@ -239,8 +289,14 @@ def beside_kernel_batches():
     for deployment, mode in (("inside-client", "PORT"), ("inside-server", "PASV")):
         for policy, check in (("step-aside", steps_aside), ("refuse", refuses)):
             name = f"beside-kernel/{policy}/{deployment}/{mode}"
-            yield Batch(name, deployment, (Case(name, functools.partial(check, mode)),), scripted,
-                        engine="ours-beside-kernel", settings={"backend": "nftables", "when_kernel_helps": policy})
+            yield Batch(
+                name,
+                deployment,
+                (Case(name, functools.partial(check, mode)),),
+                scripted,
+                engine="ours-beside-kernel",
+                settings={"backend": "nftables", "when_kernel_helps": policy},
+            )
 
 
 def checks():
@@ -248,38 +304,72 @@ def checks():
     passive = [route for route in ROUTES if route[1] in ("PASV", "EPSV")]
     active = [route for route in ROUTES if route[1] in ("PORT", "EPRT")]
     forwarded4 = [route for route in ROUTES if not route[0].startswith("routed6")]
-    translated = [("inside-client", "PORT"), ("inside-client", "EPRT"), ("inside-server", "PASV"), ("inside-server", "EPSV")]
+    translated = [
+        ("inside-client", "PORT"),
+        ("inside-client", "EPRT"),
+        ("inside-server", "PASV"),
+        ("inside-server", "EPSV"),
+    ]
     return (
         ("one-shot", ROUTES, one_shot, {}),
         ("stranger-gets-nothing", ROUTES, stranger_gets_nothing, {}),
         ("unsolicited-opens-nothing", passive, unsolicited_opens_nothing, {}),
         ("newer-replaces-older", ROUTES, newer_replaces_older, {}),
         ("rejected-opens-nothing", active, rejected_opens_nothing, {}),
-        ("early-server-connects-at-once", active, early_server_connects_at_once,
-         {"early_servers": ("0.0.0.0/0", "::/0")}),
+        (
+            "early-server-connects-at-once",
+            active,
+            early_server_connects_at_once,
+            {"early_servers": ("0.0.0.0/0", "::/0")},
+        ),
         ("pipelined-is-never-overtaken", active, pipelined_is_never_overtaken, {}),
         ("late-gets-nothing", ROUTES, late_gets_nothing, {"timeout": "2s"}),
         ("gone-with-the-session", ROUTES, gone_with_the_session, {}),
         ("lost-syn-beyond", forwarded4, functools.partial(lost_syn, "beyond"), {}),
-        ("ten-ports-are-reused", translated, ten_ports_are_reused,
-         {"ports": f"{TEN_PORTS[0]}-{TEN_PORTS[-1]}"}),
-        ("pool-address-is-kept", [("snat-pool", "PORT"), ("snat-pool", "PASV")], pool_address_is_kept, {}),
+        (
+            "ten-ports-are-reused",
+            translated,
+            ten_ports_are_reused,
+            {"ports": f"{TEN_PORTS[0]}-{TEN_PORTS[-1]}"},
+        ),
+        (
+            "pool-address-is-kept",
+            [("snat-pool", "PORT"), ("snat-pool", "PASV")],
+            pool_address_is_kept,
+            {},
+        ),
         ("nothing-without-the-rules", ROUTES, nothing_without_the_rules, {}),
     )
 
 
 def gateway_loss_batches():
     """A gateway that itself drops the SYN, after the helper has seen it: conntrack forgets it, and with it any mark."""
-    for deployment, mode in (("inside-client", "PORT"), ("inside-server", "PASV"), ("routed-server", "PASV")):
+    for deployment, mode in (
+        ("inside-client", "PORT"),
+        ("inside-server", "PASV"),
+        ("routed-server", "PASV"),
+    ):
         name = f"guarantee/lost-syn-on-gateway/{deployment}/{mode}"
-        yield Batch(name, deployment, (Case(name, functools.partial(lost_syn, "gateway", mode)),), scripted, extra=True)
+        yield Batch(
+            name,
+            deployment,
+            (Case(name, functools.partial(lost_syn, "gateway", mode)),),
+            scripted,
+            extra=True,
+        )
 
 
 def early_client_batches():
     """A client that speaks before it is spoken to looks like one that was tricked into it; ours takes it for one as yet."""
     for deployment, mode in (("inside-client", "PORT"), ("inside-server", "PASV")):
         name = f"guarantee/client-speaks-first/{deployment}/{mode}"
-        yield Batch(name, deployment, (Case(name, functools.partial(client_speaks_first, mode)),), scripted, extra=True)
+        yield Batch(
+            name,
+            deployment,
+            (Case(name, functools.partial(client_speaks_first, mode)),),
+            scripted,
+            extra=True,
+        )
 
 
 def batches():
@@ -298,9 +388,24 @@ def shared_batches():
             alone = case.name if check is nothing_without_the_rules else ""
             groups.setdefault((deployment, tuple(settings.items()), alone), []).append(case)
     for (deployment, settings, _), cases in groups.items():
-        yield Batch(f"guarantee/{deployment}", deployment, tuple(cases), scripted, settings=dict(settings))
-    yield Batch("guarantee/announced-address", "inside-server", tuple(
-        Case(f"guarantee/announced-address/{address}", functools.partial(announces_address, address))
-        for address in (GATEWAY_WAN4, "0.0.0.0")), scripted)
-    yield Batch("guarantee/outside-endpoints-differ", "inside-client",
-                (Case("guarantee/outside-endpoints-differ/inside-client/PORT", outside_endpoints_differ),), scripted)
+        yield Batch(
+            f"guarantee/{deployment}", deployment, tuple(cases), scripted, settings=dict(settings)
+        )
+    yield Batch(
+        "guarantee/announced-address",
+        "inside-server",
+        tuple(
+            Case(
+                f"guarantee/announced-address/{address}",
+                functools.partial(announces_address, address),
+            )
+            for address in (GATEWAY_WAN4, "0.0.0.0")
+        ),
+        scripted,
+    )
+    yield Batch(
+        "guarantee/outside-endpoints-differ",
+        "inside-client",
+        (Case("guarantee/outside-endpoints-differ/inside-client/PORT", outside_endpoints_differ),),
+        scripted,
+    )

@@ -29,9 +29,14 @@ from topology import BRIDGE_SYSCTLS, Built, add_namespaces, ip_batch, remove_nam
 
 CONFIGURATION = REPOSITORY / "packaging/ha"
 # Where each file goes on a gateway: they say so themselves in their first lines.
-INSTALLED = {"keepalived.conf": "keepalived/keepalived.conf", "conntrack-notify": "keepalived/conntrack-notify",
-             "conntrackd.conf": "conntrackd/conntrackd.conf", "nftables.conf": "nftables.conf",
-             "sysctl.conf": "sysctl.d/60-ftp-alg-ha.conf", "ftp-alg.toml": "ftp-alg.toml"}
+INSTALLED = {
+    "keepalived.conf": "keepalived/keepalived.conf",
+    "conntrack-notify": "keepalived/conntrack-notify",
+    "conntrackd.conf": "conntrackd/conntrackd.conf",
+    "nftables.conf": "nftables.conf",
+    "sysctl.conf": "sysctl.d/60-ftp-alg-ha.conf",
+    "ftp-alg.toml": "ftp-alg.toml",
+}
 LINKS = ("lan", "wan")
 INSIDE, OUTSIDE = "inside", "outside"
 HOST_ADDRESSES = {INSIDE: "10.0.0.10", OUTSIDE: "203.0.113.10"}
@@ -69,9 +74,13 @@ class Machine:
             echo booted
             exec sleep infinity"""
         flags = ["--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"]
-        self.outer = Background(["unshare", *flags, "bash", "-ec", script], self.folder / "log/boot")
+        self.outer = Background(
+            ["unshare", *flags, "bash", "-ec", script], self.folder / "log/boot"
+        )
         self.outer.wait_for(lambda: "booted" in self.outer.output(), START_SECONDS, "booting")
-        children = pathlib.Path(f"/proc/{self.outer.pid}/task/{self.outer.pid}/children").read_text()
+        children = pathlib.Path(
+            f"/proc/{self.outer.pid}/task/{self.outer.pid}/children"
+        ).read_text()
         self.first = int(children.split()[0])
 
     def command(self, *argv):
@@ -118,8 +127,10 @@ def of_gateway(text, name, without):
         text = re.sub(r".*ftp-alg adopt.*\n", "", text)
     if "backend" in without:
         text = text.replace('backend = "conntrack"', 'backend = "nftables"')
-        text = text.replace("ct state established,related accept",
-                            "ct state established,related accept\n        ct mark and 0x10000000 != 0 accept")
+        text = text.replace(
+            "ct state established,related accept",
+            "ct state established,related accept\n        ct mark and 0x10000000 != 0 accept",
+        )
     if name == "gateway-b":
         text = text.replace('share = "1/2"', 'share = "2/2"')
     return text.replace(f"IPv4_interface {SYNC['gateway-a']}", f"IPv4_interface {SYNC[name]}")
@@ -130,7 +141,9 @@ def take_down(any_socket, interface):
     request = struct.pack("16sH14x", interface.encode(), 0)
     try:
         flags = struct.unpack("16sH14x", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", interface.encode(), flags & ~IFF_UP))
+        fcntl.ioctl(
+            any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", interface.encode(), flags & ~IFF_UP)
+        )
     except OSError as error:
         if error.errno == errno.ENODEV:
             raise NoSuchDevice(interface) from error
@@ -139,8 +152,12 @@ def take_down(any_socket, interface):
 
 def environment():
     """keepalived and conntrackd are unpacked in the lab's cache, with the libraries that this machine lacks."""
-    return {**os.environ, "PATH": f"/run/bin:{cache_root()}/usr/sbin:{os.environ['PATH']}", "LD_LIBRARY_PATH": library_path(),
-            "RUST_LOG": "info,ftp_alg=debug"}
+    return {
+        **os.environ,
+        "PATH": f"/run/bin:{cache_root()}/usr/sbin:{os.environ['PATH']}",
+        "LD_LIBRARY_PATH": library_path(),
+        "RUST_LOG": "info,ftp_alg=debug",
+    }
 
 
 class Pair(Built):
@@ -165,19 +182,36 @@ class Pair(Built):
         for name in self.namespaces():
             ip_batch(name, ["link set lo up"])
         run(["sysctl", "-qw", *BRIDGE_SYSCTLS], namespace=self.namespace("switch"), check=False)
-        ip_batch(self.namespace("switch"),
-                 [line for link in LINKS for line in (f"link add {link} type bridge forward_delay 0 mcast_snooping 0",
-                                                      f"link set {link} up")])
+        ip_batch(
+            self.namespace("switch"),
+            [
+                line
+                for link in LINKS
+                for line in (
+                    f"link add {link} type bridge forward_delay 0 mcast_snooping 0",
+                    f"link set {link} up",
+                )
+            ],
+        )
         for host, address in HOST_ADDRESSES.items():
-            self.plug(f"netns {self.namespace(host)}", "lan" if host == INSIDE else "wan", host, "eth0")
-            ip_batch(self.namespace(host), [f"address add {address}/24 dev eth0", "link set eth0 up"])
+            self.plug(
+                f"netns {self.namespace(host)}", "lan" if host == INSIDE else "wan", host, "eth0"
+            )
+            ip_batch(
+                self.namespace(host), [f"address add {address}/24 dev eth0", "link set eth0 up"]
+            )
         ip_batch(self.namespace(INSIDE), [f"route add default via {VIRTUAL['lan']}"])
         self.boot_gateways()
 
     def plug(self, where, link, name, interface):
         """A cable from a port `name` of the switch to `interface` there."""
-        ip_batch(self.namespace("switch"), [f"link add {name} type veth peer name {interface} {where}",
-                                            f"link set {name} master {link} up"])
+        ip_batch(
+            self.namespace("switch"),
+            [
+                f"link add {name} type veth peer name {interface} {where}",
+                f"link set {name} master {link} up",
+            ],
+        )
 
     def boot_gateways(self):
         a, b = self.machines.values()
@@ -185,40 +219,86 @@ class Pair(Built):
             machine.boot(self.without)
             for link in LINKS:
                 self.plug(f"netns {machine.first}", link, f"{link}-{number}", f"{link}0")
-        run(["nsenter", "-t", str(a.first), "--net",
-             "ip", "link", "add", "sync0", "type", "veth", "peer", "name", "sync0", "netns", str(b.first)])
+        run(
+            [
+                "nsenter",
+                "-t",
+                str(a.first),
+                "--net",
+                "ip",
+                "link",
+                "add",
+                "sync0",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "sync0",
+                "netns",
+                str(b.first),
+            ]
+        )
         for machine in (a, b):
             last = GATEWAYS[machine.name]
-            own = {"lan0": f"10.0.0.{last}", "wan0": f"203.0.113.{last}", "sync0": SYNC[machine.name]}
-            machine.run("ip", "-batch", "-", stdin="".join(
-                f"address add {address}/24 dev {interface}\nlink set {interface} up\n"
-                for interface, address in own.items()))
+            own = {
+                "lan0": f"10.0.0.{last}",
+                "wan0": f"203.0.113.{last}",
+                "sync0": SYNC[machine.name],
+            }
+            machine.run(
+                "ip",
+                "-batch",
+                "-",
+                stdin="".join(
+                    f"address add {address}/24 dev {interface}\nlink set {interface} up\n"
+                    for interface, address in own.items()
+                ),
+            )
         for machine in (a, b):
             self.start_gateway(machine)
         self.wait_for(lambda: self.has_addresses(a), "gateway-a to be master")
         self.wait_for(lambda: self.is_open(a), "gateway-a to let packets in")
         if "states" not in self.without:
             # The other answers only once it has been told everything.
-            self.wait_for(lambda: "active" in b.run("conntrackd", "-s", "network", check=False).stdout, "the sync link")
+            self.wait_for(
+                lambda: "active" in b.run("conntrackd", "-s", "network", check=False).stdout,
+                "the sync link",
+            )
 
     def start_gateway(self, machine):
         machine.run("nft", "-f", "/etc/nftables.conf")
         machine.run("sysctl", "-q", "-p", "/etc/sysctl.d/60-ftp-alg-ha.conf")
         daemon = machine.start("ftp-alg", "ftp-alg", "run", "--config", "/etc/ftp-alg.toml")
-        daemon.wait_for(lambda: "ready" in daemon.output(), engines.READY_SECONDS, "'ready' in its log")
+        daemon.wait_for(
+            lambda: "ready" in daemon.output(), engines.READY_SECONDS, "'ready' in its log"
+        )
         if "states" not in self.without:
             tracker = machine.start("conntrackd", "conntrackd")
-            tracker.wait_for(lambda: machine.run("conntrackd", "-s", check=False).returncode == 0, START_SECONDS,
-                             "an answer of conntrackd")
-        machine.start("keepalived", "keepalived", "--dont-fork", "--log-console", "--log-detail",
-                      "--use-file", "/etc/keepalived/keepalived.conf")
+            tracker.wait_for(
+                lambda: machine.run("conntrackd", "-s", check=False).returncode == 0,
+                START_SECONDS,
+                "an answer of conntrackd",
+            )
+        machine.start(
+            "keepalived",
+            "keepalived",
+            "--dont-fork",
+            "--log-console",
+            "--log-detail",
+            "--use-file",
+            "/etc/keepalived/keepalived.conf",
+        )
 
     def is_open(self, machine):
-        return "elements" not in machine.run("nft", "list", "set", "inet", "gateway", "standby").stdout
+        return (
+            "elements" not in machine.run("nft", "list", "set", "inet", "gateway", "standby").stdout
+        )
 
     def has_addresses(self, machine):
-        return all(VIRTUAL[link] in machine.run("ip", "-4", "address", "show", "dev", f"{link}0").stdout
-                   for link in LINKS)
+        return all(
+            VIRTUAL[link] in machine.run("ip", "-4", "address", "show", "dev", f"{link}0").stdout
+            for link in LINKS
+        )
 
     def wait_for(self, is_so, what):
         deadline = time.monotonic() + START_SECONDS
@@ -241,8 +321,10 @@ class Pair(Built):
     def wait_for_takeover(self):
         """When gateway-b has the addresses. Starts no program, which would take longer than what it is to see."""
         routes = pathlib.Path(f"/proc/{self.machines['gateway-b'].first}/net/fib_trie")
-        self.wait_for(lambda: all(f" {address}\n" in routes.read_text() for address in VIRTUAL.values()),
-                      "gateway-b to be master")
+        self.wait_for(
+            lambda: all(f" {address}\n" in routes.read_text() for address in VIRTUAL.values()),
+            "gateway-b to be master",
+        )
         return time.monotonic()
 
     def logs(self):
@@ -250,7 +332,11 @@ class Pair(Built):
         parts = []
         for machine in self.machines.values():
             for log in sorted((machine.folder / "log").iterdir()):
-                lines = [line for line in log.read_text(errors="replace").splitlines() if "gratuitous" not in line][-200:]
+                lines = [
+                    line
+                    for line in log.read_text(errors="replace").splitlines()
+                    if "gratuitous" not in line
+                ][-200:]
                 parts.append(f"-- {machine.name}: {log.name}\n" + "\n".join(lines))
         return "\n".join(parts)
 

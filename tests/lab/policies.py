@@ -27,48 +27,74 @@ def rule(name="", action="refuse", **matchers):
     """One rule as TOML."""
     fields = {**({"name": name} if name else {}), **matchers, "action": action}
     # JSON's strings, numbers and arrays are TOML's.
-    return "\n[[rule]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
+    return "\n[[rule]]\n" + "".join(
+        f"{key} = {json.dumps(value)}\n" for key, value in fields.items()
+    )
 
 
-RULES = "".join((
-    rule("may-delete", "allow", commands=["DELE"], paths=["/upload/free*"]),
-    rule("no-deletes", commands=["DELE", "SITE CHMOD"]),
-    rule("no-programs", paths=["*.exe"], operations=["write"]),
-    rule("private", paths=["/private/*"], operations=["read", "list"]),
-    rule("no-changes", paths=["/upload/fixed*"], operations=["change"]),
-    rule("no-ipv6", data_family="ipv6"),
-    rule("no-active", mode="active"),
-    rule("short-lines", line_max=100),
-    rule("guests", commands=["APPE"], users=["anonymous", "la*"]),
-    rule("no-oscar", users=["oscar*"]),
-    rule("slow-down", commands=["NOOP"], commands_per_second=20),
-    rule("told-of-help", "log", commands=["SITE HELP"]),
-    rule("neighbour", clients=[INSIDE2.private4], commands=["STAT"]),
-    rule("other-port", control_ports=[2121], commands=["STAT"]),
-    rule("other-server", servers=["192.0.2.0/24"], commands=["STAT"]),
-    rule("this-server", control_ports=[21], clients=[INSIDE1.private4, "192.0.2.0/24"], servers=[f"{OUTSIDE1.public4}/32"],
-         commands=["SYST"]),
-    rule("at-the-end", "reset", commands=["REIN"]),
-))
+RULES = "".join(
+    (
+        rule("may-delete", "allow", commands=["DELE"], paths=["/upload/free*"]),
+        rule("no-deletes", commands=["DELE", "SITE CHMOD"]),
+        rule("no-programs", paths=["*.exe"], operations=["write"]),
+        rule("private", paths=["/private/*"], operations=["read", "list"]),
+        rule("no-changes", paths=["/upload/fixed*"], operations=["change"]),
+        rule("no-ipv6", data_family="ipv6"),
+        rule("no-active", mode="active"),
+        rule("short-lines", line_max=100),
+        rule("guests", commands=["APPE"], users=["anonymous", "la*"]),
+        rule("no-oscar", users=["oscar*"]),
+        rule("slow-down", commands=["NOOP"], commands_per_second=20),
+        rule("told-of-help", "log", commands=["SITE HELP"]),
+        rule("neighbour", clients=[INSIDE2.private4], commands=["STAT"]),
+        rule("other-port", control_ports=[2121], commands=["STAT"]),
+        rule("other-server", servers=["192.0.2.0/24"], commands=["STAT"]),
+        rule(
+            "this-server",
+            control_ports=[21],
+            clients=[INSIDE1.private4, "192.0.2.0/24"],
+            servers=[f"{OUTSIDE1.public4}/32"],
+            commands=["SYST"],
+        ),
+        rule("at-the-end", "reset", commands=["REIN"]),
+    )
+)
 
 # What each rule refuses, of what a client says in one session.
 REFUSED = {
     "no-deletes": ("DELE upload/kept.txt", "SITE CHMOD 600 upload/kept.txt"),
     "no-programs": ("STOR upload/tool.exe", "STOR /pub/../upload/tool.exe"),
     "private": ("RETR /private/secret.bin", "NLST /private/folder", "MLSD /private/folder"),
-    "no-changes": ("RNFR upload/fixed.txt", "MKD upload/fixed-too", "RMD upload/fixed", "MFMT 20200101000000 upload/fixed.txt"),
+    "no-changes": (
+        "RNFR upload/fixed.txt",
+        "MKD upload/fixed-too",
+        "RMD upload/fixed",
+        "MFMT 20200101000000 upload/fixed.txt",
+    ),
     "no-ipv6": ("EPRT |2|2001:db8::1|51201|", "EPSV 2"),
-    "no-active": (f"PORT {INSIDE1.private4.replace('.', ',')},200,1", f"EPRT |1|{INSIDE1.private4}|51201|"),
+    "no-active": (
+        f"PORT {INSIDE1.private4.replace('.', ',')},200,1",
+        f"EPRT |1|{INSIDE1.private4}|51201|",
+    ),
     "short-lines": (f"HELP {'x' * 100}",),
     "guests": ("APPE upload/more.txt",),
     "no-oscar": ("USER oscar.wilde",),
     "this-server": ("SYST",),
 }
 # As many of these words as fit into the server's answer to NOOP.
-WORDS = ("Refused by the gateway ({0})", "Refused ({0})", "Refused by the gateway", "Refused", "Denied", "No", "")
+WORDS = (
+    "Refused by the gateway ({0})",
+    "Refused ({0})",
+    "Refused by the gateway",
+    "Refused",
+    "Denied",
+    "No",
+    "",
+)
 
 
 # --- a client's session ---
+
 
 @dataclasses.dataclass
 class Session:
@@ -96,18 +122,41 @@ class Session:
 
 
 def target_of(stage, tls=""):
-    return Target(stage.deployment.target, stage.server.listen.port, stage.server.user, stage.server.password, tls)
+    return Target(
+        stage.deployment.target,
+        stage.server.listen.port,
+        stage.server.user,
+        stage.server.password,
+        tls,
+    )
 
 
 def talk(stage, *commands, client="", arguments=(), tls=""):
     """curl logs in, says commands whatever their answers are, and fetches a file in the same session."""
     folder = new_folder(stage)
     quotes = [part for command in commands for part in ("--quote", f"*{command}")]
-    argv = ["curl", "-sSv", "--max-time", str(CLIENT_SECONDS), *quotes, *arguments, "-o", SMALL,
-            target_of(stage, tls).url(f"pub/{SMALL}")]
-    done = run(argv, namespace=stage.lab.namespace(client or stage.deployment.client), check=False, cwd=folder, timeout=transfers.TIMEOUT)
-    return Session(f"$ {' '.join(argv)}\n{done.stderr}(exit {done.returncode})\n",
-                   transfers.same(folder / SMALL, stage.lab.file(SMALL)))
+    argv = [
+        "curl",
+        "-sSv",
+        "--max-time",
+        str(CLIENT_SECONDS),
+        *quotes,
+        *arguments,
+        "-o",
+        SMALL,
+        target_of(stage, tls).url(f"pub/{SMALL}"),
+    ]
+    done = run(
+        argv,
+        namespace=stage.lab.namespace(client or stage.deployment.client),
+        check=False,
+        cwd=folder,
+        timeout=transfers.TIMEOUT,
+    )
+    return Session(
+        f"$ {' '.join(argv)}\n{done.stderr}(exit {done.returncode})\n",
+        transfers.same(folder / SMALL, stage.lab.file(SMALL)),
+    )
 
 
 def new_folder(stage):
@@ -119,7 +168,9 @@ def new_folder(stage):
 
 def require_refusal(session, answer, rule):
     """A 550 of the gateway's, not the server's: by its words, as many as fit."""
-    if answer[:4].strip() != "550" or answer[4:].strip() not in [words.format(rule) for words in WORDS]:
+    if answer[:4].strip() != "550" or answer[4:].strip() not in [
+        words.format(rule) for words in WORDS
+    ]:
         raise CaseFailure(f"{answer!r} is no refusal by the rule {rule}", session.said)
 
 
@@ -145,6 +196,7 @@ def untouched(stage):
 
 # --- cases ---
 
+
 def refused(rule, stage):
     """Each command that the rule concerns is answered with the gateway's 550, the server does nothing, and a file follows."""
     with untouched(stage):
@@ -157,10 +209,17 @@ def refused(rule, stage):
 def allowed(stage):
     """The first rule that matches decides: what an earlier one allows goes on to the server."""
     session = talk(stage, "DELE upload/free.txt", "DELE upload/kept.txt")
-    require(session.answer("DELE upload/free.txt").startswith("250"), "what is allowed was not done")
+    require(
+        session.answer("DELE upload/free.txt").startswith("250"), "what is allowed was not done"
+    )
     require_refusal(session, session.answer("DELE upload/kept.txt"), "no-deletes")
-    require(not (stage.server.home / "upload/free.txt").exists(), "what is allowed was not done by the server")
-    require((stage.server.home / "upload/kept.txt").exists(), "what is refused was done by the server")
+    require(
+        not (stage.server.home / "upload/free.txt").exists(),
+        "what is allowed was not done by the server",
+    )
+    require(
+        (stage.server.home / "upload/kept.txt").exists(), "what is refused was done by the server"
+    )
     require_file(session)
 
 
@@ -180,7 +239,10 @@ def reset(stage):
     """The command ends the session, towards the client and the server."""
     session = talk(stage, "REIN")
     require(not session.answers("REIN") and not session.has_file, "the session went on")
-    require("reset" in session.said.lower(), f"the client did not hear of a reset: {session.said[-200:]}")
+    require(
+        "reset" in session.said.lower(),
+        f"the client did not hear of a reset: {session.said[-200:]}",
+    )
     require_file(talk(stage))
 
 
@@ -189,7 +251,10 @@ def beyond_the_rate(stage):
     session = talk(stage, *["NOOP"] * 80)
     answers = session.answers("NOOP")
     done = [answer for answer in answers if answer.startswith("2")]
-    require(len(answers) == 80 and 10 <= len(done) <= 70, f"{len(done)} of {len(answers)} commands went through")
+    require(
+        len(answers) == 80 and 10 <= len(done) <= 70,
+        f"{len(done)} of {len(answers)} commands went through",
+    )
     for answer in set(answers) - set(done):
         require_refusal(session, answer, "slow-down")
     require_file(session)
@@ -201,13 +266,17 @@ def within_scope(stage):
     require_refusal(session, session.answer("STAT"), "neighbour")
     require_file(session)
     session = talk(stage, "STAT")
-    require(session.answer("STAT").startswith("21"), f"another client heard {session.answer('STAT')!r}")
+    require(
+        session.answer("STAT").startswith("21"), f"another client heard {session.answer('STAT')!r}"
+    )
     require_file(session)
 
 
 def refused_where_it_is(stage):
     """A path counts from the session's folder: curl goes there before it names the file, and its next file comes in the same session."""
-    session = talk(stage, arguments=("-o", "secret.bin", target_of(stage).url("private/secret.bin")))
+    session = talk(
+        stage, arguments=("-o", "secret.bin", target_of(stage).url("private/secret.bin"))
+    )
     require_refusal(session, session.answer("RETR secret.bin"), "private")
     require_file(session)
     if session.said.count("> USER") != 1:
@@ -217,7 +286,10 @@ def refused_where_it_is(stage):
 def refused_upload(stage):
     """A whole upload: curl announces, is refused, and stores nothing."""
     with untouched(stage):
-        session = talk(stage, arguments=("-T", UPLOAD, target_of(stage).url("upload/tool.exe"), "--next", "-sSv"))
+        session = talk(
+            stage,
+            arguments=("-T", UPLOAD, target_of(stage).url("upload/tool.exe"), "--next", "-sSv"),
+        )
     require_refusal(session, session.answer("STOR tool.exe"), "no-programs")
     require_file(session)
 
@@ -225,14 +297,34 @@ def refused_upload(stage):
 def refused_in_a_pipeline(stage):
     """lftp, once it is told not to wait for answers, says PASV and RETR in one go, and takes each answer for the one to its command."""
     folder, target = new_folder(stage), target_of(stage)
-    settings = {"ftp:ssl-allow": "no", "net:max-retries": 1, "net:timeout": CLIENT_SECONDS, "cmd:fail-exit": "no"}
+    settings = {
+        "ftp:ssl-allow": "no",
+        "net:max-retries": 1,
+        "net:timeout": CLIENT_SECONDS,
+        "cmd:fail-exit": "no",
+    }
     script = [f"set {key} {value}" for key, value in settings.items()]
-    script += [f"open -u {target.user},{target.password} -p {target.port} {target.address}", "cd /", "set ftp:sync-mode no",
-               "rm upload/kept.txt", "get /private/secret.bin", f"get pub/{SMALL}", "bye"]
+    script += [
+        f"open -u {target.user},{target.password} -p {target.port} {target.address}",
+        "cd /",
+        "set ftp:sync-mode no",
+        "rm upload/kept.txt",
+        "get /private/secret.bin",
+        f"get pub/{SMALL}",
+        "bye",
+    ]
     with untouched(stage):
-        done = run(["lftp", "-d", "-f", "/dev/stdin"], namespace=stage.lab.namespace(stage.deployment.client), check=False,
-                   cwd=folder, stdin="\n".join(script) + "\n", timeout=transfers.TIMEOUT)
-    session = Session(done.stdout + done.stderr, transfers.same(folder / SMALL, stage.lab.file(SMALL)))
+        done = run(
+            ["lftp", "-d", "-f", "/dev/stdin"],
+            namespace=stage.lab.namespace(stage.deployment.client),
+            check=False,
+            cwd=folder,
+            stdin="\n".join(script) + "\n",
+            timeout=transfers.TIMEOUT,
+        )
+    session = Session(
+        done.stdout + done.stderr, transfers.same(folder / SMALL, stage.lab.file(SMALL))
+    )
     answers = re.findall(r"^<--- (550.*)$", session.said, re.MULTILINE)
     if len(answers) != 2:
         raise CaseFailure(f"lftp read {answers}", session.said)
@@ -250,13 +342,22 @@ def aborted(stage):
         require_refusal(Session("", False), answer_after(client, "SYST"), "this-server")
         arrived = io.BytesIO()
         client.retrbinary(f"RETR pub/{SMALL}", arrived.write)
-    require(arrived.getvalue() == stage.lab.file(SMALL).read_bytes(), "the next file did not come through whole")
+    require(
+        arrived.getvalue() == stage.lab.file(SMALL).read_bytes(),
+        "the next file did not come through whole",
+    )
 
 
 SHARED = {
     **{rule: functools.partial(refused, rule) for rule in REFUSED},
-    "may-delete": allowed, "told-of-help": logged, "at-the-end": reset, "slow-down": beyond_the_rate, "neighbour": within_scope,
-    "private-by-its-folder": refused_where_it_is, "no-programs-uploaded": refused_upload, "refused-in-a-pipeline": refused_in_a_pipeline,
+    "may-delete": allowed,
+    "told-of-help": logged,
+    "at-the-end": reset,
+    "slow-down": beyond_the_rate,
+    "neighbour": within_scope,
+    "private-by-its-folder": refused_where_it_is,
+    "no-programs-uploaded": refused_upload,
+    "refused-in-a-pipeline": refused_in_a_pipeline,
     "abort": aborted,
 }
 
@@ -313,6 +414,7 @@ def logged_in(stage, host):
 
 def sessions_refused(stage):
     """Two sessions of a host and three in all are enough: the next login reads 550, until one has ended."""
+
     def require_full(host, rule):
         session = talk(stage, client=host.name)
         require_refusal(session, session.answer(f"USER {stage.server.user}"), rule)
@@ -347,24 +449,81 @@ def in_words(stage):
     """A rule without a name has its number for one; the user may be told something else altogether."""
     session = talk(stage, "SYST", "STAT")
     require_refusal(session, session.answer("SYST"), "rule 1")
-    require(session.answer("STAT").startswith("550 Ask the helpdesk"), f"the user was told {session.answer('STAT')!r}")
+    require(
+        session.answer("STAT").startswith("550 Ask the helpdesk"),
+        f"the user was told {session.answer('STAT')!r}",
+    )
     require_file(session)
 
 
 # Name, deployment, server, check, rules, how the server listens.
 ALONE = (
-    ("no-passive", "inside-client", "vsftpd", passive_refused, rule("no-passive", mode="passive"), Listen()),
-    ("no-ipv4", "inside-client", "proftpd", family_refused, rule("no-ipv4", data_family="ipv4"), Listen()),
-    ("only-tls", "inside-client", "vsftpd", clear_login_refused, rule("only-tls", tls="required"), Listen(tls="explicit")),
-    ("no-tls", "inside-client", "proftpd", encryption_refused, rule("no-tls", tls="forbidden"), Listen(tls="explicit")),
-    ("either-address", "inside-server", "vsftpd", either_address_counts,
-     rule("dialled", servers=[GATEWAY_WAN4], commands=["SYST"]) + rule("own", servers=[INSIDE2.private4], commands=["STAT"]), Listen()),
-    ("ipv6", "routed6-client", "vsftpd", family_refused_over_ipv6,
-     rule("from-ipv6", clients=[INSIDE1.public6], commands=["SYST"]) + rule("no-ipv6-data", data_family="ipv6"), Listen()),
-    ("in-words", "inside-client", "proftpd", in_words,
-     rule(commands=["SYST"]) + rule("told", commands=["STAT"], text="Ask the helpdesk"), Listen()),
-    ("sessions", "inside-client", "vsftpd", sessions_refused,
-     rule("two-each", sessions_per_client=2) + rule("three-in-all", sessions=3), Listen()),
+    (
+        "no-passive",
+        "inside-client",
+        "vsftpd",
+        passive_refused,
+        rule("no-passive", mode="passive"),
+        Listen(),
+    ),
+    (
+        "no-ipv4",
+        "inside-client",
+        "proftpd",
+        family_refused,
+        rule("no-ipv4", data_family="ipv4"),
+        Listen(),
+    ),
+    (
+        "only-tls",
+        "inside-client",
+        "vsftpd",
+        clear_login_refused,
+        rule("only-tls", tls="required"),
+        Listen(tls="explicit"),
+    ),
+    (
+        "no-tls",
+        "inside-client",
+        "proftpd",
+        encryption_refused,
+        rule("no-tls", tls="forbidden"),
+        Listen(tls="explicit"),
+    ),
+    (
+        "either-address",
+        "inside-server",
+        "vsftpd",
+        either_address_counts,
+        rule("dialled", servers=[GATEWAY_WAN4], commands=["SYST"])
+        + rule("own", servers=[INSIDE2.private4], commands=["STAT"]),
+        Listen(),
+    ),
+    (
+        "ipv6",
+        "routed6-client",
+        "vsftpd",
+        family_refused_over_ipv6,
+        rule("from-ipv6", clients=[INSIDE1.public6], commands=["SYST"])
+        + rule("no-ipv6-data", data_family="ipv6"),
+        Listen(),
+    ),
+    (
+        "in-words",
+        "inside-client",
+        "proftpd",
+        in_words,
+        rule(commands=["SYST"]) + rule("told", commands=["STAT"], text="Ask the helpdesk"),
+        Listen(),
+    ),
+    (
+        "sessions",
+        "inside-client",
+        "vsftpd",
+        sessions_refused,
+        rule("two-each", sessions_per_client=2) + rule("three-in-all", sessions=3),
+        Listen(),
+    ),
 )
 
 
@@ -383,9 +542,24 @@ def with_files(server, listen, lab, deployment):
 
 def batches():
     for server in SERVERS:
-        cases = tuple(Case(f"policy/{name}/{server}", check, NOT_APPLICABLE.get((name, server), "")) for name, check in SHARED.items())
-        yield Batch(f"policy/{server}", "inside-client", cases, functools.partial(with_files, server, Listen()),
-                    settings={"rules": RULES}, refusal="reject")
+        cases = tuple(
+            Case(f"policy/{name}/{server}", check, NOT_APPLICABLE.get((name, server), ""))
+            for name, check in SHARED.items()
+        )
+        yield Batch(
+            f"policy/{server}",
+            "inside-client",
+            cases,
+            functools.partial(with_files, server, Listen()),
+            settings={"rules": RULES},
+            refusal="reject",
+        )
     for name, deployment, server, check, rules, listen in ALONE:
-        yield Batch(f"policy/{name}", deployment, (Case(f"policy/{name}/{server}", check),),
-                    functools.partial(with_files, server, listen), settings={"rules": rules}, refusal="reject")
+        yield Batch(
+            f"policy/{name}",
+            deployment,
+            (Case(f"policy/{name}/{server}", check),),
+            functools.partial(with_files, server, listen),
+            settings={"rules": rules},
+            refusal="reject",
+        )

@@ -27,18 +27,30 @@ FIXTURE_FILES = {laboratory.SMALL: 300, laboratory.BIG: 2_000, laboratory.UPLOAD
 
 # (deployment, server, client, mode): each server, client, mode and deployment at least once.
 RECORDINGS = (
-    ("inside-client", "vsftpd", "curl", "PORT"), ("inside-client", "proftpd", "tnftp", "EPRT"),
-    ("inside-client", "pure-ftpd", "wget", "PASV"), ("inside-client", "pyftpdlib", "lftp", "EPSV"),
-    ("inside-server", "vsftpd", "ncftp", "PASV"), ("inside-server", "proftpd", "ftplib", "PASV"),
-    ("inside-server", "pure-ftpd", "curl", "EPSV"), ("inside-server", "pyftpdlib", "curl", "PASV"),
-    ("inside-server", "vsftpd", "lftp", "PORT"), ("inside-server", "pyftpdlib", "curl", "EPRT"),
-    ("routed-client", "pure-ftpd", "ncftp", "PORT"), ("routed-server", "proftpd", "wget", "PASV"),
-    ("routed6-client", "vsftpd", "wget", "EPRT"), ("routed6-server", "proftpd", "lftp", "EPSV"),
-    ("routed6-client", "pyftpdlib", "tnftp", "EPSV"), ("routed6-server", "pure-ftpd", "ftplib", "EPRT"),
-    ("double-nat", "vsftpd", "tnftp", "PASV"), ("double-nat", "proftpd", "curl", "PORT"),
-    ("port-forward", "pure-ftpd", "lftp", "PASV"), ("snat-pool", "vsftpd", "wget", "PORT"),
-    ("gateway-client", "proftpd", "ftplib", "PORT"), ("gateway-server", "vsftpd", "curl", "EPSV"),
-    ("nat66-client", "vsftpd", "curl", "EPRT"), ("nat66-server", "pyftpdlib", "lftp", "EPSV"),
+    ("inside-client", "vsftpd", "curl", "PORT"),
+    ("inside-client", "proftpd", "tnftp", "EPRT"),
+    ("inside-client", "pure-ftpd", "wget", "PASV"),
+    ("inside-client", "pyftpdlib", "lftp", "EPSV"),
+    ("inside-server", "vsftpd", "ncftp", "PASV"),
+    ("inside-server", "proftpd", "ftplib", "PASV"),
+    ("inside-server", "pure-ftpd", "curl", "EPSV"),
+    ("inside-server", "pyftpdlib", "curl", "PASV"),
+    ("inside-server", "vsftpd", "lftp", "PORT"),
+    ("inside-server", "pyftpdlib", "curl", "EPRT"),
+    ("routed-client", "pure-ftpd", "ncftp", "PORT"),
+    ("routed-server", "proftpd", "wget", "PASV"),
+    ("routed6-client", "vsftpd", "wget", "EPRT"),
+    ("routed6-server", "proftpd", "lftp", "EPSV"),
+    ("routed6-client", "pyftpdlib", "tnftp", "EPSV"),
+    ("routed6-server", "pure-ftpd", "ftplib", "EPRT"),
+    ("double-nat", "vsftpd", "tnftp", "PASV"),
+    ("double-nat", "proftpd", "curl", "PORT"),
+    ("port-forward", "pure-ftpd", "lftp", "PASV"),
+    ("snat-pool", "vsftpd", "wget", "PORT"),
+    ("gateway-client", "proftpd", "ftplib", "PORT"),
+    ("gateway-server", "vsftpd", "curl", "EPSV"),
+    ("nat66-client", "vsftpd", "curl", "EPRT"),
+    ("nat66-server", "pyftpdlib", "lftp", "EPSV"),
 )
 
 
@@ -72,14 +84,20 @@ def drop_empty(name, folder):
 def compute_checksums(lab):
     """Leave no checksum for hardware that is not there: a fixture's packets are as they would be on a wire."""
     hosts = [lab.namespace(name) for name in ("inside1", "inside2", "outside1", "outside2")]
-    for namespace, device in [*((host, "eth0") for host in hosts), (lab.topology.gateway, "lan"), (lab.topology.gateway, "wan")]:
+    for namespace, device in [
+        *((host, "eth0") for host in hosts),
+        (lab.topology.gateway, "lan"),
+        (lab.topology.gateway, "wan"),
+    ]:
         run(["ethtool", "-K", device, "tx", "off", "tso", "off", "gso", "off"], namespace=namespace)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine", choices=ENGINES, default="ours")
-    parser.add_argument("--into", default=str(pathlib.Path(__file__).resolve().parents[2] / "pcap-fixtures"))
+    parser.add_argument(
+        "--into", default=str(pathlib.Path(__file__).resolve().parents[2] / "pcap-fixtures")
+    )
     parser.add_argument("--filter", default="", metavar="REGEX")
     arguments = parser.parse_args()
     begin()

@@ -42,7 +42,9 @@ class Result:
     detail: str = ""
 
     def line(self):
-        text = f"{self.verdict:<14} {self.name}" + (f" ({self.seconds:.2f} s)" if self.seconds else "")
+        text = f"{self.verdict:<14} {self.name}" + (
+            f" ({self.seconds:.2f} s)" if self.seconds else ""
+        )
         if self.reason:
             text += f": {self.reason}"
         if self.detail:
@@ -71,7 +73,11 @@ class Report:
 def all_batches(with_extra, with_stock=False):
     groups = (transfers, tls, guarantees, policies, attacks, stress, stock)
     everything = itertools.chain.from_iterable(group.batches() for group in groups)
-    return [batch for batch in everything if (with_extra or not batch.extra) and (with_stock or not batch.stock)]
+    return [
+        batch
+        for batch in everything
+        if (with_extra or not batch.extra) and (with_stock or not batch.stock)
+    ]
 
 
 def select(batches, pattern):
@@ -95,15 +101,27 @@ def run_batch(lab, batch, report, stopping):
     problems = []
     try:
         if waiting:
-            with lab.gateway_with_engine(batch) as problems, batch.setup(lab, deployments.named(batch.deployment)) as stage:
+            with lab.gateway_with_engine(batch) as problems, batch.setup(
+                lab, deployments.named(batch.deployment)
+            ) as stage:
                 while waiting and not stopping.is_set():
                     report.add(run_case(lab, waiting.pop(0), stage))
     except (LabError, OSError) as error:
         for case in waiting:
-            report.add(Result(case.name, "FAIL", reason=f"the lab: {error}", detail=excerpt(lab.engine.log())))
+            report.add(
+                Result(
+                    case.name, "FAIL", reason=f"the lab: {error}", detail=excerpt(lab.engine.log())
+                )
+            )
     if problems:
-        report.add(Result(f"{batch.name}/stops-cleanly", "FAIL", reason="; ".join(problems),
-                          detail=excerpt(lab.engine.log())))
+        report.add(
+            Result(
+                f"{batch.name}/stops-cleanly",
+                "FAIL",
+                reason="; ".join(problems),
+                detail=excerpt(lab.engine.log()),
+            )
+        )
 
 
 def run_case(lab, case, stage):
@@ -116,7 +134,13 @@ def run_case(lab, case, stage):
         detail = excerpt(failure.detail) + "\n-- the helper's log\n" + excerpt(lab.engine.log())
         return Result(case.name, "FAIL", time.monotonic() - begin, str(failure), detail)
     except (LabError, OSError) as error:
-        return Result(case.name, "FAIL", time.monotonic() - begin, f"the lab: {error}", excerpt(lab.engine.log()))
+        return Result(
+            case.name,
+            "FAIL",
+            time.monotonic() - begin,
+            f"the lab: {error}",
+            excerpt(lab.engine.log()),
+        )
     return Result(case.name, "PASS", time.monotonic() - begin, said or "")
 
 
@@ -132,7 +156,9 @@ class Workers:
         for batch in batches:
             self.todo.put(batch)
         self.stopping, self.errors = threading.Event(), []
-        self.threads = [threading.Thread(target=self.work, args=(number,)) for number in range(jobs)]
+        self.threads = [
+            threading.Thread(target=self.work, args=(number,)) for number in range(jobs)
+        ]
         # Waited for in place of the threads: a join() that a signal interrupts takes its thread for ended (Python 3.11).
         self.ended = [threading.Event() for _ in self.threads]
 
@@ -167,16 +193,32 @@ class Workers:
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--engine", choices=ENGINES, default="ours", help="what helps FTP (default: ours)")
-    parser.add_argument("--filter", default="", metavar="REGEX", help="only cases whose name matches")
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="ours", help="what helps FTP (default: ours)"
+    )
+    parser.add_argument(
+        "--filter", default="", metavar="REGEX", help="only cases whose name matches"
+    )
     parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
     parser.add_argument("--jobs", type=int, default=3, help="labs at the same time (default: 3)")
     parser.add_argument("--extra", action="store_true", help="also the splits, losses and restarts")
-    parser.add_argument("--stock", action="store_true", help="also what needs a distribution's kernel (see scripts/vm-run.sh)")
-    parser.add_argument("--covering", action="store_true",
-                        help="a few cases in which all that the matrix tries occurs (selection.py)")
-    parser.add_argument("--repeat", type=int, default=1, metavar="N",
-                        help="every case N times in the same lab, for what fails once in a thousand runs (default: 1)")
+    parser.add_argument(
+        "--stock",
+        action="store_true",
+        help="also what needs a distribution's kernel (see scripts/vm-run.sh)",
+    )
+    parser.add_argument(
+        "--covering",
+        action="store_true",
+        help="a few cases in which all that the matrix tries occurs (selection.py)",
+    )
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        default=1,
+        metavar="N",
+        help="every case N times in the same lab, for what fails once in a thousand runs (default: 1)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the results there as well")
     return parser.parse_args()
 
@@ -190,9 +232,14 @@ def main():
     if arguments.list:
         for batch in batches:
             for case in batch.cases:
-                print(case.name + (f": not applicable: {case.not_applicable}" if case.not_applicable else ""))
+                print(
+                    case.name
+                    + (f": not applicable: {case.not_applicable}" if case.not_applicable else "")
+                )
         return 0
-    batches = [dataclasses.replace(batch, cases=batch.cases * arguments.repeat) for batch in batches]
+    batches = [
+        dataclasses.replace(batch, cases=batch.cases * arguments.repeat) for batch in batches
+    ]
     begin()
     report = Report()
     workers = Workers(batches, max(1, min(arguments.jobs, len(batches))), arguments.engine, report)

@@ -46,7 +46,9 @@ class Peer:
             try:
                 received = self.sock.recv(4096)
             except OSError as error:
-                raise CaseFailure(f"no line within {timeout} s ({error}), only {self.buffer!r}") from error
+                raise CaseFailure(
+                    f"no line within {timeout} s ({error}), only {self.buffer!r}"
+                ) from error
             if not received:
                 raise CaseFailure(f"the control connection closed after {self.buffer!r}")
             self.buffer += received
@@ -114,7 +116,9 @@ class Offer:
 
 def retransmissions(connection):
     """tcpi_total_retrans of struct tcp_info, which stands at byte 100."""
-    return struct.unpack_from("=I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
+    return struct.unpack_from(
+        "=I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100
+    )[0]
 
 
 def echo(one, other):
@@ -134,7 +138,9 @@ class Stage:
     def __init__(self, lab, deployment: Deployment, server_port=21):
         self.lab, self.deployment, self.server_port = lab, deployment, server_port
         self.lock, self.opened = threading.Lock(), []
-        self.listener = listen(lab.namespace(deployment.server), wildcard(deployment.version), server_port)
+        self.listener = listen(
+            lab.namespace(deployment.server), wildcard(deployment.version), server_port
+        )
 
     def session(self, client=None, source=None, timeout=LINE_SECONDS):
         """A new control connection, logged in as far as a helper cares."""
@@ -146,7 +152,9 @@ class Stage:
         """A new control connection on which nothing was said yet."""
         client = client or self.deployment.client
         with inside(self.lab.namespace(client)):
-            sock = socket.socket(socket.AF_INET6 if self.deployment.version == 6 else socket.AF_INET)
+            sock = socket.socket(
+                socket.AF_INET6 if self.deployment.version == 6 else socket.AF_INET
+            )
         if source:
             sock.bind((source, 0))
         sock.settimeout(timeout)
@@ -206,11 +214,17 @@ class Session:
         if heard != text:
             raise CaseFailure(f"the client said {text!r} and the server heard {heard!r}")
 
-    def announce(self, mode, *, send=Peer.send, port=0, address=None, reply="200 noted", timeout=LINE_SECONDS):
+    def announce(
+        self, mode, *, send=Peer.send, port=0, address=None, reply="200 noted", timeout=LINE_SECONDS
+    ):
         """Announce a listening socket in a mode; `send` decides how the line's bytes leave, `address` what it claims,
         `reply` what the server answers to a client's, if it does."""
         active = mode in ("PORT", "EPRT")
-        announcer, host = (self.client, self.client_host) if active else (self.server, self.stage.deployment.server)
+        announcer, host = (
+            (self.client, self.client_host)
+            if active
+            else (self.server, self.stage.deployment.server)
+        )
         listener = listen(self.stage.lab.namespace(host), announcer.address, port)
         line = encode(mode, address or announcer.address, listener.getsockname()[1])
         if not active:
@@ -221,7 +235,9 @@ class Session:
         connecting = self.server if active else self.client
         if active and reply:
             self.reply(reply, timeout)
-        return Offer(self, listener, connector, connecting.address, *decode(heard, connecting.peer_address))
+        return Offer(
+            self, listener, connector, connecting.address, *decode(heard, connecting.peer_address)
+        )
 
     def close(self):
         self.client.sock.close()
@@ -231,10 +247,12 @@ class Session:
 def encode(mode, address, port):
     """The line that announces an endpoint in a mode."""
     host_port = ",".join([*address.split("."), str(port >> 8), str(port & 255)])
-    return {"PORT": f"PORT {host_port}",
-            "EPRT": f"EPRT |{2 if ':' in address else 1}|{address}|{port}|",
-            "PASV": f"227 Entering Passive Mode ({host_port}).",
-            "EPSV": f"229 Entering Extended Passive Mode (|||{port}|)"}[mode]
+    return {
+        "PORT": f"PORT {host_port}",
+        "EPRT": f"EPRT |{2 if ':' in address else 1}|{address}|{port}|",
+        "PASV": f"227 Entering Passive Mode ({host_port}).",
+        "EPSV": f"229 Entering Extended Passive Mode (|||{port}|)",
+    }[mode]
 
 
 def decode(line, default_address):

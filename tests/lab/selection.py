@@ -30,9 +30,16 @@ def features(case):
         return {(parts[0], part) for part in (parts[1:5] if parts[0] == "tls" else parts[3:4])}
     if parts[0] in REAL:
         group, deployment, port, server, client, mode = parts
-        return {(group, mode), (group, server), ("deployment", deployment, mode), ("port", port, mode),
-                ("port", port, deployment), ("server", server, mode), ("client", client, mode),
-                ("server", server, "client", client)}
+        return {
+            (group, mode),
+            (group, server),
+            ("deployment", deployment, mode),
+            ("port", port, mode),
+            ("port", port, deployment),
+            ("server", server, mode),
+            ("client", client, mode),
+            ("server", server, "client", client),
+        }
     if parts[0] == "shipped":
         # shipped/deployment/port/what/[client/]mode
         return {("shipped", part) for part in (parts[1], parts[3], parts[-1])}
@@ -69,8 +76,12 @@ def attack_features(parts):
 def covering(batches):
     """The batches with only the chosen cases, without empty ones; in the same order every time."""
     batches = list(batches)
-    candidates = [(index, case, features(case)) for index, batch in enumerate(batches)
-                  for case in batch.cases if not case.not_applicable]
+    candidates = [
+        (index, case, features(case))
+        for index, batch in enumerate(batches)
+        for case in batch.cases
+        if not case.not_applicable
+    ]
     missing = set().union(*(gains for _, _, gains in candidates)) if candidates else set()
     chosen, opened = set(), set()
     while missing:
@@ -78,8 +89,10 @@ def covering(batches):
         missing -= gains
         chosen.add(case.name)
         opened.add(index)
-    kept = [dataclasses.replace(batch, cases=tuple(case for case in batch.cases if case.name in chosen))
-            for batch in batches]
+    kept = [
+        dataclasses.replace(batch, cases=tuple(case for case in batch.cases if case.name in chosen))
+        for batch in batches
+    ]
     return [batch for batch in kept if batch.cases]
 
 
@@ -92,10 +105,26 @@ def value(candidate, missing, opened):
 
 def require_covered(all_batches, chosen):
     """The promise of this module, counted the plain way: no value of any part of a real case's name is lost."""
+
     def values(batches):
-        names = [case.name.split("/") for batch in batches for case in batch.cases if not case.not_applicable]
-        real = {(number, part) for name in names if name[0] in REAL for number, part in enumerate(name)
-                if name[0] != "without-helper"}
-        return real | {tuple(name[:1 if name[0] in ONE_OF_A_GROUP else 2]) for name in names if name[0] not in REAL}
+        names = [
+            case.name.split("/")
+            for batch in batches
+            for case in batch.cases
+            if not case.not_applicable
+        ]
+        real = {
+            (number, part)
+            for name in names
+            if name[0] in REAL
+            for number, part in enumerate(name)
+            if name[0] != "without-helper"
+        }
+        return real | {
+            tuple(name[: 1 if name[0] in ONE_OF_A_GROUP else 2])
+            for name in names
+            if name[0] not in REAL
+        }
+
     if lost := values(all_batches) - values(chosen):
         raise LabError(f"the selection leaves out {sorted(lost)}")

@@ -25,7 +25,8 @@ LISTENING = "0A"
 
 def cache_root():
     base = os.environ.get("FTP_ALG_LAB_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ftp-alg-lab")
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ftp-alg-lab"
+    )
     root = pathlib.Path(base, "root")
     if not root.is_dir():
         raise LabError(f"{root} is not there: run scripts/install-deps.sh")
@@ -35,7 +36,11 @@ def cache_root():
 @functools.cache
 def library_path():
     """Where the libraries are that were unpacked beside the programs."""
-    folders = {str(path.parent) for part in ("lib", "usr/lib") for path in (cache_root() / part).rglob("lib*.so*")}
+    folders = {
+        str(path.parent)
+        for part in ("lib", "usr/lib")
+        for path in (cache_root() / part).rglob("lib*.so*")
+    }
     return ":".join(sorted(folders))
 
 
@@ -61,8 +66,24 @@ def make_certificate(path):
 @functools.cache
 def certificate():
     """Made once a run: on an emulated machine it takes seconds."""
-    return run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "/dev/stdout", "-out", "/dev/stdout",
-                "-subj", "/CN=lab", "-days", "2"]).stdout
+    return run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            "/dev/stdout",
+            "-out",
+            "/dev/stdout",
+            "-subj",
+            "/CN=lab",
+            "-days",
+            "2",
+        ]
+    ).stdout
 
 
 class Server:
@@ -101,15 +122,21 @@ class Server:
         log = self.folder / "server.log"
         environment = {**os.environ, "LC_ALL": "C", **self.environment()}
         self.process = Background(self.command(), log, namespace=self.namespace, env=environment)
-        self.process.wait_for(self.is_listening, START_SECONDS, f"listening on port {self.listen.port}")
+        self.process.wait_for(
+            self.is_listening, START_SECONDS, f"listening on port {self.listen.port}"
+        )
 
     def is_listening(self):
         """Read from /proc, since this is asked often and a program a time would slow the server's start on an emulated machine."""
         with inside(self.namespace):
-            tables = [pathlib.Path("/proc/thread-self/net", name).read_text() for name in ("tcp", "tcp6")]
+            tables = [
+                pathlib.Path("/proc/thread-self/net", name).read_text() for name in ("tcp", "tcp6")
+            ]
         sockets = [line.split() for table in tables for line in table.splitlines()[1:]]
-        return any(fields[3] == LISTENING and int(fields[1].rsplit(":", 1)[1], 16) == self.listen.port
-                   for fields in sockets)
+        return any(
+            fields[3] == LISTENING and int(fields[1].rsplit(":", 1)[1], 16) == self.listen.port
+            for fields in sockets
+        )
 
     def stop(self):
         if self.process:
@@ -142,31 +169,55 @@ class Vsftpd(Server):
         options = {
             "listen": "YES" if listen.version == 4 else "NO",
             "listen_ipv6": "YES" if listen.version == 6 else "NO",
-            "listen_port": listen.port, "background": "NO",
-            "anonymous_enable": "YES", "local_enable": "NO", "no_anon_password": "YES",
-            "ftp_username": FTP_ACCOUNT, "nopriv_user": "nobody", "anon_root": self.home,
-            "write_enable": "YES", "anon_upload_enable": "YES", "anon_umask": "022",
-            "anon_other_write_enable": "YES", "anon_mkdir_write_enable": "YES",
+            "listen_port": listen.port,
+            "background": "NO",
+            "anonymous_enable": "YES",
+            "local_enable": "NO",
+            "no_anon_password": "YES",
+            "ftp_username": FTP_ACCOUNT,
+            "nopriv_user": "nobody",
+            "anon_root": self.home,
+            "write_enable": "YES",
+            "anon_upload_enable": "YES",
+            "anon_umask": "022",
+            "anon_other_write_enable": "YES",
+            "anon_mkdir_write_enable": "YES",
             "secure_chroot_dir": self.folder / "empty",
             # Its sandboxes want a kernel of their own liking, and a network namespace of their own.
-            "seccomp_sandbox": "NO", "isolate": "NO", "isolate_network": "NO",
-            "connect_from_port_20": "YES", "ftp_data_port": listen.port - 1,
-            "pasv_min_port": listen.passive[0], "pasv_max_port": listen.passive[1],
-            "connect_timeout": DATA_SECONDS, "accept_timeout": DATA_SECONDS,
-            "xferlog_enable": "NO", "tcp_wrappers": "NO",
+            "seccomp_sandbox": "NO",
+            "isolate": "NO",
+            "isolate_network": "NO",
+            "connect_from_port_20": "YES",
+            "ftp_data_port": listen.port - 1,
+            "pasv_min_port": listen.passive[0],
+            "pasv_max_port": listen.passive[1],
+            "connect_timeout": DATA_SECONDS,
+            "accept_timeout": DATA_SECONDS,
+            "xferlog_enable": "NO",
+            "tcp_wrappers": "NO",
         }
         if listen.announce:
             options["pasv_address"] = listen.announce
         if listen.tls:
             options |= self.tls_options()
-        return [self.program("vsftpd"), self.write_config("".join(f"{k}={v}\n" for k, v in options.items()))]
+        return [
+            self.program("vsftpd"),
+            self.write_config("".join(f"{k}={v}\n" for k, v in options.items())),
+        ]
 
     def tls_options(self):
-        return {"ssl_enable": "YES", "allow_anon_ssl": "YES", "force_anon_logins_ssl": "YES", "force_anon_data_ssl": "YES",
-                "implicit_ssl": "YES" if self.listen.tls == "implicit" else "NO", "ssl_ciphers": "HIGH",
-                "rsa_cert_file": self.certificate, "rsa_private_key_file": self.certificate,
-                # curl and lftp take the session along, but not each release with each version of TLS.
-                "require_ssl_reuse": "NO"}
+        return {
+            "ssl_enable": "YES",
+            "allow_anon_ssl": "YES",
+            "force_anon_logins_ssl": "YES",
+            "force_anon_data_ssl": "YES",
+            "implicit_ssl": "YES" if self.listen.tls == "implicit" else "NO",
+            "ssl_ciphers": "HIGH",
+            "rsa_cert_file": self.certificate,
+            "rsa_private_key_file": self.certificate,
+            # curl and lftp take the session along, but not each release with each version of TLS.
+            "require_ssl_reuse": "NO",
+        }
 
 
 class Proftpd(Server):
@@ -231,16 +282,43 @@ class PureFtpd(Server):
         """Pure-FTPd's anonymous login needs a system account; a virtual user needs none."""
         super().prepare(files)
         (self.folder / "passwd").write_text(
-            f"{self.user}:{self.password_hash}:65534:65534::{self.home}/./::::::::::::\n")
-        run([str(cache_root() / "usr/bin/pure-pw"), "mkdb", f"{self.folder}/users.pdb", "-f", f"{self.folder}/passwd"],
-            env={**os.environ, **self.environment()})
+            f"{self.user}:{self.password_hash}:65534:65534::{self.home}/./::::::::::::\n"
+        )
+        run(
+            [
+                str(cache_root() / "usr/bin/pure-pw"),
+                "mkdb",
+                f"{self.folder}/users.pdb",
+                "-f",
+                f"{self.folder}/passwd",
+            ],
+            env={**os.environ, **self.environment()},
+        )
 
     def command(self):
         listen = self.listen
-        command = [self.program("pure-ftpd"), "-S", str(listen.port), "-l", f"puredb:{self.folder}/users.pdb",
-                   "-p", f"{listen.passive[0]}:{listen.passive[1]}", "-g", f"{self.folder}/pid",
-                   "-E", "-H", "-u", "1", "-c", "100", "-C", "100", "-f", "none",
-                   "-4" if listen.version == 4 else "-6"]
+        command = [
+            self.program("pure-ftpd"),
+            "-S",
+            str(listen.port),
+            "-l",
+            f"puredb:{self.folder}/users.pdb",
+            "-p",
+            f"{listen.passive[0]}:{listen.passive[1]}",
+            "-g",
+            f"{self.folder}/pid",
+            "-E",
+            "-H",
+            "-u",
+            "1",
+            "-c",
+            "100",
+            "-C",
+            "100",
+            "-f",
+            "none",
+            "-4" if listen.version == 4 else "-6",
+        ]
         if listen.announce:
             command += ["-P", listen.announce]
         if listen.tls:
@@ -259,9 +337,18 @@ class Pyftpdlib(Server):
     def command(self):
         listen = self.listen
         script = pathlib.Path(__file__).with_name("pyftpdlib_server.py")
-        return [sys.executable, "-u", str(script), "0.0.0.0" if listen.version == 4 else "::", str(listen.port),
-                str(self.home), self.user, self.password, *map(str, listen.passive),
-                *([listen.announce] if listen.announce else [])]
+        return [
+            sys.executable,
+            "-u",
+            str(script),
+            "0.0.0.0" if listen.version == 4 else "::",
+            str(listen.port),
+            str(self.home),
+            self.user,
+            self.password,
+            *map(str, listen.passive),
+            *([listen.announce] if listen.announce else []),
+        ]
 
 
 SERVERS = {server.name: server for server in (Vsftpd, Proftpd, PureFtpd, Pyftpdlib)}

@@ -30,18 +30,38 @@ def run(argv, *, namespace=None, timeout=30, check=True, stdin="", env=None, cwd
     full = in_namespace(namespace, argv)
     timeout *= PATIENCE
     try:
-        done = subprocess.run(full, input=stdin, capture_output=True, text=True, errors="replace",
-                              timeout=timeout, env=env, cwd=cwd)
+        done = subprocess.run(
+            full,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=env,
+            cwd=cwd,
+        )
     except FileNotFoundError as missing:
-        raise LabError(f"{missing.filename} is not installed: run scripts/install-deps.sh") from missing
+        raise LabError(
+            f"{missing.filename} is not installed: run scripts/install-deps.sh"
+        ) from missing
     except subprocess.TimeoutExpired as expired:
         if check:
             raise LabError(f"{' '.join(full)}: not done after {timeout} s") from expired
-        output = [(part or b"").decode(errors="replace") if isinstance(part, (bytes, type(None))) else part
-                  for part in (expired.stdout, expired.stderr)]
-        return subprocess.CompletedProcess(full, 124, output[0], output[1] + f"\n(ended after {timeout} s)")
+        output = [
+            (
+                (part or b"").decode(errors="replace")
+                if isinstance(part, (bytes, type(None)))
+                else part
+            )
+            for part in (expired.stdout, expired.stderr)
+        ]
+        return subprocess.CompletedProcess(
+            full, 124, output[0], output[1] + f"\n(ended after {timeout} s)"
+        )
     if check and done.returncode != 0:
-        raise LabError(f"{' '.join(full)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
+        raise LabError(
+            f"{' '.join(full)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
+        )
     return done
 
 
@@ -77,8 +97,15 @@ class Background:
         self.argv, self.log = argv, log
         # vsftpd writes what it dislikes about its configuration to descriptor 0.
         with open(log, "a+b") as sink:
-            self.process = subprocess.Popen(in_namespace(namespace, argv), stdin=sink, stdout=sink, stderr=sink,
-                                            env=env, cwd=cwd, start_new_session=True)
+            self.process = subprocess.Popen(
+                in_namespace(namespace, argv),
+                stdin=sink,
+                stdout=sink,
+                stderr=sink,
+                env=env,
+                cwd=cwd,
+                start_new_session=True,
+            )
 
     @property
     def pid(self):

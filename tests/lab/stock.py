@@ -32,20 +32,42 @@ SHIPPED_CLIENT, SHIPPED_SERVER = "tnftp", "vsftpd"
 def shipped_batches():
     """Each file, loaded by hand beside a daemon that installs nothing: real transfers in each mode, and who is kept out."""
     for deployment in deployments.SHIPPED.values():
-        port = next(port for port in deployment.control_ports if len(deployment.control_ports) == 1
-                    or deployment.name.endswith(str(port)))
+        port = next(
+            port
+            for port in deployment.control_ports
+            if len(deployment.control_ports) == 1 or deployment.name.endswith(str(port))
+        )
         settings = {"install_rules": False, "control_ports": deployment.control_ports}
-        yield transfers.batch("shipped", deployment.name, SHIPPED_SERVER, Listen(port), settings=settings, stock=True,
-                              clients=[CLIENTS[SHIPPED_CLIENT]])
+        yield transfers.batch(
+            "shipped",
+            deployment.name,
+            SHIPPED_SERVER,
+            Listen(port),
+            settings=settings,
+            stock=True,
+            clients=[CLIENTS[SHIPPED_CLIENT]],
+        )
         mode = "PORT" if deployment.name == "intranet-clients" else "EPSV"
         name = f"shipped/{deployment.name}/{port}"
-        cases = tuple(Case(f"{name}/{kind}/{mode}", functools.partial(check, mode))
-                      for kind, check in (("one-shot", one_shot), ("stranger-gets-nothing", stranger_gets_nothing)))
-        yield Batch(name, deployment.name, cases, functools.partial(scripted, server_port=port), settings=settings,
-                    stock=True)
+        cases = tuple(
+            Case(f"{name}/{kind}/{mode}", functools.partial(check, mode))
+            for kind, check in (
+                ("one-shot", one_shot),
+                ("stranger-gets-nothing", stranger_gets_nothing),
+            )
+        )
+        yield Batch(
+            name,
+            deployment.name,
+            cases,
+            functools.partial(scripted, server_port=port),
+            settings=settings,
+            stock=True,
+        )
 
 
 # --- netem ---
+
 
 @dataclasses.dataclass(frozen=True)
 class Link:
@@ -74,8 +96,21 @@ def netem(lab, link):
     ends = [(lab.namespace(host.name), "eth0") for host in HOSTS]
     ends += [(lab.topology.gateway, host.name) for host in HOSTS]
     for namespace, device in ends:
-        run_tool(["tc", "qdisc", "add", "dev", device, "root", "netem", "limit", "10000", *link.netem.split()],
-                 namespace=namespace)
+        run_tool(
+            [
+                "tc",
+                "qdisc",
+                "add",
+                "dev",
+                device,
+                "root",
+                "netem",
+                "limit",
+                "10000",
+                *link.netem.split(),
+            ],
+            namespace=namespace,
+        )
     try:
         yield ends
     finally:
@@ -85,8 +120,10 @@ def netem(lab, link):
 
 def dropped(ends):
     """How many packets the links lost."""
-    said = [run_tool(["tc", "-s", "qdisc", "show", "dev", device], namespace=namespace).stdout
-            for namespace, device in ends]
+    said = [
+        run_tool(["tc", "-s", "qdisc", "show", "dev", device], namespace=namespace).stdout
+        for namespace, device in ends
+    ]
     return sum(int(number) for text in said for number in re.findall(r"dropped (\d+)", text))
 
 
@@ -97,15 +134,22 @@ def netem_case(link, mode, stage):
         began = time.monotonic()
         stage.session(timeout=NETEM_SECONDS).close()
         # Connecting, greeting and logging in are at least three times four links there and back.
-        require(time.monotonic() - began >= 3 * 4 * link.seconds, "the links did not delay anything")
+        require(
+            time.monotonic() - began >= 3 * 4 * link.seconds, "the links did not delay anything"
+        )
         with concurrent.futures.ThreadPoolExecutor(NETEM_AT_ONCE) as pool:
-            attempts = list(pool.map(functools.partial(try_lossy, stage, mode), range(NETEM_TRANSFERS)))
+            attempts = list(
+                pool.map(functools.partial(try_lossy, stage, mode), range(NETEM_TRANSFERS))
+            )
         require(dropped(ends) > 0 or not link.percent, "the links lost nothing")
     if lost := [attempt.reason for attempt in attempts if attempt.reason]:
         raise CaseFailure(f"{len(lost)} of {NETEM_TRANSFERS} transfers failed", "\n".join(lost))
     for side, path in capture.files.items():
         if changed := inconsistent_bytes(path):
-            raise CaseFailure(f"{side}: {len(changed)} retransmissions differ from the first time", "\n".join(changed))
+            raise CaseFailure(
+                f"{side}: {len(changed)} retransmissions differ from the first time",
+                "\n".join(changed),
+            )
 
 
 def netem_real_case(link, client, mode, stage):
@@ -117,21 +161,39 @@ def netem_real_case(link, client, mode, stage):
 
 def netem_batches():
     for deployment, mode in TRANSLATED:
-        cases = tuple(Case(f"netem/{name}/{deployment}/{mode}", functools.partial(netem_case, link, mode))
-                      for name, link in LINKS.items())
+        cases = tuple(
+            Case(f"netem/{name}/{deployment}/{mode}", functools.partial(netem_case, link, mode))
+            for name, link in LINKS.items()
+        )
         yield Batch(f"netem/{deployment}/{mode}", deployment, cases, scripted, stock=True)
-    for deployment, mode, client in (("inside-client", "PORT", "tnftp"), ("inside-server", "PASV", "lftp")):
-        case = Case(f"netem/real-delay-and-loss/{deployment}/{mode}/{client}",
-                    functools.partial(netem_real_case, LINKS["delay-and-loss"], CLIENTS[client], mode))
-        yield Batch(f"netem-real/{deployment}", deployment, (case,),
-                    functools.partial(transfers.with_server, transfers.SERVERS["vsftpd"], Listen()), stock=True)
+    for deployment, mode, client in (
+        ("inside-client", "PORT", "tnftp"),
+        ("inside-server", "PASV", "lftp"),
+    ):
+        case = Case(
+            f"netem/real-delay-and-loss/{deployment}/{mode}/{client}",
+            functools.partial(netem_real_case, LINKS["delay-and-loss"], CLIENTS[client], mode),
+        )
+        yield Batch(
+            f"netem-real/{deployment}",
+            deployment,
+            (case,),
+            functools.partial(transfers.with_server, transfers.SERVERS["vsftpd"], Listen()),
+            stock=True,
+        )
 
 
 # --- the kernel's expectations ---
 
 # Translated, routed, IPv6, on the gateway itself.
-EXPECTED = (*TRANSLATED, ("routed-client", "PASV"), ("routed6-client", "EPRT"), ("gateway-client", "PORT"),
-            ("gateway-server", "PASV"), ("nat66-server", "EPSV"))
+EXPECTED = (
+    *TRANSLATED,
+    ("routed-client", "PASV"),
+    ("routed6-client", "EPRT"),
+    ("gateway-client", "PORT"),
+    ("gateway-server", "PASV"),
+    ("nat66-server", "EPSV"),
+)
 GONE_SECONDS = 2 * PATIENCE
 # As /proc/net/netlink writes it.
 NETLINK_NETFILTER = "12"
@@ -157,17 +219,31 @@ class Listed:
             # Of a repeated key the first is the tuple's: masks and the master come later.
             fields.setdefault(key, value)
         event = re.search(r"\[(\w+)\]", line)
-        return cls(fields["src"], fields["dst"], int(fields["dport"]), fields.get("helper", ""),
-                   "INACTIVE" not in line, event[1] if event else "")
+        return cls(
+            fields["src"],
+            fields["dst"],
+            int(fields["dport"]),
+            fields.get("helper", ""),
+            "INACTIVE" not in line,
+            event[1] if event else "",
+        )
 
     def is_for(self, offer):
-        return (self.source, self.destination, self.port) == (offer.source, offer.address, offer.port)
+        return (self.source, self.destination, self.port) == (
+            offer.source,
+            offer.address,
+            offer.port,
+        )
 
 
 def listed(stage):
     """The gateway's expectations. conntrack(8) prints those of its own network namespace."""
-    said = [run_tool(["conntrack", "-L", "expect", "-f", family], namespace=stage.lab.topology.gateway).stdout
-            for family in ("ipv4", "ipv6")]
+    said = [
+        run_tool(
+            ["conntrack", "-L", "expect", "-f", family], namespace=stage.lab.topology.gateway
+        ).stdout
+        for family in ("ipv4", "ipv6")
+    ]
     return [Listed.parse(line) for text in said for line in text.splitlines() if "proto=" in line]
 
 
@@ -183,8 +259,13 @@ def listed_until_used(mode, stage):
     session = stage.session()
     offer = session.announce(mode)
     found = listed(stage)
-    require(len(found) == 1 and found[0].is_for(offer) and found[0].is_active and found[0].helper == "ftp-alg",
-            f"for {offer.source} to {offer.address} port {offer.port} the kernel lists {found}")
+    require(
+        len(found) == 1
+        and found[0].is_for(offer)
+        and found[0].is_active
+        and found[0].helper == "ftp-alg",
+        f"for {offer.source} to {offer.address} port {offer.port} the kernel lists {found}",
+    )
     require(offer.connects(), "the announced data connection did not come through")
     require(not listed(stage), f"after its use the kernel lists {listed(stage)}")
     session.exchange("NOOP", "200 well")
@@ -197,7 +278,9 @@ def listed_until_withdrawn(mode, stage):
     session = stage.session()
     older, newer = session.announce(mode), session.announce(mode)
     found = listed(stage)
-    require(len(found) == 1 and found[0].is_for(newer), f"of two announcements the kernel lists {found}")
+    require(
+        len(found) == 1 and found[0].is_for(newer), f"of two announcements the kernel lists {found}"
+    )
     older.close()
     session.close()
     deadline = time.monotonic() + GONE_SECONDS
@@ -212,33 +295,48 @@ def never_active_unless_accepted(mode, stage):
     session = stage.session()
     unanswered = session.announce(mode, reply=None)
     found = listed(stage)
-    require(not any(one.is_active for one in found), f"before the server has answered the kernel lists {found}")
+    require(
+        not any(one.is_active for one in found),
+        f"before the server has answered the kernel lists {found}",
+    )
     require([one.is_for(unanswered) for one in found] == [True], f"reserved is {found}")
     session.reply("500 no")
     require(not listed(stage), f"after the server has refused the kernel lists {listed(stage)}")
     accepted = session.announce(mode)
-    require([one.is_active and one.is_for(accepted) for one in listed(stage)] == [True],
-            f"after the server has accepted the kernel lists {listed(stage)}")
+    require(
+        [one.is_active and one.is_for(accepted) for one in listed(stage)] == [True],
+        f"after the server has accepted the kernel lists {listed(stage)}",
+    )
 
 
 def events_are_told(mode, stage):
     """`conntrack -E expect`, which whoever replicates connection tracking listens to, tells of its coming and going."""
     require_kernel_expectations(stage)
-    watcher = Background(["conntrack", "-E", "expect"], stage.lab.workspace / "events.log",
-                         namespace=stage.lab.namespace(GATEWAY))
+    watcher = Background(
+        ["conntrack", "-E", "expect"],
+        stage.lab.workspace / "events.log",
+        namespace=stage.lab.namespace(GATEWAY),
+    )
     try:
         watcher.wait_for(lambda: is_listening(watcher.pid), 5, "listening to the kernel")
         offer = stage.session().announce(mode)
-        watcher.wait_for(lambda: events(watcher, offer)[-1:] == ["NEW"], 5, "an event of the announcement")
+        watcher.wait_for(
+            lambda: events(watcher, offer)[-1:] == ["NEW"], 5, "an event of the announcement"
+        )
         require(offer.connects(), "the announced data connection did not come through")
-        watcher.wait_for(lambda: events(watcher, offer)[-1:] == ["DESTROY"], 5, "an event of its use")
+        watcher.wait_for(
+            lambda: events(watcher, offer)[-1:] == ["DESTROY"], 5, "an event of its use"
+        )
     finally:
         watcher.stop()
 
 
 def is_listening(pid):
     """Whether anybody in a process's network namespace has joined a multicast group of netfilter's netlink."""
-    rows = [line.split() for line in pathlib.Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]]
+    rows = [
+        line.split()
+        for line in pathlib.Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]
+    ]
     return any(row[1] == NETLINK_NETFILTER and int(row[3], 16) for row in rows)
 
 
@@ -249,12 +347,21 @@ def events(watcher, offer):
 
 
 def expectation_batches():
-    checks = {"listed-until-used": listed_until_used, "listed-until-withdrawn": listed_until_withdrawn,
-              "events-are-told": events_are_told}
+    checks = {
+        "listed-until-used": listed_until_used,
+        "listed-until-withdrawn": listed_until_withdrawn,
+        "events-are-told": events_are_told,
+    }
     for deployment, mode in EXPECTED:
-        active = {"never-active-unless-accepted": never_active_unless_accepted} if mode in ACTIVE_MODES else {}
-        cases = tuple(Case(f"expectations/{name}/{deployment}/{mode}", functools.partial(check, mode))
-                      for name, check in {**checks, **active}.items())
+        active = (
+            {"never-active-unless-accepted": never_active_unless_accepted}
+            if mode in ACTIVE_MODES
+            else {}
+        )
+        cases = tuple(
+            Case(f"expectations/{name}/{deployment}/{mode}", functools.partial(check, mode))
+            for name, check in {**checks, **active}.items()
+        )
         yield Batch(f"expectations/{deployment}/{mode}", deployment, cases, scripted, stock=True)
 
 

@@ -16,7 +16,12 @@ from topology import GATEWAY_WAN4
 
 AT_ONCE = 16
 # The announcements a translating gateway has to change.
-TRANSLATED = (("inside-client", "PORT"), ("inside-client", "EPRT"), ("inside-server", "PASV"), ("inside-server", "EPSV"))
+TRANSLATED = (
+    ("inside-client", "PORT"),
+    ("inside-client", "EPRT"),
+    ("inside-server", "PASV"),
+    ("inside-server", "EPSV"),
+)
 
 # Ports whose decimals all have the same number of digits, so that every announcement of a mode is equally long.
 SPLIT_FIRST_PORT = 156 * 256 + 100
@@ -52,7 +57,7 @@ def send_pieces(size, peer, line):
     """A segment for each `size` bytes."""
     peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for begin in range(0, len(line), size):
-        peer.send(line[begin:begin + size])
+        peer.send(line[begin : begin + size])
         time.sleep(0.001)
 
 
@@ -65,11 +70,17 @@ def try_split(stage, mode, style, position):
     session = stage.session()
     begin = time.monotonic()
     try:
-        offer = session.announce(mode, send=functools.partial(STYLES[style], position),
-                                 port=SPLIT_FIRST_PORT + position, timeout=SPLIT_SECONDS)
+        offer = session.announce(
+            mode,
+            send=functools.partial(STYLES[style], position),
+            port=SPLIT_FIRST_PORT + position,
+            timeout=SPLIT_SECONDS,
+        )
         seconds = time.monotonic() - begin
         if not offer.connects():
-            return Attempt(position, seconds, f"no data connection to {offer.address} port {offer.port}")
+            return Attempt(
+                position, seconds, f"no data connection to {offer.address} port {offer.port}"
+            )
         session.exchange("NOOP", "200 well")
         return Attempt(position, seconds)
     except CaseFailure as failure:
@@ -85,6 +96,7 @@ def announcement_length(stage, mode):
     def measure(peer, line):
         lengths.append(len(line))
         peer.send(line)
+
     stage.session().announce(mode, send=measure, port=SPLIT_FIRST_PORT)
     return lengths[0]
 
@@ -127,7 +139,11 @@ def losing(lab, deployment, place, percent):
     if place == "beyond":
         namespaces = [lab.namespace(deployment.client), lab.namespace(deployment.server)]
     for namespace in namespaces:
-        run_tool(["nft", "-f", "-"], namespace=namespace, stdin=LOSE.format(hook=hook, priority=priority, percent=percent))
+        run_tool(
+            ["nft", "-f", "-"],
+            namespace=namespace,
+            stdin=LOSE.format(hook=hook, priority=priority, percent=percent),
+        )
     try:
         yield
     finally:
@@ -159,7 +175,9 @@ def transfer_lossily(mode, places, transfers, percent, stage):
             attempts = list(pool.map(functools.partial(try_lossy, stage, mode), range(transfers)))
     lost = [attempt.reason for attempt in attempts if attempt.reason]
     if lost:
-        raise CaseFailure(f"{len(lost)} of {transfers} transfers failed at {percent} % loss", "\n".join(lost))
+        raise CaseFailure(
+            f"{len(lost)} of {transfers} transfers failed at {percent} % loss", "\n".join(lost)
+        )
     return capture
 
 
@@ -168,7 +186,10 @@ def loss_case(mode, place, transfers, percent, stage):
     capture = transfer_lossily(mode, [place], transfers, percent, stage)
     for side, path in capture.files.items():
         if changed := inconsistent_bytes(path):
-            raise CaseFailure(f"{side}: {len(changed)} retransmissions differ from the first time", "\n".join(changed))
+            raise CaseFailure(
+                f"{side}: {len(changed)} retransmissions differ from the first time",
+                "\n".join(changed),
+            )
 
 
 def rewriting_case(mode, transfers, percent, stage):
@@ -177,15 +198,19 @@ def rewriting_case(mode, transfers, percent, stage):
     inside, outside = (list(packets(capture.files[side])) for side in ("inside", "outside"))
     came, left = copies.announcements(inside), copies.announcements(outside)
     if not len(came) == len(left) == transfers:
-        raise CaseFailure(f"{len(came)} announcements came and {len(left)} left in {transfers} transfers")
+        raise CaseFailure(
+            f"{len(came)} announcements came and {len(left)} left in {transfers} transfers"
+        )
     copies.require_identical(left)
     require_translated(left, copies.endpoints_tried(outside))
     require_notices(outside)
     repeated = [announcement for announcement in left if announcement.repeated()]
     packets_repeated = sum(len(announcement.repeated()) for announcement in left)
     again = sum(bool(announcement.repeated()) for announcement in came)
-    return (f"{len(left)} announcements, {again} sent more than once; {len(repeated)} left the gateway more than once, "
-            f"in {packets_repeated} more packets, all alike; one changed byte is noticed")
+    return (
+        f"{len(left)} announcements, {again} sent more than once; {len(repeated)} left the gateway more than once, "
+        f"in {packets_repeated} more packets, all alike; one changed byte is noticed"
+    )
 
 
 def require_translated(announcements, tried):
@@ -221,7 +246,10 @@ def restart_case(sessions, adjusted, stage):
         raise NotApplicable("it is no process that could be killed")
     if adjusted > len(SHORT_PORTS):
         raise LabError(f"only {len(SHORT_PORTS)} sessions can be given a sequence offset")
-    ports = [*SHORT_PORTS[:adjusted], *range(SAME_LENGTH_PORT, SAME_LENGTH_PORT + sessions - adjusted)]
+    ports = [
+        *SHORT_PORTS[:adjusted],
+        *range(SAME_LENGTH_PORT, SAME_LENGTH_PORT + sessions - adjusted),
+    ]
     opened = [stage.session() for _ in ports]
     with concurrent.futures.ThreadPoolExecutor(sessions) as pool:
         require_all(pool.map(transfer_once, opened, ports), "before the daemon was killed")
@@ -230,7 +258,9 @@ def restart_case(sessions, adjusted, stage):
         stage.lab.engine.kill()
         time.sleep(AWAY_SECONDS)
         stage.lab.engine.spawn()
-        require_all([future.result() for future in busy], "while the daemon was killed and restarted")
+        require_all(
+            [future.result() for future in busy], "while the daemon was killed and restarted"
+        )
         require_all(pool.map(transfer_once, opened, ports), "after the restart")
 
 
@@ -266,11 +296,23 @@ def stay_busy(session):
 def batches():
     for deployment, mode in TRANSLATED:
         name = f"split/{deployment}/{mode}"
-        cases = tuple(Case(f"{name}/{style}", functools.partial(split_case, mode, style, 1)) for style in STYLES)
+        cases = tuple(
+            Case(f"{name}/{style}", functools.partial(split_case, mode, style, 1))
+            for style in STYLES
+        )
         yield Batch(name, deployment, cases, scripted, extra=True)
         name = f"loss/{deployment}/{mode}"
-        cases = [Case(f"{name}/{place}", functools.partial(loss_case, mode, place, 200, 5)) for place in LOSS_PLACES]
+        cases = [
+            Case(f"{name}/{place}", functools.partial(loss_case, mode, place, 200, 5))
+            for place in LOSS_PLACES
+        ]
         cases.append(Case(f"{name}/rewriting", functools.partial(rewriting_case, mode, 200, 5)))
         yield Batch(name, deployment, tuple(cases), scripted, extra=True)
-    yield Batch("restart", "inside-client", (Case("restart/50/half-adjusted", functools.partial(restart_case, 50, 25)),),
-                scripted, settings={"ports": LONG_PORTS}, extra=True)
+    yield Batch(
+        "restart",
+        "inside-client",
+        (Case("restart/50/half-adjusted", functools.partial(restart_case, 50, 25)),),
+        scripted,
+        settings={"ports": LONG_PORTS},
+        extra=True,
+    )

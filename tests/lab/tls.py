@@ -32,10 +32,13 @@ TLS_CLIENTS = (CLIENTS["curl"], CLIENTS["lftp"])
 
 # --- real servers and clients ---
 
+
 def listens(deployment, port=21):
     """Behind DNAT a server tells its public address itself, since within TLS nobody can put it in."""
     announce = GATEWAY_WAN4 if deployment == "inside-server" else ""
-    return Listen(port, announce=announce, tls="implicit" if port == IMPLICIT_TLS_PORT else "explicit")
+    return Listen(
+        port, announce=announce, tls="implicit" if port == IMPLICIT_TLS_PORT else "explicit"
+    )
 
 
 def modes_of(deployment):
@@ -48,23 +51,47 @@ def real_batches():
         for server, port in (*((server, 21) for server in SERVERS), ("vsftpd", IMPLICIT_TLS_PORT)):
             settings = {**RANGE, **IMPLICIT} if port == IMPLICIT_TLS_PORT else RANGE
             modes = modes_of(deployment) if port == 21 else ("EPSV",)
-            yield transfers.batch("tls", deployment, server, listens(deployment, port), modes=modes,
-                                  clients=TLS_CLIENTS, settings=settings)
+            yield transfers.batch(
+                "tls",
+                deployment,
+                server,
+                listens(deployment, port),
+                modes=modes,
+                clients=TLS_CLIENTS,
+                settings=settings,
+            )
 
 
 def shut_batches():
     """The same with the default, and without any helper: nothing comes through, or a pass above means nothing."""
     for deployment in ("inside-client", "inside-server"):
         for group, engine in (("tls-default", ""), ("tls-without-helper", "none")):
-            yield transfers.batch(group, deployment, "vsftpd", listens(deployment), check=must_not_transfer,
-                                  modes=modes_of(deployment), clients=[CLIENTS["curl"]], engine=engine, refusal="reject")
+            yield transfers.batch(
+                group,
+                deployment,
+                "vsftpd",
+                listens(deployment),
+                check=must_not_transfer,
+                modes=modes_of(deployment),
+                clients=[CLIENTS["curl"]],
+                engine=engine,
+                refusal="reject",
+            )
 
 
 def clearing_batches():
     """A client that goes back to clear text (CCC) announces what can be read, and needs no range."""
     for deployment in ("inside-client", "inside-server"):
-        yield transfers.batch("tls-ccc", deployment, "proftpd", dataclasses.replace(listens(deployment), announce=""),
-                              check=must_clear_and_transfer, modes=modes_of(deployment), clients=[CurlClearing()], refusal="reject")
+        yield transfers.batch(
+            "tls-ccc",
+            deployment,
+            "proftpd",
+            dataclasses.replace(listens(deployment), announce=""),
+            check=must_clear_and_transfer,
+            modes=modes_of(deployment),
+            clients=[CurlClearing()],
+            refusal="reject",
+        )
 
 
 def must_clear_and_transfer(client, mode, stage):
@@ -75,6 +102,7 @@ def must_clear_and_transfer(client, mode, stage):
 
 
 # --- scripted ones ---
+
 
 class Encrypted:
     """What the batch's cases share: a scripted server, and the two ends' TLS."""
@@ -110,7 +138,6 @@ class Encrypted:
     def offer(self, session, port=PASSIVE_PORTS[0]):
         """The server announces a port within TLS, where nobody translates: the client connects to the address that it dialled."""
         return session.announce("EPSV", port=port)
-
 
     def forget(self):
         """Ends what one case has left: a session that lives would let in what the next expects to be shut."""
@@ -150,15 +177,23 @@ def outside_of_range_is_shut(ends):
     """Ports beside the range."""
     session = ends.session()
     for port in (PASSIVE_PORTS[0] - 1, PASSIVE_PORTS[1] + 1):
-        require(ends.offer(session, port).stays_shut(), f"port {port} came through, which is not of the range")
+        require(
+            ends.offer(session, port).stays_shut(),
+            f"port {port} came through, which is not of the range",
+        )
     require(ends.offer(session).connects(), "a port of the range did not come through")
 
 
 def another_host_gets_nothing(ends):
     """The client's neighbour, who has no session, while the client's lives; behind SNAT both have one address outside."""
     offer = ends.offer(ends.session())
-    require(offer.stays_shut(host=stranger_to(offer.connector)), "a host without a session came through")
-    require(offer.connects(), "after the stranger's attempt the rightful connection did not come through")
+    require(
+        offer.stays_shut(host=stranger_to(offer.connector)), "a host without a session came through"
+    )
+    require(
+        offer.connects(),
+        "after the stranger's attempt the rightful connection did not come through",
+    )
 
 
 def gone_with_the_session(ends):
@@ -168,7 +203,9 @@ def gone_with_the_session(ends):
     offer = ends.offer(session, PASSIVE_PORTS[0] + 1)
     session.close()
     time.sleep(0.5 * PATIENCE)
-    require(offer.stays_shut(), "a data connection came through after the control connection had closed")
+    require(
+        offer.stays_shut(), "a data connection came through after the control connection had closed"
+    )
 
 
 def clear_sessions_get_nothing(ends):
@@ -176,7 +213,10 @@ def clear_sessions_get_nothing(ends):
     session = ends.stage.session()
     session.exchange("AUTH TLS", "504 not here")
     announced = session.announce("EPSV")
-    require(elsewhere(announced, ends.stage.deployment.server).stays_shut(), "a port that nobody announced came through")
+    require(
+        elsewhere(announced, ends.stage.deployment.server).stays_shut(),
+        "a port that nobody announced came through",
+    )
     require(announced.connects(), "what was announced in clear text did not come through")
 
 
@@ -197,14 +237,23 @@ def told_of_tls_gets_nothing(ends):
         session.reply(line)
     session.reply("234 go ahead")
     offer = session.announce("EPSV")
-    require(elsewhere(offer, ends.stage.deployment.server).stays_shut(), "a port that nobody announced came through")
+    require(
+        elsewhere(offer, ends.stage.deployment.server).stays_shut(),
+        "a port that nobody announced came through",
+    )
 
 
 def other_servers_are_shut(ends):
     """The server's neighbour, which the client never dialled."""
     offer = ends.offer(ends.session())
-    neighbour = next(host for host in HOSTS if host.name == stranger_to(ends.stage.deployment.server))
-    beside = elsewhere(offer, neighbour.name, neighbour.public6 if ends.stage.deployment.version == 6 else neighbour.public4)
+    neighbour = next(
+        host for host in HOSTS if host.name == stranger_to(ends.stage.deployment.server)
+    )
+    beside = elsewhere(
+        offer,
+        neighbour.name,
+        neighbour.public6 if ends.stage.deployment.version == 6 else neighbour.public4,
+    )
     require(beside.stays_shut(), "a host came through to a server that it has no session with")
     require(offer.connects(), "a port of the range did not come through")
 
@@ -214,7 +263,9 @@ def server_gets_nothing(ends):
     session = ends.session()
     offer = ends.offer(session)
     back = elsewhere(offer, ends.stage.deployment.client, session.server.peer_address)
-    back = dataclasses.replace(back, connector=ends.stage.deployment.server, source=session.server.address)
+    back = dataclasses.replace(
+        back, connector=ends.stage.deployment.server, source=session.server.address
+    )
     require(back.stays_shut(), "the server's connection to the client came through")
     require(offer.connects(), "a port of the range did not come through")
 
@@ -223,13 +274,20 @@ def elsewhere(offer, host, address=None):
     """An endpoint that nobody announced: a port of the range, listening on a host."""
     port = offer.port + 1 if offer.port in RANGE_OF_PORTS else PASSIVE_PORTS[0]
     stage = offer.session.stage
-    listener = scripted.listen(stage.lab.namespace(host), scripted.wildcard(stage.deployment.version), port)
-    return dataclasses.replace(offer, listener=listener, address=address or offer.address, port=port)
+    listener = scripted.listen(
+        stage.lab.namespace(host), scripted.wildcard(stage.deployment.version), port
+    )
+    return dataclasses.replace(
+        offer, listener=listener, address=address or offer.address, port=port
+    )
 
 
 def unnamed_server_gets_nothing(ends):
     """With `tls_servers` the range is open towards those alone."""
-    require(ends.offer(ends.session()).stays_shut(), "a data connection to a server that is not named came through")
+    require(
+        ends.offer(ends.session()).stays_shut(),
+        "a data connection to a server that is not named came through",
+    )
 
 
 AT_ONCE = 2
@@ -241,11 +299,17 @@ def no_more_than_at_once(ends):
     offers = [ends.offer(session, PASSIVE_PORTS[0] + number) for number in range(AT_ONCE + 1)]
     with contextlib.ExitStack() as living:
         held = [living.enter_context(established(offer)) for offer in offers[:AT_ONCE]]
-        require(offers[AT_ONCE].stays_shut(), f"data connection {AT_ONCE + 1} came through beside {AT_ONCE}")
+        require(
+            offers[AT_ONCE].stays_shut(),
+            f"data connection {AT_ONCE + 1} came through beside {AT_ONCE}",
+        )
         for end in held[0]:
             end.close()
         time.sleep(0.5 * PATIENCE)
-        require(offers[AT_ONCE].connects(timeout=5 * PATIENCE), "after one had ended the next did not come through")
+        require(
+            offers[AT_ONCE].connects(timeout=5 * PATIENCE),
+            "after one had ended the next did not come through",
+        )
 
 
 @contextlib.contextmanager
@@ -257,16 +321,22 @@ def established(offer):
             connection.connect((offer.address, offer.port))
             accepted, _ = offer.listener.accept()
         except OSError as error:
-            raise CaseFailure(f"a data connection within tls_at_once did not come through: {error}") from error
+            raise CaseFailure(
+                f"a data connection within tls_at_once did not come through: {error}"
+            ) from error
         with accepted:
             yield connection, accepted
 
 
 CHECKS = {
-    "range-is-open": range_is_open, "outside-of-range-is-shut": outside_of_range_is_shut,
-    "another-host-gets-nothing": another_host_gets_nothing, "other-servers-are-shut": other_servers_are_shut,
-    "server-gets-nothing": server_gets_nothing, "gone-with-the-session": gone_with_the_session,
-    "clear-sessions-get-nothing": clear_sessions_get_nothing, "told-of-tls-gets-nothing": told_of_tls_gets_nothing,
+    "range-is-open": range_is_open,
+    "outside-of-range-is-shut": outside_of_range_is_shut,
+    "another-host-gets-nothing": another_host_gets_nothing,
+    "other-servers-are-shut": other_servers_are_shut,
+    "server-gets-nothing": server_gets_nothing,
+    "gone-with-the-session": gone_with_the_session,
+    "clear-sessions-get-nothing": clear_sessions_get_nothing,
+    "told-of-tls-gets-nothing": told_of_tls_gets_nothing,
     "clear-sessions-beside-it": clear_sessions_beside_it,
     "no-more-than-at-once": no_more_than_at_once,
 }
@@ -274,15 +344,29 @@ CHECKS = {
 
 def scripted_batches():
     for deployment in ("inside-client", "inside-server", "routed6-client"):
-        cases = tuple(Case(f"tls-guarantee/{name}/{deployment}", functools.partial(in_turn, check))
-                      for name, check in CHECKS.items()
-                      # A server behind NAT could not get out whatever is open.
-                      if check is not server_gets_nothing or deployment == "routed6-client")
-        yield Batch(f"tls-guarantee/{deployment}", deployment, cases, encrypted, refusal="reject",
-                    settings={**RANGE, "tls_at_once": AT_ONCE})
+        cases = tuple(
+            Case(f"tls-guarantee/{name}/{deployment}", functools.partial(in_turn, check))
+            for name, check in CHECKS.items()
+            # A server behind NAT could not get out whatever is open.
+            if check is not server_gets_nothing or deployment == "routed6-client"
+        )
+        yield Batch(
+            f"tls-guarantee/{deployment}",
+            deployment,
+            cases,
+            encrypted,
+            refusal="reject",
+            settings={**RANGE, "tls_at_once": AT_ONCE},
+        )
     name = "tls-guarantee/unnamed-server-gets-nothing/inside-client"
-    yield Batch(name, "inside-client", (Case(name, unnamed_server_gets_nothing),), encrypted, refusal="reject",
-                settings={**RANGE, "tls_servers": ["192.0.2.0/24"]})
+    yield Batch(
+        name,
+        "inside-client",
+        (Case(name, unnamed_server_gets_nothing),),
+        encrypted,
+        refusal="reject",
+        settings={**RANGE, "tls_servers": ["192.0.2.0/24"]},
+    )
 
 
 def batches():

@@ -55,8 +55,12 @@ PUBLIC_LAN = ("198.51.100.0/24", "2001:db8:a::/64")
 FTP_ACCOUNT = "ftp-lab"
 
 # Conntrack must not guess: the gateway forwards, and answers nobody's redirects.
-GATEWAY_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
-                   "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.lan.send_redirects=0")
+GATEWAY_SYSCTLS = (
+    "net.ipv4.ip_forward=1",
+    "net.ipv6.conf.all.forwarding=1",
+    "net.ipv4.conf.all.send_redirects=0",
+    "net.ipv4.conf.lan.send_redirects=0",
+)
 MODULES = ("bridge", "veth", "nft_ct", "nft_nat", "nft_masq", "nft_reject_inet", "sch_netem")
 # The links are bridges. Where bridges call netfilter, packets pass prerouting below the bridge: before a capture on
 # the bridge sees them, which no router does.
@@ -110,18 +114,31 @@ class Topology(Built):
 
     def attach(self, host):
         namespace = self.namespace(host.name)
-        ip_batch(self.gateway, [
-            f"link add {host.name} mtu {MTU} type veth peer name eth0 mtu {MTU} netns {namespace}",
-            f"link set {host.name} master {host.link} up"])
-        ip_batch(namespace, ["link set lo up", *(address_line(a, "eth0") for a in host.addresses()), "link set eth0 up",
-                             *route_lines(host)])
+        ip_batch(
+            self.gateway,
+            [
+                f"link add {host.name} mtu {MTU} type veth peer name eth0 mtu {MTU} netns {namespace}",
+                f"link set {host.name} master {host.link} up",
+            ],
+        )
+        ip_batch(
+            namespace,
+            [
+                "link set lo up",
+                *(address_line(a, "eth0") for a in host.addresses()),
+                "link set eth0 up",
+                *route_lines(host),
+            ],
+        )
 
     def route(self, host, use_public=False):
         """`use_public` makes an inside host speak from its public address, as in a network without NAT."""
         ip_batch(self.namespace(host.name), route_lines(host, use_public))
 
     def remove(self):
-        remove_namespaces([self.namespace(name) for name in (GATEWAY, *(host.name for host in HOSTS))])
+        remove_namespaces(
+            [self.namespace(name) for name in (GATEWAY, *(host.name for host in HOSTS))]
+        )
 
 
 def add_namespaces(names):
@@ -131,7 +148,10 @@ def add_namespaces(names):
     for name in names:
         # Link-local addresses too must be usable at once: neighbour discovery speaks from them. And a packet in another host's
         # name, which the gateway sends back by the link it came from, must not redirect that host's connections.
-        write_sysctls(name, ["net.ipv6.conf.default.dad_transmits=0", "net.ipv6.conf.default.accept_redirects=0"])
+        write_sysctls(
+            name,
+            ["net.ipv6.conf.default.dad_transmits=0", "net.ipv6.conf.default.accept_redirects=0"],
+        )
 
 
 def remove_namespaces(names):
@@ -139,7 +159,11 @@ def remove_namespaces(names):
     for pid in processes_inside(names):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    run(["ip", "-force", "-batch", "-"], stdin="".join(f"netns del {name}\n" for name in names), check=False)
+    run(
+        ["ip", "-force", "-batch", "-"],
+        stdin="".join(f"netns del {name}\n" for name in names),
+        check=False,
+    )
     for name in names:
         shutil.rmtree(f"/etc/netns/{name}", ignore_errors=True)
 
@@ -160,10 +184,17 @@ def write_etc(namespace):
 def route_lines(host, use_public=False):
     """Inside hosts leave through the gateway; outside ones know only public prefixes behind it."""
     if host.link == "wan":
-        return [f"route replace {net} via {GATEWAY_WAN6 if ':' in net else GATEWAY_WAN4}" for net in PUBLIC_LAN]
-    source4, source6 = (host.public4, host.public6) if use_public else (host.private4, host.private6)
-    return [f"route replace default via {GATEWAY_LAN[0]} src {source4}",
-            f"route replace default via {GATEWAY_LAN[1]} src {source6}"]
+        return [
+            f"route replace {net} via {GATEWAY_WAN6 if ':' in net else GATEWAY_WAN4}"
+            for net in PUBLIC_LAN
+        ]
+    source4, source6 = (
+        (host.public4, host.public6) if use_public else (host.private4, host.private6)
+    )
+    return [
+        f"route replace default via {GATEWAY_LAN[0]} src {source4}",
+        f"route replace default via {GATEWAY_LAN[1]} src {source6}",
+    ]
 
 
 def processes_inside(namespaces):

@@ -36,7 +36,9 @@ class Stage:
 def with_server(server_class, listen, lab, deployment):
     """A server behind (or beyond) the gateway."""
     listen = dataclasses.replace(listen, version=deployment.version)
-    server = server_class(lab.namespace(deployment.server), lab.workspace, [lab.file(SMALL), lab.file(BIG)], listen)
+    server = server_class(
+        lab.namespace(deployment.server), lab.workspace, [lab.file(SMALL), lab.file(BIG)], listen
+    )
     try:
         server.start()
         yield Stage(lab, deployment, server)
@@ -53,8 +55,14 @@ def perform(stage, client, mode, timeout):
     server = stage.server
     port = stage.deployment.outside_port(server.listen.port)
     stored_as = f"{client.name}-{number}.bin"
-    job = Job(mode, Target(stage.deployment.target, port, server.user, server.password, server.listen.tls), folder,
-              (SMALL, BIG), UPLOAD, stored_as)
+    job = Job(
+        mode,
+        Target(stage.deployment.target, port, server.user, server.password, server.listen.tls),
+        folder,
+        (SMALL, BIG),
+        UPLOAD,
+        stored_as,
+    )
     said = client.perform(stage.lab.namespace(stage.deployment.client), job, timeout)
     arrived = {name for name in (SMALL, BIG) if same(folder / name, stage.lab.file(name))}
     if same(server.uploaded(stored_as), stage.lab.file(UPLOAD)):
@@ -92,17 +100,36 @@ def cases(prefix, version, check, clients=None, modes=MODES):
     for client in clients or CLIENTS.values():
         for mode in modes:
             reason = client.unsupported[version].get(mode, "")
-            yield Case(f"{prefix}/{client.name}/{mode}", functools.partial(check, client, mode), reason)
+            yield Case(
+                f"{prefix}/{client.name}/{mode}", functools.partial(check, client, mode), reason
+            )
 
 
-def batch(group, deployment, server, listen, *, check=must_transfer, modes=MODES, clients=None, settings=None, **more):
+def batch(
+    group,
+    deployment,
+    server,
+    listen,
+    *,
+    check=must_transfer,
+    modes=MODES,
+    clients=None,
+    settings=None,
+    **more,
+):
     settings = dict(settings or {})
     if SERVERS[server].connects_before_it_answers:
         settings["early_servers"] = ("0.0.0.0/0", "::/0")
     name = f"{group}/{deployment}/{listen.port}/{server}"
     version = deployments.named(deployment).version
-    return Batch(name, deployment, tuple(cases(name, version, check, clients, modes)),
-                 functools.partial(with_server, SERVERS[server], listen), settings=settings, **more)
+    return Batch(
+        name,
+        deployment,
+        tuple(cases(name, version, check, clients, modes)),
+        functools.partial(with_server, SERVERS[server], listen),
+        settings=settings,
+        **more,
+    )
 
 
 def transfer_batches():
@@ -117,14 +144,25 @@ def ten_port_batches():
     """A server with a passive range of ten, behind a gateway that may use ten outside ports."""
     passive, outside = TEN_PORTS
     for deployment, server in itertools.product(("inside-client", "inside-server"), SERVERS):
-        yield batch("ten-ports", deployment, server, Listen(21, passive=passive), settings={"ports": outside})
+        yield batch(
+            "ten-ports",
+            deployment,
+            server,
+            Listen(21, passive=passive),
+            settings={"ports": outside},
+        )
 
 
 def public_address_batches():
     """Servers told to announce the gateway's public address, as their manuals advise behind NAT."""
     for server in SERVERS:
-        yield batch("announces-public", "inside-server", server, Listen(21, announce=deployments.GATEWAY_WAN4),
-                    modes=("PASV",))
+        yield batch(
+            "announces-public",
+            "inside-server",
+            server,
+            Listen(21, announce=deployments.GATEWAY_WAN4),
+            modes=("PASV",),
+        )
 
 
 def helpless_batches():
@@ -134,12 +172,22 @@ def helpless_batches():
             # In a hairpin both hosts share a link: a client may reach the address that the server announces without the
             # gateway, where the server takes a data connection from another address than its control connection's.
             modes = ("PORT", "EPRT") if deployment == "hairpin" else MODES
-            yield batch("without-helper", deployment, server, Listen(21), check=must_not_transfer, modes=modes,
-                        engine="none", refusal="reject")
+            yield batch(
+                "without-helper",
+                deployment,
+                server,
+                Listen(21),
+                check=must_not_transfer,
+                modes=modes,
+                engine="none",
+                refusal="reject",
+            )
 
 
 # Servers that leave both the transfer and ABOR without a final answer.
-SILENT_AFTER_ABORT = {"pure-ftpd": "Pure-FTPd 1.0.50 answers neither RETR nor ABOR with a final code, and ours waits for these answers"}
+SILENT_AFTER_ABORT = {
+    "pure-ftpd": "Pure-FTPd 1.0.50 answers neither RETR nor ABOR with a final code, and ours waits for these answers"
+}
 
 
 def after_abort(stage):
@@ -166,8 +214,13 @@ def abort_batches():
     """An aborted transfer, with each server; extra where ours lacks something still."""
     for deployment, server in itertools.product(("inside-client", "inside-server"), SERVERS):
         name = f"abort/{deployment}/21/{server}"
-        yield Batch(name, deployment, (Case(f"{name}/ftplib/PASV", after_abort),),
-                    functools.partial(with_server, SERVERS[server], Listen(21)), extra=server in SILENT_AFTER_ABORT)
+        yield Batch(
+            name,
+            deployment,
+            (Case(f"{name}/ftplib/PASV", after_abort),),
+            functools.partial(with_server, SERVERS[server], Listen(21)),
+            extra=server in SILENT_AFTER_ABORT,
+        )
 
 
 def batches():
