@@ -5,12 +5,12 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 
 use super::{Failure, after_help};
-use crate::daemon::config::{Config, Relaxed};
+use crate::daemon::config::{Config, WeakenedDefault};
 
 /// Validate a configuration.
 ///
 /// Prints `FILE: valid`, or one line with file, line, column and the reason. Warns of each key that
-/// relaxes a safe default.
+/// weakens a safe default.
 #[derive(Args)]
 #[command(after_help = after_help!("ftp-alg check --config /etc/ftp-alg.toml"))]
 pub(super) struct Check {
@@ -22,7 +22,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let config = Config::load(&self.config)?;
-        for Relaxed { key, means } in config.relaxed() {
+        for WeakenedDefault { key, means } in config.weakened_defaults() {
             let file = self.config.display();
             eprintln!("{file}: warning: {key} {means}");
         }

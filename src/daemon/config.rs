@@ -3,12 +3,12 @@
 //! Every key has a default, an unknown key is an error, and every error says file, line, column and
 //! reason on one line. What has come out of [`Config::parse`] needs no further check.
 
+mod command_policy;
 mod document;
 mod error;
-mod relaxed;
-mod rules;
 mod tls;
 mod value;
+mod weakened_defaults;
 
 use ipnetwork::IpNetwork;
 use std::{
@@ -21,8 +21,8 @@ use std::{
 };
 
 pub use error::ConfigError;
-pub use relaxed::Relaxed;
 pub use tls::Tls;
+pub use weakened_defaults::WeakenedDefault;
 
 use crate::proto::{budget::Limits, command_policy::CommandPolicy, nat::PortShare};
 
@@ -48,7 +48,7 @@ pub struct Config {
     /// What is opened beyond the safe defaults.
     pub policy: Policy,
     /// What clients may say.
-    pub rules: Arc<CommandPolicy>,
+    pub command_policy: Arc<CommandPolicy>,
     /// How much a session and a host may ask for, and how much memory all of them may take.
     pub limits: Limits,
     /// What the process keeps once it is in place.
@@ -195,8 +195,8 @@ pub struct Control {
 /// What a restart finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restart {
-    /// The folder, best on a tmpfs, in which connections with a sequence offset are remembered.
-    pub folder: PathBuf,
+    /// The directory, best on a tmpfs, in which connections with a sequence offset are remembered.
+    pub directory: PathBuf,
 }
 
 /// Where metrics are served.
@@ -244,7 +244,7 @@ impl Default for Config {
             expectation: Expectation::default(),
             nat: Nat::default(),
             policy: Policy::default(),
-            rules: Arc::default(),
+            command_policy: Arc::default(),
             limits: Limits::default(),
             process: Process::default(),
             mark: Mark::default(),
@@ -306,7 +306,7 @@ impl Default for Control {
 impl Default for Restart {
     fn default() -> Self {
         Self {
-            folder: PathBuf::from("/run/ftp-alg/flows"),
+            directory: PathBuf::from("/run/ftp-alg/flows"),
         }
     }
 }

@@ -89,8 +89,8 @@ fn reload(gateway: &Gateway, path: &Path) {
             gateway.shared().replace_settings(settings_of(&config));
             if gateway.needs_restart_for(&config) {
                 warn!(
-                    "only [expectation], [nat], [policy] and [limits] were reloaded: the other changes need \
-                     a restart"
+                    "only [expectation], [nat], [policy], [[command_policy]] and [limits] were \
+                     reloaded: the other changes need a restart"
                 );
             } else {
                 info!("configuration reloaded");

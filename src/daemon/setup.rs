@@ -44,8 +44,8 @@ impl Gateway {
     /// needs, and a packet that is queued finds its reader. `path` is the configuration's.
     pub(super) fn start(config: &Config, path: &Path) -> anyhow::Result<Self> {
         let choice = backend::choose(config)?;
-        let flow_store = FlowStore::open(&config.restart.folder)
-            .with_context(|| format!("cannot make {}", config.restart.folder.display()))?;
+        let flow_store = FlowStore::open(&config.restart.directory)
+            .with_context(|| format!("cannot make {}", config.restart.directory.display()))?;
         forget_dead(config, &flow_store)?;
         let leases = SharedLeases::reserving(config.control_ports.clone(), config.nat.share);
         let shared = Arc::new(Shared::new(settings_of(config), leases, flow_store));
@@ -99,7 +99,7 @@ impl Gateway {
                 },
                 ..self.config.policy.clone()
             },
-            rules: self.config.rules.clone(),
+            command_policy: self.config.command_policy.clone(),
             limits: self.config.limits,
             ..config.clone()
         };
@@ -133,7 +133,7 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
         third_party_data: config.policy.third_party_data.clone(),
         unsolicited_replies: config.policy.unsolicited_replies.clone(),
         after_epsv_all: config.policy.after_epsv_all.clone(),
-        rules: config.rules.clone(),
+        rules: config.command_policy.clone(),
         limits: Limits {
             memory: config.limits.memory / config.queues.len().max(1),
             ..config.limits

@@ -27,7 +27,7 @@ def rule(name="", action="refuse", **matchers):
     """One rule as TOML."""
     fields = {**({"name": name} if name else {}), **matchers, "action": action}
     # JSON's strings, numbers and arrays are TOML's.
-    return "\n[[rule]]\n" + "".join(
+    return "\n[[command_policy]]\n" + "".join(
         f"{key} = {json.dumps(value)}\n" for key, value in fields.items()
     )
 
@@ -448,7 +448,7 @@ def family_refused_over_ipv6(stage):
 def in_words(stage):
     """A rule without a name has its number for one; the user may be told something else altogether."""
     session = talk(stage, "SYST", "STAT")
-    require_refusal(session, session.answer("SYST"), "rule 1")
+    require_refusal(session, session.answer("SYST"), "entry 1")
     require(
         session.answer("STAT").startswith("550 Ask the helpdesk"),
         f"the user was told {session.answer('STAT')!r}",

@@ -38,7 +38,7 @@ impl Daemon {
         fs::create_dir(&flows).unwrap();
         // Who is that user from the start makes its folder in there itself.
         std::os::unix::fs::chown(&flows, Some(64999), Some(64999)).unwrap();
-        let text = format!("[process]\n{process}\n[restart]\nfolder = {flows:?}\n");
+        let text = format!("[process]\n{process}\n[restart]\ndirectory = {flows:?}\n");
         fs::write(&config, text).unwrap();
         let mut process = Command::new("ip")
             .args(["netns", "exec", namespace.name()])

@@ -7,7 +7,7 @@ use toml::Spanned;
 use super::{
     Backend, Config, Control, Expectation, Log, LogFormat, Mark, Metrics, Nat, Policy, Process,
     Restart, WhenAbsent, WhenKernelHelps,
-    rules::{self, RuleTable},
+    command_policy::{self, EntryTable},
     tls,
     value::{self, Problem},
 };
@@ -37,7 +37,7 @@ pub(super) struct Document {
     control: ControlTable,
     restart: RestartTable,
     metrics: Option<MetricsTable>,
-    rule: Vec<Spanned<RuleTable>>,
+    command_policy: Vec<Spanned<EntryTable>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -115,7 +115,7 @@ struct ControlTable {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct RestartTable {
-    folder: Text,
+    directory: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -131,8 +131,8 @@ impl Document {
         let control_ports =
             checked(self.control_ports, value::control_ports)?.unwrap_or(default.control_ports);
         Ok(Config {
-            rules: rules::check(
-                self.rule,
+            command_policy: command_policy::check(
+                self.command_policy,
                 self.policy.login_directory.take(),
                 &control_ports,
             )?,
@@ -262,8 +262,8 @@ impl ControlTable {
 
 impl RestartTable {
     fn check(self) -> Result<Restart, Problem> {
-        let folder = checked(self.folder, value::folder)?;
-        Ok(folder.map_or_else(Restart::default, |folder| Restart { folder }))
+        let directory = checked(self.directory, value::directory)?;
+        Ok(directory.map_or_else(Restart::default, |directory| Restart { directory }))
     }
 }
 

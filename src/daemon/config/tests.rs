@@ -52,8 +52,8 @@ fn every_key_is_read() {
             early_servers: networks(&["10.0.0.5", "2001:db8::/32"]),
         },
         policy: Policy::default(),
-        // Read by `rules::tests`.
-        rules: Arc::default(),
+        // Read by `command_policy::tests`.
+        command_policy: Arc::default(),
         limits: Limits {
             session_commands: 1,
             session_bytes: 2 << 20,
@@ -85,7 +85,7 @@ fn every_key_is_read() {
             listen: "[::1]:9200".parse().unwrap(),
         }),
         restart: Restart {
-            folder: "/var/lib/ftp-alg".into(),
+            directory: "/var/lib/ftp-alg".into(),
         },
     };
     assert_eq!(Config::parse(EVERY_KEY, "x"), Ok(expected));
@@ -116,7 +116,7 @@ const EVERY_KEY: &str = r#"
         [metrics]
         listen = "[::1]:9200"
         [restart]
-        folder = "/var/lib/ftp-alg"
+        directory = "/var/lib/ftp-alg"
         [limits]
         session_commands = 1
         session_bytes = "2M"
@@ -230,7 +230,7 @@ const SENSELESS: &[(&str, &str)] = &[
     ),
     ("log.format = \"xml\"", "\"text\", \"json\""),
     ("control.socket = \"run/x\"", "is not an absolute path"),
-    ("restart.folder = \"run\"", "is not an absolute path"),
+    ("restart.directory = \"run\"", "is not an absolute path"),
     ("policy.tls_data = \"all\"", "\"none\", \"range\""),
     ("policy.tls_data = \"range\"", "needs tls_ports"),
     ("policy.tls_ports = \"1023-1025\"", "below 1024"),
@@ -327,8 +327,8 @@ fn a_time_may_be_written_in_four_units() {
 
 #[test]
 fn a_file_that_is_not_there_or_not_text_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x.toml");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.toml");
     let message = Config::load(&path).unwrap_err().to_string();
     assert!(message.contains("x.toml: cannot be read: No such file or directory"));
     fs::write(&path, b"queue = \"0\"\nbackend = \"\xff\"").unwrap();
@@ -391,7 +391,7 @@ fn the_example_file_has_every_key() {
         "opaque",
         "format",
         "socket",
-        "folder",
+        "directory",
         "#listen",
     ];
     for key in keys {
@@ -403,8 +403,8 @@ fn the_example_file_has_every_key() {
 }
 
 #[test]
-fn what_relaxes_a_safe_default_is_read_and_named() {
-    let relaxing = [
+fn what_weakens_a_safe_default_is_read_and_named() {
+    let weakening = [
         ("expectation.early_servers", "[\"10.0.0.1\"]"),
         ("policy.unproven_servers", "[\"10.0.0.6\"]"),
         ("policy.privileged_ports", "[\"10.0.0.0/24\"]"),
@@ -421,17 +421,21 @@ fn what_relaxes_a_safe_default_is_read_and_named() {
         ("process.seccomp", "false"),
         ("process.landlock", "false"),
     ];
-    for (key, value) in relaxing {
+    for (key, value) in weakening {
         let config = Config::parse(&format!("{key} = {value}"), "x").unwrap();
-        let relaxed: Vec<_> = config.relaxed().iter().map(|relaxed| relaxed.key).collect();
-        assert_eq!(relaxed, [key]);
+        let weakened: Vec<_> = config
+            .weakened_defaults()
+            .iter()
+            .map(|weakened| weakened.key)
+            .collect();
+        assert_eq!(weakened, [key]);
     }
-    assert_eq!(Config::default().relaxed(), []);
+    assert_eq!(Config::default().weakened_defaults(), []);
     let encrypted = "[policy]\ntls_data = \"range\"\ntls_ports = \"50000-50099\"";
-    let encrypted = Config::parse(encrypted, "x").unwrap().relaxed();
+    let encrypted = Config::parse(encrypted, "x").unwrap().weakened_defaults();
     assert_eq!(encrypted.first().unwrap().key, "policy.tls_data");
     let implicit = Config::parse("policy.tls_implicit_ports = [21]", "x");
-    let implicit = implicit.unwrap().relaxed();
+    let implicit = implicit.unwrap().weakened_defaults();
     assert_eq!(implicit.first().unwrap().key, "policy.tls_implicit_ports");
     let policy = Config::parse("policy.third_party_data = [\"192.0.2.0/24\"]", "x")
         .unwrap()

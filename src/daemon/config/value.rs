@@ -226,7 +226,7 @@ pub(super) fn user(written: &str) -> Result<User, String> {
 }
 
 /// `"/run/ftp-alg/flows"`
-pub(super) fn folder(written: &str) -> Result<PathBuf, String> {
+pub(super) fn directory(written: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(written);
     if !path.is_absolute() || written.contains('\0') {
         return Err(format!(

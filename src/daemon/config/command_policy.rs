@@ -1,4 +1,4 @@
-//! `[[rule]]` as it is written, and checked.
+//! `[[command_policy]]` as it is written, and checked.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ const TEXT_MAX: usize = 80;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct RuleTable {
+pub(super) struct EntryTable {
     name: Text,
     control_ports: Option<Vec<Spanned<i64>>>,
     clients: Networks,
@@ -45,33 +45,33 @@ pub(super) struct RuleTable {
     text: Text,
 }
 
-/// Checks all rules. `control_ports` are those that are followed at all.
+/// Checks all entries. `control_ports` are those that are followed at all.
 pub(super) fn check(
-    tables: Vec<Spanned<RuleTable>>,
+    tables: Vec<Spanned<EntryTable>>,
     login_directory: Text,
     control_ports: &[u16],
 ) -> Result<Arc<CommandPolicy>, Problem> {
-    let login_directory = checked(login_directory, folder)?;
-    let mut rules: Vec<PolicyEntry> = Vec::new();
+    let login_directory = checked(login_directory, directory)?;
+    let mut entries: Vec<PolicyEntry> = Vec::new();
     for table in tables {
-        let (span, number) = (table.span(), rules.len() + 1);
+        let (span, number) = (table.span(), entries.len() + 1);
         if number > ENTRIES_MAX {
-            let reason = format!("more than {ENTRIES_MAX} rules");
+            let reason = format!("more than {ENTRIES_MAX} entries");
             return Err(Problem::new(span, reason));
         }
-        let rule = table.into_inner().check(&span, number, control_ports)?;
-        if rules.iter().any(|earlier| earlier.name == rule.name) {
-            let reason = format!("another rule has the name `{}` already", rule.name);
+        let entry = table.into_inner().check(&span, number, control_ports)?;
+        if entries.iter().any(|earlier| earlier.name == entry.name) {
+            let reason = format!("another entry has the name `{}` already", entry.name);
             return Err(Problem::new(span, reason));
         }
-        rules.push(rule);
+        entries.push(entry);
     }
     Ok(Arc::new(
-        CommandPolicy::new(rules).with_login_directory(login_directory),
+        CommandPolicy::new(entries).with_login_directory(login_directory),
     ))
 }
 
-impl RuleTable {
+impl EntryTable {
     fn check(
         self,
         span: &std::ops::Range<usize>,
@@ -81,12 +81,12 @@ impl RuleTable {
         let action = checked(self.action, action)?.ok_or_else(|| {
             Problem::new(
                 span.clone(),
-                "a rule needs an action: \"allow\", \"log\", \"refuse\" or \"reset\"",
+                "an entry needs an action: \"allow\", \"log\", \"refuse\" or \"reset\"",
             )
         })?;
         let written_ports = self.control_ports.unwrap_or_default();
         Ok(PolicyEntry {
-            name: checked(self.name, name)?.unwrap_or_else(|| format!("rule {number}").into()),
+            name: checked(self.name, name)?.unwrap_or_else(|| format!("entry {number}").into()),
             scope: Scope {
                 control_ports: written_ports
                     .into_iter()
@@ -133,7 +133,7 @@ fn control_port(written: &Spanned<i64>, control_ports: &[u16]) -> Result<u16, Pr
 }
 
 fn name(written: &str) -> Result<Arc<str>, String> {
-    printable(written, NAME_MAX, "a rule's name")
+    printable(written, NAME_MAX, "an entry's name")
 }
 
 fn text(written: &str) -> Result<Arc<str>, String> {
@@ -166,10 +166,12 @@ fn pattern(written: &str) -> Result<Pattern, String> {
     Ok(Pattern::new(written))
 }
 
-fn folder(written: &str) -> Result<String, String> {
+fn directory(written: &str) -> Result<String, String> {
     let is_whole = written.starts_with('/') && written.len() <= PATTERN_MAX;
     is_whole.then(|| written.to_owned()).ok_or_else(|| {
-        format!("a folder of the servers begins with a slash, and has at most {PATTERN_MAX} bytes")
+        format!(
+            "a directory of the servers begins with a slash, and has at most {PATTERN_MAX} bytes"
+        )
     })
 }
 

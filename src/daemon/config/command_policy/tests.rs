@@ -1,11 +1,11 @@
-//! Rules as operators write them, right and wrong.
+//! The command policy as operators write them, right and wrong.
 
 use super::*;
 use crate::daemon::config::Config;
 
-fn rules(text: &str) -> CommandPolicy {
+fn policy_of(text: &str) -> CommandPolicy {
     let config = Config::parse(text, "x").unwrap_or_else(|error| panic!("{error}"));
-    (*config.rules).clone()
+    (*config.command_policy).clone()
 }
 
 fn refused(text: &str) -> String {
@@ -13,10 +13,10 @@ fn refused(text: &str) -> String {
 }
 
 #[test]
-fn every_key_of_a_rule_is_read() {
+fn every_key_of_an_entry_is_read() {
     let text = r#"
         control_ports = [21, 2121]
-        [[rule]]
+        [[command_policy]]
         name = "no deletes"
         control_ports = [2121]
         clients = ["10.0.0.0/8"]
@@ -34,7 +34,7 @@ fn every_key_of_a_rule_is_read() {
         sessions = 100
         action = "refuse"
         text = "Not here"
-        [[rule]]
+        [[command_policy]]
         mode = "passive"
         data_family = "ipv4"
         tls = "forbidden"
@@ -75,7 +75,7 @@ fn every_key_of_a_rule_is_read() {
         text: Some("Not here".into()),
     };
     let second = PolicyEntry {
-        name: "rule 2".into(),
+        name: "entry 2".into(),
         scope: Scope::default(),
         matcher: PolicyMatcher {
             mode: Some(Mode::Passive),
@@ -86,8 +86,8 @@ fn every_key_of_a_rule_is_read() {
         action: PolicyAction::Reset,
         text: None,
     };
-    assert_eq!(rules(text), CommandPolicy::new(vec![first, second]));
-    assert!(rules("").is_empty());
+    assert_eq!(policy_of(text), CommandPolicy::new(vec![first, second]));
+    assert!(policy_of("").is_empty());
 }
 
 #[test]
@@ -98,15 +98,15 @@ fn every_action_has_a_name() {
         PolicyAction::Refuse,
         PolicyAction::Reset,
     ] {
-        let text = format!("[[rule]]\naction = \"{}\"", action.as_str());
-        let rule = PolicyEntry {
-            name: "rule 1".into(),
+        let text = format!("[[command_policy]]\naction = \"{}\"", action.as_str());
+        let entry = PolicyEntry {
+            name: "entry 1".into(),
             scope: Scope::default(),
             matcher: PolicyMatcher::default(),
             action,
             text: None,
         };
-        assert_eq!(rules(&text), CommandPolicy::new(vec![rule]));
+        assert_eq!(policy_of(&text), CommandPolicy::new(vec![entry]));
     }
 }
 
@@ -114,56 +114,56 @@ fn every_action_has_a_name() {
 fn what_makes_no_sense_is_refused_where_it_stands() {
     for (text, error) in [
         (
-            "[[rule]]\ncommands = [\"DELE\"]",
-            "x:1:1: a rule needs an action",
+            "[[command_policy]]\ncommands = [\"DELE\"]",
+            "x:1:1: an entry needs an action",
         ),
         (
-            "[[rule]]\naction = \"drop\"",
+            "[[command_policy]]\naction = \"drop\"",
             "x:2:10: `drop` is not one of \"allow\", \"log\", \"refuse\", \"reset\"",
         ),
         (
-            "[[rule]]\naction = \"log\"\ncommand = [\"DELE\"]",
+            "[[command_policy]]\naction = \"log\"\ncommand = [\"DELE\"]",
             "x:3:1: unknown field `command`",
         ),
         (
-            "[[rule]]\naction = \"log\"\ncommands = [\"\"]",
+            "[[command_policy]]\naction = \"log\"\ncommands = [\"\"]",
             "x:3:13: `` is not a command",
         ),
         (
-            "[[rule]]\naction = \"log\"\ncommands = [\"A B C\"]",
+            "[[command_policy]]\naction = \"log\"\ncommands = [\"A B C\"]",
             "x:3:13: `A B C` is not a command",
         ),
         (
-            "[[rule]]\naction = \"log\"\ncontrol_ports = [22]",
+            "[[command_policy]]\naction = \"log\"\ncontrol_ports = [22]",
             "x:3:18: 22 is not one of control_ports",
         ),
         (
-            "[[rule]]\naction = \"log\"\npaths = [\"\"]",
+            "[[command_policy]]\naction = \"log\"\npaths = [\"\"]",
             "x:3:10: a pattern has 1 to 256 bytes",
         ),
         (
-            "[[rule]]\naction = \"log\"\nline_max = 513",
+            "[[command_policy]]\naction = \"log\"\nline_max = 513",
             "x:3:12: 513 is not a line's length",
         ),
         (
-            "[[rule]]\naction = \"log\"\nname = \"a\\nb\"",
-            "x:3:8: a rule's name has 1 to 32 printable",
+            "[[command_policy]]\naction = \"log\"\nname = \"a\\nb\"",
+            "x:3:8: an entry's name has 1 to 32 printable",
         ),
         (
-            "[[rule]]\naction = \"log\"\nsessions = 0",
+            "[[command_policy]]\naction = \"log\"\nsessions = 0",
             "x:3:12: 0 is not a limit",
         ),
         (
-            "[[rule]]\naction = \"log\"\nclients = [\"all\"]",
+            "[[command_policy]]\naction = \"log\"\nclients = [\"all\"]",
             "x:3:12: `all` is not a network",
         ),
         (
-            "[[rule]]\naction = \"log\"\noperations = [\"delete\"]",
+            "[[command_policy]]\naction = \"log\"\noperations = [\"delete\"]",
             "x:3:15: `delete` is not one of",
         ),
         (
-            "[[rule]]\naction = \"log\"\nname = \"a\"\n[[rule]]\naction = \"log\"\nname = \"a\"",
-            "x:4:1: another rule has the name `a`",
+            "[[command_policy]]\naction = \"log\"\nname = \"a\"\n[[command_policy]]\naction = \"log\"\nname = \"a\"",
+            "x:4:1: another entry has the name `a`",
         ),
     ] {
         let said = refused(text);
@@ -172,18 +172,18 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
 }
 
 #[test]
-fn there_are_no_more_rules_than_are_compared_with_each_command() {
-    let many = "[[rule]]\naction = \"log\"\n".repeat(ENTRIES_MAX + 1);
-    assert!(refused(&many).contains("more than 256 rules"));
+fn there_are_no_more_entries_than_are_compared_with_each_command() {
+    let many = "[[command_policy]]\naction = \"log\"\n".repeat(ENTRIES_MAX + 1);
+    assert!(refused(&many).contains("more than 256 entries"));
 }
 
 #[test]
-fn the_folder_where_sessions_begin_is_read() {
+fn the_directory_where_sessions_begin_is_read() {
     assert!(
         refused("[policy]\nlogin_directory = \"pub\"")
-            .starts_with("x:2:19: a folder of the servers begins")
+            .starts_with("x:2:19: a directory of the servers begins")
     );
-    let known = rules("[policy]\nlogin_directory = \"/\"");
+    let known = policy_of("[policy]\nlogin_directory = \"/\"");
     assert_eq!(
         known,
         CommandPolicy::default().with_login_directory(Some("/".to_owned()))

@@ -3,9 +3,9 @@
 use super::Config;
 use crate::proto::budget::Limits;
 
-/// A key that relaxes a default.
+/// A key that weakens a default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Relaxed {
+pub struct WeakenedDefault {
     /// Its full name.
     pub key: &'static str,
     /// What that means.
@@ -13,17 +13,17 @@ pub struct Relaxed {
 }
 
 impl Config {
-    /// The keys that relax a default.
+    /// The keys that weaken a default.
     #[must_use]
-    pub fn relaxed(&self) -> Vec<Relaxed> {
-        let opened = self.relaxed_for_hosts();
-        let encrypted = self.relaxed_for_encrypted();
+    pub fn weakened_defaults(&self) -> Vec<WeakenedDefault> {
+        let opened = self.weakened_for_hosts();
+        let encrypted = self.weakened_for_encrypted();
         let raised = self.raised_limits();
         let kept = self.kept_privileges();
         opened.chain(encrypted).chain(raised).chain(kept).collect()
     }
 
-    fn relaxed_for_hosts(&self) -> impl Iterator<Item = Relaxed> {
+    fn weakened_for_hosts(&self) -> impl Iterator<Item = WeakenedDefault> {
         let policy = &self.policy;
         [
             ("expectation.early_servers", &self.expectation.early_servers),
@@ -35,26 +35,26 @@ impl Config {
         ]
         .into_iter()
         .filter(|(_, networks)| !networks.is_empty())
-        .map(|(key, _)| Relaxed {
+        .map(|(key, _)| WeakenedDefault {
             key,
             means: "opens more than FTP needs, for the hosts it names",
         })
     }
 
-    fn relaxed_for_encrypted(&self) -> impl Iterator<Item = Relaxed> {
+    fn weakened_for_encrypted(&self) -> impl Iterator<Item = WeakenedDefault> {
         let tls = &self.policy.tls;
-        let data = tls.ports.iter().map(|_| Relaxed {
+        let data = tls.ports.iter().map(|_| WeakenedDefault {
             key: "policy.tls_data",
             means: "lets in, for encrypted sessions, data connections that nobody has announced readably",
         });
-        let implicit = tls.implicit_ports.first().map(|_| Relaxed {
+        let implicit = tls.implicit_ports.first().map(|_| WeakenedDefault {
             key: "policy.tls_implicit_ports",
             means: "lets sessions on these ports begin where no rule can read them",
         });
         data.chain(implicit)
     }
 
-    fn raised_limits(&self) -> impl Iterator<Item = Relaxed> {
+    fn raised_limits(&self) -> impl Iterator<Item = WeakenedDefault> {
         let (limits, default) = (self.limits, Limits::default());
         [
             (
@@ -91,20 +91,20 @@ impl Config {
         ]
         .into_iter()
         .filter(|(_, limit, default)| limit > default)
-        .map(|(key, ..)| Relaxed {
+        .map(|(key, ..)| WeakenedDefault {
             key,
             means: "lets one client take more of the gateway than any is known to need",
         })
     }
 
-    fn kept_privileges(&self) -> impl Iterator<Item = Relaxed> {
+    fn kept_privileges(&self) -> impl Iterator<Item = WeakenedDefault> {
         [
             ("process.seccomp", self.process.seccomp),
             ("process.landlock", self.process.landlock),
         ]
         .into_iter()
         .filter(|(_, is_given_up)| !is_given_up)
-        .map(|(key, _)| Relaxed {
+        .map(|(key, _)| WeakenedDefault {
             key,
             means: "leaves the daemon more than it needs",
         })
