@@ -1,7 +1,7 @@
 //! The daemon: one worker thread a queue, and a control plane that starts, reloads and stops it.
 //!
-//! A queue is read by a blocking thread of its own, since the crate `nfq` waits in `recv`; the
-//! control plane is asynchronous (signals, the end of a worker).
+//! A worker blocks in one system call, where it waits for packets and for time alike. The control
+//! plane is asynchronous, because it waits for several things: signals, and the end of a worker.
 
 pub mod adoption;
 mod backend;

@@ -37,7 +37,7 @@ const LAYERS: [&[&str]; 10] = [
 ];
 
 /// What the pure core may not reach: whatever opens, reads, waits or runs.
-const IMPURE: [&str; 18] = [
+const IMPURE: [&str; 17] = [
     "std::fs",
     "std::env",
     "std::os",
@@ -52,7 +52,6 @@ const IMPURE: [&str; 18] = [
     "nftnl",
     "nftnl_sys",
     "mnl",
-    "mnl_sys",
     "pnet",
     "pcap_parser",
     "tracing",

@@ -1,4 +1,4 @@
-//! The machine's network interfaces and addresses, for `doctor` and for the log.
+//! The machine's network interfaces and addresses, for the log.
 
 use std::net::IpAddr;
 

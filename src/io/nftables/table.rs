@@ -31,7 +31,7 @@ pub enum ApplyError {
     )]
     NotPermitted,
     /// The kernel lacks something that the table uses.
-    #[error("the kernel lacks something that the table uses: run `ftp-alg doctor` to see what")]
+    #[error("the kernel lacks something that the table uses (the log line `the kernel` lists it)")]
     Unsupported,
     /// Any other refusal.
     #[error("table inet {TABLE}: {0}")]

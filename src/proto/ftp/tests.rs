@@ -33,7 +33,7 @@ fn announced(line: &[u8]) -> Option<Result<Announcement, Malformed>> {
 fn announcement(line: &str) -> Announcement {
     announced(line.as_bytes())
         .unwrap_or_else(|| panic!("{line} is no announcement"))
-        .unwrap_or_else(|error| panic!("{line}: {error}"))
+        .unwrap_or_else(|error| panic!("{line}: {error:?}"))
 }
 
 /// Lines that announce, in every spelling that is accepted.

@@ -17,7 +17,6 @@ fn every_accepted_spelling_announces_its_endpoint() {
 fn every_refused_spelling_is_refused_for_its_reason() {
     for (line, reason) in REFUSED {
         assert_eq!(announced(line.as_bytes()), Some(Err(reason)), "{line}");
-        assert_eq!(reason.as_str(), "malformed");
     }
 }
 
