@@ -229,4 +229,11 @@ def batches():
         case = Case(f"attack/{attack.name}", functools.partial(try_attack, attack))
         together.setdefault(attack.deployment, []).append(case)
     for deployment, cases in together.items():
-        yield Batch(f"attack/{deployment}", deployment, tuple(cases), field, refusal="reject")
+        yield Batch(
+            f"attack/{deployment}",
+            deployment,
+            tuple(cases),
+            field,
+            settings={"control_ports": [21, HONEST_PORT]},
+            refusal="reject",
+        )

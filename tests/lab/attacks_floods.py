@@ -164,7 +164,7 @@ def transaction(session):
 
 
 def measure(flood, engine):
-    settings = {"memory": f"{LIMIT_MIB}M"}
+    settings = {"limits.memory": f"{LIMIT_MIB}M", "control_ports": deployments.CONTROL_PORTS}
     batch = Batch(
         "attack/flood", DEPLOYMENT, (), attacks.field, settings=settings, refusal="reject"
     )

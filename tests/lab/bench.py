@@ -45,7 +45,7 @@ class AcceptLoop(Ours):
     def start(self):
         super().start()
         self.kill()
-        first, last = self.settings.get("queue", "0-1").split("-")
+        first, last = self.configuration()["queue"].split("-")
         queues = [str(number) for number in range(int(first), int(last) + 1)]
         self.process = Background(
             [tool("accept_loop"), *queues],

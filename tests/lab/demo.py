@@ -110,7 +110,7 @@ def demonstrate_deployment(name, engine):
     print(f"\n{name}: {WHAT[name]}")
     show([title for title, _ in COLUMNS])
     with Lab(os.getpid(), "d", engine) as lab, lab.gateway_with_engine(
-        Batch("demo", name, ())
+        Batch(f"demo/{name}", name, (), settings=deployment.settings())
     ) as problems:
         for server, client, mode in ROUTES4 if deployment.version == 4 else ROUTES6:
             with with_server(SERVERS[server], Listen(21), lab, deployment) as stage:

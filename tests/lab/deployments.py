@@ -52,6 +52,11 @@ class Deployment:
             return self.forwarded_port[0]
         return server_port
 
+    def settings(self, server_port=21):
+        """The keys that the operator has to set here: the shipped control port is 21."""
+        port = self.outside_port(server_port)
+        return {} if port == 21 else {"control_ports": [port]}
+
     def ruleset(self, refusal="drop", accepts_mark=True):
         """`refusal`: what ends a chain. "reject" answers at once, so that a test of failure need not wait.
         `accepts_mark`: whether the operator has the line for the helper's ct mark.
@@ -264,6 +269,11 @@ class ShippedRules(Deployment):
     # What the operator changes in the file: (its text, the lab's).
     changes: tuple = ()
     control_ports: tuple = (21,)
+
+    def settings(self, server_port=21):
+        """The operator loads the rules by hand; other-ports.nft names other control ports."""
+        ports = {} if self.control_ports == (21,) else {"control_ports": self.control_ports}
+        return {"install_rules": False, **ports}
 
     def ruleset(self, refusal="drop", accepts_mark=True):
         """The file for the backend: the one for kernel expectations has no line for the mark."""

@@ -1,19 +1,101 @@
 """What helps FTP through the gateway: nothing, the kernel's own helper, conntrackd's, or ftp-alg."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
+import tomllib
 
-from deployments import CONTROL_PORTS, FORWARD_PASSIVE_RANGE, PORTS
+from deployments import FORWARD_PASSIVE_RANGE, PORTS
 from servers import cache_root, library_path
 from shell import Background, LabError, run, run_tool
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 READY_SECONDS = 20
-# Of `[policy]`, what a scenario may set; left out where it does not, so that the default counts.
-POLICY_KEYS = ("tls_data", "tls_ports", "tls_at_once", "tls_servers", "tls_implicit_ports")
+
+SHIPPED_CONFIGURATION = REPOSITORY / "packaging/ftp-alg.toml"
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseKey:
+    """A key of the configuration that some cases set, and why they are about it."""
+
+    # A pattern that matches the beginning of these cases' names.
+    cases: str
+    why: str
+
+
+# Every case runs with the shipped configuration, because that is what operators run. These keys are
+# the only ones that a case may set, each in the cases that are about it.
+CASE_KEYS = {
+    "control_ports": CaseKey(
+        "(transfer|abort|without-helper)/([^/]+/2121|port-forward)/|tls/[^/]+/990/"
+        "|shipped/other-ports|attack/|policy/|demo/port-forward|record/port-forward",
+        "clients dial another port than 21, or a second server on another port stands beside",
+    ),
+    "backend": CaseKey("beside-kernel/", "the kernel's helper can be attached beside this one"),
+    "install_rules": CaseKey("shipped/", "the operator loads a file of rules/ by hand"),
+    "when_kernel_helps": CaseKey("beside-kernel/", "both of its values are tried"),
+    "expectation.timeout": CaseKey("guarantee/late-gets-nothing/", "the case waits for it"),
+    "expectation.early_servers": CaseKey(
+        "(transfer|ten-ports|announces-public|abort|without-helper)/.*/pyftpdlib"
+        "|guarantee/early-server-connects-at-once/",
+        "these servers connect before they answer PORT",
+    ),
+    "nat.ports": CaseKey(
+        "ten-ports/|guarantee/ten-ports-are-reused/|restart/",
+        "few outside ports, or ports whose decimals are long",
+    ),
+    "limits.memory": CaseKey("attack/flood", "a flood is measured against the least bound"),
+    "policy.tls_data": CaseKey("tls(-guarantee)?/", "without it encrypted sessions open nothing"),
+    "policy.tls_ports": CaseKey("tls(-guarantee)?/", "the range that the servers use"),
+    "policy.tls_at_once": CaseKey("tls-guarantee/", "its bound is tried"),
+    "policy.tls_servers": CaseKey("tls-guarantee/unnamed-server", "a server that it does not name"),
+    "policy.tls_implicit_ports": CaseKey("tls/[^/]+/990/", "TLS from the first byte"),
+    "command_policy": CaseKey("policy/", "the command policy that the case is about"),
+}
+
+
+def sandbox_keys(workspace):
+    """What differs in every case from the shipped configuration, because the lab is a sandbox.
+
+    The files of a case are gone with its workspace. The log is JSON, so that the lab can read it.
+    The daemon's user is the shipped one: each namespace has the account (topology.write_etc).
+    """
+    return {"restart.directory": f"{workspace}/flows", "log.format": "json"}
+
+
+def require_case_keys(names, settings):
+    """An error unless CASE_KEYS allows these settings for all cases of these names."""
+    for key in settings:
+        if key not in CASE_KEYS:
+            raise LabError(f"{names[0]} sets {key}, which is not in CASE_KEYS (engines.py)")
+        if others := [name for name in names if not re.match(CASE_KEYS[key].cases, name)]:
+            raise LabError(f"{others[0]} sets {key}, but CASE_KEYS (engines.py) does not name it")
+
+
+def as_toml(configuration):
+    """A configuration as text. JSON's strings, numbers, booleans and arrays are TOML's."""
+    plain, tables = [], []
+    for key, value in configuration.items():
+        if isinstance(value, dict):
+            tables += [f"[{key}]", *assignments(value)]
+        elif is_array_of_tables(value):
+            tables += [line for entry in value for line in (f"[[{key}]]", *assignments(entry))]
+        else:
+            plain += assignments({key: value})
+    return "\n".join([*plain, *tables, ""])
+
+
+def is_array_of_tables(value):
+    return isinstance(value, (list, tuple)) and any(isinstance(entry, dict) for entry in value)
+
+
+def assignments(table):
+    return [f"{key} = {json.dumps(value)}" for key, value in table.items()]
 
 
 def ftp_alg_binary():
@@ -230,52 +312,32 @@ class Conntrackd(NoHelper):
 
 
 class Ours(NoHelper):
-    """ftp-alg run, with the configuration that CONTRACT.md promises and a log in JSON."""
+    """ftp-alg, run with the shipped configuration and with what the case sets of CASE_KEYS."""
 
     name = "ours"
     is_ours = True
-    backend = os.environ.get("FTP_ALG_BACKEND", "auto")
+    # Empty: the shipped configuration chooses.
+    backend = os.environ.get("FTP_ALG_BACKEND", "")
     process = None
 
-    def config(self):
-        """TOML from the settings a scenario may change; the rest is fixed for the lab."""
-        settings = self.settings
-        lines = [
-            f"control_ports = {list(settings.get('control_ports', CONTROL_PORTS))}",
-            f"install_rules = {str(self.installs_rules()).lower()}",
-            f'queue = "{settings.get("queue", "0-1")}"',
-            f'when_absent = "{settings.get("when_absent", "bypass")}"',
-            f'backend = "{settings.get("backend", self.backend)}"',
-            f'when_kernel_helps = "{settings.get("when_kernel_helps", "step-aside")}"',
-        ]
-        lines += ["[expectation]", f"early_servers = {list(settings.get('early_servers', ()))}"]
-        if "timeout" in settings:
-            lines += [f'timeout = "{settings["timeout"]}"']
-        if "ports" in settings:
-            lines += ["[nat]", f'ports = "{settings["ports"]}"']
-        if "memory" in settings:
-            lines += ["[limits]", f'memory = "{settings["memory"]}"']
-        # A user of its own, which needs no entry in the machine's list of users.
-        lines += ["[process]", f'user = "{settings.get("user", "64999")}"']
-        lines += [
-            "[log]",
-            'format = "json"',
-            "[control]",
-            f'socket = "{self.workspace}/control.sock"',
-        ]
-        # JSON's strings, numbers and arrays are TOML's.
-        lines += [
-            "[policy]",
-            *(f"{key} = {json.dumps(settings[key])}" for key in POLICY_KEYS if key in settings),
-        ]
-        return "\n".join(lines) + "\n" + settings.get("rules", "")
+    def configuration(self):
+        """The shipped configuration with the changes for the sandbox, the engine and the case."""
+        found = tomllib.loads(SHIPPED_CONFIGURATION.read_text())
+        changes = {**sandbox_keys(self.workspace), **self.settings}
+        if self.backend:
+            changes.setdefault("backend", self.backend)
+        for name, value in changes.items():
+            *table, key = name.split(".")
+            place = found.setdefault(table[0], {}) if table else found
+            place[key] = value
+        return found
 
     def installs_rules(self):
-        return self.settings.get("install_rules", True)
+        return self.configuration()["install_rules"]
 
     def start(self):
         config = pathlib.Path(self.workspace, "ftp-alg.toml")
-        config.write_text(self.config())
+        config.write_text(as_toml(self.configuration()))
         self.spawn()
 
     def spawn(self):
@@ -301,6 +363,8 @@ class Ours(NoHelper):
         run_tool(["nft", "delete", "table", "inet", "ftp_alg"], namespace=self.gateway)
 
     def stop(self):
+        if not self.process:
+            return []
         problems = []
         if not self.process.is_running():
             problems.append(f"the daemon had ended by itself: {self.process.process.returncode}")

@@ -9,7 +9,7 @@ import tempfile
 import typing
 
 import deployments
-from engines import ENGINES
+from engines import ENGINES, require_case_keys
 from topology import Topology
 
 SMALL, BIG, UPLOAD = "small.bin", "big.bin", "up.bin"
@@ -48,12 +48,16 @@ class Batch:
     setup: typing.Callable = None
     # The engine to use in place of the chosen one (proofs that no helper means no transfer).
     engine: str = ""
+    # Keys of the configuration (`table.key`) and their values: see engines.CASE_KEYS.
     settings: dict = dataclasses.field(default_factory=dict)
     refusal: str = "drop"
     # Not part of a normal run: measures what a later issue promises.
     extra: bool = False
     # Needs what a distribution's kernel has and a cut-down one has not.
     stock: bool = False
+
+    def __post_init__(self):
+        require_case_keys([case.name for case in self.cases] or [self.name], self.settings)
 
 
 class Lab:

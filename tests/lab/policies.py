@@ -9,13 +9,13 @@ import dataclasses
 import ftplib
 import functools
 import io
-import json
 import re
 import shutil
 
 import clients
 import transfers
 from clients import CLIENT_SECONDS, Target, abort, answer_after
+from deployments import CONTROL_PORTS
 from guarantees import require
 from lab import BIG, SMALL, UPLOAD, Batch, Case, CaseFailure
 from servers import SERVERS, Listen
@@ -23,41 +23,35 @@ from shell import inside, run
 from topology import GATEWAY_WAN4, INSIDE1, INSIDE2, OUTSIDE1
 
 
-def rule(name="", action="refuse", **matchers):
-    """One rule as TOML."""
-    fields = {**({"name": name} if name else {}), **matchers, "action": action}
-    # JSON's strings, numbers and arrays are TOML's.
-    return "\n[[command_policy]]\n" + "".join(
-        f"{key} = {json.dumps(value)}\n" for key, value in fields.items()
-    )
+def entry(name="", action="refuse", **matchers):
+    """One entry of the command policy."""
+    return {**({"name": name} if name else {}), **matchers, "action": action}
 
 
-RULES = "".join(
-    (
-        rule("may-delete", "allow", commands=["DELE"], paths=["/upload/free*"]),
-        rule("no-deletes", commands=["DELE", "SITE CHMOD"]),
-        rule("no-programs", paths=["*.exe"], operations=["write"]),
-        rule("private", paths=["/private/*"], operations=["read", "list"]),
-        rule("no-changes", paths=["/upload/fixed*"], operations=["change"]),
-        rule("no-ipv6", data_family="ipv6"),
-        rule("no-active", mode="active"),
-        rule("short-lines", line_max=100),
-        rule("guests", commands=["APPE"], users=["anonymous", "la*"]),
-        rule("no-oscar", users=["oscar*"]),
-        rule("slow-down", commands=["NOOP"], commands_per_second=20),
-        rule("told-of-help", "log", commands=["SITE HELP"]),
-        rule("neighbour", clients=[INSIDE2.private4], commands=["STAT"]),
-        rule("other-port", control_ports=[2121], commands=["STAT"]),
-        rule("other-server", servers=["192.0.2.0/24"], commands=["STAT"]),
-        rule(
-            "this-server",
-            control_ports=[21],
-            clients=[INSIDE1.private4, "192.0.2.0/24"],
-            servers=[f"{OUTSIDE1.public4}/32"],
-            commands=["SYST"],
-        ),
-        rule("at-the-end", "reset", commands=["REIN"]),
-    )
+POLICY = (
+    entry("may-delete", "allow", commands=["DELE"], paths=["/upload/free*"]),
+    entry("no-deletes", commands=["DELE", "SITE CHMOD"]),
+    entry("no-programs", paths=["*.exe"], operations=["write"]),
+    entry("private", paths=["/private/*"], operations=["read", "list"]),
+    entry("no-changes", paths=["/upload/fixed*"], operations=["change"]),
+    entry("no-ipv6", data_family="ipv6"),
+    entry("no-active", mode="active"),
+    entry("short-lines", line_max=100),
+    entry("guests", commands=["APPE"], users=["anonymous", "la*"]),
+    entry("no-oscar", users=["oscar*"]),
+    entry("slow-down", commands=["NOOP"], commands_per_second=20),
+    entry("told-of-help", "log", commands=["SITE HELP"]),
+    entry("neighbour", clients=[INSIDE2.private4], commands=["STAT"]),
+    entry("other-port", control_ports=[2121], commands=["STAT"]),
+    entry("other-server", servers=["192.0.2.0/24"], commands=["STAT"]),
+    entry(
+        "this-server",
+        control_ports=[21],
+        clients=[INSIDE1.private4, "192.0.2.0/24"],
+        servers=[f"{OUTSIDE1.public4}/32"],
+        commands=["SYST"],
+    ),
+    entry("at-the-end", "reset", commands=["REIN"]),
 )
 
 # What each rule refuses, of what a client says in one session.
@@ -456,14 +450,14 @@ def in_words(stage):
     require_file(session)
 
 
-# Name, deployment, server, check, rules, how the server listens.
+# Name, deployment, server, check, entries, how the server listens.
 ALONE = (
     (
         "no-passive",
         "inside-client",
         "vsftpd",
         passive_refused,
-        rule("no-passive", mode="passive"),
+        (entry("no-passive", mode="passive"),),
         Listen(),
     ),
     (
@@ -471,7 +465,7 @@ ALONE = (
         "inside-client",
         "proftpd",
         family_refused,
-        rule("no-ipv4", data_family="ipv4"),
+        (entry("no-ipv4", data_family="ipv4"),),
         Listen(),
     ),
     (
@@ -479,7 +473,7 @@ ALONE = (
         "inside-client",
         "vsftpd",
         clear_login_refused,
-        rule("only-tls", tls="required"),
+        (entry("only-tls", tls="required"),),
         Listen(tls="explicit"),
     ),
     (
@@ -487,7 +481,7 @@ ALONE = (
         "inside-client",
         "proftpd",
         encryption_refused,
-        rule("no-tls", tls="forbidden"),
+        (entry("no-tls", tls="forbidden"),),
         Listen(tls="explicit"),
     ),
     (
@@ -495,8 +489,10 @@ ALONE = (
         "inside-server",
         "vsftpd",
         either_address_counts,
-        rule("dialled", servers=[GATEWAY_WAN4], commands=["SYST"])
-        + rule("own", servers=[INSIDE2.private4], commands=["STAT"]),
+        (
+            entry("dialled", servers=[GATEWAY_WAN4], commands=["SYST"]),
+            entry("own", servers=[INSIDE2.private4], commands=["STAT"]),
+        ),
         Listen(),
     ),
     (
@@ -504,8 +500,10 @@ ALONE = (
         "routed6-client",
         "vsftpd",
         family_refused_over_ipv6,
-        rule("from-ipv6", clients=[INSIDE1.public6], commands=["SYST"])
-        + rule("no-ipv6-data", data_family="ipv6"),
+        (
+            entry("from-ipv6", clients=[INSIDE1.public6], commands=["SYST"]),
+            entry("no-ipv6-data", data_family="ipv6"),
+        ),
         Listen(),
     ),
     (
@@ -513,7 +511,7 @@ ALONE = (
         "inside-client",
         "proftpd",
         in_words,
-        rule(commands=["SYST"]) + rule("told", commands=["STAT"], text="Ask the helpdesk"),
+        (entry(commands=["SYST"]), entry("told", commands=["STAT"], text="Ask the helpdesk")),
         Listen(),
     ),
     (
@@ -521,7 +519,7 @@ ALONE = (
         "inside-client",
         "vsftpd",
         sessions_refused,
-        rule("two-each", sessions_per_client=2) + rule("three-in-all", sessions=3),
+        (entry("two-each", sessions_per_client=2), entry("three-in-all", sessions=3)),
         Listen(),
     ),
 )
@@ -551,15 +549,15 @@ def batches():
             "inside-client",
             cases,
             functools.partial(with_files, server, Listen()),
-            settings={"rules": RULES},
+            settings={"control_ports": CONTROL_PORTS, "command_policy": POLICY},
             refusal="reject",
         )
-    for name, deployment, server, check, rules, listen in ALONE:
+    for name, deployment, server, check, entries, listen in ALONE:
         yield Batch(
             f"policy/{name}",
             deployment,
             (Case(f"policy/{name}/{server}", check),),
             functools.partial(with_files, server, listen),
-            settings={"rules": rules},
+            settings={"command_policy": entries},
             refusal="reject",
         )

@@ -62,7 +62,9 @@ def record(recording, engine, folder):
     """One session, captured on both sides."""
     deployment_name, server, client, mode = recording
     deployment = DEPLOYMENTS[deployment_name]
-    batch = laboratory.Batch("record", deployment_name, ())
+    batch = laboratory.Batch(
+        f"record/{deployment_name}", deployment_name, (), settings=deployment.settings()
+    )
     with laboratory.Lab(os.getpid(), "r", engine) as lab, lab.gateway_with_engine(batch):
         for name, size in FIXTURE_FILES.items():
             lab.file(name).write_bytes(lab.file(name).read_bytes()[:size])

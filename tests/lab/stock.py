@@ -37,13 +37,11 @@ def shipped_batches():
             for port in deployment.control_ports
             if len(deployment.control_ports) == 1 or deployment.name.endswith(str(port))
         )
-        settings = {"install_rules": False, "control_ports": deployment.control_ports}
         yield transfers.batch(
             "shipped",
             deployment.name,
             SHIPPED_SERVER,
             Listen(port),
-            settings=settings,
             stock=True,
             clients=[CLIENTS[SHIPPED_CLIENT]],
         )
@@ -61,7 +59,7 @@ def shipped_batches():
             deployment.name,
             cases,
             functools.partial(scripted, server_port=port),
-            settings=settings,
+            settings=deployment.settings(),
             stock=True,
         )
 

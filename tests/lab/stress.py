@@ -313,6 +313,6 @@ def batches():
         "inside-client",
         (Case("restart/50/half-adjusted", functools.partial(restart_case, 50, 25)),),
         scripted,
-        settings={"ports": LONG_PORTS},
+        settings={"nat.ports": LONG_PORTS},
         extra=True,
     )

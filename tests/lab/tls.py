@@ -14,7 +14,7 @@ import time
 import scripted
 import transfers
 from clients import CLIENTS, CurlClearing
-from deployments import FORWARDED_PORTS, GATEWAY_WAN4, IMPLICIT_TLS_PORT, PASSIVE_PORTS
+from deployments import GATEWAY_WAN4, IMPLICIT_TLS_PORT, PASSIVE_PORTS
 from guarantees import require
 from lab import Batch, Case, CaseFailure
 from scripted import Stage, stranger_to
@@ -23,8 +23,8 @@ from shell import PATIENCE
 from topology import HOSTS
 from transfers import must_not_transfer, must_transfer
 
-RANGE = {"tls_data": "range", "tls_ports": f"{PASSIVE_PORTS[0]}-{PASSIVE_PORTS[1]}"}
-IMPLICIT = {"control_ports": FORWARDED_PORTS, "tls_implicit_ports": [IMPLICIT_TLS_PORT]}
+RANGE = {"policy.tls_data": "range", "policy.tls_ports": f"{PASSIVE_PORTS[0]}-{PASSIVE_PORTS[1]}"}
+IMPLICIT = {"policy.tls_implicit_ports": [IMPLICIT_TLS_PORT]}
 RANGE_OF_PORTS = range(PASSIVE_PORTS[0], PASSIVE_PORTS[1] + 1)
 SERVERS = ("vsftpd", "proftpd")
 TLS_CLIENTS = (CLIENTS["curl"], CLIENTS["lftp"])
@@ -356,7 +356,7 @@ def scripted_batches():
             cases,
             encrypted,
             refusal="reject",
-            settings={**RANGE, "tls_at_once": AT_ONCE},
+            settings={**RANGE, "policy.tls_at_once": AT_ONCE},
         )
     name = "tls-guarantee/unnamed-server-gets-nothing/inside-client"
     yield Batch(
@@ -365,7 +365,7 @@ def scripted_batches():
         (Case(name, unnamed_server_gets_nothing),),
         encrypted,
         refusal="reject",
-        settings={**RANGE, "tls_servers": ["192.0.2.0/24"]},
+        settings={**RANGE, "policy.tls_servers": ["192.0.2.0/24"]},
     )
 
 

@@ -53,6 +53,8 @@ PRIVATE_LAN4 = "10.0.0.0/24"
 PUBLIC_LAN = ("198.51.100.0/24", "2001:db8:a::/64")
 
 FTP_ACCOUNT = "ftp-lab"
+# The user that packaging/sysusers.conf makes, and a number that the machine gives nobody.
+DAEMON_ACCOUNT, DAEMON_USER = "ftp-alg", 64999
 
 # Conntrack must not guess: the gateway forwards, and answers nobody's redirects.
 GATEWAY_SYSCTLS = (
@@ -171,14 +173,16 @@ def remove_namespaces(names):
 def write_etc(namespace):
     """A namespace's own files in /etc, which `ip netns exec` puts in place.
 
-    A resolver that refuses at once, since a program that looks names up must not wait for it; and an account whose
-    home exists, which vsftpd wants for anonymous sessions and a fresh machine does not have.
+    A resolver that refuses at once, because a program that looks names up must not wait for it.
+    An account whose home exists, which vsftpd wants for anonymous sessions. The daemon's account,
+    which a package would have made (packaging/sysusers.conf).
     """
     os.makedirs(f"/etc/netns/{namespace}", exist_ok=True)
     with open(f"/etc/netns/{namespace}/resolv.conf", "w") as resolver:
         resolver.write("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
     with open("/etc/passwd") as machine, open(f"/etc/netns/{namespace}/passwd", "w") as accounts:
         accounts.write(machine.read() + f"{FTP_ACCOUNT}:x:65534:65534::/:/usr/sbin/nologin\n")
+        accounts.write(f"{DAEMON_ACCOUNT}:x:{DAEMON_USER}:{DAEMON_USER}::/:/usr/sbin/nologin\n")
 
 
 def route_lines(host, use_public=False):

@@ -117,15 +117,15 @@ def batch(
     settings=None,
     **more,
 ):
-    settings = dict(settings or {})
+    place = deployments.named(deployment)
+    settings = {**place.settings(listen.port), **(settings or {})}
     if SERVERS[server].connects_before_it_answers:
-        settings["early_servers"] = ("0.0.0.0/0", "::/0")
+        settings["expectation.early_servers"] = ("0.0.0.0/0", "::/0")
     name = f"{group}/{deployment}/{listen.port}/{server}"
-    version = deployments.named(deployment).version
     return Batch(
         name,
         deployment,
-        tuple(cases(name, version, check, clients, modes)),
+        tuple(cases(name, place.version, check, clients, modes)),
         functools.partial(with_server, SERVERS[server], listen),
         settings=settings,
         **more,
@@ -149,7 +149,7 @@ def ten_port_batches():
             deployment,
             server,
             Listen(21, passive=passive),
-            settings={"ports": outside},
+            settings={"nat.ports": outside},
         )
 
 
