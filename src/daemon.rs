@@ -14,9 +14,10 @@ pub mod logging;
 mod ports;
 mod report;
 pub(crate) mod setup;
+mod supervisor;
 mod worker;
 
-use std::{path::Path, sync::atomic::Ordering};
+use std::path::Path;
 
 use anyhow::Context;
 use tracing::{info, warn};
@@ -28,8 +29,9 @@ use self::{config::Config, control::Control, setup::Gateway};
 /// # Errors
 /// The kernel lacks something, something that is needed is in use, or a worker failed.
 pub fn run(config: &Config, path: &Path) -> anyhow::Result<()> {
+    supervisor::log_panics();
     let control = Control::start()?;
-    let gateway = Gateway::start(config, path)?;
+    let mut gateway = Gateway::start(config, path)?;
     info!(
         control_ports = ?config.control_ports,
         queues = ?config.queues,
@@ -39,9 +41,8 @@ pub fn run(config: &Config, path: &Path) -> anyhow::Result<()> {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         warn!(%error, "systemd could not be notified");
     }
-    let outcome = control.run(&gateway, path);
+    let outcome = control.run(&mut gateway, path);
     info!("stopping");
-    gateway.shared().stop.store(true, Ordering::Release);
     let stopped = gateway.stop().context("while stopping");
     outcome.and(stopped)
 }

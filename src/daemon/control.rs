@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -26,7 +26,7 @@ pub(super) struct Control {
 enum Wakeup {
     Stop(&'static str),
     Reload,
-    WorkerEnded(Option<anyhow::Error>),
+    WorkerEnded(anyhow::Error),
 }
 
 impl Control {
@@ -50,7 +50,7 @@ impl Control {
     }
 
     /// Serves until told to stop.
-    pub(super) fn run(mut self, gateway: &Gateway, path: &Path) -> anyhow::Result<()> {
+    pub(super) fn run(mut self, gateway: &mut Gateway, path: &Path) -> anyhow::Result<()> {
         loop {
             match self.wait(gateway) {
                 Wakeup::Stop(signal) => {
@@ -58,13 +58,12 @@ impl Control {
                     return Ok(());
                 }
                 Wakeup::Reload => reload(gateway, path),
-                Wakeup::WorkerEnded(Some(error)) => return Err(error.context("a worker failed")),
-                Wakeup::WorkerEnded(None) => bail!("a worker ended on its own"),
+                Wakeup::WorkerEnded(reason) => return Err(reason),
             }
         }
     }
 
-    fn wait(&mut self, gateway: &Gateway) -> Wakeup {
+    fn wait(&mut self, gateway: &mut Gateway) -> Wakeup {
         let Self {
             runtime,
             terminate,
@@ -76,7 +75,7 @@ impl Control {
                 _ = terminate.recv() => Wakeup::Stop("SIGTERM"),
                 _ = interrupt.recv() => Wakeup::Stop("SIGINT"),
                 _ = hangup.recv() => Wakeup::Reload,
-                ended = gateway.worker_ended() => Wakeup::WorkerEnded(ended),
+                reason = gateway.worker_failure() => Wakeup::WorkerEnded(reason),
             }
         })
     }
@@ -86,7 +85,7 @@ impl Control {
 fn reload(gateway: &Gateway, path: &Path) {
     match Config::load(path) {
         Ok(config) => {
-            gateway.shared().replace_settings(settings_of(&config));
+            gateway.replace_settings(settings_of(&config));
             if gateway.needs_restart_for(&config) {
                 warn!(
                     "only [expectation], [nat], [policy], [[command_policy]] and [limits] were \

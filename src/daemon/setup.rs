@@ -1,10 +1,12 @@
 //! Puts the daemon in place on this gateway, and takes it away again.
 
-use std::{path::Path, sync::Arc, thread::JoinHandle};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use anyhow::Context;
-use tokio::sync::{Mutex, mpsc};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     backend::{self, Choice},
@@ -12,6 +14,7 @@ use super::{
     confine::{seal, shed},
     flow_store::FlowStore,
     ports::SharedLeases,
+    supervisor::Supervisor,
     worker::{Kernel, Shared, Worker},
 };
 use crate::{
@@ -19,7 +22,7 @@ use crate::{
         ctnetlink::Conntrack,
         expectations::Expectations,
         inject::Injector,
-        nfqueue::Queue,
+        nfqueue::{Queue, Waker},
         nftables::{GrantStore, Table},
     },
     proto::{
@@ -34,8 +37,8 @@ pub(super) struct Gateway {
     shared: Arc<Shared>,
     choice: Choice,
     table: Option<Table>,
-    threads: Vec<JoinHandle<()>>,
-    ended: Mutex<mpsc::UnboundedReceiver<Option<anyhow::Error>>>,
+    supervisor: Supervisor,
+    wakers: Vec<Waker>,
 }
 
 impl Gateway {
@@ -50,12 +53,9 @@ impl Gateway {
         let leases = SharedLeases::reserving(config.control_ports.clone(), config.nat.share);
         let shared = Arc::new(Shared::new(settings_of(config), leases, flow_store));
         let kernels = open_kernels(config, choice)?;
+        let wakers = kernels.iter().map(|kernel| kernel.queue.waker()).collect();
         let shed = shed(&config.process, path, &shared.flow_store)?;
-        let (report, ended) = mpsc::unbounded_channel();
-        let threads = make_workers(kernels, &shared)
-            .into_iter()
-            .map(|worker| start_worker(worker, report.clone()))
-            .collect::<Result<_, _>>()?;
+        let supervisor = start_workers(config, kernels, &shared)?;
         seal(&config.process, &shed, path)?;
         let table = backend::install(config, choice)?;
         shared.begin();
@@ -64,8 +64,8 @@ impl Gateway {
             shared,
             choice,
             table,
-            threads,
-            ended: Mutex::new(ended),
+            supervisor,
+            wakers,
         })
     }
 
@@ -74,13 +74,19 @@ impl Gateway {
         self.choice.backend_name()
     }
 
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
+    /// Gives all workers new settings, for what is announced from now on.
+    pub(super) fn replace_settings(&self, settings: Settings) {
+        self.shared.replace_settings(settings);
+        self.wake_workers();
     }
 
-    /// Waits until a worker ends, which it should not.
-    pub(super) async fn worker_ended(&self) -> Option<anyhow::Error> {
-        self.ended.lock().await.recv().await.flatten()
+    /// Waits until a worker ends without being told to, and says why.
+    pub(super) async fn worker_failure(&mut self) -> anyhow::Error {
+        self.supervisor.failure().await
+    }
+
+    fn wake_workers(&self) {
+        self.wakers.iter().for_each(Waker::wake);
     }
 
     /// Whether a new configuration differs in more than what can be reloaded.
@@ -109,11 +115,9 @@ impl Gateway {
     /// Ends the workers, then removes the table: no packet is queued to nobody in between but
     /// what `when_absent` says.
     pub(super) fn stop(self) -> anyhow::Result<()> {
-        for thread in self.threads {
-            if thread.join().is_err() {
-                warn!("a worker had panicked");
-            }
-        }
+        self.shared.stop.store(true, Ordering::Release);
+        self.wake_workers();
+        self.supervisor.join();
         if let Some(table) = self.table {
             table.remove().context("cannot remove our table")?;
         }
@@ -209,12 +213,19 @@ fn open_grants(config: &Config) -> anyhow::Result<Option<GrantStore>> {
         .context("cannot open a socket to nf_tables")
 }
 
-fn make_workers(kernels: Vec<Kernel>, shared: &Arc<Shared>) -> Vec<Worker> {
+/// Starts a thread for each queue, named by the queue's number.
+fn start_workers(
+    config: &Config,
+    kernels: Vec<Kernel>,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<Supervisor> {
     let count = kernels.len() as u64;
-    (0..)
-        .zip(kernels)
-        .map(|(index, kernel)| Worker::new(kernel, Arc::clone(shared), (index, count)))
-        .collect()
+    let mut supervisor = Supervisor::new();
+    for ((index, kernel), queue) in (0..).zip(kernels).zip(config.queues.clone()) {
+        let mut worker = Worker::new(kernel, Arc::clone(shared), (index, count));
+        supervisor.start(format!("worker-{queue}"), move || worker.run())?;
+    }
+    Ok(supervisor)
 }
 
 /// Forgets connections of an earlier process that conntrack does not know any more as ours. The
@@ -246,17 +257,4 @@ fn is_alive(conntrack: &mut Conntrack, memory: &SavedFlow, adjust: u32) -> bool 
         .ok()
         .flatten();
     entry.is_some_and(|entry| entry.tuples == tuples && entry.mark & adjust != 0)
-}
-
-fn start_worker(
-    mut worker: Worker,
-    report: mpsc::UnboundedSender<Option<anyhow::Error>>,
-) -> anyhow::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("worker".to_owned())
-        .spawn(move || {
-            // Nobody is left to hear it only when the daemon is stopping anyway.
-            report.send(worker.run().err()).ok();
-        })
-        .context("cannot start a worker")
 }

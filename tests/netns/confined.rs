@@ -147,6 +147,9 @@ fn all_threads_are_another_user_with_one_capability_and_a_filter_and_say_so() {
     let (daemon, held) = Daemon::running(&[], "user = \"64999\"");
     daemon.assert_confined("64999");
     assert_eq!(daemon.of_each_thread("Groups"), [""; 3]);
+    let mut names = daemon.of_each_thread("Name");
+    names.sort();
+    assert_eq!(names, ["ftp-alg", "worker-0", "worker-1"]);
     for said in [
         "uid=64999",
         "capabilities=\"net_admin\"",
