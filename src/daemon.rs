@@ -11,6 +11,7 @@ mod control;
 mod flow_store;
 mod grants;
 pub mod logging;
+mod overload;
 mod ports;
 mod report;
 pub(crate) mod setup;

@@ -1,4 +1,5 @@
-//! Waits for what ends or changes the daemon: signals, and workers that fail.
+//! Waits for what ends or changes the daemon: signals, and workers that fail. Looks now and then
+//! whether the workers keep up.
 
 use std::path::Path;
 
@@ -6,11 +7,13 @@ use anyhow::Context;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
+    time::{Interval, interval},
 };
 use tracing::{info, warn};
 
 use super::{
     config::Config,
+    overload,
     setup::{Gateway, settings_of},
 };
 
@@ -21,11 +24,13 @@ pub(super) struct Control {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    loss_check: Interval,
 }
 
 enum Wakeup {
     Stop(&'static str),
     Reload,
+    CheckLosses,
     WorkerEnded(anyhow::Error),
 }
 
@@ -40,12 +45,14 @@ impl Control {
         let terminate = listen(SignalKind::terminate())?;
         let interrupt = listen(SignalKind::interrupt())?;
         let hangup = listen(SignalKind::hangup())?;
+        let loss_check = interval(overload::INTERVAL);
         drop(_guard);
         Ok(Self {
             runtime,
             terminate,
             interrupt,
             hangup,
+            loss_check,
         })
     }
 
@@ -58,6 +65,7 @@ impl Control {
                     return Ok(());
                 }
                 Wakeup::Reload => reload(gateway, path),
+                Wakeup::CheckLosses => gateway.report_losses(),
                 Wakeup::WorkerEnded(reason) => return Err(reason),
             }
         }
@@ -69,12 +77,14 @@ impl Control {
             terminate,
             interrupt,
             hangup,
+            loss_check,
         } = self;
         runtime.block_on(async {
             tokio::select! {
                 _ = terminate.recv() => Wakeup::Stop("SIGTERM"),
                 _ = interrupt.recv() => Wakeup::Stop("SIGINT"),
                 _ = hangup.recv() => Wakeup::Reload,
+                _ = loss_check.tick() => Wakeup::CheckLosses,
                 reason = gateway.worker_failure() => Wakeup::WorkerEnded(reason),
             }
         })

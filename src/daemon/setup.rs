@@ -13,6 +13,7 @@ use super::{
     config::{Config, Nat, Policy, Tls, WhenAbsent},
     confine::{seal, shed},
     flow_store::FlowStore,
+    overload::OverloadWatch,
     ports::SharedLeases,
     supervisor::Supervisor,
     worker::{Kernel, Shared, Worker},
@@ -39,6 +40,7 @@ pub(super) struct Gateway {
     table: Option<Table>,
     supervisor: Supervisor,
     wakers: Vec<Waker>,
+    overload: OverloadWatch,
 }
 
 impl Gateway {
@@ -54,6 +56,7 @@ impl Gateway {
         let shared = Arc::new(Shared::new(settings_of(config), leases, flow_store));
         let kernels = open_kernels(config, choice)?;
         let wakers = kernels.iter().map(|kernel| kernel.queue.waker()).collect();
+        let overload = OverloadWatch::open(config.queues.clone());
         let shed = shed(&config.process, path, &shared.flow_store)?;
         let supervisor = start_workers(config, kernels, &shared)?;
         seal(&config.process, &shed, path)?;
@@ -66,6 +69,7 @@ impl Gateway {
             table,
             supervisor,
             wakers,
+            overload,
         })
     }
 
@@ -83,6 +87,11 @@ impl Gateway {
     /// Waits until a worker ends without being told to, and says why.
     pub(super) async fn worker_failure(&mut self) -> anyhow::Error {
         self.supervisor.failure().await
+    }
+
+    /// Logs what the queues have lost since the last time.
+    pub(super) fn report_losses(&mut self) {
+        self.overload.report();
     }
 
     fn wake_workers(&self) {
@@ -114,7 +123,8 @@ impl Gateway {
 
     /// Ends the workers, then removes the table: no packet is queued to nobody in between but
     /// what `when_absent` says.
-    pub(super) fn stop(self) -> anyhow::Result<()> {
+    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+        self.report_losses();
         self.shared.stop.store(true, Ordering::Release);
         self.wake_workers();
         self.supervisor.join();

@@ -7,13 +7,16 @@
 //! kernel without a verdict.
 
 mod error;
+mod queue_losses;
 mod waker;
 
 use std::{io, time::Duration};
 
 use rustix::net::sockopt::{self, Timeout};
+use tracing::debug;
 
 pub use error::QueueError;
+pub use queue_losses::{LossCounters, QueueLosses};
 pub use waker::Waker;
 
 use crate::io::netlink::{self, Message, MessageBuffer, MessageType, NetlinkError, Socket};
@@ -76,15 +79,6 @@ pub enum Event<'a> {
     TimedOut,
 }
 
-/// What a queue has lost, since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueLosses {
-    /// How often packets were dropped because the worker did not keep up.
-    pub overruns: u64,
-    /// Verdicts that the kernel refused, mostly because the packet was gone already.
-    pub refused_verdicts: u64,
-}
-
 /// A queue, bound for as long as this value lives.
 #[derive(Debug)]
 pub struct Queue {
@@ -92,7 +86,6 @@ pub struct Queue {
     number: u16,
     verdict: MessageBuffer,
     waker: Waker,
-    losses: QueueLosses,
     /// How long the kernel was told to let us wait.
     limit: Option<Duration>,
 }
@@ -110,7 +103,6 @@ impl Queue {
             number,
             verdict: MessageBuffer::default(),
             waker,
-            losses: QueueLosses::default(),
             limit: Some(netlink::ANSWER_TIMEOUT),
         };
         queue.enlarge_buffer()?;
@@ -124,17 +116,12 @@ impl Queue {
         self.waker.clone()
     }
 
-    /// What was lost so far.
-    #[must_use]
-    pub fn losses(&self) -> QueueLosses {
-        self.losses
-    }
-
     /// Waits for the next packet, at most this long, or for ever. May end earlier: the time is
     /// rounded down to a power of two of milliseconds, so that the kernel is told of it seldom.
     ///
     /// # Errors
-    /// When the socket fails for good; an overrun is counted and survived.
+    /// When the socket fails for good. An overrun is survived; the kernel counts what it costs
+    /// ([`LossCounters`]).
     pub fn recv(&mut self, timeout: Option<Duration>) -> Result<Event<'_>, QueueError> {
         self.limit_wait(timeout)?;
         let length = loop {
@@ -146,15 +133,16 @@ impl Queue {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Event::TimedOut);
                 }
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.losses.overruns += 1;
-                    continue;
-                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => continue,
                 Err(error) => return Err(NetlinkError::from(error).into()),
             };
             match self.content(length) {
                 Content::Packet => break length,
-                Content::Refusal => self.losses.refused_verdicts += 1,
+                // The packet is gone already: its interface went down, or its connection.
+                Content::Refusal(errno) => {
+                    let error = io::Error::from_raw_os_error(errno);
+                    debug!(queue = self.number, %error, "a verdict was refused");
+                }
                 Content::Nothing => {}
             }
         };
@@ -252,10 +240,13 @@ impl Queue {
     fn content(&self, length: usize) -> Content {
         let mut messages = self.socket.received(length);
         match messages.next() {
-            Some(first) if first.error().is_some() => Content::Refusal,
-            Some(first) if parse(&first).is_some() => Content::Packet,
-            // A waker's.
-            Some(_) | None => Content::Nothing,
+            Some(first) => match first.error() {
+                Some(errno) => Content::Refusal(errno),
+                None if parse(&first).is_some() => Content::Packet,
+                // A waker's.
+                None => Content::Nothing,
+            },
+            None => Content::Nothing,
         }
     }
 
@@ -273,7 +264,7 @@ impl Queue {
 /// What a datagram from the queue's socket is about.
 enum Content {
     Packet,
-    Refusal,
+    Refusal(i32),
     Nothing,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::Duration,
@@ -12,11 +12,11 @@ use ftp_alg::{
     io::{
         clock,
         ctnetlink::Conntrack,
-        nfqueue::{Event, Packet, Queue, QueueError, Verdict, Waker},
+        nfqueue::{Event, LossCounters, Packet, Queue, QueueError, QueueLosses, Verdict, Waker},
         nftables::{Table, probe},
     },
     proto::net::Direction,
-    ruleset::{Params, Ruleset, Statement, WhenAbsent},
+    ruleset::{Params, QueueStatement, Rule, Ruleset, Statement, WhenAbsent},
 };
 
 use super::{
@@ -344,4 +344,47 @@ fn a_wait_ends_by_time_or_by_a_waker() {
         queue.recv(Some(Duration::from_millis(20))).unwrap(),
         Event::TimedOut
     ));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_a_full_queue_loses_is_counted() {
+    let (sent, queue_length) = (5000, 4096);
+    let gateway = Namespace::new("a");
+    let _table = gateway.inside(|| Table::apply(&queueing_all_output()).unwrap());
+    let (_queue, mut counters) =
+        gateway.inside(|| (Queue::open(0).unwrap(), LossCounters::open().unwrap()));
+    let lost = |packets| QueueLosses { queue: 0, packets };
+    assert_eq!(counters.read().unwrap(), [lost(0)]);
+    gateway.inside(|| send_datagrams(sent));
+    assert_eq!(counters.read().unwrap(), [lost(sent - queue_length)]);
+}
+
+/// Our table, but everything that this machine sends is queued.
+fn queueing_all_output() -> Ruleset {
+    let params = params(&probe().unwrap());
+    let mut ruleset = Ruleset::build(&params);
+    let output = ruleset
+        .chains
+        .iter_mut()
+        .find(|chain| chain.name == "output");
+    output.unwrap().rules = vec![Rule {
+        why: "",
+        statements: vec![Statement::Queue {
+            number: 0,
+            bypass: false,
+            through_xt: params.queue_statement == QueueStatement::XtTarget,
+        }],
+    }];
+    ruleset
+}
+
+/// From several sockets, because what waits in a queue counts for its socket.
+fn send_datagrams(count: u32) {
+    for _ in 0..count / 100 {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..100 {
+            socket.send_to(b"x", "127.0.0.1:9").unwrap();
+        }
+    }
 }
