@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Compares `ftp-alg replay --json` with a list of what captures are known to announce.
+"""Compares `ftp-alg replay --json` with a list of the announcements in captures.
 
     scripts/check-ground-truth.py GROUND_TRUTH.jsonl CAPTURES [--program target/debug/ftp-alg]
 
-Each line of the list is an object with `file` (below the folder CAPTURES), `frame`, `kind`,
-`address`, `port`, and where it matters: `optional` (may be missed: it follows a hole in the
-capture), `address_is_sender` (false: must be refused), `solicited` (false: must be refused).
-An entry whose address or port cannot be read is malformed and must be refused. An announcement
-that is not on the list must not be expected.
+Each line of the list is an object with `file` (below the directory CAPTURES), `frame`, `kind`,
+`address`, `port`, and where it matters: `optional` (may be missed, because it follows a hole in the
+capture), `address_is_sender` (false: must be refused), `solicited` (false: must be refused). An
+entry whose address or port cannot be read is malformed and must be refused. An announcement that is
+not on the list must not be expected.
 
-Prints each difference and a closing count; exit status 1 if there is a difference.
+The script prints each difference and a closing count. The exit status is 1 if there is a
+difference.
 """
 
 import argparse
@@ -52,11 +53,11 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def captures_below(folder, truth):
-    """Every capture in the folder, on the list or not, and everything on the list."""
+def captures_below(directory, truth):
+    """Every capture in the directory, on the list or not, and everything on the list."""
     found = {
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
+        str(path.relative_to(directory))
+        for path in directory.rglob("*")
         if path.suffix in (".pcap", ".pcapng", ".cap")
     }
     return sorted(found | set(truth))

@@ -1,7 +1,8 @@
-"""Checks `cargo metadata` (stdin) against a deny.toml: licences of what is linked, and where crates come from.
+"""Checks `cargo metadata` (stdin) against a deny.toml: licences, and the sources of crates.
 
-Does for two of cargo-deny's checks what it would do, for machines without it. Licences are judged as there: test
-dependencies are left out, an expression is satisfied if the allowed licences satisfy it.
+It stands in for two of cargo-deny's checks on machines without cargo-deny. Licences are judged in
+the same way: test dependencies are left out, and an expression holds if the allowed licences
+satisfy it.
 """
 
 import json
@@ -9,7 +10,7 @@ import re
 import sys
 import tomllib
 
-# From a registry, and not from a repository or a folder.
+# From a registry, and not from a repository or a directory.
 REGISTRY = "registry+"
 
 

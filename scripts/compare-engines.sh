@@ -26,16 +26,16 @@ require_cargo
 "$repository/scripts/install-deps.sh" || exit 1
 run_cargo build --release --quiet || exit 1
 
-folder=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$folder"' EXIT
+directory=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$directory"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 # Helpers that fail a case let its client wait: many labs at once, and less patience than where all should pass.
 try() {        # <engine>
-    cd "$repository" && exec scripts/vm-run.sh -m 2048 -t "$limit" -e LAB_PATIENCE=3 -w "$folder/$1" -- /usr/bin/python3 \
-        tests/lab/run.py --engine "$1" "${selection[@]}" --filter "$filter" --jobs 8 --json "$folder/$1/$1.json" \
-        >"$folder/$1.log" 2>&1
+    cd "$repository" && exec scripts/vm-run.sh -m 2048 -t "$limit" -e LAB_PATIENCE=3 -w "$directory/$1" -- /usr/bin/python3 \
+        tests/lab/run.py --engine "$1" "${selection[@]}" --filter "$filter" --jobs 8 --json "$directory/$1/$1.json" \
+        >"$directory/$1.log" 2>&1
 }
 
 results=()
@@ -44,7 +44,7 @@ for engine in ${engines//,/ }; do
     while [ "$(jobs -pr | wc -l)" -ge 2 ]; do wait -n; done
     echo "compare-engines: $engine" >&2
     try "$engine" &
-    results+=("$folder/$engine/$engine.json")
+    results+=("$directory/$engine/$engine.json")
 done
 wait
 

@@ -5,7 +5,7 @@
 #
 # Safe to run again: what is already there is not touched, and then it takes well under a second.
 #
-# The FTP servers and conntrackd are not installed but unpacked into a cache folder
+# The FTP servers and conntrackd are not installed but unpacked into a cache directory
 # (${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-lab): their Debian packages conflict with each other, and
 # installing one would start a public FTP server on this machine. The same with what the failover test
 # needs: installed, keepalived and conntrackd would start to work on this machine's own network.

@@ -3,7 +3,7 @@
 #
 #   sudo scripts/test-vm.sh            a selection in which everything the matrix tries occurs on both backends
 #   sudo scripts/test-vm.sh --full     the whole matrix, splits and losses too; some hours on two cores
-#   sudo scripts/test-vm.sh --filter REGEX, --json FOLDER, --jobs N
+#   sudo scripts/test-vm.sh --filter REGEX, --json DIRECTORY, --jobs N
 #
 # What the machine's own kernel may lack is there: nft's `queue`, userspace helpers, netem, the list of expectations. The files of
 # rules/ are loaded as they are shipped. The kernel tests of `cargo test` run there as well.
@@ -29,9 +29,9 @@ require_cargo
 run_cargo build --release --quiet || exit 1
 "$repository/scripts/vm-run.sh" true || say_and_exit "no virtual machine can be booted here, so the stock kernel was not tried"
 
-folder=$(mktemp -d)
+directory=$(mktemp -d)
 pids=()
-trap '[ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null; rm -rf "$folder"' EXIT
+trap '[ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null; rm -rf "$directory"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
@@ -57,12 +57,12 @@ conclude() {        # <log> <pattern of the line>
 declare -A besides=([nftables]='' [conntrack]='(?!(tls-)?without-helper/|beside-kernel/)')
 # /usr/bin/python3, since one that is found through a shell script of some version manager takes seconds to start.
 for backend in nftables conntrack; do
-    boot "$folder/$backend" /usr/bin/python3 tests/lab/run.py --engine "ours-$backend" --stock "${mode[@]}" --jobs "$jobs" \
+    boot "$directory/$backend" /usr/bin/python3 tests/lab/run.py --engine "ours-$backend" --stock "${mode[@]}" --jobs "$jobs" \
         --filter "^${besides[$backend]}.*(?:$filter)" ${results:+--json "$results/ours-$backend.json"}
 done
 status=0
 for backend in nftables conntrack; do
-    conclude "$folder/$backend" '^[0-9]+ passed, [0-9]+ failed$'
+    conclude "$directory/$backend" '^[0-9]+ passed, [0-9]+ failed$'
 done
 
 if [ -z "$filter" ]; then
@@ -72,8 +72,8 @@ if [ -z "$filter" ]; then
     names=()
     for test in $tests; do
         names+=("$(basename "${test%-*}")")
-        boot "$folder/${names[-1]}" "$test" --ignored --test-threads 1
+        boot "$directory/${names[-1]}" "$test" --ignored --test-threads 1
     done
-    for name in "${names[@]}"; do conclude "$folder/$name" '^test result: '; done
+    for name in "${names[@]}"; do conclude "$directory/$name" '^test result: '; done
 fi
 exit "$status"

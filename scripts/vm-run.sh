@@ -6,14 +6,14 @@
 #   -m MiB      memory of the guest (default 1024; what the guest writes lives in it)
 #   -s CPUS     processors of the guest (default 1: emulated, a second one makes all work cost three times as much)
 #   -t SECONDS  end the machine after this long (default 300; exit status 124)
-#   -w DIR      a folder of the host that the guest may write to, under the same path
+#   -w DIR      a directory of the host that the guest may write to, under the same path
 #   -e VAR[=V]  hand a variable to the command; PATH, HOME, TERM and LANG always go
 #   -v          the guest's kernel messages and timings, on stderr
 #
 # The guest has the host's root file system, read-only under an overlay that is thrown away: every
 # program, this repository and what was built in it work in the guest, and nothing it writes reaches the
 # host except below -w. /proc, /sys, /dev, /run and the kernel modules are the guest's own. COMMAND starts in the
-# current folder with an empty stdin; its stdout and stderr are passed on separately. When it ends the machine
+# current directory with an empty stdin; its stdout and stderr are passed on separately. When it ends the machine
 # ends, and all it left running. The exit status is COMMAND's; 124 = too late, 125 = the machine itself failed.
 #
 # No KVM is needed. The kernel is downloaded from the Debian archive and unpacked into a cache, never installed.
@@ -70,7 +70,7 @@ mkfifo "$run/stdout" "$run/stderr"
 cat "$run/stdout" & copies=($!)
 cat "$run/stderr" >&2 & copies+=($!)
 
-share() {        # <tag> <folder> [,options]: a folder of the host for the guest
+share() {        # <tag> <directory> [,options]: a directory of the host for the guest
     arguments+=(-fsdev "local,id=$1,path=${2//,/,,},security_model=none,multidevs=remap${3:-}"
                 -device "virtio-9p-pci,fsdev=$1,mount_tag=$1")
 }

@@ -2,7 +2,7 @@
 #
 #   $cache/PACKAGE/{vmlinux, initrd, lib/modules/VERSION}
 
-# Only the module folders that a network test can want: 50 MB of 360, and less for modprobe to search.
+# Only the module directories that a network test can want: 50 MB of 360, and less for modprobe to search.
 MODULE_FOLDERS=(net lib crypto arch fs/9p fs/overlayfs fs/fscache fs/netfs drivers/virtio drivers/char 'drivers/net/*.ko*')
 # What the initramfs loads before it can reach the host's root.
 EARLY_MODULES=(virtio_pci virtio_console 9pnet_virtio 9p overlay)
@@ -16,7 +16,7 @@ require_programs() {
     ! ldd "$(command -v busybox)" >/dev/null 2>&1 || die "busybox is not static: install busybox-static"
 }
 
-# Prints the folder of a bootable kernel. Several runs may begin at once.
+# Prints the directory of a bootable kernel. Several runs may begin at once.
 prepare_kernel() {
     cache=${FTP_ALG_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-vm}
     mkdir -p "$cache"
@@ -48,25 +48,25 @@ choose_package() {
 }
 
 unpack_kernel() {        # <package> <destination>
-    local deb=${FTP_ALG_VM_DEB:-} folder version name keep=()
-    folder=$(mktemp -d "$cache/new.XXXXXX")
+    local deb=${FTP_ALG_VM_DEB:-} directory version name keep=()
+    directory=$(mktemp -d "$cache/new.XXXXXX")
     if [ -z "$deb" ]; then
         echo "vm-run: downloading $1" >&2
-        (cd "$folder" && apt-get -qq -o APT::Sandbox::User=root download "$1" >&2) ||
-            { rm -rf "$folder"; die "cannot download $1: run apt-get update, or name a file in FTP_ALG_VM_DEB"; }
-        deb=$(echo "$folder"/*.deb)
+        (cd "$directory" && apt-get -qq -o APT::Sandbox::User=root download "$1" >&2) ||
+            { rm -rf "$directory"; die "cannot download $1: run apt-get update, or name a file in FTP_ALG_VM_DEB"; }
+        deb=$(echo "$directory"/*.deb)
     fi
     for name in "${MODULE_FOLDERS[@]}"; do keep+=("./lib/modules/*/kernel/$name"); done
-    # tar complains of folders that this kernel does not have.
-    dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$folder" --wildcards --no-wildcards-match-slash \
+    # tar complains of directories that this kernel does not have.
+    dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$directory" --wildcards --no-wildcards-match-slash \
         './boot/vmlinuz-*' './lib/modules/*/modules.*' "${keep[@]}" 2>/dev/null ||
-        [ -d "$folder/lib/modules" ] || die "cannot unpack $deb"
-    version=$(ls "$folder/lib/modules")
-    busybox depmod -b "$folder" "$version"
-    extract_image "$folder/boot/vmlinuz-$version" "$folder/vmlinux"
-    rm -rf "$folder"/*.deb "$folder/boot" "$2"
-    chmod 755 "$folder"
-    mv -T "$folder" "$2"
+        [ -d "$directory/lib/modules" ] || die "cannot unpack $deb"
+    version=$(ls "$directory/lib/modules")
+    busybox depmod -b "$directory" "$version"
+    extract_image "$directory/boot/vmlinuz-$version" "$directory/vmlinux"
+    rm -rf "$directory"/*.deb "$directory/boot" "$2"
+    chmod 755 "$directory"
+    mv -T "$directory" "$2"
 }
 
 # The bare ELF image, which is entered by PVH: letting the guest unpack it takes seconds without KVM.
@@ -78,23 +78,23 @@ extract_image() {        # <bzImage> <destination>
     [ "$(head -c 4 "$2" | tr -d '\0' | tail -c 3)" = ELF ] || mv "$1" "$2"
 }
 
-build_initrd() {        # <kernel's folder>
-    local folder name line version
+build_initrd() {        # <kernel's directory>
+    local directory name line version
     version=$(ls "$1/lib/modules")
-    folder=$(mktemp -d "$cache/new.XXXXXX")
-    mkdir -p "$folder"/{bin,modules,dev,proc,sys,lower,upper,new}
-    cp "$(command -v busybox)" "$folder/bin/busybox"
-    for name in sh mount insmod mkdir ln cp switch_root poweroff; do ln -s busybox "$folder/bin/$name"; done
+    directory=$(mktemp -d "$cache/new.XXXXXX")
+    mkdir -p "$directory"/{bin,modules,dev,proc,sys,lower,upper,new}
+    cp "$(command -v busybox)" "$directory/bin/busybox"
+    for name in sh mount insmod mkdir ln cp switch_root poweroff; do ln -s busybox "$directory/bin/$name"; done
     # modules.dep has "module: dependency...", of which the last must be loaded first.
     for name in "${EARLY_MODULES[@]}"; do
         grep "/$name\.ko" "$1/lib/modules/$version/modules.dep" | tr -d : | tr ' ' '\n' | sed '/^$/d' | tac
     done | awk '!seen[$0]++' | while read -r line; do
-        cp "$1/lib/modules/$version/$line" "$folder/modules/"
+        cp "$1/lib/modules/$version/$line" "$directory/modules/"
         basename "$line"
-    done >"$folder/modules/order"
-    cp "$here/vm/stage1.sh" "$folder/init"
-    chmod +x "$folder/init"
-    (cd "$folder" && find . | cpio -o -H newc --quiet) >"$1/initrd.new"
+    done >"$directory/modules/order"
+    cp "$here/vm/stage1.sh" "$directory/init"
+    chmod +x "$directory/init"
+    (cd "$directory" && find . | cpio -o -H newc --quiet) >"$1/initrd.new"
     mv "$1/initrd.new" "$1/initrd"
-    rm -rf "$folder"
+    rm -rf "$directory"
 }

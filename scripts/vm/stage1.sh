@@ -11,7 +11,7 @@ mount -t 9p -o $SHARE,cache=loose,ro host /lower || poweroff -f
 mount -t tmpfs -o mode=755 upper /upper
 mkdir /upper/upper /upper/work
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/upper,workdir=/upper/work root /new
-for folder in dev proc sys; do mount --move /$folder /new/$folder; done
+for directory in dev proc sys; do mount --move /$directory /new/$directory; done
 mount -t tmpfs -o mode=755 run /new/run
 mkdir -p /new/run/lock /new/run/vm/bin /new/run/vm/control /new/dev/pts /new/dev/shm
 mount -t devpts -o mode=620,ptmxmode=666 pts /new/dev/pts

@@ -1,8 +1,10 @@
-"""Attacks, each with real hosts: whether the attacker's connection comes through, and whether honest sessions beside it finish.
+"""Attacks with real hosts: does the attacker's connection come through, do honest sessions finish?
 
-An attack is tried in a deployment through a gateway that drops by default. It `succeeds` when a connection is answered that this gateway
-forbids and nobody asked for by FTP's rules (or, of the attacks that `break`, when an honest session dies). A real client
-transfers with a real server from before the attack to behind it, and a session that was open all along transfers at its end.
+An attack is tried in a deployment, through a gateway that drops by default. It succeeds when a
+connection is answered that the gateway forbids and that nobody asked for by FTP's rules. An attack
+that is meant to break something succeeds when an honest session dies. Beside each attack a real
+client transfers with a real server, from before the attack until after it. A session that was open
+all along transfers at its end.
 """
 
 import contextlib
@@ -22,30 +24,33 @@ from scripted import Session
 from servers import SERVERS, Listen
 from shell import PATIENCE, inside
 
-# What a result begins with that is the helper's and not the lab's; attacks_table.py reads them.
+# A result that begins with one of these is about the helper, and not about the lab.
+# attacks_table.py reads them.
 OPENED, BROKE, UNFINISHED = "opened", "broke it", "honest sessions did not finish"
 
 HONEST_PORT = 2121
-# A gateway that refuses answers with a reset; one that lets in what it should not, does so for good.
+# The gateway refuses with a reset, so that a refusal takes no time. A gateway that lets in what it
+# should not does so each time.
 TRIES, BETWEEN_TRIES = 3, 0.1
 ANSWER_SECONDS = 1.0 * PATIENCE
 
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-    """What is tried where. `attempt` gets a Field and tells whether the attacker got what he wanted."""
+    """What is tried, and where. `attempt` gets a Field and tells whether the attacker succeeded."""
 
     name: str
     deployment: str
     attempt: typing.Callable
-    # Why it may succeed neither without a helper nor with the kernel's; otherwise that proves nothing.
+    # Why the attack succeeds neither without a helper nor with the kernel's. Without a reason such
+    # an attack proves nothing.
     nowhere: str = ""
     # What success means.
     success: str = OPENED
 
 
 class Field(scripted.Stage):
-    """A deployment with a scripted server that the attacker may own, and an honest real one beside it."""
+    """A deployment with a scripted server, which the attacker may own, and an honest real one."""
 
     def __init__(self, lab, deployment, honest_server):
         super().__init__(lab, deployment)
@@ -57,18 +62,18 @@ class Field(scripted.Stage):
         return self.deployment.version == 6
 
     def public(self, host):
-        """A host's public address in the family that this deployment speaks."""
+        """A host's public address in the address family of this deployment."""
         return host.public6 if self.is_ipv6 else host.public4
 
     def mode(self, mode):
-        """PORT and PASV, or what IPv6 has in their place."""
+        """PORT and PASV, or the commands that IPv6 has in their place."""
         return {"PORT": "EPRT", "PASV": "EPSV"}.get(mode, mode) if self.is_ipv6 else mode
 
     def announcement(self, mode, address, port):
         return scripted.encode(self.mode(mode), address, port)
 
     def listen(self, host, port, address=""):
-        """A service on a host that nobody but its neighbours should reach."""
+        """A service on a host that only its neighbours should reach."""
         address = address or scripted.wildcard(self.deployment.version)
         listener = scripted.listen(self.lab.namespace(host), address, port)
         self.listeners.append(listener)
@@ -91,7 +96,7 @@ class Field(scripted.Stage):
         return True
 
     def forget(self):
-        """Ends what one attack has left, so that the next finds the same ports free."""
+        """Closes what one attack has left, so that the next one finds the same ports free."""
         for session in self.opened:
             session.close()
         for listener in self.listeners:
@@ -120,7 +125,7 @@ def say(peer, *lines):
 
 
 def hear(peer, timeout=ANSWER_SECONDS):
-    """The next line, or None: a helper may well stop an attacker's."""
+    """The next line, or None, because a helper may stop an attacker's line."""
     try:
         return peer.line(timeout)
     except CaseFailure:
@@ -136,7 +141,10 @@ def hear_until(peer, wanted, timeout=ANSWER_SECONDS):
 
 
 def ask(session: Session, line, answer="200 noted"):
-    """The client says a line and the server answers, whatever either of them hears; returns what the server heard."""
+    """The client says a line and the server answers; returns what the server heard.
+
+    A helper may stop either line.
+    """
     say(session.client, line)
     heard = hear(session.server)
     say(session.server, answer)
@@ -145,17 +153,20 @@ def ask(session: Session, line, answer="200 noted"):
 
 
 def expects_honest_sessions(engine):
-    """Without any helper, and without a rule in its place, nobody transfers."""
+    """Nobody transfers without a helper, unless a rule stands in for it."""
     return engine.name != "none"
 
 
 def honest_modes(engine):
-    """A rule that leaves ports open needs no helper for passive transfers from one network to the other."""
+    """Passive transfers between two networks need no helper where a rule leaves the ports open."""
     return ("PASV", "PORT") if engine.name not in ("none", "ports-open") else ("PASV",)
 
 
 class Honest:
-    """Real transfers in a loop beside an attack, and a session that outlasts it. Use as a context manager."""
+    """Real transfers in a loop beside an attack, and a session that outlasts it.
+
+    Use it as a context manager.
+    """
 
     def __init__(self, stage):
         self.stage, self.failures, self.stopping = stage, [], threading.Event()
@@ -174,7 +185,7 @@ class Honest:
         self.session.close()
 
     def transfer(self):
-        """Each mode once at least, and one transfer that begins when the attack is over."""
+        """Each mode at least once, and one transfer that begins when the attack is over."""
         for mode in itertools.cycle(honest_modes(self.stage.lab.engine)):
             is_last = self.stopping.is_set()
             self.begun.set()
@@ -187,7 +198,7 @@ class Honest:
                 return
 
     def finish(self):
-        """What did not finish (empty: all did)."""
+        """The sessions that did not finish; empty if all did."""
         self.stopping.set()
         self.thread.join()
         for mode in honest_modes(self.stage.lab.engine):
@@ -199,7 +210,7 @@ class Honest:
 
 
 def try_attack(attack, stage):
-    """The case: nothing opens, and who is honest finishes."""
+    """The case: nothing opens, and honest sessions finish."""
     honest = Honest(stage) if expects_honest_sessions(stage.lab.engine) else None
     try:
         with honest or contextlib.nullcontext():
@@ -214,7 +225,7 @@ def try_attack(attack, stage):
 
 def suite():
     """Every attack but the heavy ones."""
-    # They use this module's words.
+    # These modules import this one.
     import attacks_commands
     import attacks_packets
     import attacks_replies
@@ -223,7 +234,7 @@ def suite():
 
 
 def batches():
-    """A gateway for each deployment, whose refusals are told by a reset."""
+    """A gateway for each deployment, which refuses with a reset."""
     together = {}
     for attack in suite():
         case = Case(f"attack/{attack.name}", functools.partial(try_attack, attack))

@@ -1,4 +1,6 @@
-"""Attacks by what a client says: third hosts' endpoints, forbidden ports, two readings, and requests that are no FTP."""
+"""Attacks by what a client says: endpoints of third hosts, forbidden ports, ambiguous lines, no
+FTP.
+"""
 
 import functools
 import threading
@@ -15,9 +17,12 @@ CLIENT, SERVER = INSIDE1, OUTSIDE1
 
 
 def announced(stage, session, mode, port):
-    """Whether the server, once it was told the client's own `port`, reaches it there, or where the line says that arrives."""
+    """Whether the server reaches the client's own `port` after the client has announced it.
+
+    The server also tries the endpoint that the rewritten line names.
+    """
     heard = ask(session, encode(mode, session.client.address, port))
-    # A gateway may refuse, and the attacker's server then knows the port all the same.
+    # If the gateway refuses the line, the attacker's server still knows the port.
     address, told = (
         decode(heard, "") if is_announcement(heard) else (session.server.peer_address, port)
     )
@@ -25,12 +30,12 @@ def announced(stage, session, mode, port):
 
 
 def is_announcement(heard):
-    """Whether the server heard a command that a bounce needs."""
+    """Whether the server heard a command that makes it connect."""
     return heard is not None and heard.upper().startswith(("PORT ", "EPRT "))
 
 
 def bounce(mode, victim, stage):
-    """The client names a third host, and a server that obeys connects there."""
+    """The client names a third host, and an obedient server connects there."""
     stage.listen(victim.name, SERVICE)
     ask(stage.session(), encode(mode, stage.public(victim), SERVICE))
     return stage.reaches(stage.deployment.server, stage.public(victim), SERVICE)
@@ -50,7 +55,7 @@ def whole(line):
     return [line]
 
 
-# How the client's words leave it: in which segments.
+# The segments in which the client's line leaves.
 SEGMENTS = {
     "": whole,
     "-behind-another": lambda line: [b"NOOP\r\n" + line],
@@ -60,15 +65,17 @@ SEGMENTS = {
 
 
 def bounce_at_home(address, segments, stage):
-    """The client names a host of the server's own network, or the server itself: no packet of the bounce passes the gateway, so that
-    the server must not hear it; the client reads a refusal.
+    """The client names a host of the server's own network, or the server itself.
+
+    No packet of this bounce passes the gateway, so the server must not hear the command. The client
+    reads a refusal.
     """
     session = stage.session()
     victim = INSIDE1.name if address == INSIDE1.public4 else stage.deployment.server
     stage.listen(victim, SERVICE, address)
     for segment in segments(stage.announcement("PORT", address, SERVICE).encode() + b"\r\n"):
         session.client.send(segment)
-        # Apart, so that they are segments.
+        # A pause, so that they leave in separate segments.
         time.sleep(BETWEEN_SEGMENTS)
     if heard := answer_until_announcement(session.server):
         return stage.reaches(stage.deployment.server, *decode(heard, ""))
@@ -82,7 +89,10 @@ BETWEEN_SEGMENTS = 0.05
 
 
 def answer_until_announcement(peer):
-    """The first line that announces, or None once nothing more comes; what comes before it is answered as NOOP is."""
+    """The first line that announces, or None when nothing more comes.
+
+    Lines before it are answered like NOOP.
+    """
     while (heard := hear(peer)) is not None:
         if is_announcement(heard):
             return heard
@@ -98,7 +108,7 @@ def privileged(mode, stage):
 
 
 def privileged_of_server(stage):
-    """A server announces its own port 25, and lets the inside client past the firewall to it."""
+    """A server announces its own port 25, so that the inside client may pass the firewall to it."""
     session = stage.session()
     stage.listen(SERVER.name, 25)
     session.command(stage.mode("PASV"))
@@ -108,7 +118,7 @@ def privileged_of_server(stage):
 
 
 def two_readings(line, stage):
-    """What one reader takes for a harmless port is 22 to another."""
+    """One reader finds a harmless port in the line, and another one finds 22."""
     session = stage.session()
     stage.listen(CLIENT.name, PRIVILEGED)
     ask(session, line)
@@ -125,18 +135,18 @@ READINGS = {
 
 
 def without_login(greets, stage):
-    """PORT of a listening service before anybody was let in, to a server that is the attacker's."""
+    """PORT of a listening service before the login, to a server that the attacker owns."""
     session = stage.connect()
     stage.listen(CLIENT.name, SERVICE)
     if greets:
         session.reply("220 welcome")
-    # The kernel's helper reads a line behind another.
+    # The kernel's helper reads only a line that follows another.
     ask(session, "NOOP", "200 well")
     return announced(stage, session, stage.mode("PORT"), SERVICE)
 
 
 def slipstream(stage):
-    """A web page has its visitor POST to port 21 (NAT slipstreaming): the body is a PORT."""
+    """A web page makes its visitor POST to port 21 (NAT slipstreaming); the body is a PORT."""
     stage.listen(CLIENT.name, SERVICE)
     own = CLIENT.public6 if stage.is_ipv6 else CLIENT.private4
     body = stage.announcement("PORT", own, SERVICE).encode() + b"\r\n"
@@ -169,7 +179,7 @@ def post(stage, body):
 
 
 def answer_post(stage):
-    """The attacker's server, and its connection to what it was told."""
+    """The attacker's server, which connects to the endpoint that it was told."""
     stage.listener.settimeout(4)
     accepted, (address, *_) = stage.listener.accept()
     with accepted:
@@ -222,7 +232,7 @@ def refused(around, answers, stage):
 
 
 def after_epsv_all(stage):
-    """PORT after the client has promised nothing but EPSV."""
+    """PORT after the client has promised to use nothing but EPSV."""
     session = stage.session()
     stage.listen(CLIENT.name, SERVICE)
     session.exchange("EPSV ALL", "200 so be it")
@@ -230,7 +240,7 @@ def after_epsv_all(stage):
 
 
 def reply_by_client(stage):
-    """A 227 that the client says: the outside client would get at a service of the inside server."""
+    """The client says a 227, so that the outside client may reach the inside server's service."""
     session = stage.session()
     stage.listen(INSIDE2.name, SERVICE)
     ask(session, encode("PASV", INSIDE2.public4, SERVICE), "500 what?")
@@ -238,7 +248,7 @@ def reply_by_client(stage):
 
 
 def command_by_server(stage):
-    """A PORT that the server says."""
+    """The server says a PORT."""
     session = stage.session()
     stage.listen(CLIENT.name, SERVICE)
     say(session.server, encode("PORT", session.client.address, SERVICE))
@@ -246,12 +256,12 @@ def command_by_server(stage):
     return stage.reaches(SERVER.name, session.client.address, SERVICE)
 
 
-# Below what hosts give to their own connections.
+# Below the ports that hosts give to their own connections.
 FLOOD = range(10_000, 10_200)
 
 
 def expectation_flood(stage):
-    """Two hundred announcements in one session, all accepted: more than the last one is open."""
+    """Two hundred announcements in one session, all accepted; succeeds if more than one is open."""
     session = stage.session()
     for port in FLOOD:
         stage.listen(CLIENT.name, port)
@@ -263,7 +273,7 @@ def expectation_flood(stage):
 
 
 def by_stranger(mode, stage):
-    """A third host connects to what was announced to another."""
+    """A third host connects to an endpoint that was announced to another host."""
     offer = stage.session().announce(stage.mode(mode))
     return stage.reaches(stranger_to(offer.connector), offer.address, offer.port)
 

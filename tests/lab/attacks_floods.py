@@ -1,10 +1,14 @@
-"""Floods: what the daemon's memory comes to, and how long honest sessions take beside them. Measured by attacks_table.py.
+"""Floods: how much memory the daemon takes, and how long honest sessions take beside them.
 
-A flood comes from a program of its own and goes to a server of its own (flooder.py). On the wire these are other machines than the
-gateway; here they share its processors, for which the gateway would wait as no gateway does. So both run at nice 19: what the flood's
-packets cost the gateway is measured in full, what it costs to make and to answer them only where a processor is idle otherwise. The
-honest ends are other machines as well: they take precedence, and rest between two rounds. What is left of the machine's own business shows in the rows of engines without a queue. The share
-of one processor that the daemon takes while the flood goes on is printed as well, which busy neighbours do not change.
+attacks_table.py runs the measurements. A flood comes from a program of its own and goes to a server
+of its own (flooder.py). On a real network both would be other machines than the gateway. Here they
+share its processors, so they run at nice 19: the cost of the flood's packets to the gateway is
+measured in full, and the flood is made and answered only when a processor is idle.
+
+The honest ends would be other machines too, so they take precedence, and rest between two rounds.
+The rows of engines without a queue show how much the machine's own business disturbs. The table
+also has the share of one processor that the daemon takes during the flood, because busy neighbours
+do not change it.
 """
 
 import contextlib
@@ -23,19 +27,20 @@ import deployments
 from attacks import Honest
 from lab import Batch, CaseFailure, Lab
 from shell import PATIENCE, Background, LabError, run, run_tool, write_sysctls
-from topology import HOSTS, INSIDE1, INSIDE2, OUTSIDE1
+from topology import HOSTS, INSIDE1, OUTSIDE1
 
 DEPLOYMENT = "routed-server"
-# Its honest sessions come from there as well, but to another server; this one is told by its address.
+# The honest sessions come from the flooder's host too, but go to another server.
 VICTIM, FLOODER = INSIDE1, OUTSIDE1
 PORT = 21
-# Sessions are divided among the workers by their ports, and a flood may busy one worker more than another: the slowest counts.
+# Sessions are divided among the workers by their ports. A flood may busy one worker more than
+# another, so the slowest session counts.
 SESSIONS, ROUNDS_IDLE, ROUNDS_LEAST = 6, 400, 5
 REST_SECONDS = 0.005
 PRECEDENCE = -10
 LATENCY_RATIO_MAX = 3.0
-# What all connections may take (`limits.memory`, the least there is), and beside them the program, its threads, its buffers, and what
-# the allocator keeps: 6 MiB when idle.
+# The bound for all connections (the lowest `limits.memory`). Beside them stand the program, its
+# threads, its buffers, and what the allocator keeps: 6 MiB when idle.
 LIMIT_MIB, BESIDE_MIB = 8, 16
 MEMORY_BOUND_MIB = LIMIT_MIB + BESIDE_MIB
 GIBIBYTE = 1 << 30
@@ -50,7 +55,7 @@ class Measured:
     idle: float
     beside: float
     memory: float
-    # Of one processor, while the flood goes on.
+    # The daemon's share of one processor while the flood goes on.
     share: float
     honest: str
     said: str
@@ -63,11 +68,11 @@ class Measured:
 @dataclasses.dataclass(frozen=True)
 class Flood:
     name: str
-    # From a lab to the flooder's arguments.
+    # Gets a lab and returns the flooder's arguments.
     arguments: typing.Callable
-    # How long it may take.
+    # The time that it may take.
     seconds: int
-    # What is said of it when it is over.
+    # Gets what is known when it is over, and returns a description.
     account: typing.Callable
 
 
@@ -80,7 +85,7 @@ def line(lab):
 
 
 def half_open(lab):
-    """The flooder's host must not answer what it is answered, or no session stays half-open."""
+    """The flooder's host drops the answers, because its resets would end the half-open sessions."""
     run_tool(
         ["nft", "-f", "-"],
         namespace=lab.namespace(FLOODER.name),
@@ -133,12 +138,12 @@ def program(*arguments):
 
 
 def slowest(rounds):
-    """Of rounds of one transaction a session, the median of the session that has the greatest."""
+    """The median of the slowest session; a round has one transaction of each session."""
     return max(statistics.median(of_session) for of_session in zip(*rounds, strict=True))
 
 
 def transactions(sessions):
-    """One of each session, and a rest."""
+    """One transaction of each session, and a rest."""
     taken = [transaction(session) for session in sessions]
     time.sleep(REST_SECONDS)
     return taken
@@ -146,7 +151,7 @@ def transactions(sessions):
 
 @contextlib.contextmanager
 def precedence():
-    """Of this thread before other programs."""
+    """Lets this thread run before other programs."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
     os.setpriority(os.PRIO_PROCESS, 0, PRECEDENCE)
     try:
@@ -156,7 +161,7 @@ def precedence():
 
 
 def transaction(session):
-    """Seconds that one announcement and its data connection take."""
+    """The seconds that one announcement and its data connection take."""
     begin = time.monotonic()
     if not session.announce("PASV").connects():
         raise CaseFailure("an honest data connection did not come through")
@@ -194,7 +199,11 @@ def measure(flood, engine):
 
 
 def forget_closed_connections(lab):
-    """Thousands of connections in TIME-WAIT make a host search for a free port, in steps of 0.8 ms that no gateway causes."""
+    """Lets hosts forget closed connections at once.
+
+    With thousands of them in TIME-WAIT a host searches for a free port in steps of 0.8 ms, which no
+    gateway causes.
+    """
     for host in HOSTS:
         write_sysctls(lab.namespace(host.name), ["net.ipv4.tcp_max_tw_buckets=64"])
 
@@ -211,7 +220,7 @@ def start_server(stack, lab, port):
 
 
 def measure_beside(flood, flooder, sessions, stage):
-    """(the slowest session's median while the flood goes on, what honest sessions did not finish)."""
+    """(the slowest session's median during the flood, what honest sessions did not finish)."""
     rounds, deadline, failures = [], time.monotonic() + flood.seconds * PATIENCE, []
     try:
         with precedence():
@@ -229,7 +238,7 @@ def measure_beside(flood, flooder, sessions, stage):
 
 
 def processor_seconds(engine):
-    """What the daemon's threads have run, in user and in kernel mode."""
+    """The time that the daemon's threads have run, in user and in kernel mode."""
     if not engine.is_ours:
         return 0.0
     fields = pathlib.Path(f"/proc/{engine.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -237,7 +246,7 @@ def processor_seconds(engine):
 
 
 def memory_of(engine):
-    """The most that the daemon had resident, in MiB."""
+    """The most memory that the daemon had resident, in MiB."""
     if not engine.is_ours:
         return 0.0
     status = pathlib.Path(f"/proc/{engine.process.pid}/status").read_text()
@@ -246,10 +255,11 @@ def memory_of(engine):
 
 
 def measure_all(engines):
-    """Measures each flood with each engine that transfers, prints the table, and yields what is wrong."""
+    """Measures each flood with each engine that transfers, prints a table, returns the problems."""
     problems = []
     print(
-        f"\n{'flood':<30}{'helper':<14}{'idle':<10}{'beside it':<12}{'ratio':<8}{'memory':<10}{'share':<7}{'honest':<8}"
+        f"\n{'flood':<30}{'helper':<14}{'idle':<10}{'beside it':<12}{'ratio':<8}"
+        f"{'memory':<10}{'share':<7}{'honest':<8}"
     )
     for flood in FLOODS:
         for engine in engines:
@@ -259,7 +269,8 @@ def measure_all(engines):
             memory = f"{found.memory:.0f} MiB" if found.memory else "-"
             share = f"{found.share:.2f}" if found.memory else "-"
             print(
-                f"{flood.name:<30}{engine:<14}{found.idle * 1e3:<4.1f} ms   {found.beside * 1e3:<6.1f} ms   "
+                f"{flood.name:<30}{engine:<14}{found.idle * 1e3:<4.1f} ms   "
+                f"{found.beside * 1e3:<6.1f} ms   "
                 f"{found.ratio:<8.1f}{memory:<10}{share:<7}{found.honest:<8}{found.said}",
                 flush=True,
             )

@@ -1,4 +1,4 @@
-"""Attacks by packets that no host's TCP would send: overlaps, strays, and segments in another host's name."""
+"""Attacks by packets that no host's TCP would send: overlaps, strays, forged sources."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,10 @@ def line(stage, port):
 
 
 def overlap(first_bytes, stage):
-    """The same bytes of the client's stream twice, with different contents: harmless first, whole or cut, then port 22."""
+    """The same bytes of the client's stream come twice, with different contents.
+
+    First comes a harmless announcement, whole or cut, and then one of port 22.
+    """
     first, second = line(stage, HARMLESS)[:first_bytes], line(stage, PRIVILEGED)
     session = stage.session()
     stage.listen(CLIENT.name, PRIVILEGED)
@@ -35,7 +38,10 @@ def overlap(first_bytes, stage):
 
 
 def in_clients_name(host, offset, times, stage):
-    """Somebody outside says PORT in the client's name, `offset` beyond what the client said last; its server says yes."""
+    """A host outside says PORT in the client's name, and its server says yes.
+
+    The forged line stands `offset` bytes beyond the client's last one.
+    """
     session = stage.session()
     stage.listen(CLIENT.name, SERVICE)
     forged = next_of(session.client, session.server)
@@ -52,7 +58,10 @@ def in_clients_name(host, offset, times, stage):
 
 
 def slipstream_after_gap(stage):
-    """The attacker's server makes a helper lose its place before the browser has said POST, so that the request is not seen as one."""
+    """The attacker's server makes a helper lose sync before the browser says POST.
+
+    A helper that has lost sync does not see the request, and may take its body for commands.
+    """
     session = stage.connect()
     stage.listen(CLIENT.name, SERVICE)
     gap = next_of(session.server, session.client)
@@ -64,7 +73,7 @@ def slipstream_after_gap(stage):
         hear_until(session.server, "Host")
         say(session.client, encode("PORT", CLIENT.public4, SERVICE))
         hear_until(session.server, "PORT")
-        # Behind the gap, where whoever lost his place reads on.
+        # Behind the gap, where a helper that has lost sync reads on.
         _, acknowledged = numbers(session.server.sock)
         forger.send(
             dataclasses.replace(
@@ -78,12 +87,15 @@ def slipstream_after_gap(stage):
 
 
 def blind(flag, stage):
-    """A third host ends a session in the server's name, without having seen its sequence numbers, or nearly right."""
+    """A third host ends a session in the server's name with guessed sequence numbers.
+
+    It has not seen the real ones, or it is off by a little.
+    """
     session = stage.session()
     offer = session.announce("PASV")
     exact = next_of(session.server, session.client)
     source = random.Random(793)
-    # A FIN within the window is kept for when what is missing has come.
+    # TCP keeps a FIN within the window until the missing bytes have come.
     wrong = [
         exact.sequence + offset
         for offset in ((1, 100, 5000, -1, -100) if flag == RST else (-1, -100))
@@ -96,7 +108,8 @@ def blind(flag, stage):
             return True
         exact = next_of(session.server, session.client)
         forger.send(dataclasses.replace(exact, flags=flag))
-    # The same with the right number ends it: so the forgeries above were tried, and were refused for theirs.
+    # The right number ends the session. This shows that the forgeries above arrived, and were
+    # refused for their numbers.
     if lives(session, None):
         raise CaseFailure(
             "the lab: a forged segment with the right number did nothing, so this proves nothing"
@@ -105,7 +118,7 @@ def blind(flag, stage):
 
 
 def lives(session, offer):
-    """Whether what was announced comes, and the control connection carries on."""
+    """Whether the announced connection comes, and the control connection carries on."""
     with contextlib.suppress(CaseFailure, OSError):
         session.exchange("NOOP", "200 well", timeout=1)
         return offer is None or offer.connects()
@@ -113,7 +126,7 @@ def lives(session, offer):
 
 
 def hole_outlives_session(flag, stage):
-    """A third host ends the client's session in the server's name; what was announced must not stay open."""
+    """A third host ends the client's session in the server's name; its pinhole must close."""
     session = stage.session()
     offer = session.announce(stage.mode("PORT"))
     exact = dataclasses.replace(next_of(session.server, session.client), flags=flag)
@@ -126,7 +139,7 @@ def hole_outlives_session(flag, stage):
 
 
 def syn_after_use(stage):
-    """A third host's SYN in the server's name, to a port whose one data connection has come."""
+    """A third host sends a SYN in the server's name to a port whose data connection has come."""
     offer = stage.session().announce(stage.mode("PORT"))
     if stage.lab.engine.name not in ("none", "ports-open") and not offer.connects():
         raise CaseFailure("the announced data connection did not come through")
@@ -134,8 +147,9 @@ def syn_after_use(stage):
 
 
 def syn_by_neighbour(stage):
-    """The client's neighbour sends a SYN in the server's name, before the server's own: it would reach a port of the client, and use up
-    what was opened for the server.
+    """The client's neighbour sends a SYN in the server's name, before the server's own.
+
+    It would reach a port of the client, and use up the server's pinhole.
     """
     offer = stage.session().announce(stage.mode("PORT"))
     if syn_arrives(stage, INSIDE2, offer):
@@ -146,14 +160,14 @@ def syn_by_neighbour(stage):
 
 
 def syn_arrives(stage, host, offer):
-    """Whether a SYN that a host sends in the server's name reaches what the client has announced."""
+    """Whether a host's SYN in the server's name reaches the port that the client has announced."""
     forged = Forged((stage.public(SERVER), 20), (stage.public(CLIENT), offer.port), 1, flags=SYN)
     with watch(stage.lab, CLIENT.name) as seen, Forger(stage.lab, host.name, host.link) as forger:
         forger.send(forged)
         return seen(offer.port, 0.5)
 
 
-# rp_filter comes too late: the forged SYN has used up by then what was opened for the server.
+# rp_filter would come too late, because the forged SYN has used up the server's pinhole by then.
 ENDS_REFUSE = (
     "TCP itself refuses what is not exact (RFC 5961); the same with exact numbers ends the session"
 )

@@ -1,4 +1,7 @@
-"""Attacks by what an attacker makes an honest server say (VU#328867): its 227 in somebody else's reply, at a segment's start."""
+"""Attacks by what an attacker makes an honest server say (VU#328867).
+
+The attacker's 227 stands in a reply to somebody else, at the start of a segment.
+"""
 
 import functools
 
@@ -9,12 +12,12 @@ from topology import INSIDE2, OUTSIDE1
 
 END_OF_LINE = b"\r\n"
 ECHOED = encode("PASV", INSIDE2.public4, SERVICE)
-# Names no address, so that it is the same in both families.
+# A 229 names no address, so it is the same in both families.
 ECHOED_EPSV = encode("EPSV", INSIDE2.public4, SERVICE)
 
 
 def echo(command, parts, stage):
-    """The server answers in parts, each in a segment of its own; then the attacker tries the port that one of them names."""
+    """The server answers in parts, each in its own segment; then the attacker tries the port."""
     session = stage.session()
     stage.listen(INSIDE2.name, SERVICE)
     if command:
@@ -24,7 +27,7 @@ def echo(command, parts, stage):
 
 
 def echo_in_banner(stage):
-    """The greeting itself, before anybody was let in."""
+    """The 227 stands in the greeting, before the login."""
     session = stage.connect()
     stage.listen(INSIDE2.name, SERVICE)
     return heard_in_parts(stage, session, ["220-welcome\r\n", f"{ECHOED}\r\n", "220 ready\r\n"])
@@ -33,13 +36,14 @@ def echo_in_banner(stage):
 def heard_in_parts(stage, session, parts):
     for part in parts:
         session.server.send(part.encode())
-        # One segment each: the next leaves when this one has come, or will not.
+        # Each part is a segment of its own, because the next one leaves only when this one has
+        # come, or will not come.
         wait_for(session.client, part.encode())
     return stage.reaches(OUTSIDE1.name, stage.public(INSIDE2), SERVICE)
 
 
 def wait_for(peer, part):
-    """Whether these bytes have come; a helper may hold or stop them."""
+    """Whether these bytes have come; a helper may hold them back or stop them."""
     peer.buffer = b""
     peer.sock.settimeout(ANSWER_SECONDS)
     try:
@@ -57,7 +61,7 @@ def lines(*texts):
     return [f"{text}\r\n" for text in texts]
 
 
-# What the client asks for, and the answer's segments.
+# What the client asks for, and the segments of the answer.
 ECHOES = {
     "unsolicited": ((), lines(ECHOED)),
     "unsolicited-229": ((), lines(ECHOED_EPSV)),

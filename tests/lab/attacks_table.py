@@ -1,11 +1,12 @@
-"""Prints which attacks succeed with no helper, with the kernel's, and with ours. Run by scripts/attacks.sh.
+"""Prints which attacks succeed without a helper, with the kernel's, and with ours.
 
-    off         no helper, and the firewall's rules as ever: nothing that FTP announces comes through, honest or not
-    ports-open  no helper, and a rule that leaves every port from 1024 up open, as operators have it then
+    off         no helper, with the usual rules: nothing comes through, honest or not
+    ports-open  no helper, with a rule that leaves every port from 1024 up open
     kernel      nf_conntrack_ftp
     ours        ftp-alg
 
-Exit status 1 when ours opens anything, an honest session beside ours does not finish, or an attack succeeds nowhere without a reason.
+scripts/attacks.sh runs it. The exit status is 1 when ours opens anything, when an honest session
+beside ours does not finish, or when an attack succeeds nowhere without a reason.
 """
 
 import argparse
@@ -26,7 +27,7 @@ COLUMNS = {
     "ours-nftables": "ours-nftables",
     "ours-conntrack": "ours-conntrack",
 }
-# With these in the table each attack succeeds somewhere, or proves nothing.
+# With these in the table each attack succeeds somewhere, or it proves nothing.
 SHOWING = {"ports-open", "kernel"}
 SUCCESSES = (attacks.OPENED, attacks.BROKE)
 
@@ -55,7 +56,7 @@ def cell_of(result, engine):
 
 
 class Quiet(run.Report):
-    """Collects results, and prints a point for each."""
+    """Collects the results, and prints a dot for each."""
 
     def add(self, result):
         with self.lock:
@@ -64,7 +65,7 @@ class Quiet(run.Report):
 
 
 def try_all(engine, arguments):
-    """{attack: Cell} of one engine."""
+    """{attack: Cell} for one engine."""
     report = Quiet()
     batches = run.select(attacks.batches(), arguments.filter)
     workers = run.Workers(batches, min(arguments.jobs, max(1, len(batches))), engine, report)
@@ -81,7 +82,7 @@ def try_all(engine, arguments):
 
 
 def is_telling(result, engine):
-    """What nobody expects: anything with ours, and honest sessions that do not finish with anybody."""
+    """Whether a failure is unexpected: any with ours, and honest sessions that do not finish."""
     return engine.startswith("ours") or any(
         reason not in SUCCESSES for reason in result.reason.split("; ")
     )
@@ -104,7 +105,7 @@ def print_table(names, cells):
 
 
 def problems_of(names, cells):
-    """What makes the run a failure."""
+    """The reasons for which the run fails."""
     reasons = {attack.name: attack.nowhere for attack in attacks.suite()}
     for name in names:
         for engine, column in cells.items():

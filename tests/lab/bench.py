@@ -1,9 +1,10 @@
 """Transactions a second through the gateway: the kernel's helper, a loop that accepts, and ours.
 
-    sudo scripts/bench-transactions.sh [--rounds N] [--seconds S] [--sessions 1,16] [--deployment NAME] [--json FILE]
+    sudo scripts/bench-transactions.sh [--rounds N] [--seconds S] [--sessions 1,16]
+                                       [--deployment NAME] [--json FILE]
 
-A transaction is PASV, its 227, one data connection, and the 226. All take turns in one run, so that what else
-the machine does strikes all alike; medians of the rounds are compared.
+A transaction is PASV, its 227, one data connection, and the 226. The engines take turns in one run,
+so that other work of the machine disturbs all alike. The medians of the rounds are compared.
 """
 
 import argparse
@@ -20,13 +21,14 @@ from lab import Batch, Lab
 from shell import Background, LabError, run
 from topology import begin, finish
 
-# The accept loop opens nothing: the operator must let data connections through, and does so for all alike.
+# The accept loop opens nothing, so the operator's rules let data connections through, for all
+# engines alike.
 ALLOW_DATA = "iifname lan oifname wan tcp dport 1024-65535 accept"
 PORT = 21
 
 
 def tool(name):
-    """A program of benches/tools: cargo builds them as examples."""
+    """A program of benches/tools; cargo builds them as examples."""
     directory = os.environ.get("FTP_ALG_TOOLS", REPOSITORY / "target/release/examples")
     path = pathlib.Path(directory, name)
     if not os.access(path, os.X_OK):
@@ -37,7 +39,8 @@ def tool(name):
 class AcceptLoop(Ours):
     """A loop that accepts every packet, behind the very rules that ftp-alg loads.
 
-    The daemon loads them, as this kernel can have them, and is killed; they stay, and the loop takes over its queues.
+    The daemon loads the rules that this kernel can have, and is killed. The rules stay, and the
+    loop takes over the queues.
     """
 
     name = "accept-loop"
@@ -117,7 +120,8 @@ MEASURED = ("kernel", AcceptLoop.name, "ours")
 def print_table(figures, arguments):
     print(f"{arguments.deployment}, {arguments.rounds} rounds of {arguments.seconds} s")
     print(
-        f"{'sessions':<10}{'helper':<14}{'transactions/s':<24}{'latency':<12}{'beside the accept loop':<14}"
+        f"{'sessions':<10}{'helper':<14}{'transactions/s':<24}{'latency':<12}"
+        "beside the accept loop"
     )
     for sessions in arguments.sessions:
         base = median(figures[sessions, AcceptLoop.name], 0)
@@ -126,7 +130,8 @@ def print_table(figures, arguments):
             rates = [rate for rate, _ in rounds]
             spread = f"{median(rounds, 0):.0f} ({min(rates):.0f}..{max(rates):.0f})"
             print(
-                f"{sessions:<10}{engine:<14}{spread:<24}{median(rounds, 1):<4.0f} us     {median(rounds, 0) / base:.3f}"
+                f"{sessions:<10}{engine:<14}{spread:<24}{median(rounds, 1):<4.0f} us     "
+                f"{median(rounds, 0) / base:.3f}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Capturing both sides of the gateway, and reading a capture just far enough to compare TCP payloads."""
+"""Captures both sides of the gateway, and reads a capture far enough to compare TCP payloads."""
 
 import os
 import struct
@@ -15,12 +15,12 @@ RING = 1 << 32
 
 
 class Capture:
-    """tcpdump on both links of the gateway while the `with` block runs."""
+    """Runs tcpdump on both links of the gateway during the `with` block."""
 
-    def __init__(self, lab, name, expression="tcp", folder=None):
+    def __init__(self, lab, name, expression="tcp", directory=None):
         self.lab, self.expression = lab, expression
         self.files = {
-            side: os.path.join(folder or lab.workspace, f"{name}.{side}.pcap") for side in SIDES
+            side: os.path.join(directory or lab.workspace, f"{name}.{side}.pcap") for side in SIDES
         }
 
     def __enter__(self):

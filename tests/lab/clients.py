@@ -1,8 +1,8 @@
 """Real FTP clients, told which mode to use and to believe the address in a 227.
 
-A client that connects to the control connection's address whatever the 227 says (curl's, lftp's and ftplib's default)
-would hide a missing rewrite. Each client reports the commands it sent, so that one which silently falls back to another
-mode is found out.
+By default curl, lftp and ftplib connect to the control connection's address, whatever the 227 says.
+That would hide a missing rewrite. Each client reports the commands that it sent, so that the lab
+notices a client that silently falls back to another mode.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from shell import PATIENCE, inside, run
 
 MODES = ("PORT", "EPRT", "PASV", "EPSV")
 ACTIVE_MODES = ("PORT", "EPRT")
-# How long a client waits for anything before it gives up; the lab ends it soon after in any case.
+# How long a client waits before it gives up. The lab ends it soon after in any case.
 CLIENT_SECONDS = round(9 * PATIENCE)
 SENT = re.compile(
     r"(?:^> |---> |==> |--> |Cmd: +|\*cmd\* ')(PORT|EPRT|LPRT|PASV|EPSV|LPSV)\b", re.MULTILINE
@@ -27,13 +27,13 @@ SENT = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What to connect to and how to log in."""
+    """The server to connect to, and the login."""
 
     address: str
     port: int
     user: str
     password: str
-    # "explicit" or "implicit": as the server listens (servers.Listen).
+    # "explicit" or "implicit", as the server listens (servers.Listen).
     tls: str = ""
 
     @property
@@ -44,28 +44,28 @@ class Target:
         return f"[{self.address}]" if ":" in self.address else self.address
 
     def url(self, path):
-        user = self.user.replace("@", "%40")
-        return f"{self.scheme}://{user}:{self.password.replace('@', '%40')}@{self.host()}:{self.port}/{path}"
+        user, password = (text.replace("@", "%40") for text in (self.user, self.password))
+        return f"{self.scheme}://{user}:{password}@{self.host()}:{self.port}/{path}"
 
 
 @dataclasses.dataclass
 class Job:
-    """Files to fetch into `folder` and one to store, in one mode."""
+    """Files to fetch into `directory` and one to store, in one mode."""
 
     mode: str
     target: Target
-    folder: pathlib.Path
+    directory: pathlib.Path
     fetch: tuple
     store: str
     stored_as: str
 
 
 class Client:
-    """A client program: subclasses give the command lines of a job and what the client cannot do."""
+    """A client program; subclasses give its command lines and what it cannot do."""
 
     name = ""
     can_store = True
-    # Modes it cannot be told to use, by IP version, with the reason.
+    # The modes that it cannot be told to use, by IP version, with the reason.
     unsupported = {4: {}, 6: {"PORT": "IPv4 only", "PASV": "IPv4 only"}}
 
     def commands(self, job):
@@ -73,11 +73,13 @@ class Client:
         raise NotImplementedError
 
     def perform(self, namespace, job, timeout):
-        """Run the job; returns everything the client said. Success is judged by the files alone."""
+        """Runs the job and returns everything the client said; the files alone decide about
+        success.
+        """
         said = []
         environment = {
             "PATH": os.environ["PATH"],
-            "HOME": str(job.folder),
+            "HOME": str(job.directory),
             "LC_ALL": "C",
             "TERM": "dumb",
             "LAB_PATIENCE": str(PATIENCE),
@@ -90,7 +92,7 @@ class Client:
                 check=False,
                 stdin=stdin,
                 env=environment,
-                cwd=job.folder,
+                cwd=job.directory,
             )
             said.append(f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}(exit {done.returncode})\n")
             if done.returncode == 124:
@@ -98,16 +100,17 @@ class Client:
         return "".join(said) + self.trace(job)
 
     def trace(self, job):
-        """What the client wrote about its commands besides its output."""
+        """What the client wrote about its commands elsewhere than in its output."""
         return ""
 
 
 class Curl(Client):
     name = "curl"
-    # In TLS 1.3 vsftpd sends session tickets on data connections, which curl does not read while it stores: its close is a reset then,
-    # and now and then vsftpd has lost the end of the file by it (426; 8 of 320 such jobs on a gateway without any helper).
+    # In TLS 1.3 vsftpd sends session tickets on data connections. curl does not read them while it
+    # stores, so its close becomes a reset, and sometimes vsftpd loses the end of the file (426).
+    # That happened in 8 of 320 such jobs on a gateway without any helper.
     tls_options = ("--ssl-reqd", "--insecure", "--tls-max", "1.2")
-    # What it does with an encrypted control connection once it has logged in.
+    # What it does with an encrypted control connection after its login.
     after_login = ()
 
     def commands(self, job):
@@ -133,7 +136,7 @@ class Curl(Client):
 
 
 class CurlClearing(Curl):
-    """curl that goes back to clear text behind its login (CCC), so that gateways can read what is announced."""
+    """curl that goes back to clear text after its login (CCC), so that gateways can read on."""
 
     name = "curl-ccc"
     after_login = ("--ftp-ssl-ccc", "--ftp-ssl-ccc-mode", "active")
@@ -241,11 +244,11 @@ class Ncftp(Client):
             target.password,
         ]
         yield ["ncftpget", *common, target.address, ".", *(f"pub/{name}" for name in job.fetch)], ""
-        # It uploads under the local name only: ncftpput -C names the remote file.
+        # It stores under the local name only, so -C names the remote file.
         yield ["ncftpput", *common, "-C", target.address, job.store, f"upload/{job.stored_as}"], ""
 
     def trace(self, job):
-        log = job.folder / "trace.log"
+        log = job.directory / "trace.log"
         return log.read_text(errors="replace") if log.exists() else ""
 
 
@@ -273,16 +276,17 @@ class Ftplib(Client):
 
 @contextlib.contextmanager
 def logged_in(namespace, target):
-    """ftplib within this program, for what no script of a client can be told: a session that stays, and is ours to speak in.
+    """A session of ftplib within this program, because no client's script can do what a test needs.
 
-    Its data connections have to be made `inside` the namespace as well.
+    The session stays open, and the test speaks in it. Its data connections have to be made `inside`
+    the namespace too.
     """
     client = ftplib.FTP(timeout=CLIENT_SECONDS)
     try:
         with inside(namespace):
             client.connect(target.address, target.port)
         client.login(target.user, target.password)
-        # As most clients do: before it only the server knows where a path begins that has no slash in front.
+        # Most clients do this. Before it, only the server knows where a relative path begins.
         client.pwd()
         yield client
     finally:
@@ -290,13 +294,16 @@ def logged_in(namespace, target):
 
 
 def abort(client):
-    """Ends a transfer as lftp and others do: Telnet's signals IP and Synch, whose last byte is urgent (RFC 854), and behind them ABOR."""
+    """Ends a transfer as lftp and others do: Telnet's IP and Synch, and then ABOR.
+
+    The last byte of the Synch is urgent (RFC 854).
+    """
     client.sock.sendall(b"\xff\xf4\xff", socket.MSG_OOB)
     client.sock.sendall(b"\xf2ABOR\r\n")
 
 
 def answer_after(client, command):
-    """The answer to a command after ABOR, which servers answer once or twice, with any code of these."""
+    """The answer to a command that follows ABOR; servers answer ABOR once or twice."""
     client.putcmd(command)
     while (heard := client.getmultiline())[:3] in ("150", "225", "226", "426"):
         pass
@@ -307,5 +314,5 @@ CLIENTS = {client.name: client() for client in (Curl, Lftp, Wget, Tnftp, Ncftp, 
 
 
 def modes_sent(said):
-    """The set of announcing commands a client's own words show it sent."""
+    """The announcing commands that a client says it sent."""
     return set(SENT.findall(said))

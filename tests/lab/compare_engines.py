@@ -1,4 +1,7 @@
-"""Prints one table of what each helper passed, from the results that run.py wrote. Run by scripts/compare-engines.sh."""
+"""Prints one table of what each helper passed, from the results that run.py wrote.
+
+scripts/compare-engines.sh runs it.
+"""
 
 import argparse
 import collections
@@ -6,7 +9,7 @@ import json
 import pathlib
 import sys
 
-# Cases with real programs are rows by deployment, scripted ones by what must hold.
+# Cases with real programs make a row for each deployment, scripted ones for each promise.
 REAL = ("transfer", "ten-ports", "announces-public", "shipped", "netem")
 NAMES = {
     "transfer": "transfers",
@@ -23,7 +26,7 @@ def row_of(name):
 
 
 def undecided(results):
-    """Cases that did not begin, since the lab's set-up failed: they say nothing about the helper."""
+    """Cases that did not begin because the set-up failed; they say nothing about the helper."""
     return [
         f"{result['name']}: {result['reason']}"
         for result in results
@@ -32,7 +35,7 @@ def undecided(results):
 
 
 def tally(results):
-    """{row: (passed, of)}; what an engine cannot be asked counts in neither."""
+    """{row: (passed, of)}; cases that an engine cannot be asked do not count."""
     rows = collections.Counter(), collections.Counter()
     for result in results:
         if result["verdict"] in ("PASS", "FAIL"):

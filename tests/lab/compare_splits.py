@@ -49,7 +49,8 @@ def print_table(engines, figures):
         attempts = [attempt for group in figures[engine].values() for attempt in group]
         passed = sum(not attempt.reason for attempt in attempts)
         print(
-            f"{engine}: {passed} of {len(attempts)} announcements survived, {100 * passed / len(attempts):.1f} %"
+            f"{engine}: {passed} of {len(attempts)} announcements survived, "
+            f"{100 * passed / len(attempts):.1f} %"
         )
 
 

@@ -1,4 +1,4 @@
-"""Control connections as one wire saw them: every copy of every byte, and the announcements among them."""
+"""Control connections as one wire saw them: every copy of every byte, and the announcements."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ ANNOUNCEMENT = re.compile(rb"^(?:(?:PORT|EPRT) |22[79] )[^\r\n]*\r\n", re.MULTIL
 
 @dataclasses.dataclass(frozen=True)
 class Copy:
-    """What one packet held of a stream: where it stands, counted from the stream's first byte, and the bytes."""
+    """The bytes of a stream in one packet, and their place counted from the stream's first byte."""
 
     start: int
     payload: bytes
@@ -26,19 +26,23 @@ class Copy:
 
 
 class Stream:
-    """One direction of a control connection; `flow` is ((address, port), (address, port)), addresses as bytes."""
+    """One direction of a control connection.
+
+    `flow` is ((address, port), (address, port)), with addresses as bytes.
+    """
 
     def __init__(self, flow, first):
         self.flow, self.first, self.copies = flow, first, []
 
     def add(self, sequence, payload):
-        # Nobody sends two gigabytes of commands: what seems far ahead lies before the first byte.
+        # Nobody sends two gigabytes of commands, so a place that seems far ahead lies before the
+        # first byte.
         start = (sequence - self.first + RING // 2) % RING - RING // 2
         if payload and start >= 0:
             self.copies.append(Copy(start, payload))
 
     def text(self):
-        """The stream's bytes, each as it was seen first."""
+        """The stream's bytes, each as it came first."""
         seen = {}
         for copy in self.copies:
             for offset, byte in enumerate(copy.payload, copy.start):
@@ -64,7 +68,7 @@ class Announcement:
     line: bytes
 
     def copies(self):
-        """What each packet held of the line, in the order of the capture."""
+        """The line's bytes in each packet, in the order of the capture."""
         end = self.start + len(self.line)
         for copy in self.stream.copies:
             begin, stop = max(copy.start, self.start), min(copy.end, end)
@@ -72,7 +76,7 @@ class Announcement:
                 yield Copy(begin - self.start, copy.payload[begin - copy.start : stop - copy.start])
 
     def repeated(self):
-        """The copies that hold a byte which another one before them held."""
+        """The copies with a byte that an earlier copy had."""
         seen, repeated = set(), []
         for copy in self.copies():
             span = set(range(copy.start, copy.end))
@@ -82,11 +86,11 @@ class Announcement:
         return repeated
 
     def changed(self):
-        """The copies with other bytes than at first, wherever they are cut."""
+        """The copies whose bytes differ from the first ones, wherever they are cut."""
         return [copy for copy in self.copies() if copy.payload != self.line[copy.start : copy.end]]
 
     def endpoint(self):
-        """Where its reader is told to connect; a 229 names no address but means its sender's."""
+        """The endpoint that its reader connects to; a 229 means its sender's address."""
         sender = socket.inet_ntop(
             socket.AF_INET if len(self.stream.flow[0][0]) == 4 else socket.AF_INET6,
             self.stream.flow[0][0],
@@ -115,7 +119,7 @@ def announcements(frames):
 
 
 def endpoints_tried(frames):
-    """Where somebody tried to connect: (address, port)."""
+    """The endpoints that somebody tried to connect to."""
     tried = set()
     for frame in frames:
         segment = segment_of(frame)
@@ -133,7 +137,7 @@ def endpoints_tried(frames):
 
 
 def require_identical(found):
-    """Every copy of every announcement has the bytes of the first."""
+    """An error unless every copy of every announcement has the bytes of the first."""
     changed = [
         (announcement, announcement.changed()) for announcement in found if announcement.changed()
     ]
@@ -145,7 +149,7 @@ def require_identical(found):
 
 
 def doctored(frames):
-    """The frames with one byte of an announcement changed in the last packet that repeats some of it."""
+    """The frames, with one changed byte in the last packet that repeats part of an announcement."""
     frames, seen, last = list(frames), {}, None
     for number, frame in enumerate(frames):
         segment = segment_of(frame)
@@ -158,7 +162,7 @@ def doctored(frames):
         raise CaseFailure("no announcement was repeated, so this proves nothing")
     number, end = last
     frame = bytearray(frames[number])
-    # The byte before the line's end: a digit, a point or a bar.
+    # The byte before the line's end is a digit, a point or a bar.
     frame[len(frame) - len(segment_of(frames[number]).payload) + end - 3] ^= 1
     frames[number] = bytes(frame)
     return frames

@@ -1,4 +1,7 @@
-"""Shows what was announced, rewritten, expected and transferred, in every deployment. Run by scripts/demo.sh."""
+"""Shows each announcement, its rewritten line, the expectation and the transfer, by deployment.
+
+scripts/demo.sh runs it.
+"""
 
 import argparse
 import os
@@ -28,7 +31,7 @@ WHAT = {
     "nat66-client": "IPv6 masquerading",
     "nat66-server": "IPv6 port-forward",
 }
-# (server, client, mode): each server and client often enough, each mode in each deployment that has it.
+# (server, client, mode): all servers and clients occur, and each mode in each deployment.
 ROUTES4 = (
     ("vsftpd", "curl", "PORT"),
     ("proftpd", "tnftp", "EPRT"),
@@ -68,7 +71,7 @@ def worded(value):
 
 
 def shortened(line):
-    """Of a rewritten line the endpoint, and by how much the line grew or shrank if it did."""
+    """The endpoint of a rewritten line, and by how much the line grew or shrank."""
     found = re.search(r"\d+(?:,\d+){5}|\|.*\|", line)
     delta = re.search(r"\(([+-][1-9]\d*) bytes\)", line)
     return (found[0] if found else line) + (f" ({delta[1]})" if delta else "")
@@ -79,7 +82,7 @@ def endpoint(address, port):
 
 
 def demonstrate(stage, client_name, mode):
-    """One row; returns whether the files arrived."""
+    """Prints one row; returns whether the files arrived."""
     client, engine = CLIENTS[client_name], stage.lab.engine
     earlier = len(engine.announcements())
     try:
@@ -105,7 +108,7 @@ def demonstrate(stage, client_name, mode):
 
 
 def demonstrate_deployment(name, engine):
-    """All rows of a deployment; returns how many worked and how many did not."""
+    """Prints all rows of a deployment; returns how many worked and how many did not."""
     deployment, good = DEPLOYMENTS[name], []
     print(f"\n{name}: {WHAT[name]}")
     show([title for title, _ in COLUMNS])
@@ -128,7 +131,8 @@ def main():
     totals = [demonstrate_deployment(name, engine) for name in DEPLOYMENTS]
     passed, failed = map(sum, zip(*totals))
     print(
-        f"\n{passed} sessions transferred their files through {len(DEPLOYMENTS)} deployments, {failed} failed. "
+        f"\n{passed} sessions transferred their files through {len(DEPLOYMENTS)} deployments, "
+        f"{failed} failed. "
         "Nothing is left behind."
     )
     return int(failed > 0)

@@ -1,8 +1,9 @@
-"""The deployments: what an operator's ruleset looks like around the helper, and who talks to whom.
+"""The deployments: an operator's ruleset around the helper, and who talks to whom.
 
-Every ruleset drops by default in forward, input and output, lets control connections in, and has the two lines an operator
-writes for data connections: `established,related` and the ct mark. No rule mentions a data connection or a
-passive port range; NAT rules name control ports only where the rule could otherwise do the helper's work.
+Every ruleset drops by default in forward, input and output, and lets control connections in. It has
+the two lines that an operator writes for data connections: `established,related` and the ct mark.
+No rule mentions a data connection or a passive port range. NAT rules name control ports only where
+the rule could do the helper's work otherwise.
 """
 
 import dataclasses
@@ -16,18 +17,19 @@ from topology import GATEWAY, INSIDE1, INSIDE2, OUTSIDE1, GATEWAY_WAN4, GATEWAY_
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 CONTROL_PORTS = (21, 2121)
-# Of FTP within TLS. The operator lets it in, and it is a control port only where a scenario says so.
+# The port of FTP within TLS. The operator's rules let it in, and it is a control port only where a
+# case says so.
 IMPLICIT_TLS_PORT = 990
 FORWARDED_PORTS = (*CONTROL_PORTS, IMPLICIT_TLS_PORT)
 PORTS = "{ " + ", ".join(map(str, FORWARDED_PORTS)) + " }"
-# What the lab's servers use where nobody tells them otherwise.
+# The passive ports of the lab's servers, unless a case tells them others.
 PASSIVE_PORTS = (30000, 30999)
 DATA_MARK = 0x10000000
 
 
 @dataclasses.dataclass(frozen=True)
 class Deployment:
-    """Names of the talking hosts, the address the client connects to, and the rules that make it so."""
+    """The hosts that talk, the address that the client dials, and the rules that make it work."""
 
     name: str
     client: str
@@ -39,7 +41,7 @@ class Deployment:
     input: str = ""
     output: str = ""
     without_nat: bool = False
-    # Control ports whose outside number differs from the server's: (outside, server).
+    # A control port whose outside number differs from the server's: (outside, server).
     forwarded_port: tuple = ()
 
     @property
@@ -47,21 +49,24 @@ class Deployment:
         return 6 if ":" in self.target else 4
 
     def outside_port(self, server_port):
-        """The port a client connects to in order to reach `server_port`."""
+        """The port that a client dials to reach `server_port`."""
         if self.forwarded_port and self.forwarded_port[1] == server_port:
             return self.forwarded_port[0]
         return server_port
 
     def settings(self, server_port=21):
-        """The keys that the operator has to set here: the shipped control port is 21."""
+        """The keys that the operator has to set here, because the shipped control port is 21."""
         port = self.outside_port(server_port)
         return {} if port == 21 else {"control_ports": [port]}
 
     def ruleset(self, refusal="drop", accepts_mark=True):
-        """`refusal`: what ends a chain. "reject" answers at once, so that a test of failure need not wait.
-        `accepts_mark`: whether the operator has the line for the helper's ct mark.
+        """The operator's rules as text.
+
+        `refusal` is the end of a chain; "reject" answers at once, so that a test of failure need
+        not wait. `accepts_mark` tells whether the operator has the line for the helper's ct mark.
         """
-        # Only to what asks to come in: the answer to a forged segment would end the connection it pretends to be of.
+        # Only new connections are answered, because the answer to a forged segment would end the
+        # connection that it pretends to belong to.
         last = "ct state new meta l4proto tcp reject with tcp reset" if refusal == "reject" else ""
         common = f"""
             ct state established,related accept
@@ -105,7 +110,7 @@ class Deployment:
         """
 
     def apply(self, lab_topology, refusal="drop", accepts_mark=True):
-        """Load the ruleset, set the inside hosts' source addresses, forget all earlier connections."""
+        """Loads the rules, sets the inside hosts' source addresses, forgets earlier connections."""
         for host in (INSIDE1, INSIDE2):
             lab_topology.route(host, use_public=self.without_nat)
         run_tool(
@@ -116,7 +121,7 @@ class Deployment:
         run_tool(["conntrack", "-F"], namespace=lab_topology.gateway)
 
     def apply_after_start(self, lab_topology, accepts_mark):
-        """What is loaded when the helper runs already: here nothing."""
+        """Loads what needs a running helper: here nothing."""
 
 
 ALLOW_OUT = f"iifname lan oifname wan tcp dport {PORTS} ct state new accept"
@@ -137,8 +142,9 @@ FORWARD_PASSIVE_RANGE = (
     f"dnat ip to {INSIDE2.private4}"
 )
 DNAT6 = f"ip6 daddr {GATEWAY_WAN6} tcp dport {PORTS} dnat ip6 to {INSIDE2.private6}"
+SNAT_POOL4 = f"oifname wan ip saddr {topology.PRIVATE_LAN4} snat ip to {POOL4[0]}-{POOL4[-1]}"
 MASQUERADE4 = f"oifname wan ip saddr {topology.PRIVATE_LAN4} masquerade"
-# Only the control connection: the data connection's source must follow its master.
+# Only the control connection, because the data connection's source must follow its master.
 MASQUERADE_TO_SERVER4 = f"oifname lan ip daddr {INSIDE2.private4} tcp dport {PORTS} masquerade"
 
 DEPLOYMENTS = {
@@ -224,7 +230,7 @@ DEPLOYMENTS = {
             INSIDE1.name,
             OUTSIDE1.name,
             OUTSIDE1.public4,
-            postrouting=f"oifname wan ip saddr {topology.PRIVATE_LAN4} snat ip to {POOL4[0]}-{POOL4[-1]}",
+            postrouting=SNAT_POOL4,
             forward=ALLOW_OUT,
         ),
         Deployment(
@@ -263,22 +269,24 @@ DEPLOYMENTS = {
 
 @dataclasses.dataclass(frozen=True)
 class ShippedRules(Deployment):
-    """A file of rules/ as an operator loads it by hand, with the lab's names and addresses in place of the file's."""
+    """A file of rules/, loaded by hand, with the lab's names and addresses in it."""
 
     file: str = ""
-    # What the operator changes in the file: (its text, the lab's).
+    # The operator's changes to the file: (its text, the lab's).
     changes: tuple = ()
     control_ports: tuple = (21,)
 
     def settings(self, server_port=21):
-        """The operator loads the rules by hand; other-ports.nft names other control ports."""
+        """The operator loads the rules by hand, and other-ports.nft names other control ports."""
         ports = {} if self.control_ports == (21,) else {"control_ports": self.control_ports}
         return {"install_rules": False, **ports}
 
     def ruleset(self, refusal="drop", accepts_mark=True):
-        """The file for the backend: the one for kernel expectations has no line for the mark."""
-        folder = REPOSITORY / "rules"
-        text = (folder if accepts_mark else folder / "related").joinpath(self.file).read_text()
+        """The file for the backend; with kernel expectations it has no line for the mark."""
+        directory = REPOSITORY / "rules"
+        text = (
+            (directory if accepts_mark else directory / "related").joinpath(self.file).read_text()
+        )
         for theirs, ours in self.changes:
             text, count = re.subn(rf"(?<![\w.:]){re.escape(theirs)}(?![\w.:])", ours, text)
             if not count:
@@ -286,7 +294,9 @@ class ShippedRules(Deployment):
         return text
 
     def apply(self, lab_topology, refusal="drop", accepts_mark=True):
-        """Nothing but the routes: the file attaches a helper that a running daemon has registered."""
+        """Sets the routes alone, because the file attaches a helper that a running daemon
+        registers.
+        """
         for host in (INSIDE1, INSIDE2):
             lab_topology.route(host, use_public=self.without_nat)
 
@@ -360,5 +370,5 @@ SHIPPED = {
 
 
 def named(name):
-    """A deployment, of the lab's own or of rules/."""
+    """A deployment of the lab's own or of rules/."""
     return DEPLOYMENTS.get(name) or SHIPPED[name]

@@ -1,4 +1,4 @@
-"""What helps FTP through the gateway: nothing, the kernel's own helper, conntrackd's, or ftp-alg."""
+"""The helpers that a case can use: none, the kernel's own, conntrackd's, or ftp-alg."""
 
 import contextlib
 import dataclasses
@@ -21,9 +21,9 @@ SHIPPED_CONFIGURATION = REPOSITORY / "packaging/ftp-alg.toml"
 
 @dataclasses.dataclass(frozen=True)
 class CaseKey:
-    """A key of the configuration that some cases set, and why they are about it."""
+    """A key of the configuration that some cases set, and the reason."""
 
-    # A pattern that matches the beginning of these cases' names.
+    # A pattern for the beginning of these cases' names.
     cases: str
     why: str
 
@@ -60,16 +60,17 @@ CASE_KEYS = {
 
 
 def sandbox_keys(workspace):
-    """What differs in every case from the shipped configuration, because the lab is a sandbox.
+    """The keys that differ from the shipped configuration in every case.
 
-    The files of a case are gone with its workspace. The log is JSON, so that the lab can read it.
-    The daemon's user is the shipped one: each namespace has the account (topology.write_etc).
+    They are needed because the lab is a sandbox: the files of a case are gone with its workspace,
+    and the lab reads the log as JSON. The daemon's user is the shipped one, because each namespace
+    has the account (topology.write_etc).
     """
     return {"restart.directory": f"{workspace}/flows", "log.format": "json"}
 
 
 def require_case_keys(names, settings):
-    """An error unless CASE_KEYS allows these settings for all cases of these names."""
+    """Raises an error unless CASE_KEYS allows these settings for all cases of these names."""
     for key in settings:
         if key not in CASE_KEYS:
             raise LabError(f"{names[0]} sets {key}, which is not in CASE_KEYS (engines.py)")
@@ -78,7 +79,7 @@ def require_case_keys(names, settings):
 
 
 def as_toml(configuration):
-    """A configuration as text. JSON's strings, numbers, booleans and arrays are TOML's."""
+    """A configuration as text; JSON's strings, numbers, booleans and arrays are TOML's."""
     plain, tables = [], []
     for key, value in configuration.items():
         if isinstance(value, dict):
@@ -99,7 +100,7 @@ def assignments(table):
 
 
 def ftp_alg_binary():
-    """The program under test: $FTP_ALG, or what `cargo build --release` made."""
+    """The program under test: $FTP_ALG, or the one that `cargo build --release` made."""
     path = pathlib.Path(os.environ.get("FTP_ALG", REPOSITORY / "target/release/ftp-alg"))
     if not os.access(path, os.X_OK):
         raise LabError(f"{path} is not there: run 'cargo build --release', or set FTP_ALG")
@@ -107,12 +108,13 @@ def ftp_alg_binary():
 
 
 class NoHelper:
-    """No helper at all: proves that the transfers of a deployment need one."""
+    """No helper: this engine proves that the transfers of a deployment need one."""
 
     name = "none"
-    # Whether it is ftp-alg, with whichever backend.
+    # Whether the engine is ftp-alg, with any backend.
     is_ours = False
-    # Whether data connections are known by our ct mark alone, so that the operator's rules need a line for it.
+    # Whether data connections are known by our ct mark alone. Then the operator's rules need a line
+    # for it.
     marks_data = True
 
     def __init__(self, gateway, workspace, settings=None):
@@ -123,24 +125,26 @@ class NoHelper:
         pass
 
     def disable(self):
-        """Take the helper's rules away under running connections."""
+        """Takes the helper's rules away under running connections."""
 
     def stop(self):
-        """Stop, and return what was wrong about the way it stopped (empty: nothing)."""
+        """Stops the helper and returns a list of problems with its end."""
         return []
 
     def log(self):
         return ""
 
     def announcements(self):
-        """What the helper says it read and did, oldest first; see `Ours.announcements`."""
+        """The announcements that the helper logged, oldest first; see `Ours.announcements`."""
         return []
 
 
 class PortsOpen(NoHelper):
-    """What operators do without a helper: every unprivileged port lies open, and the inside server's passive range is forwarded.
+    """No helper, but open ports, as operators have it then.
 
-    Shows what an attack would reach, and whether servers and clients work where nothing stands in their way.
+    Every unprivileged port lies open, and the inside server's passive range is forwarded. This
+    shows what an attack would reach, and that servers and clients work where nothing stands in
+    their way.
     """
 
     name = "ports-open"
@@ -164,7 +168,8 @@ class KernelHelper(NoHelper):
     table = "inet kernel_ftp"
 
     def start(self):
-        # nft's helper object loads nf_conntrack_ftp but not nf_nat_ftp, and then nothing is rewritten. Both may be builtin.
+        # nft's helper object loads nf_conntrack_ftp but not nf_nat_ftp, and then nothing is
+        # rewritten. Both may be built in.
         run(["modprobe", "-qa", "nf_conntrack_ftp", "nf_nat_ftp"], check=False)
         attach = f'tcp dport {PORTS} ct helper set "ftp-standard"'
         run_tool(
@@ -200,10 +205,11 @@ class KernelHelper(NoHelper):
 
 
 class Conntrackd(NoHelper):
-    """conntrackd's own FTP helper: another userspace helper, of the netfilter project, on a queue of the kernel's making.
+    """conntrackd's FTP helper, the netfilter project's own in userspace.
 
-    Its plug-in is loaded from a fixed folder of the system, and its kernel object is the machine's and has the name of
-    nf_conntrack_ftp's: only for a virtual machine of its own.
+    Its plug-in is loaded from a fixed directory of the system. Its kernel object belongs to the
+    whole machine and has the name of nf_conntrack_ftp's. So it runs in a virtual machine of its own
+    only.
     """
 
     name = "conntrackd"
@@ -244,7 +250,8 @@ class Conntrackd(NoHelper):
             """)
         programs = cache_root() / "usr/sbin"
         environment = {**os.environ, "LD_LIBRARY_PATH": library_path()}
-        # Once a machine: each gateway's conntrackd then reads the queue of its own network namespace.
+        # Once for the machine. Each gateway's conntrackd then reads the queue of its own network
+        # namespace.
         run(
             [str(programs / "nfct"), "add", "helper", "ftp", "inet", "tcp"],
             env=environment,
@@ -260,12 +267,13 @@ class Conntrackd(NoHelper):
             lambda: "initialization completed" in self.process.output(), READY_SECONDS, "its helper"
         )
         self.attach()
-        # For a helper of this name that nobody has registered nft loads the kernel's, and that would be measured then.
+        # nft loads the kernel's helper if nobody has registered one of this name. The case would
+        # measure that one then.
         if os.path.isdir("/sys/module/nf_conntrack_ftp"):
             raise LabError("nf_conntrack_ftp is loaded: this is not conntrackd's helper")
 
     def link_plugins(self):
-        """Several labs at once may want to: each finds it done or does it."""
+        """Links the plug-ins; of several labs at once, the first one does it."""
         if not self.plugins.exists():
             with contextlib.suppress(FileExistsError):
                 self.plugins.symlink_to(cache_root() / self.plugins.relative_to("/"))
@@ -312,11 +320,11 @@ class Conntrackd(NoHelper):
 
 
 class Ours(NoHelper):
-    """ftp-alg, run with the shipped configuration and with what the case sets of CASE_KEYS."""
+    """ftp-alg, run with the shipped configuration and the keys that the case sets."""
 
     name = "ours"
     is_ours = True
-    # Empty: the shipped configuration chooses.
+    # If it is empty, the shipped configuration chooses.
     backend = os.environ.get("FTP_ALG_BACKEND", "")
     process = None
 
@@ -341,10 +349,10 @@ class Ours(NoHelper):
         self.spawn()
 
     def spawn(self):
-        """Start the daemon; a second call continues the same log (restart scenarios)."""
+        """Starts the daemon; a second call continues the same log."""
         log = os.path.join(self.workspace, "ftp-alg.log")
         seen = os.path.getsize(log) if os.path.exists(log) else 0
-        # What was announced and done is logged at debug.
+        # Announcements are logged at debug.
         environment = {**os.environ, "RUST_LOG": os.environ.get("RUST_LOG", "info,ftp_alg=debug")}
         self.process = Background(
             [ftp_alg_binary(), "run", "--config", f"{self.workspace}/ftp-alg.toml"],
@@ -393,7 +401,7 @@ class OnNftables(Ours):
 
 
 class OnConntrack(Ours):
-    """ftp-alg with the kernel's expectations: the operator accepts established and related, and nothing more."""
+    """ftp-alg with the kernel's expectations; operators accept established and related alone."""
 
     name = "ours-conntrack"
     backend = "conntrack"
@@ -401,7 +409,7 @@ class OnConntrack(Ours):
 
 
 class BesideKernel(Ours):
-    """ftp-alg where the kernel's helper is attached to the same ports: one of them must leave it to the other."""
+    """ftp-alg beside the kernel's helper on the same ports; one must leave them to the other."""
 
     name = "ours-beside-kernel"
 
@@ -420,7 +428,8 @@ class BesideKernel(Ours):
 def log_event(line):
     """One line of the JSON log as a flat dict if it is about an announcement, else None.
 
-    The only place that knows how the daemon words its log; lenient about where a field is nested.
+    This is the only place that knows the words of the daemon's log. It accepts any nesting of
+    fields.
     """
     try:
         record = json.loads(line)

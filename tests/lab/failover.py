@@ -1,14 +1,16 @@
-"""Kills the gateway that works, in the middle of FTP sessions, and sees which go on through the other.
+"""Kills the working gateway in the middle of FTP sessions, and tells which go on through the other.
 
-    sudo scripts/failover.sh [--times N] [--without states|expectations|adoption|backend] [--controls]
+    sudo scripts/failover.sh [--times N] [--controls]
+                             [--without states|expectations|adoption|backend]
 
-In each run both gateways (pair.py) are built anew, two dozen sessions are brought into the middle of something, gateway-a loses
-its power, and each session goes on: what it was in the middle of comes to its right end, then it transfers in both modes and says
-good-bye. A session with a sequence offset is to be ended by a reset, and its data connection to go on all the same.
+Each run builds both gateways anew (pair.py) and brings two dozen sessions into the middle of
+something. Then gateway-a loses its power. Each session must finish what it was in the middle of,
+transfer in both modes, and say good-bye. A session with a sequence offset must end with a reset,
+while its data connection goes on.
 
-`--without` takes one part away, and then just those sessions must fail that need it: `states` (no conntrackd), `expectations`
-(conntrackd without ExpectationSync), `adoption` (no `ftp-alg adopt`), `backend` (nftables in place of conntrack).
-`--controls` runs once without each.
+`--without` takes one part away, and then exactly the sessions that need it must fail: `states` (no
+conntrackd), `expectations` (conntrackd without ExpectationSync), `adoption` (no `ftp-alg adopt`),
+`backend` (nftables instead of conntrack). `--controls` makes one run without each of them.
 """
 
 import argparse
@@ -32,14 +34,15 @@ from topology import begin, finish
 
 SMALL, SLOW = "small.bin", "slow.bin"
 SIZES = {SMALL: 3_001, SLOW: 320_017}
-# Until the power goes a client gives or takes so many octets at a time and then pauses, so that none is at its end by then.
+# Until the power goes, a client gives or takes this many octets at a time and then pauses, so that
+# no transfer ends before.
 CHUNK, PAUSE_SECONDS = 4_096, 0.25
-# How far each transfer is at least when the power goes.
+# The least progress of each transfer when the power goes.
 MIDWAY = 5 * CHUNK
-# Longer than the failover and the senders' next retransmission after it: they double their pauses, and on a busy host the notify
-# script of an emulated machine was seen to take 16 s.
+# Longer than the failover and the senders' next retransmission after it, because senders double
+# their pauses. On a busy host the notify script of an emulated machine took 16 s.
 REPLY_SECONDS = 60 * PATIENCE
-# So small that what has left one end has nearly reached the other's program.
+# So small that bytes that have left one end have nearly reached the other's program.
 SOCKET_BUFFERS = ("net.ipv4.tcp_rmem=4096 16384 32768", "net.ipv4.tcp_wmem=4096 16384 32768")
 PARTS = ("states", "expectations", "adoption", "backend")
 
@@ -53,7 +56,7 @@ class Patient(Vsftpd):
 
 @dataclasses.dataclass
 class Deployment:
-    """Who talks to whom through the gateways, and whose announcements are rewritten."""
+    """The hosts that talk through the gateways, and whose announcements are rewritten."""
 
     name: str
     client: str
@@ -71,10 +74,13 @@ DEPLOYMENTS = {
 
 
 class Session:
-    """One FTP session of a real client library. `prepare` brings it into the middle of something, `go_on` comes after."""
+    """One FTP session of a real client library.
+
+    `prepare` brings it into the middle of something, and `go_on` continues after the failover.
+    """
 
     kind = "logged in and idle"
-    # Which parts it cannot go on without.
+    # The parts that it needs to go on.
     needs = ("states",)
 
     def __init__(self, stage, deployment, mode, number):
@@ -86,7 +92,7 @@ class Session:
         return f"{self.deployment.name}, {self.mode}, {self.kind} (#{self.number})"
 
     def within(self):
-        """Where the client is."""
+        """The client's host."""
         return inside(self.stage.pair.namespace(self.deployment.client))
 
     def open(self):
@@ -105,7 +111,7 @@ class Session:
         self.fetch(self.mode)
 
     def check_midway(self):
-        """Before the power goes: it is where it should be."""
+        """Checks before the power goes that the session is where it should be."""
 
     def go_on(self):
         with self.within():
@@ -117,7 +123,7 @@ class Session:
         self.resumed = time.monotonic()
 
     def work(self):
-        """What any session does afterwards: announce anew, both ways, through the other gateway."""
+        """Announces anew through the other gateway, in both modes."""
         for mode in ("PASV", "PORT"):
             self.fetch(mode)
         self.store("PORT" if self.mode in ("PASV", "EPSV") else "PASV")
@@ -139,7 +145,7 @@ class Session:
         return self.stage.servers[self.deployment.server].uploaded(f"{self.number}.bin")
 
     def transfer(self, mode, command):
-        """Announces in a mode, has the transfer begin, and returns its data connection."""
+        """Announces in a mode, begins the transfer, and returns its data connection."""
         return self.begin(self.announce(mode), command)
 
     def announce(self, mode):
@@ -154,8 +160,11 @@ class Session:
         return listener
 
     def listen(self):
-        """Where no session of its host has listened before: the other gateway gives a port that comes again another outside port,
-        and to both the server connects from its port 20. Conntrack cannot tell the answers of such two apart (docs/ha.md).
+        """A port on which no session of this host has listened before.
+
+        The other gateway gives a port that comes again another outside port, and the server
+        connects to both from its port 20. Conntrack cannot tell the answers of these two apart
+        (docs/ha.md).
         """
         while True:
             listener = socket.create_server(("", 0))
@@ -180,7 +189,7 @@ class Session:
 
 
 class Announced(Session):
-    """The one side has announced a port, the other has not used it yet."""
+    """One side has announced a port, and the other has not used it yet."""
 
     kind = "announced, not used yet"
 
@@ -233,7 +242,8 @@ class Transferring(Session):
         self.thread.join(max(0.0, deadline - time.monotonic()))
         if self.failure or self.thread.is_alive():
             raise OSError(
-                f"the transfer ended after {self.progress()} octets: {self.failure or 'nothing comes'}"
+                f"the transfer ended after {self.progress()} octets: "
+                f"{self.failure or 'nothing comes'}"
             )
         self.finish()
 
@@ -291,7 +301,7 @@ class WithOffset(Fetching):
         self.check_content()
 
     def work(self):
-        """A reset, at once: without it the client would wait for its own patience's end."""
+        """Expects a reset at once, because a client without one would wait until it gives up."""
         sent = time.monotonic()
         try:
             answer = self.ftp.sendcmd("NOOP")
@@ -302,7 +312,7 @@ class WithOffset(Fetching):
         raise OSError(f"the session was to be reset, and answers {answer!r}")
 
 
-# How many of each: deployment, mode, kind.
+# How many sessions of each kind: (deployment, mode, kind).
 PLAN = [
     ("inside-client", "PASV", Session, 1),
     ("inside-client", "PORT", Session, 1),
@@ -349,15 +359,15 @@ class Stage:
 
     def start_servers(self):
         for name, content in self.content.items():
-            (self.pair.folder / name).write_bytes(content)
+            (self.pair.directory / name).write_bytes(content)
         for host in HOST_ADDRESSES:
             run(["sysctl", "-qw", *SOCKET_BUFFERS], namespace=self.pair.namespace(host))
-            folder = self.pair.folder / host
-            folder.mkdir()
+            directory = self.pair.directory / host
+            directory.mkdir()
             server = Patient(
                 self.pair.namespace(host),
-                folder,
-                [self.pair.folder / name for name in SIZES],
+                directory,
+                [self.pair.directory / name for name in SIZES],
                 Listen(),
             )
             server.start()
@@ -375,7 +385,7 @@ class Stage:
             raise OSError(f"{len(content)} octets arrived that are not {name}")
 
     def for_each(self, work):
-        """Runs `work` on all sessions at once; each one's result or exception."""
+        """Runs `work` on all sessions at once; returns the result or exception of each."""
         with concurrent.futures.ThreadPoolExecutor(len(self.sessions)) as pool:
             futures = [pool.submit(work, session) for session in self.sessions]
         return [future.exception() for future in futures]
@@ -390,7 +400,7 @@ def read_all(connection):
 
 @dataclasses.dataclass
 class Result:
-    """What became of the sessions of a run, and how long the new master and the slowest session took."""
+    """The outcome of a run's sessions, and how long the new master and the slowest session took."""
 
     without: tuple
     fates: list
@@ -398,7 +408,7 @@ class Result:
     silence: float
 
     def wrong(self):
-        """The sessions that did not do as they should: (session, what it said)."""
+        """The sessions that failed: (session, what it said)."""
         return [
             (session, failure)
             for session, failure in self.fates
@@ -416,16 +426,19 @@ class Result:
             text = (
                 f"without {self.without[0]} {went_on} of {len(self.fates)} go on, {wanted} should"
             )
-        return f"{text}; new master after {self.takeover:.1f} s, the last went on after {self.silence:.1f} s"
+        return (
+            f"{text}; new master after {self.takeover:.1f} s, "
+            f"the last went on after {self.silence:.1f} s"
+        )
 
 
 def run_once(without):
-    """Builds everything, cuts the power, and sees what goes on."""
+    """Builds everything, cuts the power, and collects the outcome."""
     with Pair(os.getpid(), without) as gateways:
         stage = Stage(gateways)
         try:
             stage.start_servers()
-            # All begin their transfers together, so that none is at its end when the last is ready.
+            # All begin their transfers together, so that none ends before the last one is ready.
             problems = [
                 error
                 for step in (Session.open, Session.get_ready)
@@ -473,7 +486,7 @@ def report(number, result, seconds):
 
 
 def summary(results):
-    """How many of each kind went on, over all runs."""
+    """How many sessions of each kind went on, over all runs."""
     counts = collections.defaultdict(lambda: [0, 0])
     for result in results:
         for session, failure in result.fates:

@@ -1,9 +1,13 @@
-"""One side of a flood, as a program of its own, so that it takes no time from the test that measures: run by attacks_floods.py.
+"""One side of a flood, as a program of its own, because it must not disturb the measuring test.
 
-flooder.py serve ADDRESS PORT            greets, lets everybody in, answers each line; prints bytes read when a client leaves
-flooder.py commands ADDRESS PORT N S     N sessions that say NOOP as fast as they can for S seconds
-flooder.py line ADDRESS PORT BYTES       a session with one line of so many bytes
-flooder.py half-open SOURCE ADDRESS MAC COUNT PORT...    SYNs from one address, and never an ACK
+    flooder.py serve ADDRESS PORT        greets, lets everybody in, answers each line, and
+                                         prints the bytes that it read when a client leaves
+    flooder.py commands ADDRESS PORT N S N sessions that say NOOP as fast as they can for S seconds
+    flooder.py line ADDRESS PORT BYTES   a session with one line of that many bytes
+    flooder.py half-open SOURCE ADDRESS MAC COUNT PORT...
+                                         SYNs from one address, and never an ACK
+
+attacks_floods.py runs it.
 """
 
 import os
@@ -60,7 +64,7 @@ def commands(address, port, sessions, seconds):
 
 
 def repeat(sock, until):
-    """NOOPs, with their answers read beside."""
+    """Says NOOP again and again; a thread reads the answers."""
     threading.Thread(target=discard, args=(sock,), daemon=True).start()
     lines = b"NOOP\r\n" * (CHUNK // 6)
     sent = 0
@@ -103,6 +107,7 @@ def half_open(source, address, gateway, count, *ports):
 MODES = {"serve": serve, "commands": commands, "line": line, "half-open": half_open}
 
 if __name__ == "__main__":
-    # It stands for another machine, and takes what is left of this one (attacks_floods.py).
+    # The flooder stands for another machine, and takes only what is left of this one
+    # (attacks_floods.py).
     os.setpriority(os.PRIO_PROCESS, 0, 19)
     MODES[sys.argv[1]](*sys.argv[2:])

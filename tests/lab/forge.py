@@ -1,7 +1,9 @@
-"""TCP segments made by hand, for what no host's own TCP would send: overlaps that lie, strays, and other hosts' names.
+"""TCP segments made by hand, because no host's TCP would send them: false overlaps, strays,
+forgeries.
 
-Both ends of a connection are real sockets of the test; `numbers` asks one for its sequence numbers, so that a forged segment can be
-exact, or wrong by a known amount. Segments leave as frames to the gateway's link, from any host, whatever their addresses say.
+Both ends of a connection are real sockets of the test. `numbers` asks a socket for its sequence
+numbers, so that a forged segment can be exact, or wrong by a known amount. Segments leave as frames
+to the gateway's link, from any host, whatever their addresses say.
 """
 
 import contextlib
@@ -39,7 +41,7 @@ def numbers(sock):
 
 @dataclasses.dataclass(frozen=True)
 class Forged:
-    """One TCP segment: (address, port) of both ends, and what it says."""
+    """One TCP segment: (address, port) of both ends, and its fields."""
 
     source: tuple
     destination: tuple
@@ -91,7 +93,7 @@ def checksum(data):
 
 
 def next_of(sender, receiver):
-    """A segment that continues what one end has said, as its real next one would."""
+    """The segment that one end would really send next."""
     sequence, acknowledged = numbers(sender.sock)
     return Forged(
         sender.sock.getsockname()[:2], sender.sock.getpeername()[:2], sequence, acknowledged
@@ -99,7 +101,10 @@ def next_of(sender, receiver):
 
 
 class Forger:
-    """Sends forged segments from one host to the gateway. Use as a context manager."""
+    """Sends forged segments from one host to the gateway.
+
+    Use it as a context manager.
+    """
 
     def __init__(self, lab, host, link):
         self.lab, self.host, self.link = lab, host, link
@@ -126,7 +131,10 @@ class Forger:
 
 @contextlib.contextmanager
 def watch(lab, host):
-    """Yields `seen(port, seconds)`: whether a SYN to a port of the host reaches it in time, answered or not."""
+    """Yields `seen(port, seconds)`: whether a SYN to a port of the host arrives in time.
+
+    It does not matter whether anybody answers the SYN.
+    """
     with inside(lab.namespace(host)):
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERNET_ALL))
 
@@ -149,7 +157,7 @@ def watch(lab, host):
 
 
 def is_syn_to(packet, port):
-    """Of IPv6 without extension headers, as this lab's hosts send it."""
+    """IPv6 is read without extension headers, because this lab's hosts send none."""
     is_ipv6 = packet[0] >> 4 == 6
     header = 40 if is_ipv6 else (packet[0] & 15) * 4
     is_tcp = packet[6 if is_ipv6 else 9] == socket.IPPROTO_TCP and len(packet) >= header + 20

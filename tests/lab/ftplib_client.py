@@ -8,7 +8,7 @@ mode, address, port, user, password, store, stored_as, *fetch = sys.argv[1:]
 
 
 class Ftp(ftplib.FTP):
-    """Uses the mode it is told, where ftplib alone would choose by IP version."""
+    """Uses the mode that it is told; ftplib alone would choose by IP version."""
 
     trust_server_pasv_ipv4_address = True
 

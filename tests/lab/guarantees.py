@@ -1,4 +1,4 @@
-"""What must stay shut, and what must come through although it is odd: scripted cases, one behaviour each."""
+"""What must stay shut, and unusual sessions that must come through; one behaviour a case."""
 
 import functools
 import time
@@ -9,7 +9,7 @@ from scripted import REFUSED_SECONDS, decode, encode, listen, scripted, stranger
 from shell import PATIENCE, run_tool
 from topology import GATEWAY_WAN4, INSIDE1, INSIDE2, ip_batch
 
-# Where each mode's announcement needs the helper for more than its reading.
+# Each of these announcements needs the helper to rewrite it or to open its port.
 ROUTES = (
     ("inside-client", "PORT"),
     ("inside-client", "EPRT"),
@@ -48,7 +48,7 @@ def one_shot(mode, stage):
 
 
 def stranger_gets_nothing(mode, stage):
-    """An expectation is for the other end of its control connection, and a stranger does not use it up."""
+    """A pinhole is for the control connection's other end, and a stranger does not use it up."""
     offer = stage.session().announce(mode)
     require(
         offer.stays_shut(host=stranger_to(offer.connector)),
@@ -107,8 +107,10 @@ PIPELINED_ROUNDS = 100
 
 
 def pipelined_is_never_overtaken(mode, stage):
-    """A client sends PORT and RETR in one go, and the server connects as soon as it reads RETR: its first SYN, not a
-    repeated one, comes through every time."""
+    """A client sends PORT and RETR in one segment, and the server connects when it reads RETR.
+
+    Its first SYN comes through every time, and not only a repeated one.
+    """
     session = stage.session()
     for _ in range(PIPELINED_ROUNDS):
         offer = session.announce(mode, send=lambda peer, line: peer.send(line + b"RETR file\r\n"))
@@ -120,7 +122,10 @@ def pipelined_is_never_overtaken(mode, stage):
 
 
 def client_speaks_first(mode, stage):
-    """A client that does not wait for the greeting (lftp without `ftp:sync-mode`) is served like any other."""
+    """A client that does not wait for the greeting is served like any other.
+
+    lftp without `ftp:sync-mode` is one.
+    """
     session = stage.connect()
     session.command("FEAT")
     session.reply("220 scripted")
@@ -130,7 +135,7 @@ def client_speaks_first(mode, stage):
 
 
 def late_gets_nothing(mode, stage):
-    """After `[expectation] timeout` nothing comes through."""
+    """After `expectation.timeout` nothing comes through."""
     if not stage.lab.engine.is_ours:
         raise NotApplicable("its timeout of five minutes cannot be set")
     offer = stage.session().announce(mode)
@@ -139,7 +144,7 @@ def late_gets_nothing(mode, stage):
 
 
 def gone_with_the_session(mode, stage):
-    """When the control connection is closed, what it announced is shut."""
+    """When the control connection is closed, its pinholes close."""
     session = stage.session()
     offer = session.announce(mode)
     session.close()
@@ -150,7 +155,7 @@ def gone_with_the_session(mode, stage):
 
 
 def nothing_without_the_rules(mode, stage):
-    """Take the helper's rules away, and the same transfer fails."""
+    """Without the helper's rules the same transfer fails."""
     require(
         stage.session().announce(mode).connects(),
         "the announced data connection did not come through",
@@ -207,7 +212,7 @@ def listener_host(stage, mode):
 
 
 def announces_address(address, stage):
-    """A server behind DNAT that announces its public address, or none, is as good as one that announces its own."""
+    """A server behind DNAT may announce its public address, or none, instead of its own."""
     offer = stage.session().announce("PASV", address=address)
     require(offer.address == GATEWAY_WAN4, f"the client heard {offer.address}")
     require(offer.connects(), "the announced data connection did not come through")
@@ -225,7 +230,7 @@ def ten_ports_are_reused(mode, stage):
 
 
 def outside_endpoints_differ(stage):
-    """Two inside hosts that announce the same port are given two outside endpoints, each leading to its own host."""
+    """Two inside hosts announce the same port and get two outside endpoints, one for each host."""
     offers = [
         stage.session(client=host.name).announce("PORT", port=SAME_PORT)
         for host in (INSIDE1, INSIDE2)
@@ -237,7 +242,7 @@ def outside_endpoints_differ(stage):
 
 
 def pool_address_is_kept(mode, stage):
-    """With several outside addresses, the announcement names the one its control connection has."""
+    """With several outside addresses, an announcement names that of its control connection."""
     ip_batch(
         stage.lab.namespace(INSIDE1.name),
         [f"address replace {a}/24 dev eth0" for a in POOL_CLIENTS],
@@ -258,7 +263,7 @@ def pool_address_is_kept(mode, stage):
 
 
 def steps_aside(mode, stage):
-    """Where the kernel's helper is attached as well, it alone reads and rewrites, and the log says so."""
+    """Beside the kernel's helper, the kernel's alone reads and rewrites, and the log says so."""
     offer = stage.session().announce(mode)
     require(offer.connects(), "the announced data connection did not come through")
     engine = stage.lab.engine
@@ -267,7 +272,10 @@ def steps_aside(mode, stage):
 
 
 def refuses(mode, stage):
-    """Told to refuse where the kernel's helper is attached as well, it lets no control connection up; without it, as ever."""
+    """With "refuse", no control connection comes up beside the kernel's helper.
+
+    Without the kernel's helper everything works as usual.
+    """
     try:
         stage.session(timeout=REFUSED_SECONDS).close()
     except (OSError, CaseFailure):
@@ -285,7 +293,11 @@ def refuses(mode, stage):
 
 
 def beside_kernel_batches():
-    """With our own sets, since the kernel gives a connection one helper, and with expectations the first is ours."""
+    """The kernel's helper beside ours.
+
+    The backend is nftables, because the kernel gives a connection one helper, and with expectations
+    the first one is ours.
+    """
     for deployment, mode in (("inside-client", "PORT"), ("inside-server", "PASV")):
         for policy, check in (("step-aside", steps_aside), ("refuse", refuses)):
             name = f"beside-kernel/{policy}/{deployment}/{mode}"
@@ -300,7 +312,7 @@ def beside_kernel_batches():
 
 
 def checks():
-    """(name, routes, check, settings): one batch a route."""
+    """(name, routes, check, settings): one case for each route."""
     passive = [route for route in ROUTES if route[1] in ("PASV", "EPSV")]
     active = [route for route in ROUTES if route[1] in ("PORT", "EPRT")]
     forwarded4 = [route for route in ROUTES if not route[0].startswith("routed6")]
@@ -343,7 +355,10 @@ def checks():
 
 
 def gateway_loss_batches():
-    """A gateway that itself drops the SYN, after the helper has seen it: conntrack forgets it, and with it any mark."""
+    """A gateway that itself drops the SYN after the helper has seen it.
+
+    Conntrack forgets the connection then, and its mark.
+    """
     for deployment, mode in (
         ("inside-client", "PORT"),
         ("inside-server", "PASV"),
@@ -360,7 +375,9 @@ def gateway_loss_batches():
 
 
 def early_client_batches():
-    """A client that speaks before it is spoken to looks like one that was tricked into it; ours takes it for one as yet."""
+    """A client that speaks first looks like one that was tricked into it, so ours does not serve it
+    yet.
+    """
     for deployment, mode in (("inside-client", "PORT"), ("inside-server", "PASV")):
         name = f"guarantee/client-speaks-first/{deployment}/{mode}"
         yield Batch(
@@ -380,7 +397,10 @@ def batches():
 
 
 def shared_batches():
-    """Checks that share deployment and settings share a gateway; the one that breaks the rules is alone."""
+    """Checks with the same deployment and settings share a gateway.
+
+    The check that deletes the rules has its own.
+    """
     groups = {}
     for name, routes, check, settings in checks():
         for deployment, mode in routes:

@@ -1,4 +1,4 @@
-"""One lab: a topology, a workspace, and the engine under test; and what a case and a batch of cases are."""
+"""One lab (a topology, a workspace, and the engine under test), and what cases and batches are."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ FILE_SIZES = {SMALL: 3_001, BIG: 3_500_017, UPLOAD: 400_009}
 
 
 class CaseFailure(Exception):
-    """A case did not behave: the message is the reason, `detail` what somebody would want to read next."""
+    """A case failed; the message is the reason, and `detail` helps to understand it."""
 
     def __init__(self, reason, detail=""):
         super().__init__(reason)
@@ -25,12 +25,16 @@ class CaseFailure(Exception):
 
 
 class NotApplicable(Exception):
-    """The engine under test cannot be asked this; the message says why."""
+    """The engine under test cannot be asked this, and the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One named check. `run` gets what the batch's set-up made, and raises CaseFailure; what it returns is printed."""
+    """One named check.
+
+    `run` gets what the batch's set-up made, and raises CaseFailure. The report prints what it
+    returns.
+    """
 
     name: str
     run: typing.Callable = None
@@ -39,21 +43,21 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Cases that share a deployment, an engine and whatever else `setup` starts."""
+    """Cases that share a deployment, an engine, and whatever `setup` starts."""
 
     name: str
     deployment: str
     cases: tuple
-    # A context manager from (lab, deployment) to what each case's `run` gets.
+    # A context manager that gets (lab, deployment) and yields the argument of each case's `run`.
     setup: typing.Callable = None
-    # The engine to use in place of the chosen one (proofs that no helper means no transfer).
+    # The engine instead of the chosen one, for proofs that nothing transfers without a helper.
     engine: str = ""
     # Keys of the configuration (`table.key`) and their values: see engines.CASE_KEYS.
     settings: dict = dataclasses.field(default_factory=dict)
     refusal: str = "drop"
-    # Not part of a normal run: measures what a later issue promises.
+    # Not part of a normal run: `--extra` adds it.
     extra: bool = False
-    # Needs what a distribution's kernel has and a cut-down one has not.
+    # Needs features of a distribution's kernel that a cut-down one lacks.
     stock: bool = False
 
     def __post_init__(self):
@@ -61,7 +65,10 @@ class Batch:
 
 
 class Lab:
-    """A topology with a workspace. Use as a context manager."""
+    """A topology with a workspace.
+
+    Use it as a context manager.
+    """
 
     def __init__(self, run_id, number, engine):
         self.topology = Topology(f"fa{run_id}{number}")
@@ -70,7 +77,7 @@ class Lab:
 
     def __enter__(self):
         self.workspace = pathlib.Path(tempfile.mkdtemp(prefix=f"{self.topology.prefix}-"))
-        # Servers that have dropped their privileges walk through it.
+        # Servers reach their files through it after they have dropped their privileges.
         self.workspace.chmod(0o755)
         write_files(self.workspace)
         self.topology.__enter__()
@@ -88,14 +95,17 @@ class Lab:
 
     @contextlib.contextmanager
     def gateway_with_engine(self, batch):
-        """The deployment's rules and the engine, running; yields the list that collects what stopping finds wrong."""
+        """Runs the deployment's rules and the engine; yields the list of problems.
+
+        The list also gets what stopping the engine finds wrong.
+        """
         deployment = deployments.named(batch.deployment)
         engine = ENGINES[batch.engine or self.default_engine]
         deployment.apply(self.topology, batch.refusal, engine.marks_data)
-        folder = self.workspace / "engine"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        self.engine = engine(self.topology.gateway, str(folder), batch.settings)
+        directory = self.workspace / "engine"
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        self.engine = engine(self.topology.gateway, str(directory), batch.settings)
         problems = []
         try:
             self.engine.start()
@@ -105,8 +115,8 @@ class Lab:
             problems += self.engine.stop()
 
 
-def write_files(folder):
-    """The same bytes in every run: a failure must be repeatable."""
+def write_files(directory):
+    """Writes the same bytes in every run, because a failure must be repeatable."""
     source = random.Random(20)
     for name, size in FILE_SIZES.items():
-        (folder / name).write_bytes(source.randbytes(size))
+        (directory / name).write_bytes(source.randbytes(size))

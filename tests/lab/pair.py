@@ -4,9 +4,10 @@
              lan0 -+        | sync0    +- wan0
                    '-- [ gateway-b ] --'
 
-Each gateway is a machine: namespaces of its own for the network, mounts, host name and processes, and in them keepalived,
-conntrackd, nftables and ftp-alg, set up from the very files in packaging/ha. Cutting a machine's power kills its first
-process: the kernel kills all others with it, and they say good-bye to nobody.
+Each gateway is a machine with its own namespaces for the network, mounts, host name and processes.
+keepalived, conntrackd, nftables and ftp-alg run in it, set up from the very files in packaging/ha.
+Cutting a machine's power kills its first process. The kernel kills all others with it, and none of
+them can say good-bye.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ from shell import Background, LabError, inside, run
 from topology import BRIDGE_SYSCTLS, Built, add_namespaces, ip_batch, remove_namespaces
 
 CONFIGURATION = REPOSITORY / "packaging/ha"
-# Where each file goes on a gateway: they say so themselves in their first lines.
+# Where each file goes on a gateway, as the files' first lines say.
 INSTALLED = {
     "keepalived.conf": "keepalived/keepalived.conf",
     "conntrack-notify": "keepalived/conntrack-notify",
@@ -41,7 +42,7 @@ LINKS = ("lan", "wan")
 INSIDE, OUTSIDE = "inside", "outside"
 HOST_ADDRESSES = {INSIDE: "10.0.0.10", OUTSIDE: "203.0.113.10"}
 VIRTUAL = {"lan": "10.0.0.1", "wan": "203.0.113.1"}
-# By the last number of its addresses; gateway-a is the one with the higher priority in keepalived.conf.
+# The last number of each gateway's addresses. gateway-a has the higher priority in keepalived.conf.
 GATEWAYS = {"gateway-a": 2, "gateway-b": 3}
 SYNC = {"gateway-a": "192.168.100.1", "gateway-b": "192.168.100.2"}
 START_SECONDS = 30
@@ -53,19 +54,20 @@ class NoSuchDevice(Exception):
 
 
 class Machine:
-    """A gateway. Its programs see their configuration in /etc, and a /run of their own."""
+    """A gateway whose programs see their configuration in /etc, and a /run of their own."""
 
-    def __init__(self, name, folder):
-        self.name, self.folder = name, pathlib.Path(folder)
+    def __init__(self, name, directory):
+        self.name, self.directory = name, pathlib.Path(directory)
         self.programs = {}
 
     def boot(self, without):
-        for folder in ("etc", "work", "log"):
-            (self.folder / folder).mkdir(parents=True)
+        for directory in ("etc", "work", "log"):
+            (self.directory / directory).mkdir(parents=True)
         self.install(without)
+        writable = f"upperdir={self.directory}/etc,workdir={self.directory}/work"
         script = f"""
             hostname {self.name}
-            mount -t overlay etc -o lowerdir=/etc,upperdir={self.folder}/etc,workdir={self.folder}/work /etc
+            mount -t overlay etc -o lowerdir=/etc,{writable} /etc
             mount -t tmpfs run /run
             mkdir /run/lock /run/bin
             ln -s {ftp_alg_binary()} /run/bin/ftp-alg
@@ -75,7 +77,7 @@ class Machine:
             exec sleep infinity"""
         flags = ["--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"]
         self.outer = Background(
-            ["unshare", *flags, "bash", "-ec", script], self.folder / "log/boot"
+            ["unshare", *flags, "bash", "-ec", script], self.directory / "log/boot"
         )
         self.outer.wait_for(lambda: "booted" in self.outer.output(), START_SECONDS, "booting")
         children = pathlib.Path(
@@ -91,7 +93,7 @@ class Machine:
         return run(self.command(*argv), env=environment(), **options)
 
     def start(self, name, *argv):
-        log = self.folder / f"log/{name}"
+        log = self.directory / f"log/{name}"
         program = Background(self.command(*argv), log, env=environment())
         self.programs[name] = program
         return program
@@ -101,13 +103,13 @@ class Machine:
         for file, place in INSTALLED.items():
             text = (CONFIGURATION / file).read_text()
             text = of_gateway(text, self.name, without)
-            target = self.folder / "etc" / place
+            target = self.directory / "etc" / place
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
             target.chmod((CONFIGURATION / file).stat().st_mode & 0o755)
 
     def cut_power(self):
-        """Everything that runs in it is gone at once, and with the last of it its network."""
+        """Ends everything that runs in it at once, and so its network."""
         if self.outer.is_running():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.first, signal.SIGKILL)
@@ -120,7 +122,7 @@ class Machine:
 
 
 def of_gateway(text, name, without):
-    """A file as it is on this gateway; what is tried without is taken out."""
+    """A file as it is on this gateway, without the parts that are taken out."""
     if "expectations" in without:
         text = re.sub(r"ExpectationSync {.*?}", "", text, flags=re.DOTALL)
     if "adoption" in without:
@@ -137,7 +139,7 @@ def of_gateway(text, name, without):
 
 
 def take_down(any_socket, interface):
-    """At once, which a program that had to be started first would not be (netdevice(7))."""
+    """Takes an interface down at once, because starting a program takes too long (netdevice(7))."""
     request = struct.pack("16sH14x", interface.encode(), 0)
     try:
         flags = struct.unpack("16sH14x", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request))[1]
@@ -151,7 +153,7 @@ def take_down(any_socket, interface):
 
 
 def environment():
-    """keepalived and conntrackd are unpacked in the lab's cache, with the libraries that this machine lacks."""
+    """The variables for keepalived and conntrackd, which are unpacked in the lab's cache."""
     return {
         **os.environ,
         "PATH": f"/run/bin:{cache_root()}/usr/sbin:{os.environ['PATH']}",
@@ -165,9 +167,9 @@ class Pair(Built):
 
     def __init__(self, run_id, without=()):
         self.prefix, self.without = f"fo{run_id}", without
-        # Not below /tmp: that may be on an overlay.
-        self.folder = pathlib.Path(f"/run/{self.prefix}")
-        self.machines = {name: Machine(name, self.folder / name) for name in GATEWAYS}
+        # Not below /tmp, because that may be an overlay.
+        self.directory = pathlib.Path(f"/run/{self.prefix}")
+        self.machines = {name: Machine(name, self.directory / name) for name in GATEWAYS}
 
     def namespace(self, host):
         return f"{self.prefix}-{host}"
@@ -176,8 +178,8 @@ class Pair(Built):
         return [self.namespace(host) for host in ("switch", *HOST_ADDRESSES)]
 
     def build(self):
-        self.folder.mkdir()
-        self.folder.chmod(0o755)
+        self.directory.mkdir()
+        self.directory.chmod(0o755)
         add_namespaces(self.namespaces())
         for name in self.namespaces():
             ip_batch(name, ["link set lo up"])
@@ -259,7 +261,7 @@ class Pair(Built):
         self.wait_for(lambda: self.has_addresses(a), "gateway-a to be master")
         self.wait_for(lambda: self.is_open(a), "gateway-a to let packets in")
         if "states" not in self.without:
-            # The other answers only once it has been told everything.
+            # It answers only when it has been told everything.
             self.wait_for(
                 lambda: "active" in b.run("conntrackd", "-s", "network", check=False).stdout,
                 "the sync link",
@@ -308,18 +310,21 @@ class Pair(Built):
             time.sleep(0.02)
 
     def cut_power(self):
-        """Of the gateway that works: its programs are gone, its cables dead."""
+        """Cuts the power of the working gateway: its programs are gone, and its cables are dead."""
         machine = self.machines["gateway-a"]
         with inside(self.namespace("switch")), socket.socket() as any_socket:
             os.kill(machine.first, signal.SIGKILL)
             for link in LINKS:
-                # The dead machine's end may be gone already, and this one with it.
+                # The dead machine's end may be gone already, and this end with it.
                 with contextlib.suppress(NoSuchDevice):
                     take_down(any_socket, f"{link}-a")
         machine.cut_power()
 
     def wait_for_takeover(self):
-        """When gateway-b has the addresses. Starts no program, which would take longer than what it is to see."""
+        """Returns when gateway-b has the addresses.
+
+        It starts no program, because that would take longer than the takeover.
+        """
         routes = pathlib.Path(f"/proc/{self.machines['gateway-b'].first}/net/fib_trie")
         self.wait_for(
             lambda: all(f" {address}\n" in routes.read_text() for address in VIRTUAL.values()),
@@ -331,7 +336,7 @@ class Pair(Built):
         """The last words of every program of both gateways."""
         parts = []
         for machine in self.machines.values():
-            for log in sorted((machine.folder / "log").iterdir()):
+            for log in sorted((machine.directory / "log").iterdir()):
                 lines = [
                     line
                     for line in log.read_text(errors="replace").splitlines()
@@ -345,4 +350,4 @@ class Pair(Built):
             if hasattr(machine, "outer"):
                 machine.stop()
         remove_namespaces(self.namespaces())
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)

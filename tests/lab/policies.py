@@ -1,7 +1,8 @@
-"""The operator's rules: real clients say what a rule refuses, read 550, and go on in the same session; servers never hear it.
+"""The command policy: real clients say refused commands, read 550, and go on in the same session.
 
-One configuration has most of the rules at once, so that each server is started once for all of them; those that would disturb the
-others have a gateway of their own. A refusal is told from a server's own by its words, and by the server's files, which stay as they are.
+One configuration has most of the entries, so that each server is started once for all of them.
+Entries that would disturb the others have a gateway of their own. The words of a refusal tell it
+from the server's own. The server never hears the command, so its files stay as they are.
 """
 
 import contextlib
@@ -54,11 +55,11 @@ POLICY = (
     entry("at-the-end", "reset", commands=["REIN"]),
 )
 
-# What each rule refuses, of what a client says in one session.
+# The commands that each entry refuses, said by a client in one session.
 REFUSED = {
     "no-deletes": ("DELE upload/kept.txt", "SITE CHMOD 600 upload/kept.txt"),
     "no-programs": ("STOR upload/tool.exe", "STOR /pub/../upload/tool.exe"),
-    "private": ("RETR /private/secret.bin", "NLST /private/folder", "MLSD /private/folder"),
+    "private": ("RETR /private/secret.bin", "NLST /private/directory", "MLSD /private/directory"),
     "no-changes": (
         "RNFR upload/fixed.txt",
         "MKD upload/fixed-too",
@@ -75,7 +76,7 @@ REFUSED = {
     "no-oscar": ("USER oscar.wilde",),
     "this-server": ("SYST",),
 }
-# As many of these words as fit into the server's answer to NOOP.
+# A refusal has as many of these words as fit into the server's answer to NOOP.
 WORDS = (
     "Refused by the gateway ({0})",
     "Refused ({0})",
@@ -92,7 +93,7 @@ WORDS = (
 
 @dataclasses.dataclass
 class Session:
-    """What a client said and heard, and whether the file behind it all arrived."""
+    """What a client said and heard, and whether the file that it fetched last arrived."""
 
     said: str
     has_file: bool
@@ -126,8 +127,8 @@ def target_of(stage, tls=""):
 
 
 def talk(stage, *commands, client="", arguments=(), tls=""):
-    """curl logs in, says commands whatever their answers are, and fetches a file in the same session."""
-    folder = new_folder(stage)
+    """curl logs in, says the commands whatever the answers are, and then fetches a file."""
+    directory = new_directory(stage)
     quotes = [part for command in commands for part in ("--quote", f"*{command}")]
     argv = [
         "curl",
@@ -144,28 +145,28 @@ def talk(stage, *commands, client="", arguments=(), tls=""):
         argv,
         namespace=stage.lab.namespace(client or stage.deployment.client),
         check=False,
-        cwd=folder,
+        cwd=directory,
         timeout=transfers.TIMEOUT,
     )
     return Session(
         f"$ {' '.join(argv)}\n{done.stderr}(exit {done.returncode})\n",
-        transfers.same(folder / SMALL, stage.lab.file(SMALL)),
+        transfers.same(directory / SMALL, stage.lab.file(SMALL)),
     )
 
 
-def new_folder(stage):
-    folder = stage.lab.workspace / f"policy-{next(stage.counter)}"
-    folder.mkdir()
-    shutil.copy(stage.lab.file(UPLOAD), folder)
-    return folder
+def new_directory(stage):
+    directory = stage.lab.workspace / f"policy-{next(stage.counter)}"
+    directory.mkdir()
+    shutil.copy(stage.lab.file(UPLOAD), directory)
+    return directory
 
 
-def require_refusal(session, answer, rule):
-    """A 550 of the gateway's, not the server's: by its words, as many as fit."""
+def require_refusal(session, answer, name):
+    """Raises unless an answer is the gateway's 550; its words tell it from the server's own."""
     if answer[:4].strip() != "550" or answer[4:].strip() not in [
-        words.format(rule) for words in WORDS
+        words.format(name) for words in WORDS
     ]:
-        raise CaseFailure(f"{answer!r} is no refusal by the rule {rule}", session.said)
+        raise CaseFailure(f"{answer!r} is no refusal by the entry {name}", session.said)
 
 
 def require_file(session):
@@ -173,9 +174,9 @@ def require_file(session):
         raise CaseFailure("the session did not go on to its file", session.said)
 
 
-def tree(folder):
-    """Names, sizes, times and permissions of all that a server has."""
-    found = {path.relative_to(folder): path.stat() for path in folder.rglob("*")}
+def tree(directory):
+    """The name, size, time and permissions of each of a server's files."""
+    found = {path.relative_to(directory): path.stat() for path in directory.rglob("*")}
     return {name: (about.st_size, about.st_mode, about.st_mtime) for name, about in found.items()}
 
 
@@ -191,17 +192,17 @@ def untouched(stage):
 # --- cases ---
 
 
-def refused(rule, stage):
-    """Each command that the rule concerns is answered with the gateway's 550, the server does nothing, and a file follows."""
+def refused(name, stage):
+    """The gateway answers each command with 550, the server does nothing, and a file follows."""
     with untouched(stage):
-        session = talk(stage, *REFUSED[rule])
-    for command in REFUSED[rule]:
-        require_refusal(session, session.answer(command), rule)
+        session = talk(stage, *REFUSED[name])
+    for command in REFUSED[name]:
+        require_refusal(session, session.answer(command), name)
     require_file(session)
 
 
 def allowed(stage):
-    """The first rule that matches decides: what an earlier one allows goes on to the server."""
+    """The first entry that matches decides, so a command that it allows reaches the server."""
     session = talk(stage, "DELE upload/free.txt", "DELE upload/kept.txt")
     require(
         session.answer("DELE upload/free.txt").startswith("250"), "what is allowed was not done"
@@ -218,10 +219,10 @@ def allowed(stage):
 
 
 def logged(stage):
-    """A rule that only logs changes nothing that either end hears."""
+    """An entry that only logs changes nothing for either end."""
     session = talk(stage, "SITE HELP")
     require(not is_refusal(session.answer("SITE HELP")), "what is only logged was refused")
-    require("told-of-help" in stage.lab.engine.log(), "the log does not name the rule")
+    require("told-of-help" in stage.lab.engine.log(), "the log does not name the entry")
     require_file(session)
 
 
@@ -230,7 +231,7 @@ def is_refusal(answer):
 
 
 def reset(stage):
-    """The command ends the session, towards the client and the server."""
+    """The command ends the session for the client and for the server."""
     session = talk(stage, "REIN")
     require(not session.answers("REIN") and not session.has_file, "the session went on")
     require(
@@ -241,7 +242,7 @@ def reset(stage):
 
 
 def beyond_the_rate(stage):
-    """Of eighty commands at once some are answered by the server and the others refused."""
+    """Of eighty commands at once the server answers some, and the gateway refuses the others."""
     session = talk(stage, *["NOOP"] * 80)
     answers = session.answers("NOOP")
     done = [answer for answer in answers if answer.startswith("2")]
@@ -255,7 +256,7 @@ def beyond_the_rate(stage):
 
 
 def within_scope(stage):
-    """A rule for one client concerns no other; nor does one for another port or another server."""
+    """An entry for one client, one port or one server concerns no other."""
     session = talk(stage, "STAT", client=INSIDE2.name)
     require_refusal(session, session.answer("STAT"), "neighbour")
     require_file(session)
@@ -267,7 +268,11 @@ def within_scope(stage):
 
 
 def refused_where_it_is(stage):
-    """A path counts from the session's folder: curl goes there before it names the file, and its next file comes in the same session."""
+    """A relative path counts from the session's directory.
+
+    curl changes to the directory before it names the file. It fetches its next file in the same
+    session.
+    """
     session = talk(
         stage, arguments=("-o", "secret.bin", target_of(stage).url("private/secret.bin"))
     )
@@ -278,7 +283,7 @@ def refused_where_it_is(stage):
 
 
 def refused_upload(stage):
-    """A whole upload: curl announces, is refused, and stores nothing."""
+    """A whole upload is refused: curl announces, reads 550, and stores nothing."""
     with untouched(stage):
         session = talk(
             stage,
@@ -289,8 +294,11 @@ def refused_upload(stage):
 
 
 def refused_in_a_pipeline(stage):
-    """lftp, once it is told not to wait for answers, says PASV and RETR in one go, and takes each answer for the one to its command."""
-    folder, target = new_folder(stage), target_of(stage)
+    """lftp does not wait for answers here: it says PASV and RETR in one go.
+
+    It still takes each answer for the right command.
+    """
+    directory, target = new_directory(stage), target_of(stage)
     settings = {
         "ftp:ssl-allow": "no",
         "net:max-retries": 1,
@@ -312,23 +320,23 @@ def refused_in_a_pipeline(stage):
             ["lftp", "-d", "-f", "/dev/stdin"],
             namespace=stage.lab.namespace(stage.deployment.client),
             check=False,
-            cwd=folder,
+            cwd=directory,
             stdin="\n".join(script) + "\n",
             timeout=transfers.TIMEOUT,
         )
     session = Session(
-        done.stdout + done.stderr, transfers.same(folder / SMALL, stage.lab.file(SMALL))
+        done.stdout + done.stderr, transfers.same(directory / SMALL, stage.lab.file(SMALL))
     )
     answers = re.findall(r"^<--- (550.*)$", session.said, re.MULTILINE)
     if len(answers) != 2:
         raise CaseFailure(f"lftp read {answers}", session.said)
-    for answer, rule in zip(answers, ("no-deletes", "private")):
-        require_refusal(session, answer, rule)
+    for answer, name in zip(answers, ("no-deletes", "private")):
+        require_refusal(session, answer, name)
     require_file(session)
 
 
 def aborted(stage):
-    """A session under rules may end a transfer, and is ruled as before."""
+    """A session may end a transfer, and the policy holds afterwards as before."""
     with logged_in(stage, INSIDE1) as client, inside(stage.lab.namespace(INSIDE1.name)):
         with client.transfercmd(f"RETR pub/{BIG}") as data:
             data.recv(1000)
@@ -343,13 +351,13 @@ def aborted(stage):
 
 
 SHARED = {
-    **{rule: functools.partial(refused, rule) for rule in REFUSED},
+    **{name: functools.partial(refused, name) for name in REFUSED},
     "may-delete": allowed,
     "told-of-help": logged,
     "at-the-end": reset,
     "slow-down": beyond_the_rate,
     "neighbour": within_scope,
-    "private-by-its-folder": refused_where_it_is,
+    "private-by-its-directory": refused_where_it_is,
     "no-programs-uploaded": refused_upload,
     "refused-in-a-pipeline": refused_in_a_pipeline,
     "abort": aborted,
@@ -360,7 +368,7 @@ NOT_APPLICABLE = {("abort", "pure-ftpd"): transfers.SILENT_AFTER_ABORT["pure-ftp
 
 
 def passive_refused(stage):
-    """Who insists on passive has no file; who asks for it, is refused and goes on with active, has it."""
+    """A client that insists on passive has no file; one that goes on with active has it."""
     session = talk(stage)
     for command in ("EPSV", "PASV"):
         require_refusal(session, session.answer(command), "no-passive")
@@ -371,7 +379,10 @@ def passive_refused(stage):
 
 
 def family_refused(stage):
-    """Of a session over IPv4 no data connection over IPv4: EPSV for the other family reaches the server, which says why not."""
+    """A session over IPv4 has no data connection over IPv4.
+
+    EPSV for the other family reaches the server, which refuses it for reasons of its own.
+    """
     session = talk(stage, "PASV", "EPSV", "EPSV 2")
     for command in ("PASV", "EPSV"):
         require_refusal(session, session.answer(command), "no-ipv4")
@@ -389,7 +400,7 @@ def clear_login_refused(stage):
 
 
 def encryption_refused(stage):
-    """A client that would rather have TLS reads 550 and goes on without."""
+    """A client that prefers TLS reads 550 and goes on without it."""
     session = talk(stage, arguments=("--ssl", "--insecure"))
     for command in ("AUTH SSL", "AUTH TLS"):
         require_refusal(session, session.answer(command), "no-tls")
@@ -398,7 +409,7 @@ def encryption_refused(stage):
 
 @contextlib.contextmanager
 def logged_in(stage, host):
-    """A session of a host that stays."""
+    """A session of a host, which stays open during the block."""
     try:
         with clients.logged_in(stage.lab.namespace(host.name), target_of(stage)) as client:
             yield client
@@ -407,11 +418,14 @@ def logged_in(stage, host):
 
 
 def sessions_refused(stage):
-    """Two sessions of a host and three in all are enough: the next login reads 550, until one has ended."""
+    """Each host may have two sessions, and all hosts three; the next login reads 550.
 
-    def require_full(host, rule):
+    A login succeeds again when a session has ended.
+    """
+
+    def require_full(host, name):
         session = talk(stage, client=host.name)
-        require_refusal(session, session.answer(f"USER {stage.server.user}"), rule)
+        require_refusal(session, session.answer(f"USER {stage.server.user}"), name)
         require(not session.has_file, "a file came through in a session too many")
 
     with logged_in(stage, INSIDE1):
@@ -424,7 +438,7 @@ def sessions_refused(stage):
 
 
 def either_address_counts(stage):
-    """A server behind DNAT is meant by its own address, and by the one that its clients use."""
+    """An entry may name a server behind DNAT by its own address or by the one that clients dial."""
     session = talk(stage, "SYST", "STAT")
     require_refusal(session, session.answer("SYST"), "dialled")
     require_refusal(session, session.answer("STAT"), "own")
@@ -432,7 +446,7 @@ def either_address_counts(stage):
 
 
 def family_refused_over_ipv6(stage):
-    """The same of a session over IPv6, whose data connections are of its family."""
+    """The same for a session over IPv6, whose data connections are IPv6 too."""
     session = talk(stage, "SYST")
     require_refusal(session, session.answer("SYST"), "from-ipv6")
     require_refusal(session, session.answer("EPSV"), "no-ipv6-data")
@@ -440,7 +454,7 @@ def family_refused_over_ipv6(stage):
 
 
 def in_words(stage):
-    """A rule without a name has its number for one; the user may be told something else altogether."""
+    """A refusal names an entry without a name by its number, and an entry may have its own text."""
     session = talk(stage, "SYST", "STAT")
     require_refusal(session, session.answer("SYST"), "entry 1")
     require(
@@ -527,7 +541,7 @@ ALONE = (
 
 @contextlib.contextmanager
 def with_files(server, listen, lab, deployment):
-    """A batch's set-up: a server with files that rules are about."""
+    """A batch's set-up: a server with the files that the entries are about."""
     with transfers.with_server(SERVERS[server], listen, lab, deployment) as stage:
         home = stage.server.home
         (home / "private").mkdir()

@@ -1,4 +1,8 @@
-"""pyftpdlib as a program: ADDRESS PORT HOME USER PASSWORD FIRST_PASSIVE LAST_PASSIVE [ANNOUNCED_ADDRESS]"""
+"""pyftpdlib as a program.
+
+pyftpdlib_server.py ADDRESS PORT HOME USER PASSWORD FIRST_PASSIVE LAST_PASSIVE
+                    [ANNOUNCED_ADDRESS]
+"""
 
 import sys
 import warnings
@@ -9,7 +13,7 @@ from pyftpdlib.servers import ThreadedFTPServer
 
 address, port, home, user, password, first, last = sys.argv[1:8]
 
-# It warns that anonymous or virtual users may write: that is what they are here for.
+# It warns that virtual users may write, but here they should.
 warnings.simplefilter("ignore")
 authorizer = DummyAuthorizer()
 authorizer.add_user(user, password, home, perm="elradfmw")
@@ -24,7 +28,8 @@ Handler.passive_ports = range(int(first), int(last) + 1)
 Handler.use_sendfile = False
 Handler.masquerade_address = sys.argv[8] if len(sys.argv) > 8 else None
 
-# One event loop a session. In a loop they share, release 1.5.7 never reads a connection that it accepts in the same turn
-# in which it closes another: the client's FIN needs only to arrive just after its next SYN. On loopback, without any
-# gateway, 40 of 40 such sessions got no answer to USER; with a loop each, all 40 did.
+# Each session has its own event loop. In a shared loop, release 1.5.7 never reads a connection that
+# it accepts in the turn in which it closes another; for that a client's FIN needs only to arrive
+# just after its next SYN. On loopback, without any gateway, 40 of 40 such sessions got no answer to
+# USER. With a loop each, all 40 did.
 ThreadedFTPServer((address, int(port)), Handler).serve_forever()

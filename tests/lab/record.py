@@ -1,9 +1,9 @@
-"""Records the captures in pcap-fixtures/: real clients and servers, both sides of the gateway, whole packets.
+"""Records the captures in pcap-fixtures/: real sessions, both sides of the gateway, whole packets.
 
     sudo python3 tests/lab/record.py [--engine ours] [--into pcap-fixtures] [--filter REGEX]
 
-Each is one client fetching and storing a small file. NAME.inside.pcap and NAME.outside.pcap are the same session on the
-two links of the gateway.
+In each capture one client fetches and stores a small file. NAME.inside.pcap and NAME.outside.pcap
+are the same session on the two links of the gateway.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def name_of(recording):
     return "-".join(part.lower() for part in recording)
 
 
-def record(recording, engine, folder):
+def record(recording, engine, directory):
     """One session, captured on both sides."""
     deployment_name, server, client, mode = recording
     deployment = DEPLOYMENTS[deployment_name]
@@ -70,21 +70,21 @@ def record(recording, engine, folder):
             lab.file(name).write_bytes(lab.file(name).read_bytes()[:size])
         compute_checksums(lab)
         with with_server(SERVERS[server], Listen(21), lab, deployment) as stage:
-            with captures.Capture(lab, name_of(recording), folder=folder):
+            with captures.Capture(lab, name_of(recording), directory=directory):
                 must_transfer(CLIENTS[client], mode, stage)
-    drop_empty(name_of(recording), folder)
+    drop_empty(name_of(recording), directory)
 
 
-def drop_empty(name, folder):
-    """A session of the gateway's own has one side only."""
+def drop_empty(name, directory):
+    """Deletes empty captures, because a session of the gateway itself is on one side only."""
     for side in captures.SIDES:
-        path = pathlib.Path(folder, f"{name}.{side}.pcap")
+        path = pathlib.Path(directory, f"{name}.{side}.pcap")
         if not any(captures.packets(path)):
             path.unlink()
 
 
 def compute_checksums(lab):
-    """Leave no checksum for hardware that is not there: a fixture's packets are as they would be on a wire."""
+    """Leaves no checksum to hardware that is not there, so that the packets are as on a wire."""
     hosts = [lab.namespace(name) for name in ("inside1", "inside2", "outside1", "outside2")]
     for namespace, device in [
         *((host, "eth0") for host in hosts),

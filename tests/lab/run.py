@@ -1,8 +1,10 @@
 """Runs the lab's scenarios: real FTP through a gateway made of network namespaces.
 
-    sudo python3 tests/lab/run.py [--engine NAME] [--filter REGEX] [--covering] [--list] [--repeat N] [--jobs N] [--json FILE]
+    sudo python3 tests/lab/run.py [--engine NAME] [--filter REGEX] [--covering] [--list]
+                                  [--repeat N] [--jobs N] [--json FILE]
 
-One line a case, and at the end `N passed, M failed`. Exit status 1 when a case failed, 2 when the lab could not run.
+The program prints one line for each case, and `N passed, M failed` at the end. The exit status is 1
+when a case failed, and 2 when the lab could not run.
 """
 
 import argparse
@@ -81,7 +83,7 @@ def all_batches(with_extra, with_stock=False):
 
 
 def select(batches, pattern):
-    """The batches with only the cases whose name matches, without empty ones."""
+    """The batches with only the cases whose name matches; empty batches are left out."""
     chosen = []
     for batch in batches:
         cases = tuple(case for case in batch.cases if re.search(pattern, case.name))
@@ -91,7 +93,10 @@ def select(batches, pattern):
 
 
 def run_batch(lab, batch, report, stopping):
-    """Run a batch's cases; what breaks around them counts against each case that did not get its turn."""
+    """Runs a batch's cases.
+
+    An error of the set-up counts against each case that did not get its turn.
+    """
     waiting = []
     for case in batch.cases:
         if case.not_applicable:
@@ -149,7 +154,7 @@ def excerpt(text):
 
 
 class Workers:
-    """Several labs at once, each taking the next batch; all of them are removed whatever happens."""
+    """Several labs at once, each taking the next batch; they are removed whatever happens."""
 
     def __init__(self, batches, jobs, engine, report):
         self.todo, self.report, self.engine = queue.SimpleQueue(), report, engine
@@ -159,14 +164,16 @@ class Workers:
         self.threads = [
             threading.Thread(target=self.work, args=(number,)) for number in range(jobs)
         ]
-        # Waited for in place of the threads: a join() that a signal interrupts takes its thread for ended (Python 3.11).
+        # The program waits for these events instead of the threads, because a join() that a signal
+        # interrupts takes its thread for ended (Python 3.11).
         self.ended = [threading.Event() for _ in self.threads]
 
     def work(self, number):
         try:
             while not self.stopping.is_set():
                 batch = self.todo.get_nowait()
-                # A new one each time: a port in TIME_WAIT must not carry over from one server to the next.
+                # Each batch has a new lab, because a port in TIME_WAIT must not carry over to the
+                # next server.
                 with Lab(os.getpid(), chr(ord("a") + number), self.engine) as lab:
                     run_batch(lab, batch, self.report, self.stopping)
         except queue.Empty:
@@ -217,7 +224,7 @@ def parse_arguments():
         type=int,
         default=1,
         metavar="N",
-        help="every case N times in the same lab, for what fails once in a thousand runs (default: 1)",
+        help="every case N times in the same lab (default: 1)",
     )
     parser.add_argument("--json", metavar="FILE", help="write the results there as well")
     return parser.parse_args()

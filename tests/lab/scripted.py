@@ -1,8 +1,8 @@
-"""A scripted FTP client and server with both ends in one program, for what no real one can be told to do.
+"""A scripted FTP client and server in one program, for behaviour that no real one can be told.
 
-A `Session` is a control connection through the gateway of which a test holds both sockets, each made in
-its own namespace. `announce` sends one announcement and returns an `Offer`: the listening socket, and the endpoint as the other
-side heard it, which is where a data connection is tried.
+A `Session` is a control connection through the gateway. The test holds both sockets, each made in
+its own namespace. `announce` sends one announcement and returns an `Offer`: the listening socket,
+and the endpoint as the other side heard it, to which a data connection goes.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ from topology import HOSTS
 
 # How long a connection that should come may take.
 CONNECT_SECONDS = 2.5 * PATIENCE
-# Long enough for one SYN to be repeated (after 1 s), so that a refusal is not merely a lost packet; and no longer on a slow
-# machine, where the repeated SYN comes after a second as everywhere.
+# Long enough for one repeated SYN (after 1 s), so that a refusal is not merely a lost packet. A
+# slow machine needs no longer, because its SYN too comes again after a second.
 REFUSED_SECONDS = 2.5
 LINE_SECONDS = 5 * PATIENCE
 GREETING = b"data both ways"
@@ -66,7 +66,11 @@ class Peer:
 
 @dataclasses.dataclass
 class Offer:
-    """An announced endpoint: who listens, from where the connector connects, and to where it heard it should."""
+    """An announced endpoint.
+
+    `connector` is the host that connects, `source` its address, and `address` and `port` are the
+    endpoint as it heard it.
+    """
 
     session: "Session"
     listener: socket.socket
@@ -74,11 +78,14 @@ class Offer:
     source: str
     address: str
     port: int
-    # How often the last connection that came through had to ask.
+    # How many SYNs the last successful connection had to repeat.
     repeated_syns: int = 0
 
     def connects(self, host=None, timeout=CONNECT_SECONDS):
-        """Whether a data connection from `host` (default: the rightful one) reaches the listener and carries data."""
+        """Whether a data connection from `host` reaches the listener and carries data.
+
+        The default host is the connector itself.
+        """
         with self.connector_socket(host, timeout) as connection:
             try:
                 connection.connect((self.address, self.port))
@@ -92,7 +99,10 @@ class Offer:
                 return False
 
     def stays_shut(self, host=None):
-        """Whether no connection from `host` is answered, although it tries twice. One that is answered is open, data or not."""
+        """Whether no connection from `host` is answered, although it tries twice.
+
+        A connection that is answered is open, with or without data.
+        """
         with self.connector_socket(host, REFUSED_SECONDS) as connection:
             try:
                 connection.connect((self.address, self.port))
@@ -115,7 +125,7 @@ class Offer:
 
 
 def retransmissions(connection):
-    """tcpi_total_retrans of struct tcp_info, which stands at byte 100."""
+    """tcpi_total_retrans of struct tcp_info, at byte 100."""
     return struct.unpack_from(
         "=I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100
     )[0]
@@ -133,7 +143,7 @@ def echo(one, other):
 
 
 class Stage:
-    """A listening scripted server in a deployment; opens sessions to it."""
+    """A listening scripted server in a deployment, which opens sessions to itself."""
 
     def __init__(self, lab, deployment: Deployment, server_port=21):
         self.lab, self.deployment, self.server_port = lab, deployment, server_port
@@ -143,13 +153,13 @@ class Stage:
         )
 
     def session(self, client=None, source=None, timeout=LINE_SECONDS):
-        """A new control connection, logged in as far as a helper cares."""
+        """A new control connection with a login, as far as a helper needs it."""
         session = self.connect(client, source, timeout)
         session.greet(timeout)
         return session
 
     def connect(self, client=None, source=None, timeout=LINE_SECONDS):
-        """A new control connection on which nothing was said yet."""
+        """A new control connection on which nobody has spoken yet."""
         client = client or self.deployment.client
         with inside(self.lab.namespace(client)):
             sock = socket.socket(
@@ -204,7 +214,7 @@ class Session:
             raise CaseFailure(f"the server said {text!r} and the client heard {heard!r}")
 
     def exchange(self, command, reply, timeout=LINE_SECONDS):
-        """A command and its reply that no helper may touch; proves that the control connection is well."""
+        """A command and its reply that no helper may change; shows that the connection works."""
         self.command(command, timeout)
         self.reply(reply, timeout)
 
@@ -217,8 +227,11 @@ class Session:
     def announce(
         self, mode, *, send=Peer.send, port=0, address=None, reply="200 noted", timeout=LINE_SECONDS
     ):
-        """Announce a listening socket in a mode; `send` decides how the line's bytes leave, `address` what it claims,
-        `reply` what the server answers to a client's, if it does."""
+        """Announces a listening socket in a mode.
+
+        `send` decides how the line's bytes leave. `address` is the address in the line. `reply` is
+        the server's answer to a client's announcement; without one it does not answer.
+        """
         active = mode in ("PORT", "EPRT")
         announcer, host = (
             (self.client, self.client_host)
@@ -256,7 +269,7 @@ def encode(mode, address, port):
 
 
 def decode(line, default_address):
-    """The endpoint in an announcement of any mode; `default_address` where the line has none (229)."""
+    """The endpoint in an announcement; `default_address` counts where the line has none (229)."""
     if found := re.search(r"(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)", line):
         numbers = found.groups()
         return ".".join(numbers[:4]), int(numbers[4]) * 256 + int(numbers[5])
@@ -268,7 +281,11 @@ def decode(line, default_address):
 
 
 def listen(namespace, address, port):
-    """A listening socket. One that was just closed on the same port may live for a moment more in a program that is being started."""
+    """A listening socket.
+
+    A socket that was just closed on the same port may live a moment longer in a child that is being
+    started.
+    """
     deadline = time.monotonic() + 1
     while True:
         try:
@@ -293,6 +310,6 @@ def wildcard(version):
 
 
 def stranger_to(host):
-    """The other host on the same link: everything about it is right but its address."""
+    """The other host on the same link, so that only its address is wrong."""
     link = next(h.link for h in HOSTS if h.name == host)
     return next(h.name for h in HOSTS if h.link == link and h.name != host)

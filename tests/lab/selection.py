@@ -1,7 +1,8 @@
-"""Which cases stand for the whole matrix where there is no time for all of it.
+"""Which cases stand for the whole matrix when there is no time for all of it.
 
-Each applicable case has features: what is tried in it, alone and in the pairs that are known to matter. `covering` keeps
-every feature of the matrix in at least one case, with as few cases and set-ups as a greedy choice finds.
+Each applicable case has features: what is tried in it, alone and in pairs that matter together.
+`covering` keeps every feature of the matrix in at least one case. A greedy choice keeps the number
+of cases and set-ups small.
 """
 
 import dataclasses
@@ -10,23 +11,26 @@ from shell import LabError
 
 # Cases with real programs are called group/deployment/port/server/client/mode.
 REAL = ("transfer", "ten-ports", "announces-public", "without-helper", "abort", "tls", "tls-ccc")
-# Of these one stands for all, as far as a name tells.
+# One case stands for all others of these groups, as far as their names tell.
 ONE_OF_A_GROUP = ("policy", "tls-default", "tls-without-helper")
-# What cases cost on an emulated machine, as multiples of the cheapest: mostly starting the client.
+# The costs of cases on an emulated machine, as multiples of the cheapest. Most of it is the start
+# of the client.
 COSTS = {"curl": 4, "ftplib": 5, "ncftp": 3, "lftp": 2.5, "wget": 1.5, "tnftp": 1}
 SETUP_COST = 4
-# Attacks whose defence is an expectation that is not there, or not any more.
+# The defence against these attacks is an expectation that does not exist, or does not exist any
+# more.
 KEPT_BY_THE_BACKEND = ("bounce", "data-syn", "ended", "privileged", "wrong-side", "flood")
 
 
 def features(case):
-    """What a case tries, as a set of tuples."""
+    """The things that a case tries, as a set of tuples."""
     parts = case.name.split("/")
     if parts[0] == "without-helper":
-        # It is no feature of the helper: a proof that the rules alone let nothing through, for each mode.
+        # This is no feature of the helper: it proves for each mode that the rules alone let nothing
+        # through.
         return {("without-helper", parts[5])}
     if parts[0] in ("tls", "tls-ccc"):
-        # Within TLS nothing is read, so that neither mode nor client makes a difference to the helper.
+        # Nothing within TLS is read, so neither mode nor client makes a difference to the helper.
         return {(parts[0], part) for part in (parts[1:5] if parts[0] == "tls" else parts[3:4])}
     if parts[0] in REAL:
         group, deployment, port, server, client, mode = parts
@@ -48,7 +52,8 @@ def features(case):
     if parts[0] == "beside-kernel":
         return {tuple(parts[:2])}
     if parts[0] == "policy":
-        # policy/rule/server: rules are read above both backends, so that one with each server stands for all.
+        # policy/entry/server: the command policy stands above both backends, so one case with each
+        # server stands for all.
         return {(parts[0], "server", parts[2])}
     if parts[0] == "tls-guarantee":
         # tls-guarantee/what/deployment
@@ -65,8 +70,11 @@ def features(case):
 
 
 def attack_features(parts):
-    """`attack/kind/what[/where or family]`. What stops an attack in its text is the same on every kernel, and one of a kind shows
-    that it can be tried there; what stops a data connection is the backend's, and all are tried.
+    """The features of `attack/kind/what[/where or family]`.
+
+    A defence that reads the text is the same on every kernel, so one attack of a kind shows that it
+    can be tried there. A defence against data connections is the backend's, so all of these are
+    tried.
     """
     family = parts[-1] if parts[-1] == "ipv6" else "ipv4"
     found = {("attack", parts[1]), ("attack", "family", family)}
@@ -74,7 +82,7 @@ def attack_features(parts):
 
 
 def covering(batches):
-    """The batches with only the chosen cases, without empty ones; in the same order every time."""
+    """The batches with only the chosen cases, without empty ones, always in the same order."""
     batches = list(batches)
     candidates = [
         (index, case, features(case))
@@ -89,22 +97,19 @@ def covering(batches):
         missing -= gains
         chosen.add(case.name)
         opened.add(index)
-    kept = [
-        dataclasses.replace(batch, cases=tuple(case for case in batch.cases if case.name in chosen))
-        for batch in batches
-    ]
-    return [batch for batch in kept if batch.cases]
+    kept = [(batch, [case for case in batch.cases if case.name in chosen]) for batch in batches]
+    return [dataclasses.replace(batch, cases=tuple(cases)) for batch, cases in kept if cases]
 
 
 def value(candidate, missing, opened):
-    """New features for the time they take; of equals the first (max keeps it)."""
+    """New features for the time that they take; of equals, max keeps the first."""
     index, case, gains = candidate
     cost = max((COSTS.get(part, 1) for part in case.name.split("/")), default=1)
     return len(gains & missing) / (cost if index in opened else cost + SETUP_COST)
 
 
 def require_covered(all_batches, chosen):
-    """The promise of this module, counted the plain way: no value of any part of a real case's name is lost."""
+    """Checks this module's promise in a simple way: no part of a real case's name is lost."""
 
     def values(batches):
         names = [

@@ -1,7 +1,7 @@
-"""Real FTP servers, each in the foreground of a namespace, with a throw-away folder and one login.
+"""Real FTP servers, each in the foreground of a namespace, with its own directory and one login.
 
-They come unpacked in a cache folder (scripts/install-deps.sh), so they are started by path with the library
-path beside them.
+They come unpacked in a cache directory (scripts/install-deps.sh). So they are started by path, with
+the path of their libraries.
 """
 
 import dataclasses
@@ -15,9 +15,11 @@ from deployments import PASSIVE_PORTS
 from shell import PATIENCE, Background, LabError, inside, run
 from topology import FTP_ACCOUNT
 
-# A limit for a server that hangs, not a measure: on a busy emulated machine starting Python takes most of a minute.
+# A limit for a server that hangs. On a busy emulated machine the start of Python takes most of a
+# minute.
 START_SECONDS = 60
-# How long a server waits for a data connection that does not come. Short, for the tests that expect failure.
+# How long a server waits for a data connection that does not come. It is short because of the tests
+# that expect failure.
 DATA_SECONDS = round(6 * PATIENCE)
 # The state LISTEN in /proc/net/tcp.
 LISTENING = "0A"
@@ -35,13 +37,13 @@ def cache_root():
 
 @functools.cache
 def library_path():
-    """Where the libraries are that were unpacked beside the programs."""
-    folders = {
+    """The path of the libraries that were unpacked beside the programs."""
+    directories = {
         str(path.parent)
         for part in ("lib", "usr/lib")
         for path in (cache_root() / part).rglob("lib*.so*")
     }
-    return ":".join(sorted(folders))
+    return ":".join(sorted(directories))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,21 +53,22 @@ class Listen:
     port: int = 21
     version: int = 4
     passive: tuple = PASSIVE_PORTS
-    # The address a server is told to announce, in place of its own.
+    # The address that a server is told to announce instead of its own.
     announce: str = ""
-    # "explicit" (AUTH TLS) or "implicit" (from the first byte), and no login in clear text.
+    # "explicit" (AUTH TLS) or "implicit" (from the first byte). Then no login in clear text is
+    # possible.
     tls: str = ""
 
 
 def make_certificate(path):
-    """A key and a certificate of its own signing, in one file."""
+    """Writes a key and a self-signed certificate into one file."""
     path.write_text(certificate())
     return path
 
 
 @functools.cache
 def certificate():
-    """Made once a run: on an emulated machine it takes seconds."""
+    """Made once a run, because it takes seconds on an emulated machine."""
     return run(
         [
             "openssl",
@@ -87,7 +90,7 @@ def certificate():
 
 
 class Server:
-    """A server program: subclasses say how it is configured and started."""
+    """A server program; subclasses say how it is configured and started."""
 
     name = ""
     user, password = "anonymous", "lab@example.net"
@@ -96,14 +99,14 @@ class Server:
 
     def __init__(self, namespace, workspace, files, listen):
         self.namespace, self.listen = namespace, listen
-        self.folder = pathlib.Path(workspace, f"{self.name}-{listen.port}")
-        self.home = self.folder / "home"
+        self.directory = pathlib.Path(workspace, f"{self.name}-{listen.port}")
+        self.home = self.directory / "home"
         self.prepare(files)
         self.process = None
 
     def prepare(self, files):
-        """A home that the login can read, with an upload folder it can write."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Makes a home that the login can read, with an upload directory that it can write."""
+        shutil.rmtree(self.directory, ignore_errors=True)
         (self.home / "pub").mkdir(parents=True)
         for file in files:
             shutil.copy(file, self.home / "pub")
@@ -116,10 +119,10 @@ class Server:
 
     @property
     def certificate(self):
-        return self.folder / "server.pem"
+        return self.directory / "server.pem"
 
     def start(self):
-        log = self.folder / "server.log"
+        log = self.directory / "server.log"
         environment = {**os.environ, "LC_ALL": "C", **self.environment()}
         self.process = Background(self.command(), log, namespace=self.namespace, env=environment)
         self.process.wait_for(
@@ -127,7 +130,7 @@ class Server:
         )
 
     def is_listening(self):
-        """Read from /proc, since this is asked often and a program a time would slow the server's start on an emulated machine."""
+        """Reads /proc, because a program for each of these many questions would delay the start."""
         with inside(self.namespace):
             tables = [
                 pathlib.Path("/proc/thread-self/net", name).read_text() for name in ("tcp", "tcp6")
@@ -152,7 +155,7 @@ class Server:
         return str(cache_root() / "usr/sbin" / name)
 
     def write_config(self, text):
-        path = self.folder / "server.conf"
+        path = self.directory / "server.conf"
         path.write_text(text)
         return str(path)
 
@@ -165,7 +168,7 @@ class Vsftpd(Server):
 
     def command(self):
         listen = self.listen
-        (self.folder / "empty").mkdir(exist_ok=True)
+        (self.directory / "empty").mkdir(exist_ok=True)
         options = {
             "listen": "YES" if listen.version == 4 else "NO",
             "listen_ipv6": "YES" if listen.version == 6 else "NO",
@@ -182,8 +185,8 @@ class Vsftpd(Server):
             "anon_umask": "022",
             "anon_other_write_enable": "YES",
             "anon_mkdir_write_enable": "YES",
-            "secure_chroot_dir": self.folder / "empty",
-            # Its sandboxes want a kernel of their own liking, and a network namespace of their own.
+            "secure_chroot_dir": self.directory / "empty",
+            # Its sandboxes need a certain kernel, and a network namespace of their own.
             "seccomp_sandbox": "NO",
             "isolate": "NO",
             "isolate_network": "NO",
@@ -215,7 +218,7 @@ class Vsftpd(Server):
             "ssl_ciphers": "HIGH",
             "rsa_cert_file": self.certificate,
             "rsa_private_key_file": self.certificate,
-            # curl and lftp take the session along, but not each release with each version of TLS.
+            # curl and lftp reuse the session, but not in each release with each version of TLS.
             "require_ssl_reuse": "NO",
         }
 
@@ -233,11 +236,11 @@ class Proftpd(Server):
             Port {listen.port}
             User nobody
             Group nogroup
-            PidFile {self.folder}/pid
-            ScoreboardFile {self.folder}/scoreboard
+            PidFile {self.directory}/pid
+            ScoreboardFile {self.directory}/scoreboard
             DelayEngine off
             WtmpLog off
-            SystemLog {self.folder}/system.log
+            SystemLog {self.directory}/system.log
             TransferLog none
             UseReverseDNS off
             UseFtpUsers off
@@ -259,7 +262,8 @@ class Proftpd(Server):
         return [self.program("proftpd"), "-n", "-q", "-c", self.write_config(config)]
 
     def tls_directives(self):
-        """With `TLSRequired on` it would refuse CCC; that a session is encrypted is the clients' part here."""
+        """TLS as an option, because `TLSRequired on` would refuse CCC; the clients insist on it."""
+        implicit = "UseImplicitSSL" if self.listen.tls == "implicit" else ""
         return f"""
             ModulePath {cache_root()}/usr/lib/proftpd
             LoadModule mod_tls.c
@@ -267,30 +271,31 @@ class Proftpd(Server):
             TLSRequired off
             TLSRSACertificateFile {self.certificate}
             TLSRSACertificateKeyFile {self.certificate}
-            TLSLog {self.folder}/tls.log
-            TLSOptions NoSessionReuseRequired {"UseImplicitSSL" if self.listen.tls == "implicit" else ""}
+            TLSLog {self.directory}/tls.log
+            TLSOptions NoSessionReuseRequired {implicit}
             """
 
 
 class PureFtpd(Server):
     name = "pure-ftpd"
     user, password = "lab", "throw-away"
-    # `openssl passwd -1 -salt lab throw-away`: its own hashes take seconds of processor time a login.
+    # Made by `openssl passwd -1 -salt lab throw-away`, because Pure-FTPd's own hashes take seconds
+    # for each login.
     password_hash = "$1$lab$z3aO8KRxz1tXNDR8kUxAj0"
 
     def prepare(self, files):
-        """Pure-FTPd's anonymous login needs a system account; a virtual user needs none."""
+        """Adds a virtual user, because Pure-FTPd's anonymous login needs a system account."""
         super().prepare(files)
-        (self.folder / "passwd").write_text(
+        (self.directory / "passwd").write_text(
             f"{self.user}:{self.password_hash}:65534:65534::{self.home}/./::::::::::::\n"
         )
         run(
             [
                 str(cache_root() / "usr/bin/pure-pw"),
                 "mkdb",
-                f"{self.folder}/users.pdb",
+                f"{self.directory}/users.pdb",
                 "-f",
-                f"{self.folder}/passwd",
+                f"{self.directory}/passwd",
             ],
             env={**os.environ, **self.environment()},
         )
@@ -302,11 +307,11 @@ class PureFtpd(Server):
             "-S",
             str(listen.port),
             "-l",
-            f"puredb:{self.folder}/users.pdb",
+            f"puredb:{self.directory}/users.pdb",
             "-p",
             f"{listen.passive[0]}:{listen.passive[1]}",
             "-g",
-            f"{self.folder}/pid",
+            f"{self.directory}/pid",
             "-E",
             "-H",
             "-u",

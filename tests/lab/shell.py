@@ -1,8 +1,9 @@
-"""Running programs in the lab: always with a timeout, always with an error that says what was run.
+"""Runs programs in the lab, always with a timeout, and with errors that name the command.
 
-Servers and clients run inside a network namespace through `ip netns exec`, which also gives them the resolv.conf of
-that namespace. Sockets of the harness itself and its tools (nft, conntrack) are made inside a namespace by `inside`: scripted
-clients and servers need no processes of their own, and a tool needs one in place of two.
+Servers and clients run inside a network namespace through `ip netns exec`, which also gives them
+the namespace's files in /etc. The harness makes its own sockets inside a namespace with `inside`,
+so scripted clients and servers need no processes of their own. Tools (nft, conntrack) are started
+in the same way, so each needs one process instead of two.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import subprocess
 import threading
 import time
 
-# How many times longer than usual programs may take: an emulated machine is slow.
+# How many times longer than usual programs may take, because an emulated machine is slow.
 PATIENCE = float(os.environ.get("LAB_PATIENCE", "1"))
 
 CLONE_NEWNET = 0x40000000
@@ -22,11 +23,11 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 class LabError(Exception):
-    """The lab itself could not do its work: no verdict about the helper follows from it."""
+    """The lab itself could not do its work, which says nothing about the helper."""
 
 
 def run(argv, *, namespace=None, timeout=30, check=True, stdin="", env=None, cwd=None):
-    """Run a program to its end and return the CompletedProcess with text output."""
+    """Runs a program to its end and returns the CompletedProcess with text output."""
     full = in_namespace(namespace, argv)
     timeout *= PATIENCE
     try:
@@ -60,19 +61,20 @@ def run(argv, *, namespace=None, timeout=30, check=True, stdin="", env=None, cwd
         )
     if check and done.returncode != 0:
         raise LabError(
-            f"{' '.join(full)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
+            f"{' '.join(full)}: exit {done.returncode}: "
+            f"{done.stderr.strip() or done.stdout.strip()}"
         )
     return done
 
 
 def run_tool(argv, *, namespace, **more):
-    """`run` for a tool that cares for the network alone: a child stays in the network namespace of the thread that made it."""
+    """`run` for a tool that needs the network namespace alone; a child stays in its thread's."""
     with inside(namespace):
         return run(argv, **more)
 
 
 def write_sysctls(namespace, settings, check=True):
-    """Settings as `sysctl -w` takes them: `name=value`."""
+    """Takes settings as `sysctl -w` does: `name=value`."""
     with inside(namespace):
         for setting in settings:
             name, value = setting.split("=")
@@ -91,11 +93,11 @@ def in_namespace(namespace, argv):
 
 
 class Background:
-    """A program that keeps running, with its output in a file, ended by its own pid."""
+    """A program that keeps running, with its output in a file; it is ended by its own pid."""
 
     def __init__(self, argv, log, *, namespace=None, env=None, cwd=None):
         self.argv, self.log = argv, log
-        # vsftpd writes what it dislikes about its configuration to descriptor 0.
+        # vsftpd writes complaints about its configuration to descriptor 0.
         with open(log, "a+b") as sink:
             self.process = subprocess.Popen(
                 in_namespace(namespace, argv),
@@ -120,7 +122,10 @@ class Background:
             return text.read()
 
     def wait_for(self, is_ready, timeout, what):
-        """Poll until `is_ready()`; a program that ended or is late is an error with its last words."""
+        """Polls until `is_ready()`.
+
+        A program that ended or is late is an error, with the program's last words.
+        """
         deadline = time.monotonic() + timeout * PATIENCE
         while not is_ready():
             if not self.is_running() or time.monotonic() > deadline:
@@ -128,7 +133,7 @@ class Background:
             time.sleep(0.01)
 
     def stop(self, sig=signal.SIGTERM, timeout=10):
-        """Send a signal, wait, and return the exit status; what ignores the signal is killed."""
+        """Sends a signal and returns the exit status; a program that ignores it is killed."""
         if self.is_running():
             self.process.send_signal(sig)
         try:
@@ -139,7 +144,9 @@ class Background:
         return status
 
     def kill_session(self):
-        """End what the program left behind in its own session (servers fork one process a client)."""
+        """Ends what the program left in its session, because servers fork a process for each
+        client.
+        """
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(5 * PATIENCE)
@@ -147,7 +154,7 @@ class Background:
 
 @contextlib.contextmanager
 def inside(namespace):
-    """Let this thread create sockets in another network namespace; a socket stays where it was made."""
+    """Lets this thread make sockets in another network namespace, where they stay."""
     here = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
     there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
     try:

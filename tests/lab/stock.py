@@ -1,6 +1,7 @@
-"""What needs a distribution's kernel: the files of rules/ as they are shipped, lossy links, and the kernel's list of expectations.
+"""Cases that need a distribution's kernel: the files of rules/, lossy links, kernel expectations.
 
-A cut-down kernel has no `queue` statement, no helpers of userspace and no netem; scripts/test-vm.sh boots one that has.
+A cut-down kernel has no `queue` statement, no helpers of userspace, and no netem.
+scripts/test-vm.sh boots a kernel that has them.
 """
 
 import concurrent.futures
@@ -30,7 +31,10 @@ SHIPPED_CLIENT, SHIPPED_SERVER = "tnftp", "vsftpd"
 
 
 def shipped_batches():
-    """Each file, loaded by hand beside a daemon that installs nothing: real transfers in each mode, and who is kept out."""
+    """Each file, loaded by hand beside a daemon that installs nothing.
+
+    Real clients transfer in each mode, and strangers are kept out.
+    """
     for deployment in deployments.SHIPPED.values():
         port = next(
             port
@@ -69,7 +73,7 @@ def shipped_batches():
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """What each of the four links does to packets that leave into it, at both ends."""
+    """The treatment of packets by each of the four links, at both ends."""
 
     netem: str
     percent: int = 0
@@ -90,7 +94,7 @@ NETEM_SECONDS = 60 * PATIENCE
 
 @contextlib.contextmanager
 def netem(lab, link):
-    """Both ends of each host's link, so that packets are lost before the gateway has seen them and after."""
+    """Sets both ends of each link, so that packets are lost before the gateway and after it."""
     ends = [(lab.namespace(host.name), "eth0") for host in HOSTS]
     ends += [(lab.topology.gateway, host.name) for host in HOSTS]
     for namespace, device in ends:
@@ -117,7 +121,7 @@ def netem(lab, link):
 
 
 def dropped(ends):
-    """How many packets the links lost."""
+    """The number of packets that the links lost."""
     said = [
         run_tool(["tc", "-s", "qdisc", "show", "dev", device], namespace=namespace).stdout
         for namespace, device in ends
@@ -126,12 +130,12 @@ def dropped(ends):
 
 
 def netem_case(link, mode, stage):
-    """All announcements and data connections come through, and what was sent again was sent as before."""
+    """All transfers come through, and retransmitted bytes are the same as at first."""
     lab = stage.lab
     with Capture(lab, "netem") as capture, netem(lab, link) as ends:
         began = time.monotonic()
         stage.session(timeout=NETEM_SECONDS).close()
-        # Connecting, greeting and logging in are at least three times four links there and back.
+        # Connecting, greeting and login take at least three times four links in both directions.
         require(
             time.monotonic() - began >= 3 * 4 * link.seconds, "the links did not delay anything"
         )
@@ -151,7 +155,7 @@ def netem_case(link, mode, stage):
 
 
 def netem_real_case(link, client, mode, stage):
-    """A real client's transfers over such links: fetched and stored whole."""
+    """A real client's transfers over such links are complete."""
     with netem(stage.lab, link) as ends:
         transfers.must_transfer(client, mode, stage)
         require(dropped(ends) > 0 or not link.percent, "the links lost nothing")
@@ -211,10 +215,13 @@ class Listed:
 
     @classmethod
     def parse(cls, line):
-        """`[NEW] 60 proto=6 src=A dst=B sport=0 dport=N mask-src=… master-src=… class=0 helper=NAME [INACTIVE]`"""
+        """Reads one line of conntrack(8).
+
+        [NEW] 60 proto=6 src=A dst=B sport=0 dport=N mask-src=… master-src=… class=0 helper=NAME
+        """
         fields = {}
         for key, value in re.findall(r"([a-z-]+)=(\S+)", line):
-            # Of a repeated key the first is the tuple's: masks and the master come later.
+            # Of a repeated key the first belongs to the tuple; masks and the master come later.
             fields.setdefault(key, value)
         event = re.search(r"\[(\w+)\]", line)
         return cls(
@@ -235,7 +242,7 @@ class Listed:
 
 
 def listed(stage):
-    """The gateway's expectations. conntrack(8) prints those of its own network namespace."""
+    """The gateway's expectations; conntrack(8) prints those of its own network namespace."""
     said = [
         run_tool(
             ["conntrack", "-L", "expect", "-f", family], namespace=stage.lab.topology.gateway
@@ -251,7 +258,7 @@ def require_kernel_expectations(stage):
 
 
 def listed_until_used(mode, stage):
-    """Between announcement and use the kernel lists our expectation and no other; after it, none."""
+    """Between announcement and use the kernel lists our expectation alone; after it, none."""
     require_kernel_expectations(stage)
     require(not listed(stage), "an expectation is listed before anything was announced")
     session = stage.session()
@@ -271,7 +278,7 @@ def listed_until_used(mode, stage):
 
 
 def listed_until_withdrawn(mode, stage):
-    """What is announced and never used is gone with the control connection."""
+    """An announcement that nobody uses is gone with the control connection."""
     require_kernel_expectations(stage)
     session = stage.session()
     older, newer = session.announce(mode), session.announce(mode)
@@ -308,7 +315,10 @@ def never_active_unless_accepted(mode, stage):
 
 
 def events_are_told(mode, stage):
-    """`conntrack -E expect`, which whoever replicates connection tracking listens to, tells of its coming and going."""
+    """`conntrack -E expect` tells of an expectation's coming and going.
+
+    Programs that replicate connection tracking listen to it.
+    """
     require_kernel_expectations(stage)
     watcher = Background(
         ["conntrack", "-E", "expect"],
@@ -330,7 +340,7 @@ def events_are_told(mode, stage):
 
 
 def is_listening(pid):
-    """Whether anybody in a process's network namespace has joined a multicast group of netfilter's netlink."""
+    """Whether a process's network namespace has a listener in a multicast group of netfilter."""
     rows = [
         line.split()
         for line in pathlib.Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]

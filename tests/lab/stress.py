@@ -1,4 +1,4 @@
-"""What segmentation, loss and a killed daemon do to announcements; each parametrised, each for any engine."""
+"""Announcements under segmentation, loss, and a killed daemon; each case works with any engine."""
 
 import concurrent.futures
 import contextlib
@@ -15,7 +15,7 @@ from shell import PATIENCE, LabError, run_tool
 from topology import GATEWAY_WAN4
 
 AT_ONCE = 16
-# The announcements a translating gateway has to change.
+# The announcements that a translating gateway has to change.
 TRANSLATED = (
     ("inside-client", "PORT"),
     ("inside-client", "EPRT"),
@@ -23,7 +23,7 @@ TRANSLATED = (
     ("inside-server", "EPSV"),
 )
 
-# Ports whose decimals all have the same number of digits, so that every announcement of a mode is equally long.
+# Ports with the same number of digits, so that every announcement of a mode is equally long.
 SPLIT_FIRST_PORT = 156 * 256 + 100
 SPLIT_PAUSE_SECONDS = 0.03
 SPLIT_SECONDS = 4 * PATIENCE
@@ -31,7 +31,7 @@ SPLIT_SECONDS = 4 * PATIENCE
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """One announcement that was sent in a special way: what became of it, and how long it took."""
+    """One announcement that was sent in a special way, its result, and its time."""
 
     position: int
     seconds: float
@@ -61,7 +61,7 @@ def send_pieces(size, peer, line):
         time.sleep(0.001)
 
 
-# Pieces are counted by their size, the others by the place of the cut.
+# "pieces" counts by size, the others by the place of the cut.
 STYLES = {"nodelay": send_nodelay, "nagle": send_nagle, "pieces": send_pieces}
 
 
@@ -90,7 +90,7 @@ def try_split(stage, mode, style, position):
 
 
 def announcement_length(stage, mode):
-    """How long the line is with its end, as the announcer writes it."""
+    """The length of the line with its end, as the announcer writes it."""
     lengths = []
 
     def measure(peer, line):
@@ -102,7 +102,7 @@ def announcement_length(stage, mode):
 
 
 def try_splits(stage, mode, style, step=1):
-    """Cut at every `step`th byte position, several sessions at a time."""
+    """Cuts at every `step`th byte position, several sessions at a time."""
     positions = range(1, announcement_length(stage, mode), step)
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(functools.partial(try_split, stage, mode, style), positions))
@@ -124,16 +124,17 @@ LOSE = """
       }}
     }}
     """
-# The gateway before anything has seen the packet, and the hosts behind it. Not the gateway's postrouting hook: what a
-# rule drops there conntrack has not confirmed yet, so that a first packet takes its expectation along, with the
-# kernel's helper as with ours, and no link loses packets at that place.
+# The gateway before anything has seen the packet, and the hosts behind it. The gateway's
+# postrouting hook is no such place: conntrack has not confirmed yet what a rule drops there, so a
+# first packet takes its expectation along, with the kernel's helper as with ours. No link loses
+# packets at that place.
 LOSS_PLACES = {"before": ("prerouting", -350), "beyond": ("input", -350)}
 LOSS_SECONDS = 60 * PATIENCE
 
 
 @contextlib.contextmanager
 def losing(lab, deployment, place, percent):
-    """Drop packets at random, in a table of its own."""
+    """Drops packets at random, in a table of its own."""
     hook, priority = LOSS_PLACES[place]
     namespaces = [lab.topology.gateway]
     if place == "beyond":
@@ -152,7 +153,7 @@ def losing(lab, deployment, place, percent):
 
 
 def try_lossy(stage, mode, number):
-    """One session with one transfer, patient enough for several losses in a row."""
+    """One session with one transfer, with time for several losses in a row."""
     begin = time.monotonic()
     try:
         session = stage.session(timeout=LOSS_SECONDS)
@@ -182,7 +183,10 @@ def transfer_lossily(mode, places, transfers, percent, stage):
 
 
 def loss_case(mode, place, transfers, percent, stage):
-    """All transfers succeed, and what was sent again was sent as before (seen on both sides of the gateway)."""
+    """All transfers succeed, and retransmitted bytes are the same as at first.
+
+    Both sides of the gateway are compared.
+    """
     capture = transfer_lossily(mode, [place], transfers, percent, stage)
     for side, path in capture.files.items():
         if changed := inconsistent_bytes(path):
@@ -193,7 +197,10 @@ def loss_case(mode, place, transfers, percent, stage):
 
 
 def rewriting_case(mode, transfers, percent, stage):
-    """Each announcement leaves the gateway rewritten, and in every retransmission identically, however that is cut."""
+    """Each announcement leaves the gateway rewritten, and the same in every retransmission.
+
+    It does not matter where the retransmissions are cut.
+    """
     capture = transfer_lossily(mode, LOSS_PLACES, transfers, percent, stage)
     inside, outside = (list(packets(capture.files[side])) for side in ("inside", "outside"))
     came, left = copies.announcements(inside), copies.announcements(outside)
@@ -208,13 +215,14 @@ def rewriting_case(mode, transfers, percent, stage):
     packets_repeated = sum(len(announcement.repeated()) for announcement in left)
     again = sum(bool(announcement.repeated()) for announcement in came)
     return (
-        f"{len(left)} announcements, {again} sent more than once; {len(repeated)} left the gateway more than once, "
+        f"{len(left)} announcements, {again} sent more than once; "
+        f"{len(repeated)} left the gateway more than once, "
         f"in {packets_repeated} more packets, all alike; one changed byte is noticed"
     )
 
 
 def require_translated(announcements, tried):
-    """Each names the gateway's own address, and a port at which its reader knocked there."""
+    """Each announcement names the gateway's address, and a port to which its reader connected."""
     for announcement in announcements:
         endpoint = announcement.endpoint()
         if endpoint[0] != GATEWAY_WAN4 or endpoint not in tried:
@@ -222,7 +230,7 @@ def require_translated(announcements, tried):
 
 
 def require_notices(frames):
-    """The comparison itself: it fails on the same capture with one byte changed."""
+    """The comparison itself works: it fails on the same capture with one byte changed."""
     try:
         copies.require_identical(copies.announcements(copies.doctored(frames)))
     except CaseFailure as failure:
@@ -232,7 +240,8 @@ def require_notices(frames):
     raise CaseFailure("a changed byte in a repeated announcement was not noticed")
 
 
-# With these outside ports the shortest PORT cannot keep its length: "4,1" has three characters and "156,0" five.
+# With these outside ports the shortest PORT cannot keep its length, because "4,1" has three
+# characters and "156,0" has five.
 LONG_PORTS = "40000-65535"
 SHORT_PORTS = [high * 256 + low for high in range(4, 10) for low in range(1, 10)]
 SAME_LENGTH_PORT = 156 * 256 + 100
@@ -241,7 +250,10 @@ SESSION_SECONDS = 30 * PATIENCE
 
 
 def restart_case(sessions, adjusted, stage):
-    """kill -9 and restart amid busy sessions, `adjusted` of them with a sequence offset: none is lost."""
+    """kill -9 and a restart amid busy sessions; none is lost.
+
+    `adjusted` of the sessions have a sequence offset.
+    """
     if not stage.lab.engine.is_ours:
         raise NotApplicable("it is no process that could be killed")
     if adjusted > len(SHORT_PORTS):
@@ -271,7 +283,7 @@ def require_all(reasons, when):
 
 
 def transfer_once(session, port):
-    """Announce and transfer in an open session; returns the reason if it failed."""
+    """Announces and transfers in an open session; returns the reason if it failed."""
     try:
         offer = session.announce("PORT", port=port, timeout=SESSION_SECONDS)
         came = offer.connects()
@@ -282,7 +294,7 @@ def transfer_once(session, port):
 
 
 def stay_busy(session):
-    """Commands and replies for a while; a session that waits for the daemon may, within SESSION_SECONDS."""
+    """Commands and replies for a while, with up to SESSION_SECONDS of waiting for the daemon."""
     deadline = time.monotonic() + BUSY_SECONDS
     try:
         while time.monotonic() < deadline:

@@ -1,7 +1,8 @@
-"""FTP within TLS: what is let in although nobody can read the announcement, and what must stay shut all the same.
+"""FTP within TLS: what is let in although nobody can read the announcement, and what stays shut.
 
-With `tls_data = "range"` a client whose control connection is encrypted may reach a range of ports of exactly the server it dialled, and
-nobody else may reach anything. Real clients and servers show that files come through; scripted ones, which encrypt as well, what does not.
+With `tls_data = "range"` an encrypted session's client may reach a range of ports, of exactly the
+server that it dialled. Nobody else may reach anything. Real clients and servers show that files
+come through. Scripted ones, which encrypt too, show what does not come through.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ TLS_CLIENTS = (CLIENTS["curl"], CLIENTS["lftp"])
 
 
 def listens(deployment, port=21):
-    """Behind DNAT a server tells its public address itself, since within TLS nobody can put it in."""
+    """Behind DNAT a server announces its public address itself, because nobody can rewrite it."""
     announce = GATEWAY_WAN4 if deployment == "inside-server" else ""
     return Listen(
         port, announce=announce, tls="implicit" if port == IMPLICIT_TLS_PORT else "explicit"
@@ -63,7 +64,7 @@ def real_batches():
 
 
 def shut_batches():
-    """The same with the default, and without any helper: nothing comes through, or a pass above means nothing."""
+    """The same with the shipped configuration, and without a helper: nothing comes through."""
     for deployment in ("inside-client", "inside-server"):
         for group, engine in (("tls-default", ""), ("tls-without-helper", "none")):
             yield transfers.batch(
@@ -80,7 +81,7 @@ def shut_batches():
 
 
 def clearing_batches():
-    """A client that goes back to clear text (CCC) announces what can be read, and needs no range."""
+    """A client that goes back to clear text (CCC) can be read again, and needs no range."""
     for deployment in ("inside-client", "inside-server"):
         yield transfers.batch(
             "tls-ccc",
@@ -95,9 +96,9 @@ def clearing_batches():
 
 
 def must_clear_and_transfer(client, mode, stage):
-    """As `must_transfer`; and the server did go back to clear text."""
+    """As `must_transfer`, and the server did go back to clear text."""
     must_transfer(client, mode, stage)
-    said = (stage.server.folder / "tls.log").read_text(errors="replace")
+    said = (stage.server.directory / "tls.log").read_text(errors="replace")
     require("CCC" in said, "the server's log does not tell of CCC")
 
 
@@ -105,7 +106,7 @@ def must_clear_and_transfer(client, mode, stage):
 
 
 class Encrypted:
-    """What the batch's cases share: a scripted server, and the two ends' TLS."""
+    """The batch's scripted server, and the TLS of both ends."""
 
     def __init__(self, stage, certificate):
         self.stage = stage
@@ -124,7 +125,7 @@ class Encrypted:
         return session
 
     def encrypt(self, session):
-        """Both ends shake hands, each in its own thread since each waits for the other."""
+        """Both ends shake hands, each in its own thread, because each waits for the other."""
         server = threading.Thread(target=self.accept, args=(session.server,))
         server.start()
         try:
@@ -136,18 +137,20 @@ class Encrypted:
         peer.sock = self.for_server.wrap_socket(peer.sock, server_side=True)
 
     def offer(self, session, port=PASSIVE_PORTS[0]):
-        """The server announces a port within TLS, where nobody translates: the client connects to the address that it dialled."""
+        """The server announces a port within TLS; the client connects to the address that it
+        dialled.
+        """
         return session.announce("EPSV", port=port)
 
     def forget(self):
-        """Ends what one case has left: a session that lives would let in what the next expects to be shut."""
+        """Closes a case's sessions, because a live one would open ports for the next case."""
         for session in self.stage.opened:
             session.close()
         self.stage.opened = []
 
 
 def in_turn(check, ends):
-    """A case of its own, with sessions of its own."""
+    """Runs a check with sessions of its own."""
     try:
         check(ends)
     finally:
@@ -165,7 +168,7 @@ def encrypted(lab, deployment):
 
 
 def range_is_open(ends):
-    """Each of several ports of the range, in any order, and the same one again."""
+    """Several ports of the range are open, in any order, and one of them again."""
     session = ends.session()
     for port in (PASSIVE_PORTS[1], PASSIVE_PORTS[0], PASSIVE_PORTS[0]):
         offer = ends.offer(session, port)
@@ -174,7 +177,7 @@ def range_is_open(ends):
 
 
 def outside_of_range_is_shut(ends):
-    """Ports beside the range."""
+    """The ports beside the range stay shut."""
     session = ends.session()
     for port in (PASSIVE_PORTS[0] - 1, PASSIVE_PORTS[1] + 1):
         require(
@@ -185,7 +188,10 @@ def outside_of_range_is_shut(ends):
 
 
 def another_host_gets_nothing(ends):
-    """The client's neighbour, who has no session, while the client's lives; behind SNAT both have one address outside."""
+    """The client's neighbour has no session and gets nothing while the client's session lives.
+
+    Behind SNAT both have the same address outside.
+    """
     offer = ends.offer(ends.session())
     require(
         offer.stays_shut(host=stranger_to(offer.connector)), "a host without a session came through"
@@ -209,7 +215,7 @@ def gone_with_the_session(ends):
 
 
 def clear_sessions_get_nothing(ends):
-    """The range is for sessions within TLS: one in clear text, whose AUTH was refused, opens what it announces and no more."""
+    """A session in clear text opens what it announces and no more, because its AUTH was refused."""
     session = ends.stage.session()
     session.exchange("AUTH TLS", "504 not here")
     announced = session.announce("EPSV")
@@ -221,7 +227,7 @@ def clear_sessions_get_nothing(ends):
 
 
 def clear_sessions_beside_it(ends):
-    """A session in clear text is served as ever while another of the same client is encrypted."""
+    """A session in clear text works beside an encrypted one of the same client."""
     ends.session()
     session = ends.stage.session()
     for mode in ("EPSV",) if ends.stage.deployment.version == 6 else ("PASV", "PORT"):
@@ -230,7 +236,7 @@ def clear_sessions_beside_it(ends):
 
 
 def told_of_tls_gets_nothing(ends):
-    """234 in another answer, and one that nobody asked for: the session is still in clear text."""
+    """A 234 within another answer, or without a question, does not make a session encrypted."""
     session = ends.stage.session()
     session.command("STAT")
     for line in ("211-Status:", "234 go ahead", "211 End"):
@@ -244,7 +250,7 @@ def told_of_tls_gets_nothing(ends):
 
 
 def other_servers_are_shut(ends):
-    """The server's neighbour, which the client never dialled."""
+    """The server's neighbour, which the client never dialled, stays shut."""
     offer = ends.offer(ends.session())
     neighbour = next(
         host for host in HOSTS if host.name == stranger_to(ends.stage.deployment.server)
@@ -259,7 +265,7 @@ def other_servers_are_shut(ends):
 
 
 def server_gets_nothing(ends):
-    """The range is the server's: it does not let the server in at the client's."""
+    """The range belongs to the server, and does not let the server reach the client."""
     session = ends.session()
     offer = ends.offer(session)
     back = elsewhere(offer, ends.stage.deployment.client, session.server.peer_address)
@@ -271,7 +277,7 @@ def server_gets_nothing(ends):
 
 
 def elsewhere(offer, host, address=None):
-    """An endpoint that nobody announced: a port of the range, listening on a host."""
+    """An endpoint that nobody announced: a port of the range on a listening host."""
     port = offer.port + 1 if offer.port in RANGE_OF_PORTS else PASSIVE_PORTS[0]
     stage = offer.session.stage
     listener = scripted.listen(
@@ -283,7 +289,7 @@ def elsewhere(offer, host, address=None):
 
 
 def unnamed_server_gets_nothing(ends):
-    """With `tls_servers` the range is open towards those alone."""
+    """With `tls_servers` the range is open only towards the servers that it names."""
     require(
         ends.offer(ends.session()).stays_shut(),
         "a data connection to a server that is not named came through",
@@ -294,7 +300,7 @@ AT_ONCE = 2
 
 
 def no_more_than_at_once(ends):
-    """`tls_at_once` data connections live; the next gets nothing until one has ended."""
+    """`tls_at_once` data connections live, and the next one has to wait until one ends."""
     session = ends.session()
     offers = [ends.offer(session, PASSIVE_PORTS[0] + number) for number in range(AT_ONCE + 1)]
     with contextlib.ExitStack() as living:
@@ -314,7 +320,7 @@ def no_more_than_at_once(ends):
 
 @contextlib.contextmanager
 def established(offer):
-    """Both ends of a data connection that stays up until they are closed."""
+    """Both ends of a data connection that stays open until they are closed."""
     offer.listener.settimeout(2.5 * PATIENCE)
     with offer.connector_socket(None, 2.5 * PATIENCE) as connection:
         try:
@@ -347,7 +353,7 @@ def scripted_batches():
         cases = tuple(
             Case(f"tls-guarantee/{name}/{deployment}", functools.partial(in_turn, check))
             for name, check in CHECKS.items()
-            # A server behind NAT could not get out whatever is open.
+            # A server behind NAT could not get out, whatever is open.
             if check is not server_gets_nothing or deployment == "routed6-client"
         )
         yield Batch(

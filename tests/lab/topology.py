@@ -1,12 +1,13 @@
-"""One gateway with two networks: the namespaces, links and addresses every deployment shares.
+"""One gateway with two networks: the namespaces, links and addresses that all deployments share.
 
     inside1 --.                        .-- outside1
                lan [ gateway ] wan
     inside2 --'                        '-- outside2
 
-Inside hosts have a private address, which nobody outside has a route to, and a public one for the
-deployments without NAT. Two inside hosts make hairpins possible, the second outside host is the stranger who must
-get nothing. Deployments (deployments.py) differ only in the operator's ruleset and in who talks to whom.
+Inside hosts have a private address, to which nobody outside has a route, and a public one for the
+deployments without NAT. The second inside host makes hairpins possible. The second outside host is
+the stranger who must get nothing. Deployments (deployments.py) differ only in the operator's
+ruleset and in who talks to whom.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ MTU = 1500
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """Where a host is linked and what it is called in each address realm."""
+    """A host's link, and its address in each address realm."""
 
     name: str
     link: str
@@ -56,7 +57,7 @@ FTP_ACCOUNT = "ftp-lab"
 # The user that packaging/sysusers.conf makes, and a number that the machine gives nobody.
 DAEMON_ACCOUNT, DAEMON_USER = "ftp-alg", 64999
 
-# Conntrack must not guess: the gateway forwards, and answers nobody's redirects.
+# The gateway forwards, and sends no redirects.
 GATEWAY_SYSCTLS = (
     "net.ipv4.ip_forward=1",
     "net.ipv6.conf.all.forwarding=1",
@@ -64,13 +65,13 @@ GATEWAY_SYSCTLS = (
     "net.ipv4.conf.lan.send_redirects=0",
 )
 MODULES = ("bridge", "veth", "nft_ct", "nft_nat", "nft_masq", "nft_reject_inet", "sch_netem")
-# The links are bridges. Where bridges call netfilter, packets pass prerouting below the bridge: before a capture on
-# the bridge sees them, which no router does.
+# The links are bridges. Where bridges call netfilter, packets pass prerouting before a capture on
+# the bridge sees them. No router does that.
 BRIDGE_SYSCTLS = ("net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
 
 
 class Built:
-    """What `build` makes, `remove` takes away. Use as a context manager: it is gone afterwards, whatever happened."""
+    """A context manager that makes things in `build` and always takes them away in `remove`."""
 
     def __enter__(self):
         try:
@@ -119,7 +120,8 @@ class Topology(Built):
         ip_batch(
             self.gateway,
             [
-                f"link add {host.name} mtu {MTU} type veth peer name eth0 mtu {MTU} netns {namespace}",
+                f"link add {host.name} mtu {MTU} type veth"
+                f" peer name eth0 mtu {MTU} netns {namespace}",
                 f"link set {host.name} master {host.link} up",
             ],
         )
@@ -134,7 +136,7 @@ class Topology(Built):
         )
 
     def route(self, host, use_public=False):
-        """`use_public` makes an inside host speak from its public address, as in a network without NAT."""
+        """Sets an inside host's routes; with `use_public` it speaks from its public address."""
         ip_batch(self.namespace(host.name), route_lines(host, use_public))
 
     def remove(self):
@@ -148,8 +150,9 @@ def add_namespaces(names):
         write_etc(name)
     run(["ip", "-batch", "-"], stdin="".join(f"netns add {name}\n" for name in names))
     for name in names:
-        # Link-local addresses too must be usable at once: neighbour discovery speaks from them. And a packet in another host's
-        # name, which the gateway sends back by the link it came from, must not redirect that host's connections.
+        # Neighbour discovery speaks from link-local addresses, so these must be usable at once too.
+        # A packet in another host's name goes back by the link that it came from, and must not
+        # redirect that host's connections.
         write_sysctls(
             name,
             ["net.ipv6.conf.default.dad_transmits=0", "net.ipv6.conf.default.accept_redirects=0"],
@@ -157,7 +160,7 @@ def add_namespaces(names):
 
 
 def remove_namespaces(names):
-    # Normally none; but a program that outlived its test must not outlive the lab.
+    # Normally there is none, but a program that outlived its test must not outlive the lab.
     for pid in processes_inside(names):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -173,9 +176,9 @@ def remove_namespaces(names):
 def write_etc(namespace):
     """A namespace's own files in /etc, which `ip netns exec` puts in place.
 
-    A resolver that refuses at once, because a program that looks names up must not wait for it.
-    An account whose home exists, which vsftpd wants for anonymous sessions. The daemon's account,
-    which a package would have made (packaging/sysusers.conf).
+    The resolver refuses at once, because a program that looks names up must not wait for it. One
+    account has a home that exists, which vsftpd wants for anonymous sessions. The other account is
+    the daemon's, which a package would make (packaging/sysusers.conf).
     """
     os.makedirs(f"/etc/netns/{namespace}", exist_ok=True)
     with open(f"/etc/netns/{namespace}/resolv.conf", "w") as resolver:
@@ -186,7 +189,7 @@ def write_etc(namespace):
 
 
 def route_lines(host, use_public=False):
-    """Inside hosts leave through the gateway; outside ones know only public prefixes behind it."""
+    """Inside hosts leave through the gateway; outside ones know the public prefixes behind it."""
     if host.link == "wan":
         return [
             f"route replace {net} via {GATEWAY_WAN6 if ':' in net else GATEWAY_WAN4}"
@@ -218,9 +221,10 @@ def processes_inside(namespaces):
 
 
 def address_line(address, link):
-    """`nodad`: without it an IPv6 address can be used only two seconds after the link is up."""
+    """`nodad` makes an IPv6 address usable at once, and not two seconds after the link is up."""
     version = ipaddress.ip_address(address).version
-    return f"address add {address}/{24 if version == 4 else 64} dev {link}{' nodad' if version == 6 else ''}"
+    more = "/24 dev {0}" if version == 4 else "/64 dev {0} nodad"
+    return f"address add {address}{more.format(link)}"
 
 
 def ip_batch(namespace, lines):
@@ -228,18 +232,25 @@ def ip_batch(namespace, lines):
 
 
 def begin():
-    """What every program of the lab does first: be root, and turn SIGTERM into an exception so that all is removed."""
+    """Checks for root, and turns SIGTERM into an exception, so that everything is removed.
+
+    Every program of the lab calls it first.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, interrupt)
     if os.geteuid() != 0:
         raise LabError("the lab builds network namespaces and must be root: run it with sudo")
-    # Loaded on demand by several labs at once, the same module is not there yet for the second. Many kernels have them builtin.
+    # If several labs load the same module on demand, it is not there yet for the second. Many
+    # kernels have these modules built in.
     with contextlib.suppress(LabError):
         run(["modprobe", "-qa", *MODULES], check=False)
 
 
 def finish(main, name):
-    """What every program of the lab does last: exit with what `main` gives, or with what went wrong."""
+    """Exits with the result of `main`, or with its error.
+
+    Every program of the lab calls it last.
+    """
     try:
         sys.exit(main())
     except LabError as error:
@@ -249,7 +260,10 @@ def finish(main, name):
 
 
 def interrupt(*_):
-    """Once: timeout(1) and an impatient user send the signal again, and that must not interrupt the removal."""
+    """Interrupts once, because timeout(1) and impatient users send the signal again.
+
+    The second signal must not interrupt the removal.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

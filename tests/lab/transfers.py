@@ -14,9 +14,9 @@ from lab import BIG, SMALL, UPLOAD, Batch, Case, CaseFailure
 from servers import SERVERS, Listen
 from shell import inside
 
-# A transfer takes well under a second; a busy machine and a slow login are allowed for.
+# A transfer takes well under a second. The rest is for a busy machine and a slow login.
 TIMEOUT = 20
-# Where nothing may come through, a client that still waits after this has failed.
+# Where nothing may come through, a client that still waits after this time has failed.
 HOPELESS_TIMEOUT = 8
 
 TEN_PORTS = ((30000, 30009), "40000-40009")
@@ -24,7 +24,7 @@ TEN_PORTS = ((30000, 30009), "40000-40009")
 
 @dataclasses.dataclass
 class Stage:
-    """What a case of a batch has to work with."""
+    """The server and the deployment that a batch's cases work with."""
 
     lab: object
     deployment: deployments.Deployment
@@ -34,7 +34,7 @@ class Stage:
 
 @contextlib.contextmanager
 def with_server(server_class, listen, lab, deployment):
-    """A server behind (or beyond) the gateway."""
+    """Runs a server behind (or beyond) the gateway."""
     listen = dataclasses.replace(listen, version=deployment.version)
     server = server_class(
         lab.namespace(deployment.server), lab.workspace, [lab.file(SMALL), lab.file(BIG)], listen
@@ -47,27 +47,30 @@ def with_server(server_class, listen, lab, deployment):
 
 
 def perform(stage, client, mode, timeout):
-    """Let a client fetch and store; returns (what it said, the names of files that arrived unharmed)."""
+    """Lets a client fetch and store.
+
+    Returns (what it said, the names of the files that arrived intact).
+    """
     number = next(stage.counter)
-    folder = stage.lab.workspace / f"client-{number}"
-    folder.mkdir()
-    shutil.copy(stage.lab.file(UPLOAD), folder)
+    directory = stage.lab.workspace / f"client-{number}"
+    directory.mkdir()
+    shutil.copy(stage.lab.file(UPLOAD), directory)
     server = stage.server
     port = stage.deployment.outside_port(server.listen.port)
     stored_as = f"{client.name}-{number}.bin"
     job = Job(
         mode,
         Target(stage.deployment.target, port, server.user, server.password, server.listen.tls),
-        folder,
+        directory,
         (SMALL, BIG),
         UPLOAD,
         stored_as,
     )
     said = client.perform(stage.lab.namespace(stage.deployment.client), job, timeout)
-    arrived = {name for name in (SMALL, BIG) if same(folder / name, stage.lab.file(name))}
+    arrived = {name for name in (SMALL, BIG) if same(directory / name, stage.lab.file(name))}
     if same(server.uploaded(stored_as), stage.lab.file(UPLOAD)):
         arrived.add(UPLOAD)
-    shutil.rmtree(folder)
+    shutil.rmtree(directory)
     server.uploaded(stored_as).unlink(missing_ok=True)
     return said, arrived
 
@@ -77,7 +80,7 @@ def same(one, other):
 
 
 def must_transfer(client, mode, stage):
-    """Every file arrives, and the client used no mode but the one it was told to use."""
+    """Every file arrives, and the client used only the mode that it was told to use."""
     said, arrived = perform(stage, client, mode, TIMEOUT)
     wanted = {SMALL, BIG} | ({UPLOAD} if client.can_store else set())
     if arrived != wanted:
@@ -87,7 +90,7 @@ def must_transfer(client, mode, stage):
 
 
 def must_not_transfer(client, mode, stage):
-    """The client got as far as the announcement, so the control connection works, and no file came through."""
+    """No file came through, although the client got as far as its announcement."""
     said, arrived = perform(stage, client, mode, HOPELESS_TIMEOUT)
     if arrived:
         raise CaseFailure(f"arrived although nothing helps: {', '.join(sorted(arrived))}", said)
@@ -96,7 +99,7 @@ def must_not_transfer(client, mode, stage):
 
 
 def cases(prefix, version, check, clients=None, modes=MODES):
-    """A case for each client and mode; what a client cannot do is listed with the reason."""
+    """A case for each client and mode; a mode that a client cannot do is listed with the reason."""
     for client in clients or CLIENTS.values():
         for mode in modes:
             reason = client.unsupported[version].get(mode, "")
@@ -133,7 +136,7 @@ def batch(
 
 
 def transfer_batches():
-    """Every deployment with every server on port 21; both NAT deployments on port 2121 as well."""
+    """Every deployment with every server on port 21; the two NAT deployments on port 2121 too."""
     for deployment in deployments.DEPLOYMENTS.values():
         ports = (21, 2121) if deployment.name in ("inside-client", "inside-server") else (21,)
         for port, server in itertools.product(ports, SERVERS):
@@ -154,7 +157,7 @@ def ten_port_batches():
 
 
 def public_address_batches():
-    """Servers told to announce the gateway's public address, as their manuals advise behind NAT."""
+    """Servers that announce the gateway's public address, as manuals advise behind NAT."""
     for server in SERVERS:
         yield batch(
             "announces-public",
@@ -166,11 +169,12 @@ def public_address_batches():
 
 
 def helpless_batches():
-    """The same transfers without any helper must fail, or a pass elsewhere means nothing."""
+    """The same transfers must fail without a helper, or a pass elsewhere means nothing."""
     for deployment in deployments.DEPLOYMENTS:
         for server in SERVERS:
-            # In a hairpin both hosts share a link: a client may reach the address that the server announces without the
-            # gateway, where the server takes a data connection from another address than its control connection's.
+            # In a hairpin both hosts share a link, so a client can reach the server's address
+            # without the gateway. That works if the server takes a data connection from another
+            # address than its control connection's.
             modes = ("PORT", "EPRT") if deployment == "hairpin" else MODES
             yield batch(
                 "without-helper",
@@ -184,14 +188,15 @@ def helpless_batches():
             )
 
 
-# Servers that leave both the transfer and ABOR without a final answer.
+# Servers that answer neither the transfer nor ABOR with a final code.
 SILENT_AFTER_ABORT = {
-    "pure-ftpd": "Pure-FTPd 1.0.50 answers neither RETR nor ABOR with a final code, and ours waits for these answers"
+    "pure-ftpd": "Pure-FTPd 1.0.50 answers neither RETR nor ABOR with a final code, "
+    "and ours waits for these answers"
 }
 
 
 def after_abort(stage):
-    """A transfer that the client ends, and the next in the same session; twice."""
+    """The client ends a transfer and makes the next in the same session; twice."""
     server, address = stage.server, stage.deployment.target
     target = Target(address, server.listen.port, server.user, server.password)
     namespace = stage.lab.namespace(stage.deployment.client)
@@ -211,7 +216,7 @@ def after_abort(stage):
 
 
 def abort_batches():
-    """An aborted transfer, with each server; extra where ours lacks something still."""
+    """An aborted transfer with each server; extra where ours still lacks something."""
     for deployment, server in itertools.product(("inside-client", "inside-server"), SERVERS):
         name = f"abort/{deployment}/21/{server}"
         yield Batch(
