@@ -16,7 +16,8 @@ use std::{
 };
 
 use ftp_alg::io::confinement::{
-    CapabilitySet, Fence, Reach, fence, filter, give_up_privileges_to_come, holdings, keep_only,
+    AllowedPaths, CapabilitySet, LandlockStatus, ProcessCredentials, forbid_new_privileges,
+    install_landlock, install_seccomp, keep_capabilities,
 };
 
 /// Tells the process that this test starts what it may reach.
@@ -96,13 +97,16 @@ fn the_confined_process() {
     );
     fs::write(&config, "").unwrap();
     fs::write(folder.join("configuration/new"), "").unwrap();
-    let reach = Reach::open(&folder.join("configuration"), &kept).unwrap();
-    keep_only(CapabilitySet::NET_ADMIN).unwrap();
-    give_up_privileges_to_come().unwrap();
-    let is_fenced = matches!(fence(&reach).unwrap(), Fence::Up(_));
+    let paths = AllowedPaths::open(&folder.join("configuration"), &kept).unwrap();
+    keep_capabilities(CapabilitySet::NET_ADMIN).unwrap();
+    forbid_new_privileges().unwrap();
+    let is_fenced = matches!(
+        install_landlock(&paths).unwrap(),
+        LandlockStatus::Enforced(_)
+    );
     println!("fenced: {is_fenced}");
-    filter().unwrap();
-    let held = holdings();
+    install_seccomp().unwrap();
+    let held = ProcessCredentials::current();
     assert!(held.has_no_new_privs && held.is_filtered);
     assert!(
         ["net_admin", "none"].contains(&&*held.capabilities),

@@ -1,10 +1,13 @@
-//! Gives up what the daemon does not need once its sockets are open (`io::confinement`).
+//! Drops the privileges that the daemon does not need once its sockets are open
+//! (`io::confinement`).
 //!
-//! It keeps CAP_NET_ADMIN, which each message to netfilter needs; CAP_NET_RAW is needed to open raw
-//! sockets only, and they are open. It becomes the user of the configuration. It reaches its own
-//! configuration (SIGHUP reads it again) and the folder of remembered connections. This happens in
-//! two steps: [`shed`] while there is only one thread, so that the others are born with no more,
-//! and [`seal`] once they are there, so that no further one can be made.
+//! The daemon keeps CAP_NET_ADMIN, which every message to netfilter needs. CAP_NET_RAW is needed
+//! only to open raw sockets, and they are open. The daemon switches to the configured user. It may
+//! still reach its configuration, which SIGHUP reads again, and the directory of saved flows.
+//!
+//! There are two steps. [`drop_privileges`] runs while the process has one thread, because threads
+//! inherit the restrictions. [`install_seccomp`] runs once the workers' threads exist, because it
+//! forbids new ones.
 
 use std::{fs::File, path::Path};
 
@@ -16,68 +19,77 @@ use super::{
     flow_store::FlowStore,
 };
 use crate::io::confinement::{
-    Account, CapabilitySet, Fence, Reach, allowed_count, fence, filter, give_up_privileges_to_come,
-    holdings, keep_only,
+    self, Account, AllowedPaths, CapabilitySet, LandlockStatus, ProcessCredentials,
+    allowed_syscalls, forbid_new_privileges, install_landlock, keep_capabilities,
 };
 
-/// Whom the daemon becomes where the configuration names nobody, if this machine has such a user.
+/// The daemon's user if the configuration names none and this machine has such a user.
 const OWN_USER: &str = "ftp-alg";
 
-/// What was given up so far.
-pub(super) struct Shed {
+/// The result of the first step.
+pub(super) struct Confinement {
     user: String,
-    fence: Fence,
+    landlock: LandlockStatus,
 }
 
-/// Becomes the configured user, keeps the one capability, and puts the fence up.
+/// Switches to the configured user, keeps the one capability, and restricts the paths.
 ///
 /// # Errors
-/// There is no such user, or the kernel refuses. A kernel without Landlock is warned of only.
-pub(super) fn shed(process: &Process, path: &Path, flow_store: &FlowStore) -> anyhow::Result<Shed> {
+/// There is no such user, or the kernel refuses. A kernel without Landlock causes a warning only.
+pub(super) fn drop_privileges(
+    process: &Process,
+    path: &Path,
+    flow_store: &FlowStore,
+) -> anyhow::Result<Confinement> {
     let threads = std::fs::read_dir("/proc/self/task").context("/proc is not there")?;
     ensure!(
         threads.count() == 1,
-        "threads were started before privileges were given up"
+        "threads were started before the privileges were dropped"
     );
     let current = Account::current();
-    let account = whom_to_become(&process.user, &current)?;
+    let account = user_to_switch_to(&process.user, &current)?;
     let user = account.as_ref().unwrap_or(&current).name().to_owned();
-    let reach = process
+    let paths = process
         .landlock
-        .then(|| reach(path, flow_store, account.as_ref().unwrap_or(&current)))
+        .then(|| allowed_paths(path, flow_store, account.as_ref().unwrap_or(&current)))
         .transpose()?;
     if let Some(account) = account {
         flow_store
             .give_to(account.uid(), account.gid())
-            .context("cannot give remembered connections to the daemon's user")?;
-        account.assume()?;
+            .context("cannot give the saved flows to the daemon's user")?;
+        account.switch_user()?;
     }
-    keep_only(CapabilitySet::NET_ADMIN).context("cannot give up capabilities")?;
-    give_up_privileges_to_come().context("cannot give up privileges to come")?;
-    Ok(Shed {
+    keep_capabilities(CapabilitySet::NET_ADMIN).context("cannot drop capabilities")?;
+    forbid_new_privileges().context("cannot forbid new privileges")?;
+    Ok(Confinement {
         user,
-        fence: put_up_fence(reach)?,
+        landlock: restrict_paths(paths)?,
     })
 }
 
-/// Filters the system calls of all threads, and says what is held from now on.
+/// Filters the system calls of all threads, and logs the privileges that are left.
 ///
 /// # Errors
 /// The kernel refuses.
-pub(super) fn seal(process: &Process, shed: &Shed, path: &Path) -> anyhow::Result<()> {
+pub(super) fn install_seccomp(
+    process: &Process,
+    confinement: &Confinement,
+    path: &Path,
+) -> anyhow::Result<()> {
     if process.seccomp {
-        filter().context("system calls (`process.seccomp = false` goes without)")?;
+        confinement::install_seccomp()
+            .context("system calls (`process.seccomp = false` goes without)")?;
     }
-    let held = holdings();
+    let held = ProcessCredentials::current();
     info!(
-        user = shed.user,
+        user = confinement.user,
         uid = held.uid,
         gid = held.gid,
         capabilities = held.capabilities,
         bounding = held.bounding,
         no_new_privs = held.has_no_new_privs,
         seccomp = %Seccomp(held.is_filtered),
-        landlock = %shed.fence,
+        landlock = %confinement.landlock,
         "holds"
     );
     if let Err(error) = File::open(path) {
@@ -87,8 +99,8 @@ pub(super) fn seal(process: &Process, shed: &Shed, path: &Path) -> anyhow::Resul
     Ok(())
 }
 
-/// Nobody, where the process is that user already.
-fn whom_to_become(user: &User, current: &Account) -> anyhow::Result<Option<Account>> {
+/// `None` if the process has that user already.
+fn user_to_switch_to(user: &User, current: &Account) -> anyhow::Result<Option<Account>> {
     let account = match user {
         User::Named(name) => Some(Account::find(name)?.with_context(|| no_user(name))?),
         User::OwnIfThere if current.uid() == 0 => own_account()?,
@@ -97,7 +109,7 @@ fn whom_to_become(user: &User, current: &Account) -> anyhow::Result<Option<Accou
     Ok(account.filter(|account| account.uid() != current.uid()))
 }
 
-/// A machine that has no such user is worked on all the same.
+/// A machine without that user is no error.
 fn own_account() -> anyhow::Result<Option<Account>> {
     let account = Account::find(OWN_USER)?;
     if account.is_none() {
@@ -113,35 +125,39 @@ fn no_user(name: &str) -> String {
     )
 }
 
-/// The folder of remembered connections, and what SIGHUP reads: the folder of the configuration,
-/// since editors put a new file in the old one's place. Who stays root would reach too much in
-/// there (/etc/shadow), and reaches the file itself only.
-fn reach(path: &Path, flow_store: &FlowStore, user: &Account) -> anyhow::Result<Reach> {
+/// The directory of saved flows, and the directory of the configuration, because editors replace
+/// the file by a new one. For root that directory holds too much (/etc/shadow): root may read only
+/// the file itself.
+fn allowed_paths(
+    path: &Path,
+    flow_store: &FlowStore,
+    user: &Account,
+) -> anyhow::Result<AllowedPaths> {
     let file = path
         .canonicalize()
         .with_context(|| path.display().to_string())?;
-    let folder = file.parent().filter(|_| user.uid() != 0);
-    let reach = Reach::open(folder.unwrap_or(&file), flow_store.folder())?;
+    let directory = file.parent().filter(|_| user.uid() != 0);
+    let paths = AllowedPaths::open(directory.unwrap_or(&file), flow_store.folder())?;
     let manager = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     Ok(if manager.as_encoded_bytes().starts_with(b"@") {
-        reach.with_abstract_sockets()
+        paths.with_abstract_sockets()
     } else {
-        reach
+        paths
     })
 }
 
-fn put_up_fence(reach: Option<Reach>) -> anyhow::Result<Fence> {
-    let Some(reach) = reach else {
-        return Ok(Fence::Missing("process.landlock is false"));
+fn restrict_paths(paths: Option<AllowedPaths>) -> anyhow::Result<LandlockStatus> {
+    let Some(paths) = paths else {
+        return Ok(LandlockStatus::Absent("process.landlock is false"));
     };
-    let up = fence(&reach)?;
-    if let Fence::Missing(why) = up {
+    let status = install_landlock(&paths)?;
+    if let LandlockStatus::Absent(why) = status {
         warn!(
             why,
-            "no Landlock: files are guarded by the user's rights only"
+            "no Landlock: only the user's rights protect the files of this machine"
         );
     }
-    Ok(up)
+    Ok(status)
 }
 
 struct Seccomp(bool);
@@ -149,7 +165,7 @@ struct Seccomp(bool);
 impl std::fmt::Display for Seccomp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            true => write!(f, "{} system calls", allowed_count()),
+            true => write!(f, "{} system calls", allowed_syscalls()),
             false => f.write_str("off: process.seccomp is false"),
         }
     }

@@ -11,7 +11,7 @@ use tracing::info;
 use super::{
     backend::{self, Choice},
     config::{Config, Nat, Policy, Tls, WhenAbsent},
-    confine::{seal, shed},
+    confine::{drop_privileges, install_seccomp},
     flow_store::FlowStore,
     overload::OverloadWatch,
     ports::SharedLeases,
@@ -57,9 +57,9 @@ impl Gateway {
         let kernels = open_kernels(config, choice)?;
         let wakers = kernels.iter().map(|kernel| kernel.queue.waker()).collect();
         let overload = OverloadWatch::open(config.queues.clone());
-        let shed = shed(&config.process, path, &shared.flow_store)?;
+        let confinement = drop_privileges(&config.process, path, &shared.flow_store)?;
         let supervisor = start_workers(config, kernels, &shared)?;
-        seal(&config.process, &shed, path)?;
+        install_seccomp(&config.process, &confinement, path)?;
         let table = backend::install(config, choice)?;
         shared.begin();
         Ok(Self {

@@ -73,20 +73,19 @@ impl Account {
         self.gid
     }
 
-    /// Becomes this user, in its one group, and keeps the capabilities that are permitted; which
-    /// of them are in effect afterwards is the next call's to say
-    /// ([`keep_only`](super::keep_only)).
+    /// Makes this process that user, in its one group. The permitted capabilities stay permitted;
+    /// [`keep_capabilities`](super::keep_capabilities) puts those that are kept in effect again.
     ///
     /// # Errors
-    /// The kernel refuses; then some of it may have come about, never more than before.
-    pub fn assume(&self) -> Result<(), AccountError> {
-        self.try_assume().map_err(|error| AccountError::Refused {
+    /// The kernel refuses. Some of the privileges may be gone then; none is new.
+    pub fn switch_user(&self) -> Result<(), AccountError> {
+        self.try_switch().map_err(|error| AccountError::Refused {
             name: self.name.clone(),
             source: error.into(),
         })
     }
 
-    fn try_assume(&self) -> Result<(), rustix::io::Errno> {
+    fn try_switch(&self) -> Result<(), rustix::io::Errno> {
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         set_keep_capabilities(true)?;
         set_thread_groups(&[])?;

@@ -1,4 +1,4 @@
-//! Which of root's powers the process keeps.
+//! Which capabilities of root the process keeps.
 
 use std::io;
 
@@ -7,33 +7,34 @@ use rustix::thread::{
     clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
 };
 
-/// More capabilities than a kernel has (41 in Linux 6.18); those that it does not know are refused
-/// with EINVAL and passed over.
+/// More capabilities than any kernel has (41 in Linux 6.18). A kernel answers EINVAL for those that
+/// it does not know, and they are passed over.
 const NUMBERS: std::ops::Range<u32> = 0..64;
 
-/// Keeps these capabilities, as far as they are permitted, and gives up all others for good: also
-/// what a program could bring back.
+/// Keeps these capabilities, as far as they are permitted, and gives up all others for good. No
+/// program that this process starts can bring them back.
 ///
-/// The bounding set is left alone where the privilege to change it is missing: whoever lacks it was
-/// given that set by the service manager.
+/// Changing the bounding set needs CAP_SETPCAP. A process without it leaves the set alone, because
+/// then the service manager has chosen that set.
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn keep_only(kept: CapabilitySet) -> io::Result<()> {
+pub fn keep_capabilities(kept: CapabilitySet) -> io::Result<()> {
     let permitted = capabilities(None)?.permitted;
-    // Becoming another user has left them permitted, and none in effect.
-    hold(permitted)?;
+    // Switching the user has left them permitted, and none in effect.
+    set_permitted(permitted)?;
     // A kernel older than ambient capabilities (4.3) has none to clear.
     clear_ambient_capability_set().ok();
     if permitted.contains(CapabilitySet::SETPCAP) {
         all()
             .filter(|one| !kept.contains(*one))
-            .try_for_each(unbound)?;
+            .try_for_each(drop_from_bounding_set)?;
     }
-    hold(permitted & kept)
+    set_permitted(permitted & kept)
 }
 
-fn hold(set: CapabilitySet) -> io::Result<()> {
+/// Permits these, and puts them in effect.
+fn set_permitted(set: CapabilitySet) -> io::Result<()> {
     let sets = CapabilitySets {
         effective: set,
         permitted: set,
@@ -43,7 +44,7 @@ fn hold(set: CapabilitySet) -> io::Result<()> {
 }
 
 /// The bounding set: what no program that is started could get beyond.
-pub(super) fn bounding() -> CapabilitySet {
+pub(super) fn bounding_set() -> CapabilitySet {
     all()
         .filter(|one| capability_is_in_bounding_set(*one).unwrap_or(false))
         .collect()
@@ -62,7 +63,7 @@ pub(super) fn names(set: CapabilitySet) -> String {
     }
 }
 
-fn unbound(one: CapabilitySet) -> io::Result<()> {
+fn drop_from_bounding_set(one: CapabilitySet) -> io::Result<()> {
     if capability_is_in_bounding_set(one).unwrap_or(false) {
         remove_capability_from_bounding_set(one)?;
     }

@@ -3,29 +3,31 @@
 use std::{fmt, path::Path};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, PathFdError,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus as KernelStatus, PathBeneath,
+    PathFd, PathFdError, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, Scope,
 };
 
-/// What is asked for; a kernel that knows less of it enforces what it knows. ABI 6 is Linux 6.12's.
+/// What is asked for. A kernel with an older ABI enforces what it knows; ABI 6 is Linux 6.12's.
 const WANTED: ABI = ABI::V6;
 
-/// What stays within reach, opened: all else is refused, TCP and other processes included.
+/// The files that the process may still reach, opened. The kernel refuses everything else, TCP and
+/// other processes included.
 #[derive(Debug)]
-pub struct Reach {
+pub struct AllowedPaths {
     read: PathFd,
     kept: PathFd,
     has_abstract_sockets: bool,
 }
 
-impl Reach {
-    /// `read` is a file, or a folder with all that lies below it, that is read; `kept` a folder in
-    /// which files are made, read, replaced and removed. They are opened here, by a user who may
-    /// be let into more folders than the one that the process becomes.
+impl AllowedPaths {
+    /// The process may read `read`, a file or a directory with everything below it. In the directory
+    /// `kept` it may create, read, replace and remove files. Both are opened here, because the
+    /// process may later become a user who is not let into the directories above them.
     ///
     /// # Errors
-    /// One of them is not there.
-    pub fn open(read: &Path, kept: &Path) -> Result<Self, FenceError> {
+    /// One of them is missing.
+    pub fn open(read: &Path, kept: &Path) -> Result<Self, LandlockError> {
         Ok(Self {
             read: PathFd::new(read)?,
             kept: PathFd::new(kept)?,
@@ -33,7 +35,7 @@ impl Reach {
         })
     }
 
-    /// Leaves sockets in the abstract namespace within reach: a service manager listens at one.
+    /// Allows sockets of the abstract namespace, too: a service manager may listen at one.
     #[must_use]
     pub fn with_abstract_sockets(self) -> Self {
         Self {
@@ -43,19 +45,19 @@ impl Reach {
     }
 }
 
-/// How far the kernel enforces it.
+/// How far the kernel enforces the restriction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fence {
-    /// All of it, or what this version of Landlock knows.
-    Up(String),
-    /// Nothing, for this reason.
-    Missing(&'static str),
+pub enum LandlockStatus {
+    /// It does, as far as its version of Landlock goes.
+    Enforced(String),
+    /// It does not, for this reason.
+    Absent(&'static str),
 }
 
 /// Why Landlock could not be used although the kernel has it.
 #[derive(Debug, thiserror::Error)]
-pub enum FenceError {
-    /// A file or folder that is to stay within reach cannot be opened.
+pub enum LandlockError {
+    /// An allowed file or directory cannot be opened.
     #[error("Landlock: {0}")]
     Path(#[from] PathFdError),
     /// The kernel refuses.
@@ -63,38 +65,38 @@ pub enum FenceError {
     Ruleset(#[from] RulesetError),
 }
 
-impl fmt::Display for Fence {
+impl fmt::Display for LandlockStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Up(how) => f.write_str(how),
-            Self::Missing(why) => write!(f, "off: {why}"),
+            Self::Enforced(how) => f.write_str(how),
+            Self::Absent(why) => write!(f, "off: {why}"),
         }
     }
 }
 
-/// Lets this thread, and those that it starts from now on, reach nothing else.
+/// Restricts this thread, and the threads that it starts from now on, to these paths.
 ///
 /// # Errors
-/// The kernel has Landlock and refuses, or what is to be reached is not there.
-pub fn fence(reach: &Reach) -> Result<Fence, FenceError> {
-    let status = ruleset(reach)?.restrict_self()?;
+/// The kernel has Landlock and refuses.
+pub fn install_landlock(paths: &AllowedPaths) -> Result<LandlockStatus, LandlockError> {
+    let status = ruleset(paths)?.restrict_self()?;
     Ok(match (status.ruleset, status.landlock) {
-        (RulesetStatus::FullyEnforced, _) => Fence::Up("on".to_owned()),
-        (_, LandlockStatus::Available { effective_abi, .. }) => {
-            Fence::Up(format!("on, as far as ABI {} goes", effective_abi as i32))
+        (RulesetStatus::FullyEnforced, _) => LandlockStatus::Enforced("on".to_owned()),
+        (_, KernelStatus::Available { effective_abi, .. }) => {
+            LandlockStatus::Enforced(format!("on, as far as ABI {} goes", effective_abi as i32))
         }
-        (_, LandlockStatus::NotEnabled) => {
-            Fence::Missing("the kernel was started without it (`lsm=` on its command line)")
+        (_, KernelStatus::NotEnabled) => {
+            LandlockStatus::Absent("the kernel was started without it (`lsm=` on its command line)")
         }
-        (_, LandlockStatus::NotImplemented) => {
-            Fence::Missing("the kernel was built without CONFIG_SECURITY_LANDLOCK")
+        (_, KernelStatus::NotImplemented) => {
+            LandlockStatus::Absent("the kernel was built without CONFIG_SECURITY_LANDLOCK")
         }
     })
 }
 
-fn ruleset(reach: &Reach) -> Result<RulesetCreated, FenceError> {
+fn ruleset(paths: &AllowedPaths) -> Result<RulesetCreated, LandlockError> {
     let mut scopes = Scope::from_all(WANTED);
-    if reach.has_abstract_sockets {
+    if paths.has_abstract_sockets {
         scopes.remove(Scope::AbstractUnixSocket);
     }
     Ok(Ruleset::default()
@@ -102,11 +104,11 @@ fn ruleset(reach: &Reach) -> Result<RulesetCreated, FenceError> {
         .handle_access(AccessNet::from_all(WANTED))?
         .scope(scopes)?
         .create()?
-        .add_rule(PathBeneath::new(&reach.read, AccessFs::ReadFile))?
-        .add_rule(PathBeneath::new(&reach.kept, keeping()))?)
+        .add_rule(PathBeneath::new(&paths.read, AccessFs::ReadFile))?
+        .add_rule(PathBeneath::new(&paths.kept, keeping()))?)
 }
 
-/// What memories need: a file is written whole and renamed over the old one.
+/// What saved flows need: a whole new file is written and renamed over the old one.
 fn keeping() -> BitFlags<AccessFs> {
     AccessFs::ReadFile
         | AccessFs::WriteFile

@@ -1,11 +1,10 @@
-//! What the process may ask the kernel for: a list of system calls (seccomp).
+//! The list of system calls that the process may make (seccomp).
 //!
-//! What is not on it fails with EPERM: the daemon goes on, and what asked for it sees an ordinary
-//! error. No program is started, no process or thread made, no memory made executable, no socket
-//! opened but to netfilter and to the service manager, nothing of another process touched.
+//! Any other call fails with EPERM, and its caller sees an ordinary error. So the process starts no
+//! program, process or thread, makes no memory executable, opens no socket but to netfilter and to
+//! the service manager, and touches no other process.
 //!
-//! Whoever adds something to the daemon that needs another call finds it by
-//! `strace -f -Z ftp-alg run …`, and adds it here with its reason.
+//! `strace -f -Z ftp-alg run ...` shows a call that is missing here. Add it with its reason.
 
 use std::{collections::BTreeMap, env::consts::ARCH};
 
@@ -14,9 +13,9 @@ use seccompiler::{
     SeccompCondition, SeccompFilter, SeccompRule, apply_filter_all_threads,
 };
 
-/// Why system calls cannot be filtered.
+/// Why the filter cannot be installed.
 #[derive(Debug, thiserror::Error)]
-pub enum FilterError {
+pub enum SeccompError {
     /// The list cannot be made into a filter for this kind of machine.
     #[error("no filter of system calls for this kind of machine ({ARCH}): {0}")]
     Unmade(#[from] BackendError),
@@ -25,9 +24,9 @@ pub enum FilterError {
     Refused(#[from] seccompiler::Error),
 }
 
-/// Calls that are allowed whatever their arguments are.
+/// Calls that are allowed with any arguments.
 const ALLOWED: &[i64] = &[
-    // Descriptors that are open: the queue, netlink, raw sockets, signals, the log.
+    // Open descriptors: the queue, netlink, raw sockets, signals, the kernel's counters, the log.
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_writev,
@@ -53,7 +52,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_nanosleep,
     libc::SYS_clock_nanosleep,
     libc::SYS_restart_syscall,
-    // Files: which, is Landlock's and the user's matter.
+    // Files. Landlock and the user's rights decide which.
     libc::SYS_openat,
     libc::SYS_newfstatat,
     libc::SYS_fstat,
@@ -91,7 +90,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_getcwd,
 ];
 
-/// Older spellings, which newer kinds of machine do not have and C libraries on this one still use.
+/// Older calls, which C libraries on this architecture still use and newer ones do not have.
 #[cfg(target_arch = "x86_64")]
 const ALLOWED_HERE: &[i64] = &[
     libc::SYS_epoll_wait,
@@ -113,11 +112,11 @@ const PRCTLS: &[i32] = &[
     libc::PR_CAPBSET_READ,
 ];
 
-/// Lets all threads of this process ask for nothing but what is on the list, for good.
+/// Restricts all threads of this process to the list, for good.
 ///
 /// # Errors
-/// Nothing is filtered then.
-pub fn filter() -> Result<(), FilterError> {
+/// No call is filtered then.
+pub fn install_seccomp() -> Result<(), SeccompError> {
     let arch = ARCH.try_into()?;
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     let filter = SeccompFilter::new(rules()?, refused, SeccompAction::Allow, arch)?;
@@ -127,7 +126,7 @@ pub fn filter() -> Result<(), FilterError> {
 
 /// How many system calls are on the list.
 #[must_use]
-pub fn allowed_count() -> usize {
+pub fn allowed_syscalls() -> usize {
     rules().map_or(0, |rules| rules.len())
 }
 
@@ -138,7 +137,7 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
         .map(|&call| (call, Vec::new()));
     let mut rules: BTreeMap<_, _> = any.collect();
     rules.insert(libc::SYS_socket, sockets()?);
-    // What is written to is never run.
+    // No memory is ever made executable.
     rules.insert(libc::SYS_mmap, vec![without(2, libc::PROT_EXEC)?]);
     rules.insert(libc::SYS_mprotect, vec![without(2, libc::PROT_EXEC)?]);
     let flags = [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];

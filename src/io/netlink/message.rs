@@ -68,7 +68,7 @@ impl MessageBuffer {
         self.bytes.extend_from_slice(&[family, 0]);
         self.bytes.extend_from_slice(&resource.to_be_bytes());
         debug_assert_eq!(self.bytes.len() - self.message, HEADER + NETFILTER_HEADER);
-        self.seal();
+        self.update_length();
     }
 
     /// Adds an attribute whose value is the concatenation of `parts`.
@@ -115,10 +115,10 @@ impl MessageBuffer {
         let length = u16::try_from(length).expect("we write no attribute of 64 KiB");
         self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         self.bytes.resize(aligned(self.bytes.len()), 0);
-        self.seal();
+        self.update_length();
     }
 
-    fn seal(&mut self) {
+    fn update_length(&mut self) {
         let length = u32::try_from(self.bytes.len() - self.message).expect("a message is small");
         self.bytes[self.message..self.message + 4].copy_from_slice(&length.to_ne_bytes());
     }
