@@ -14,3 +14,4 @@ pub mod netlink;
 pub mod nfqueue;
 pub mod nftables;
 pub mod pcap;
+mod refusal;

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use crate::io::netlink::{MessageBuffer, MessageType, NetlinkError, Socket};
+use crate::io::netlink::{Head, MessageBuffer, MessageType, NetlinkError, Socket};
 
 /// The helper's name. The kernel takes at most 15 octets.
 pub use crate::ruleset::HELPER;
@@ -83,7 +83,7 @@ fn request(socket: &mut Socket, request: u8, name: &str, family: i32) -> Result<
         subsystem: libc::NFNL_SUBSYS_CTHELPER as u8,
         request,
     };
-    socket.request(kind, libc::AF_UNSPEC as u8, |buffer| {
+    socket.request(Head::new(kind, libc::AF_UNSPEC as u8), |buffer| {
         buffer.put_name(NFCTH_NAME, name);
         buffer.nest(NFCTH_TUPLE, |buffer| {
             buffer.put(NFCTH_TUPLE_L3PROTONUM, &(family as u16).to_be_bytes());

@@ -17,7 +17,7 @@ pub use expectation::{ConntrackExpectations, Translation};
 pub use imported::{ImportedExpectation, list_newcomers};
 
 use crate::{
-    io::netlink::{MessageBuffer, MessageType, NetlinkError, Socket},
+    io::netlink::{Head, MessageBuffer, MessageType, NetlinkError, Socket},
     proto::net::{ConntrackTuples, Direction, Tuple},
 };
 
@@ -54,10 +54,7 @@ use wire::*;
 
 /// A worker's connection to conntrack.
 #[derive(Debug)]
-pub struct Conntrack {
-    socket: Socket,
-    buffer: MessageBuffer,
-}
+pub struct Conntrack(Socket);
 
 impl Conntrack {
     /// Opens the connection.
@@ -65,10 +62,7 @@ impl Conntrack {
     /// # Errors
     /// When no netlink socket can be had.
     pub fn open() -> Result<Self, NetlinkError> {
-        Ok(Self {
-            socket: Socket::open()?,
-            buffer: MessageBuffer::default(),
-        })
+        Socket::open().map(Self)
     }
 
     /// The entry of the connection that a packet with this tuple belongs to.
@@ -76,15 +70,11 @@ impl Conntrack {
     /// # Errors
     /// When conntrack cannot be asked, or its answer not be read; an unknown connection is none.
     pub fn resolve(&mut self, tuple: &Tuple) -> Result<Option<ConntrackEntry>, NetlinkError> {
-        let sequence = self.begin(IPCTNL_MSG_CT_GET, 0, tuple);
-        let answer = self.socket.ask(self.buffer.as_bytes(), sequence, |answer| {
-            ConntrackEntry::parse(&answer.attributes())
-        });
-        match answer {
-            Ok(entry) => Ok(Some(entry)),
-            Err(error) if error.is(libc::ENOENT) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.0.ask(
+            message(IPCTNL_MSG_CT_GET, family_of(tuple.source.ip())),
+            |buffer| put_tuple(buffer, CTA_TUPLE_ORIG, tuple),
+            |answer| ConntrackEntry::parse(&answer.attributes()),
+        )
     }
 
     /// Makes conntrack accept, on this one connection, sequence numbers outside the window it has
@@ -101,17 +91,16 @@ impl Conntrack {
         tuples: &ConntrackTuples,
         bits: u32,
     ) -> Result<(), NetlinkError> {
-        let sequence = self.begin_change(tuples);
         let liberal = [IP_CT_TCP_FLAG_BE_LIBERAL, IP_CT_TCP_FLAG_BE_LIBERAL];
-        self.buffer.nest(CTA_PROTOINFO, |buffer| {
-            buffer.nest(CTA_PROTOINFO_TCP, |buffer| {
-                buffer.put(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &liberal);
-                buffer.put(CTA_PROTOINFO_TCP_FLAGS_REPLY, &liberal);
+        self.change(tuples, |buffer| {
+            buffer.nest(CTA_PROTOINFO, |buffer| {
+                buffer.nest(CTA_PROTOINFO_TCP, |buffer| {
+                    buffer.put(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &liberal);
+                    buffer.put(CTA_PROTOINFO_TCP_FLAGS_REPLY, &liberal);
+                });
             });
-        });
-        self.put_mark(bits, bits);
-        self.socket
-            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
+            put_mark(buffer, bits, bits);
+        })
     }
 
     /// Gives the bits of `mask` in the connection's mark the values they have in `value`.
@@ -124,10 +113,7 @@ impl Conntrack {
         value: u32,
         mask: u32,
     ) -> Result<(), NetlinkError> {
-        let sequence = self.begin_change(tuples);
-        self.put_mark(value & mask, mask);
-        self.socket
-            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
+        self.change(tuples, |buffer| put_mark(buffer, value & mask, mask))
     }
 
     /// Whether any connection of this network namespace has our helper.
@@ -135,19 +121,15 @@ impl Conntrack {
     /// # Errors
     /// When conntrack cannot be asked.
     pub fn has_helped(&mut self) -> Result<bool, NetlinkError> {
-        let kind = MessageType {
-            subsystem: libc::NFNL_SUBSYS_CTNETLINK as u8,
-            request: IPCTNL_MSG_CT_GET,
-        };
-        let sequence = self.socket.next_sequence();
-        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
-        self.buffer.clear();
-        self.buffer
-            .begin(kind, flags, sequence, libc::AF_UNSPEC as u8, 0);
         let mut found = false;
-        self.socket.list(self.buffer.as_bytes(), sequence, |one| {
-            found |= AttachedHelper::parse(&one.attributes()) == Some(AttachedHelper::Ours);
-        })?;
+        let head = message(IPCTNL_MSG_CT_GET, libc::AF_UNSPEC as u8);
+        self.0.list(
+            head,
+            |_| {},
+            |one| {
+                found |= AttachedHelper::parse(&one.attributes()) == Some(AttachedHelper::Ours);
+            },
+        )?;
         Ok(found)
     }
 
@@ -161,29 +143,31 @@ impl Conntrack {
         .map(drop)
     }
 
-    fn begin_change(&mut self, tuples: &ConntrackTuples) -> u32 {
-        let ack = libc::NLM_F_ACK as u16;
-        self.begin(IPCTNL_MSG_CT_NEW, ack, &tuples.of(Direction::Original))
+    fn change(
+        &mut self,
+        tuples: &ConntrackTuples,
+        write: impl FnOnce(&mut MessageBuffer),
+    ) -> Result<(), NetlinkError> {
+        let tuple = tuples.of(Direction::Original);
+        let head = message(IPCTNL_MSG_CT_NEW, family_of(tuple.source.ip()));
+        self.0.request(head, |buffer| {
+            put_tuple(buffer, CTA_TUPLE_ORIG, &tuple);
+            write(buffer);
+        })
     }
+}
 
-    fn begin(&mut self, request: u8, flags: u16, tuple: &Tuple) -> u32 {
-        let kind = MessageType {
-            subsystem: libc::NFNL_SUBSYS_CTNETLINK as u8,
-            request,
-        };
-        let sequence = self.socket.next_sequence();
-        let flags = flags | libc::NLM_F_REQUEST as u16;
-        let family = family_of(tuple.source.ip());
-        self.buffer.clear();
-        self.buffer.begin(kind, flags, sequence, family, 0);
-        put_tuple(&mut self.buffer, CTA_TUPLE_ORIG, tuple);
-        sequence
-    }
+const fn message(request: u8, family: u8) -> Head {
+    let kind = MessageType {
+        subsystem: libc::NFNL_SUBSYS_CTNETLINK as u8,
+        request,
+    };
+    Head::new(kind, family)
+}
 
-    fn put_mark(&mut self, value: u32, mask: u32) {
-        self.buffer.put_u32(CTA_MARK, value);
-        self.buffer.put_u32(CTA_MARK_MASK, mask);
-    }
+fn put_mark(buffer: &mut MessageBuffer, value: u32, mask: u32) {
+    buffer.put_u32(CTA_MARK, value);
+    buffer.put_u32(CTA_MARK_MASK, mask);
 }
 
 const fn family_of(address: IpAddr) -> u8 {

@@ -1,7 +1,7 @@
 //! Dialogs with the kernel's netfilter subsystems over netlink.
 //!
-//! [`Socket`] sends requests and waits for their answers, [`MessageBuffer`] writes them and
-//! [`Attributes`] reads them. One socket serves one thread and is kept open: opening one costs
+//! [`Socket`] sends requests and waits for their answers. Callers add attributes through a
+//! [`MessageBuffer`] and read those of the answer through [`Attributes`]. One socket serves one thread and is kept open: opening one costs
 //! more than a hundred requests.
 //!
 //! Attributes are written and read here in safe Rust, not through libmnl's pointer functions: the
@@ -15,9 +15,10 @@ mod socket;
 
 pub use attributes::{Attributes, Message, Messages};
 pub use error::NetlinkError;
-pub use message::{MessageBuffer, MessageType};
+pub(crate) use message::flags;
+pub use message::{Head, MessageBuffer, MessageType};
 pub(crate) use socket::ANSWER_TIMEOUT;
-pub use socket::Socket;
+pub use socket::{Batch, Socket};
 
 /// The flag of an attribute that contains attributes (`NLA_F_NESTED`).
 pub(crate) const NESTED: u16 = 0x8000;

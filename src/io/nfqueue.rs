@@ -19,7 +19,9 @@ pub use error::QueueError;
 pub use queue_losses::{LossCounters, QueueLosses};
 pub use waker::Waker;
 
-use crate::io::netlink::{self, Message, MessageBuffer, MessageType, NetlinkError, Socket};
+use crate::io::netlink::{
+    self, Head, Message, MessageBuffer, MessageType, NetlinkError, Socket, flags,
+};
 
 /// How many packets the kernel keeps for us before it drops further ones. At the rates a worker
 /// reaches this is less than a tenth of a second.
@@ -40,7 +42,6 @@ const REPLACEMENT_MAX: usize = u16::MAX as usize - 4;
 const NFQNL_CFG_CMD_BIND: u8 = 1;
 const NFQNL_CFG_CMD_PF_BIND: u8 = 3;
 const NFQNL_COPY_PACKET: u8 = 2;
-const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
 
 /// Names a queued packet until its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -168,7 +169,7 @@ impl Queue {
         };
         let kind = message(libc::NFQNL_MSG_VERDICT);
         self.verdict.clear();
-        self.verdict.begin(kind, REQUEST, 0, 0, self.number);
+        self.verdict.begin(kind, 0, 0, 0, self.number);
         let header = [&code.to_be_bytes()[..], &id.0.to_be_bytes()];
         self.verdict
             .put_parts(libc::NFQA_VERDICT_HDR as u16, &header);
@@ -189,11 +190,10 @@ impl Queue {
     /// Binds and configures in one request, so that no packet is queued half-configured.
     fn bind(&mut self) -> Result<(), QueueError> {
         let sequence = self.socket.next_sequence();
-        let flags = REQUEST | libc::NLM_F_ACK as u16;
         let mut buffer = MessageBuffer::default();
         buffer.begin(
             message(libc::NFQNL_MSG_CONFIG),
-            flags,
+            flags::ACK,
             sequence,
             0,
             self.number,
@@ -277,7 +277,7 @@ fn rounded(timeout: Duration) -> Duration {
 
 /// Asks the queue subsystem something that changes nothing, to see whether it answers.
 pub(super) fn probe() -> Result<(), NetlinkError> {
-    Socket::open()?.request(message(libc::NFQNL_MSG_CONFIG), 0, |buffer| {
+    Socket::open()?.request(Head::new(message(libc::NFQNL_MSG_CONFIG), 0), |buffer| {
         buffer.put(libc::NFQA_CFG_CMD as u16, &[NFQNL_CFG_CMD_PF_BIND, 0, 0, 0]);
     })
 }

@@ -6,28 +6,41 @@
 
 mod element;
 mod expression;
-mod grants;
 mod lower;
 mod object;
+mod pair_store;
 mod probe;
 mod set;
 mod store;
 mod table;
 
-pub use grants::GrantStore;
+pub use pair_store::GrantStore;
 pub use probe::{Availability, Probe, probe};
 pub use store::ExpectationStore;
 pub use table::{ApplyError, Table, has_helper_object};
 
-use crate::io::netlink::MessageType;
+use nftnl::FinalizedBatch;
+
+use crate::io::netlink::{Head, MessageType, NetlinkError, Socket};
 
 /// A message to nf_tables.
-const fn message(request: i32) -> MessageType {
-    MessageType {
-        subsystem: libc::NFNL_SUBSYS_NFTABLES as u8,
+const fn message(request: i32) -> Head {
+    let kind = MessageType {
+        subsystem: SUBSYSTEM,
         request: request as u8,
-    }
+    };
+    Head::new(kind, INET)
 }
+
+/// Sends a transaction that libnftnl has written, in one datagram, because the kernel carries out a
+/// datagram at a time.
+fn send(socket: &mut Socket, batch: &FinalizedBatch) -> Result<(), NetlinkError> {
+    let bytes = batch.iter().collect::<Vec<_>>().concat();
+    let numbers = batch.sequence_numbers();
+    socket.send_written(&bytes, numbers.start, numbers.end - 1)
+}
+
+const SUBSYSTEM: u8 = libc::NFNL_SUBSYS_NFTABLES as u8;
 
 /// The address family of our table.
 const INET: u8 = libc::NFPROTO_INET as u8;

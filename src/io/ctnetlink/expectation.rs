@@ -21,13 +21,12 @@ use std::{
     time::Duration,
 };
 
-use tracing::warn;
-
 use super::{entry::parse_tuple, family_of, put_tuple};
 use crate::{
     io::{
         cthelper::POLICY_TIMEOUT,
-        netlink::{MessageBuffer, MessageType, NetlinkError, Socket},
+        netlink::{Head, MessageBuffer, MessageType, NetlinkError, Socket, flags},
+        refusal::refusal,
     },
     proto::{
         expect::{ExpectError, Expectation, ExpectationId, Stage},
@@ -58,10 +57,6 @@ use wire::*;
 /// The kernel's name of its function that translates a child like its master; `nf_nat` has it.
 const FOLLOW_MASTER: &str = "nat-follow-master";
 
-const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
-const ACK: u16 = libc::NLM_F_ACK as u16;
-const NEW: u16 = REQUEST | (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
-
 /// Whether expected connections are to be translated by the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Translation {
@@ -75,7 +70,6 @@ pub enum Translation {
 #[derive(Debug)]
 pub struct ConntrackExpectations {
     socket: Socket,
-    buffer: MessageBuffer,
     translation: Translation,
 }
 
@@ -94,7 +88,6 @@ impl ConntrackExpectations {
     pub fn open(translation: Translation) -> Result<Self, NetlinkError> {
         Ok(Self {
             socket: Socket::open()?,
-            buffer: MessageBuffer::default(),
             translation,
         })
     }
@@ -172,16 +165,18 @@ impl ConntrackExpectations {
         stage: Stage,
         master: &ConntrackTuples,
     ) -> Result<(), NetlinkError> {
-        let sequence = self.begin(IPCTNL_MSG_EXP_NEW, NEW | ACK, expectation);
-        self.put_rest(expectation, master);
-        if stage == Stage::Reserved {
-            self.buffer.put_u32(CTA_EXPECT_FLAGS, NF_CT_EXPECT_INACTIVE);
-        }
-        if self.translation == Translation::FollowMaster && is_between_ends(expectation, master) {
-            put_translation(&mut self.buffer, expectation, master);
-        }
-        self.socket
-            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
+        let head = message(IPCTNL_MSG_EXP_NEW, expectation).with(flags::CREATE | flags::EXCL);
+        let is_translated =
+            self.translation == Translation::FollowMaster && is_between_ends(expectation, master);
+        self.socket.request(head, |buffer| {
+            put_whole(buffer, expectation, master);
+            if stage == Stage::Reserved {
+                buffer.put_u32(CTA_EXPECT_FLAGS, NF_CT_EXPECT_INACTIVE);
+            }
+            if is_translated {
+                put_translation(buffer, expectation, master);
+            }
+        })
     }
 
     /// Gives a new expectation its own timeout, where that is not its helper's.
@@ -193,14 +188,12 @@ impl ConntrackExpectations {
         if seconds(expectation.timeout) == seconds(POLICY_TIMEOUT) {
             return Ok(());
         }
-        let sequence = self.begin(IPCTNL_MSG_EXP_NEW, REQUEST | ACK, expectation);
-        self.put_rest(expectation, master);
-        self.buffer
-            .put_u32(CTA_EXPECT_TIMEOUT, seconds(expectation.timeout));
-        match self
-            .socket
-            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
-        {
+        let head = message(IPCTNL_MSG_EXP_NEW, expectation);
+        let limited = self.socket.request(head, |buffer| {
+            put_whole(buffer, expectation, master);
+            buffer.put_u32(CTA_EXPECT_TIMEOUT, seconds(expectation.timeout));
+        });
+        match limited {
             // Its connection has come already.
             Err(error) if error.is(libc::ENOENT) => Ok(()),
             other => other,
@@ -208,77 +201,69 @@ impl ConntrackExpectations {
     }
 
     fn find(&mut self, expectation: &Expectation) -> Result<Option<Found>, NetlinkError> {
-        let sequence = self.begin(IPCTNL_MSG_EXP_GET, REQUEST, expectation);
-        let answer = self.socket.ask(self.buffer.as_bytes(), sequence, |answer| {
-            let attributes = answer.attributes();
-            Some(Found {
-                master: parse_tuple(&attributes.within(CTA_EXPECT_MASTER)?)?,
-                id: attributes.u32(CTA_EXPECT_ID)?,
-            })
-        });
-        match answer {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if error.is(libc::ENOENT) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.socket.ask(
+            message(IPCTNL_MSG_EXP_GET, expectation),
+            |buffer| put_key(buffer, expectation),
+            |answer| {
+                let attributes = answer.attributes();
+                Some(Found {
+                    master: parse_tuple(&attributes.within(CTA_EXPECT_MASTER)?)?,
+                    id: attributes.u32(CTA_EXPECT_ID)?,
+                })
+            },
+        )
     }
 
     /// Whether there was one to delete: with this id, or any.
     fn delete(&mut self, expectation: &Expectation, id: Option<u32>) -> Result<bool, NetlinkError> {
-        let sequence = self.begin(IPCTNL_MSG_EXP_DELETE, REQUEST | ACK, expectation);
-        if let Some(id) = id {
-            self.buffer.put_u32(CTA_EXPECT_ID, id);
-        }
-        match self
-            .socket
-            .acknowledged(self.buffer.as_bytes(), sequence, sequence)
-        {
+        let head = message(IPCTNL_MSG_EXP_DELETE, expectation);
+        let deleted = self.socket.request(head, |buffer| {
+            put_key(buffer, expectation);
+            if let Some(id) = id {
+                buffer.put_u32(CTA_EXPECT_ID, id);
+            }
+        });
+        match deleted {
             Ok(()) => Ok(true),
             Err(error) if error.is(libc::ENOENT) => Ok(false),
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Begins a message with what names an expectation: its tuple. The connector's port, which the
-    /// mask leaves open, is that on which the announcer listens: whoever brings the expectation to
-    /// another gateway brings it along ([`ImportedExpectation`](super::Newcomer)).
-    fn begin(&mut self, request: u8, flags: u16, expectation: &Expectation) -> u32 {
-        let kind = MessageType {
-            subsystem: libc::NFNL_SUBSYS_CTNETLINK_EXP as u8,
-            request,
-        };
-        let sequence = self.socket.next_sequence();
-        let tuple = Tuple {
-            source: SocketAddr::new(
-                expectation.source,
-                expectation.translated_destination.port(),
-            ),
-            destination: expectation.destination,
-        };
-        self.buffer.clear();
-        self.buffer
-            .begin(kind, flags, sequence, family_of(expectation.source), 0);
-        put_tuple(&mut self.buffer, CTA_EXPECT_TUPLE, &tuple);
-        sequence
-    }
+const fn message(request: u8, expectation: &Expectation) -> Head {
+    let kind = MessageType {
+        subsystem: libc::NFNL_SUBSYS_CTNETLINK_EXP as u8,
+        request,
+    };
+    Head::new(kind, family_of(expectation.source))
+}
 
-    /// The mask, which leaves the connector's port open, and the control connection.
-    fn put_rest(&mut self, expectation: &Expectation, master: &ConntrackTuples) {
-        let whole = match expectation.source {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::BROADCAST),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from([0xff; 16])),
-        };
-        let mask = Tuple {
-            source: SocketAddr::new(whole, 0),
-            destination: SocketAddr::new(whole, u16::MAX),
-        };
-        put_tuple(&mut self.buffer, CTA_EXPECT_MASK, &mask);
-        put_tuple(
-            &mut self.buffer,
-            CTA_EXPECT_MASTER,
-            &master.of(Direction::Original),
-        );
-    }
+/// The tuple, which names an expectation. The connector's port, which the mask leaves open, is the
+/// port on which the announcer listens: whoever brings the expectation to another gateway brings it
+/// along ([`ImportedExpectation`](super::ImportedExpectation)).
+fn put_key(buffer: &mut MessageBuffer, expectation: &Expectation) {
+    let port = expectation.translated_destination.port();
+    let tuple = Tuple {
+        source: SocketAddr::new(expectation.source, port),
+        destination: expectation.destination,
+    };
+    put_tuple(buffer, CTA_EXPECT_TUPLE, &tuple);
+}
+
+/// The tuple, the mask, which leaves the connector's port open, and the control connection.
+fn put_whole(buffer: &mut MessageBuffer, expectation: &Expectation, master: &ConntrackTuples) {
+    put_key(buffer, expectation);
+    let whole = match expectation.source {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::BROADCAST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from([0xff; 16])),
+    };
+    let mask = Tuple {
+        source: SocketAddr::new(whole, 0),
+        destination: SocketAddr::new(whole, u16::MAX),
+    };
+    put_tuple(buffer, CTA_EXPECT_MASK, &mask);
+    put_tuple(buffer, CTA_EXPECT_MASTER, &master.of(Direction::Original));
 }
 
 /// What `nf_nat_follow_master` reads: the direction in which the data connection goes, compared
@@ -349,33 +334,6 @@ fn seconds(timeout: Duration) -> u32 {
     u32::try_from(rounded).unwrap_or(u32::MAX)
 }
 
-/// The core's name for the kernel's refusal.
-fn refusal(id: ExpectationId, error: &NetlinkError) -> ExpectError {
-    let (reason, hint) = match error.errno() {
-        Some(libc::EEXIST | libc::EBUSY | libc::EALREADY) => (
-            ExpectError::Clash,
-            "another connection tracking helper expects the same connection",
-        ),
-        Some(libc::EMFILE) => (
-            ExpectError::TableFull,
-            "raise the sysctl net.netfilter.nf_conntrack_expect_max",
-        ),
-        Some(libc::ENOMEM | libc::ENOBUFS) => (ExpectError::NoMemory, "the kernel has no memory"),
-        Some(libc::EPERM | libc::EACCES) => (ExpectError::NotPermitted, "needs CAP_NET_ADMIN"),
-        Some(libc::ENOENT) => (
-            ExpectError::Gone,
-            "the control connection is not in conntrack any more",
-        ),
-        Some(libc::EOPNOTSUPP | libc::ESHUTDOWN) => (
-            ExpectError::NoHelper,
-            "the control connection began without our helper: it works after reconnecting",
-        ),
-        Some(_) | None => (ExpectError::Other, "unexpected"),
-    };
-    warn!(expectation = id.0, reason = reason.as_str(), %error, hint, "expectation refused");
-    reason
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -430,18 +388,5 @@ mod tests {
         assert_eq!(seconds(Duration::from_millis(2000)), 2);
         assert_eq!(seconds(Duration::from_millis(2001)), 3);
         assert_eq!(seconds(Duration::MAX), u32::MAX);
-    }
-
-    #[test]
-    fn each_refusal_of_the_kernel_has_a_name() {
-        let named = |errno| refusal(ExpectationId(1), &NetlinkError::Refused(errno));
-        assert_eq!(named(libc::EBUSY), ExpectError::Clash);
-        assert_eq!(named(libc::EMFILE), ExpectError::TableFull);
-        assert_eq!(named(libc::ENOMEM), ExpectError::NoMemory);
-        assert_eq!(named(libc::EPERM), ExpectError::NotPermitted);
-        assert_eq!(named(libc::ENOENT), ExpectError::Gone);
-        assert_eq!(named(libc::EOPNOTSUPP), ExpectError::NoHelper);
-        assert_eq!(named(libc::ESHUTDOWN), ExpectError::NoHelper);
-        assert_eq!(named(libc::EINVAL), ExpectError::Other);
     }
 }

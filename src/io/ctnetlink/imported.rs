@@ -20,7 +20,7 @@ use super::{
     },
 };
 use crate::{
-    io::netlink::{Message, MessageBuffer, MessageType, NetlinkError, Socket},
+    io::netlink::{Head, Message, MessageType, NetlinkError, Socket},
     proto::{
         expect::Expectation,
         net::{ConntrackTuples, Direction, Tuple},
@@ -42,19 +42,17 @@ pub struct ImportedExpectation {
 /// # Errors
 /// When conntrack cannot be asked.
 pub fn list_newcomers() -> Result<Vec<ImportedExpectation>, NetlinkError> {
-    let mut socket = Socket::open()?;
-    let mut buffer = MessageBuffer::default();
-    let sequence = socket.next_sequence();
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
     let kind = MessageType {
         subsystem: libc::NFNL_SUBSYS_CTNETLINK_EXP as u8,
         request: IPCTNL_MSG_EXP_GET,
     };
-    buffer.begin(kind, flags, sequence, libc::AF_UNSPEC as u8, 0);
+    let head = Head::new(kind, libc::AF_UNSPEC as u8);
     let mut found = Vec::new();
-    socket.list(buffer.as_bytes(), sequence, |message| {
-        found.extend(ImportedExpectation::parse(message));
-    })?;
+    Socket::open()?.list(
+        head,
+        |_| {},
+        |message| found.extend(ImportedExpectation::parse(message)),
+    )?;
     Ok(found)
 }
 

@@ -11,6 +11,50 @@ pub struct MessageType {
     pub request: u8,
 }
 
+/// How a message begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// What it asks.
+    pub kind: MessageType,
+    /// `NLM_F_*`.
+    pub flags: u16,
+    /// The address family of `struct nfgenmsg`.
+    pub family: u8,
+}
+
+impl Head {
+    /// A message with no flags.
+    #[must_use]
+    pub const fn new(kind: MessageType, family: u8) -> Self {
+        Self {
+            kind,
+            flags: 0,
+            family,
+        }
+    }
+
+    /// The same message with these flags as well.
+    #[must_use]
+    pub const fn with(self, flags: u16) -> Self {
+        Self {
+            flags: self.flags | flags,
+            ..self
+        }
+    }
+}
+
+/// Flags of a message. Every message of ours is a request, so `NLM_F_REQUEST` goes without saying.
+pub(crate) mod flags {
+    /// The kernel acknowledges the message.
+    pub(crate) const ACK: u16 = libc::NLM_F_ACK as u16;
+    /// The object is made if it is not there.
+    pub(crate) const CREATE: u16 = libc::NLM_F_CREATE as u16;
+    /// The object must not be there.
+    pub(crate) const EXCL: u16 = libc::NLM_F_EXCL as u16;
+    /// The answer is a list.
+    pub(crate) const DUMP: u16 = libc::NLM_F_DUMP as u16;
+}
+
 impl MessageType {
     /// The begin of a batch that is applied whole or not at all (`NFNL_MSG_BATCH_BEGIN`).
     pub const BATCH_BEGIN: Self = Self {
@@ -27,6 +71,9 @@ impl MessageType {
         u16::from_be_bytes([self.subsystem, self.request])
     }
 }
+
+/// Octets of a message's header before its flags.
+const FLAGS_AT: usize = 6;
 
 /// A buffer of one or more messages, reused from request to request.
 #[derive(Debug, Default)]
@@ -62,6 +109,7 @@ impl MessageBuffer {
         self.message = self.bytes.len();
         self.bytes.extend_from_slice(&0u32.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_wire().to_ne_bytes());
+        let flags = flags | libc::NLM_F_REQUEST as u16;
         self.bytes.extend_from_slice(&flags.to_ne_bytes());
         self.bytes.extend_from_slice(&sequence.to_ne_bytes());
         self.bytes.extend_from_slice(&0u32.to_ne_bytes());
@@ -69,6 +117,14 @@ impl MessageBuffer {
         self.bytes.extend_from_slice(&resource.to_be_bytes());
         debug_assert_eq!(self.bytes.len() - self.message, HEADER + NETFILTER_HEADER);
         self.update_length();
+    }
+
+    /// Asks for an acknowledgement of the message begun last.
+    pub(super) fn acknowledge(&mut self) {
+        let at = self.message + FLAGS_AT;
+        let [low, high] = [self.bytes[at], self.bytes[at + 1]];
+        let flags = u16::from_ne_bytes([low, high]) | flags::ACK;
+        self.bytes[at..at + 2].copy_from_slice(&flags.to_ne_bytes());
     }
 
     /// Adds an attribute whose value is the concatenation of `parts`.
@@ -153,6 +209,20 @@ mod tests {
         assert_eq!(attributes[0], (1, &b"abcd\0"[..]));
         let inner: Vec<_> = Attributes::new(attributes[1].1).collect();
         assert_eq!(inner, [(5, &[1, 2, 3, 4][..])]);
+    }
+
+    #[test]
+    fn the_last_message_of_several_is_acknowledged() {
+        let mut buffer = MessageBuffer::default();
+        for sequence in [1, 2] {
+            buffer.begin(MessageType::BATCH_BEGIN, flags::EXCL, sequence, 0, 0);
+            buffer.put_u32(1, 0);
+        }
+        buffer.acknowledge();
+        let of_message = |at: usize| [buffer.as_bytes()[at + 6], buffer.as_bytes()[at + 7]];
+        let request = libc::NLM_F_REQUEST as u16 | flags::EXCL;
+        assert_eq!(of_message(0), request.to_ne_bytes());
+        assert_eq!(of_message(28), (request | flags::ACK).to_ne_bytes());
     }
 
     #[test]

@@ -18,7 +18,11 @@ use rustix::{
     },
 };
 
-use super::{MessageBuffer, MessageType, Messages, NetlinkError, attributes::Message};
+use super::{
+    MessageBuffer, MessageType, Messages, NetlinkError,
+    attributes::Message,
+    message::{Head, flags},
+};
 
 /// How long an answer may take. The kernel answers within the call that sends the request, so
 /// this only bounds what a bug of ours could cost.
@@ -30,6 +34,7 @@ const ANSWER_SIZE: usize = 32 * 1024;
 /// A socket to the kernel's netfilter subsystems.
 pub struct Socket {
     socket: mnl::Socket,
+    request: MessageBuffer,
     answer: Box<[u8]>,
     sequence: u32,
 }
@@ -70,6 +75,7 @@ impl Socket {
     pub(crate) fn with_answers_of(size: usize) -> Result<Self, NetlinkError> {
         let socket = Self {
             socket: mnl::Socket::new(mnl::Bus::Netfilter)?,
+            request: MessageBuffer::default(),
             answer: vec![0; size].into_boxed_slice(),
             sequence: 0,
         };
@@ -79,22 +85,130 @@ impl Socket {
     }
 
     /// The sequence number for the next message.
-    pub fn next_sequence(&mut self) -> u32 {
+    pub(crate) fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         self.sequence
     }
 
-    /// Sends what `bytes` hold and waits for the acknowledgement of the message numbered `last`.
+    /// Sends one request, with the attributes that `write` adds, and waits until the kernel has
+    /// carried it out.
     ///
     /// # Errors
-    /// The first error the kernel reports for any message from `first` on.
-    pub fn acknowledged(
+    /// What the kernel answers.
+    pub fn request(
+        &mut self,
+        head: Head,
+        write: impl FnOnce(&mut MessageBuffer),
+    ) -> Result<(), NetlinkError> {
+        let sequence = self.write(head.with(flags::ACK), write);
+        self.send(self.request.as_bytes())?;
+        self.acknowledged(sequence, sequence)
+    }
+
+    /// Sends one request and hands its one answer to `read`; `None` where the kernel answers ENOENT.
+    ///
+    /// # Errors
+    /// What else the kernel answers, and [`NetlinkError::Malformed`] where `read` gives `None`.
+    pub fn ask<T>(
+        &mut self,
+        head: Head,
+        write: impl FnOnce(&mut MessageBuffer),
+        read: impl FnOnce(Message<'_>) -> Option<T>,
+    ) -> Result<Option<T>, NetlinkError> {
+        let sequence = self.write(head, write);
+        self.send(self.request.as_bytes())?;
+        loop {
+            let answer = self.receive()?.find(|message| message.sequence == sequence);
+            let Some(answer) = answer else { continue };
+            return match answer.error() {
+                Some(libc::ENOENT) => Ok(None),
+                Some(errno) => Err(NetlinkError::Refused(errno)),
+                None => read(answer).ok_or(NetlinkError::Malformed).map(Some),
+            };
+        }
+    }
+
+    /// Sends a request for a list and hands each of its entries to `read`.
+    ///
+    /// # Errors
+    /// What the kernel answers instead.
+    pub fn list(
+        &mut self,
+        head: Head,
+        write: impl FnOnce(&mut MessageBuffer),
+        mut read: impl FnMut(Message<'_>),
+    ) -> Result<(), NetlinkError> {
+        let sequence = self.write(head.with(flags::DUMP), write);
+        self.send(self.request.as_bytes())?;
+        loop {
+            for message in self
+                .receive()?
+                .filter(|message| message.sequence == sequence)
+            {
+                match message.error() {
+                    Some(errno) => return Err(NetlinkError::Refused(errno)),
+                    None if message.is_done() => return Ok(()),
+                    None => read(message),
+                }
+            }
+        }
+    }
+
+    /// Sends the messages that `write` puts into a batch, which the kernel carries out whole or not
+    /// at all, and waits until it has. A batch without messages is not sent.
+    ///
+    /// # Errors
+    /// The first error that the kernel reports for any of the messages.
+    pub fn transaction(
+        &mut self,
+        subsystem: u8,
+        write: impl FnOnce(&mut Batch<'_>),
+    ) -> Result<(), NetlinkError> {
+        let first = self.next_sequence();
+        let resource = u16::from(subsystem);
+        self.request.clear();
+        self.request
+            .begin(MessageType::BATCH_BEGIN, 0, first, 0, resource);
+        write(&mut Batch(self));
+        let last = self.sequence;
+        if last == first {
+            return Ok(());
+        }
+        // The acknowledgement of the last message is that of all.
+        self.request.acknowledge();
+        self.request
+            .begin(MessageType::BATCH_END, 0, last, 0, resource);
+        self.send(self.request.as_bytes())?;
+        self.acknowledged(first, last)
+    }
+
+    /// Sends messages that somebody else has written, numbered `first` to `last`, and waits for the
+    /// acknowledgement of the last one.
+    ///
+    /// # Errors
+    /// The first error that the kernel reports for any of the messages.
+    pub(crate) fn send_written(
         &mut self,
         bytes: &[u8],
         first: u32,
         last: u32,
     ) -> Result<(), NetlinkError> {
         self.send(bytes)?;
+        self.acknowledged(first, last)
+    }
+
+    /// Writes one message in place of the earlier ones; returns its sequence number.
+    fn write(&mut self, head: Head, write: impl FnOnce(&mut MessageBuffer)) -> u32 {
+        let sequence = self.next_sequence();
+        self.request.clear();
+        self.request
+            .begin(head.kind, head.flags, sequence, head.family, 0);
+        write(&mut self.request);
+        sequence
+    }
+
+    /// Waits for the acknowledgement of the message numbered `last`.
+    fn acknowledged(&mut self, first: u32, last: u32) -> Result<(), NetlinkError> {
         loop {
             for message in self.receive()? {
                 // The numbers wrap; what is left of an earlier, refused request lies outside.
@@ -111,70 +225,6 @@ impl Socket {
                 }
             }
         }
-    }
-
-    /// Sends one request and hands its one answer to `read`.
-    ///
-    /// # Errors
-    /// What the kernel answers instead, and [`NetlinkError::Malformed`] where `read` gives `None`.
-    pub fn ask<T>(
-        &mut self,
-        bytes: &[u8],
-        sequence: u32,
-        read: impl FnOnce(Message<'_>) -> Option<T>,
-    ) -> Result<T, NetlinkError> {
-        self.send(bytes)?;
-        loop {
-            let answer = self.receive()?.find(|message| message.sequence == sequence);
-            let Some(answer) = answer else { continue };
-            return match answer.error() {
-                Some(errno) => Err(NetlinkError::Refused(errno)),
-                None => read(answer).ok_or(NetlinkError::Malformed),
-            };
-        }
-    }
-
-    /// Sends a request for a list and hands each of its entries to `read`.
-    ///
-    /// # Errors
-    /// What the kernel answers instead.
-    pub fn list(
-        &mut self,
-        bytes: &[u8],
-        sequence: u32,
-        mut read: impl FnMut(Message<'_>),
-    ) -> Result<(), NetlinkError> {
-        self.send(bytes)?;
-        loop {
-            for message in self
-                .receive()?
-                .filter(|message| message.sequence == sequence)
-            {
-                match message.error() {
-                    Some(errno) => return Err(NetlinkError::Refused(errno)),
-                    None if message.is_done() => return Ok(()),
-                    None => read(message),
-                }
-            }
-        }
-    }
-
-    /// Sends one request without attributes beyond those `write` adds, acknowledged.
-    ///
-    /// # Errors
-    /// What the kernel answers.
-    pub fn request(
-        &mut self,
-        kind: MessageType,
-        family: u8,
-        write: impl FnOnce(&mut MessageBuffer),
-    ) -> Result<(), NetlinkError> {
-        let mut buffer = MessageBuffer::default();
-        let sequence = self.next_sequence();
-        let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
-        buffer.begin(kind, flags as u16, sequence, family, 0);
-        write(&mut buffer);
-        self.acknowledged(buffer.as_bytes(), sequence, sequence)
     }
 
     /// The address by which other sockets reach this one.
@@ -218,5 +268,19 @@ impl Socket {
     /// The messages of the datagram received last, which has this length.
     pub(crate) fn received(&self, length: usize) -> Messages<'_> {
         Messages::new(self.answer.get(..length).unwrap_or_default())
+    }
+}
+
+/// The messages of one transaction.
+#[derive(Debug)]
+pub struct Batch<'a>(&'a mut Socket);
+
+impl Batch<'_> {
+    /// Adds a message with the attributes that `write` adds.
+    pub fn add(&mut self, head: Head, write: impl FnOnce(&mut MessageBuffer)) {
+        let sequence = self.0.next_sequence();
+        let buffer = &mut self.0.request;
+        buffer.begin(head.kind, head.flags, sequence, head.family, 0);
+        write(buffer);
     }
 }

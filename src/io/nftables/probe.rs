@@ -4,7 +4,7 @@ use std::fmt;
 
 use nftnl::{Batch, Chain, MsgType, ProtoFamily, Rule};
 
-use super::{lower::lower, object};
+use super::{lower::lower, object, send};
 use crate::{
     io::{
         cthelper,
@@ -220,8 +220,5 @@ fn attempt_with(statement: Option<Statement>, helper: Option<&str>) -> Result<()
         batch.add(&rule, MsgType::Add);
     }
     batch.add(&table, MsgType::Del);
-    let batch = batch.finalize();
-    let bytes = batch.iter().collect::<Vec<_>>().concat();
-    let numbers = batch.sequence_numbers();
-    socket.acknowledged(&bytes, numbers.start, numbers.end - 1)
+    send(&mut socket, &batch.finalize())
 }

@@ -8,18 +8,17 @@
 use tracing::warn;
 
 use super::{
-    INET,
+    SUBSYSTEM,
     element::{Element, Elements, denied_iif_elements, elements},
     message,
 };
 use crate::{
-    io::netlink::{MessageBuffer, MessageType, NetlinkError, Socket},
+    io::{
+        netlink::{Batch, NetlinkError, Socket, flags},
+        refusal::refusal,
+    },
     proto::expect::{ExpectError, Expectation, ExpectationId},
 };
-
-const ADD: u16 = (libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
-const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
-const ACK: u16 = libc::NLM_F_ACK as u16;
 
 /// How many withdrawals wait for the next transaction at most.
 const PENDING_DELETES_MAX: usize = 32;
@@ -28,7 +27,6 @@ const PENDING_DELETES_MAX: usize = 32;
 #[derive(Debug)]
 pub struct ExpectationStore {
     socket: Socket,
-    buffer: MessageBuffer,
     /// Withdrawn, and to be deleted by the next transaction.
     pending_deletes: Vec<Expectation>,
     /// How many expectations more are asked for before they are added.
@@ -56,7 +54,6 @@ impl ExpectationStore {
     pub fn open() -> Result<Self, NetlinkError> {
         Ok(Self {
             socket: Socket::open()?,
-            buffer: MessageBuffer::default(),
             pending_deletes: Vec::new(),
             probe_first_remaining: 0,
             elements,
@@ -207,24 +204,12 @@ impl ExpectationStore {
 
     /// Whether the kernel has the element. No transaction, and no lock.
     fn has(&mut self, element: &Element<'_>) -> Result<bool, NetlinkError> {
-        let sequence = self.socket.next_sequence();
-        self.buffer.clear();
-        self.buffer.begin(
+        let found = self.socket.ask(
             message(libc::NFT_MSG_GETSETELEM),
-            REQUEST,
-            sequence,
-            INET,
-            0,
-        );
-        element.put_key(&mut self.buffer);
-        match self
-            .socket
-            .ask(self.buffer.as_bytes(), sequence, |_| Some(()))
-        {
-            Ok(()) => Ok(true),
-            Err(error) if error.is(libc::ENOENT) => Ok(false),
-            Err(error) => Err(error),
-        }
+            |buffer| element.put_key(buffer),
+            |_| Some(()),
+        )?;
+        Ok(found.is_some())
     }
 
     /// Applies all changes or none, acknowledged.
@@ -232,51 +217,22 @@ impl ExpectationStore {
         &mut self,
         changes: impl Iterator<Item = (Change, Element<'a>)>,
     ) -> Result<(), NetlinkError> {
-        let first = self.socket.next_sequence();
-        let resource = libc::NFNL_SUBSYS_NFTABLES as u16;
-        self.buffer.clear();
-        self.buffer
-            .begin(MessageType::BATCH_BEGIN, REQUEST, first, 0, resource);
-        let mut last = first;
-        let mut changes = changes.peekable();
-        while let Some((change, element)) = changes.next() {
-            last = self.socket.next_sequence();
-            // The acknowledgement of the last change is that of all.
-            let ack = if changes.peek().is_none() { ACK } else { 0 };
-            self.put(change, &element, last, ack);
-        }
-        if last == first {
-            return Ok(());
-        }
-        self.buffer
-            .begin(MessageType::BATCH_END, REQUEST, last, 0, resource);
-        self.socket
-            .acknowledged(self.buffer.as_bytes(), first, last)
+        self.socket.transaction(SUBSYSTEM, |batch| {
+            changes.for_each(|(change, element)| change.put(&element, batch));
+        })
     }
+}
 
-    fn put(&mut self, change: Change, element: &Element<'_>, sequence: u32, ack: u16) {
-        let buffer = &mut self.buffer;
-        match change {
-            Change::Add => {
-                buffer.begin(
-                    message(libc::NFT_MSG_NEWSETELEM),
-                    ADD | ack,
-                    sequence,
-                    INET,
-                    0,
-                );
-                element.put_whole(buffer);
-            }
-            Change::Delete => {
-                buffer.begin(
-                    message(libc::NFT_MSG_DELSETELEM),
-                    REQUEST | ack,
-                    sequence,
-                    INET,
-                    0,
-                );
+impl Change {
+    fn put(self, element: &Element<'_>, batch: &mut Batch<'_>) {
+        match self {
+            Self::Add => batch.add(
+                message(libc::NFT_MSG_NEWSETELEM).with(flags::CREATE | flags::EXCL),
+                |buffer| element.put_whole(buffer),
+            ),
+            Self::Delete => batch.add(message(libc::NFT_MSG_DELSETELEM), |buffer| {
                 element.put_key(buffer);
-            }
+            }),
         }
     }
 }
@@ -305,18 +261,4 @@ fn is_conflict(error: &NetlinkError) -> bool {
     [libc::EEXIST, libc::EBUSY, libc::ENOENT]
         .into_iter()
         .any(|errno| error.is(errno))
-}
-
-/// The core's name for the kernel's refusal.
-fn refusal(id: ExpectationId, error: &NetlinkError) -> ExpectError {
-    let reason = match error.errno() {
-        Some(libc::EEXIST | libc::EBUSY) => ExpectError::Clash,
-        Some(libc::ENFILE | libc::ENOSPC) => ExpectError::TableFull,
-        Some(libc::ENOMEM | libc::ENOBUFS) => ExpectError::NoMemory,
-        Some(libc::EPERM | libc::EACCES) => ExpectError::NotPermitted,
-        Some(libc::ENOENT) => ExpectError::Gone,
-        Some(_) | None => ExpectError::Other,
-    };
-    warn!(expectation = id.0, reason = reason.as_str(), %error, "expectation refused");
-    reason
 }

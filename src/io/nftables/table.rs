@@ -5,12 +5,11 @@ use std::{collections::BTreeMap, ffi::CString};
 use nftnl::{Batch, ChainType, FinalizedBatch, Hook, MsgType, Policy, ProtoFamily, Rule};
 
 use super::{
-    INET,
     lower::{NFT_OBJECT_CT_HELPER, lower},
-    message, object, set,
+    message, object, send, set,
 };
 use crate::{
-    io::netlink::{MessageBuffer, NetlinkError, Socket},
+    io::netlink::{NetlinkError, Socket},
     ruleset::{self, HELPER, HelperObject, Ruleset, TABLE},
 };
 
@@ -120,7 +119,7 @@ impl Table {
         // Adding first makes deleting succeed whether it is there or not.
         batch.add(&table, MsgType::Add);
         batch.add(&table, MsgType::Del);
-        send(&mut self.socket, &batch.finalize())
+        Ok(send(&mut self.socket, &batch.finalize())?)
     }
 }
 
@@ -192,47 +191,36 @@ fn name(name: &str) -> CString {
     CString::new(name).expect("our names contain no zero")
 }
 
-/// Sends a batch in one datagram (the kernel applies a datagram at a time).
-fn send(socket: &mut Socket, batch: &FinalizedBatch) -> Result<(), ApplyError> {
-    let bytes = batch.iter().collect::<Vec<_>>().concat();
-    let numbers = batch.sequence_numbers();
-    Ok(socket.acknowledged(&bytes, numbers.start, numbers.end - 1)?)
-}
-
 /// Whether a table of our name is loaded that attaches our helper, whoever loaded it.
 ///
 /// # Errors
 /// When nf_tables cannot be asked.
 pub fn has_helper_object() -> Result<bool, NetlinkError> {
-    let mut socket = Socket::open()?;
-    let mut buffer = MessageBuffer::default();
-    let sequence = socket.next_sequence();
-    let flags = libc::NLM_F_REQUEST as u16;
-    buffer.begin(message(NFT_MSG_GETOBJ), flags, sequence, INET, 0);
-    buffer.put_name(NFTA_OBJ_TABLE, TABLE);
-    buffer.put_name(NFTA_OBJ_NAME, HelperObject::NAME);
-    buffer.put_u32(NFTA_OBJ_TYPE, NFT_OBJECT_CT_HELPER);
-    match socket.ask(buffer.as_bytes(), sequence, |_| Some(())) {
-        Ok(()) => Ok(true),
-        Err(error) if error.is(libc::ENOENT) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let found = Socket::open()?.ask(
+        message(NFT_MSG_GETOBJ),
+        |buffer| {
+            buffer.put_name(NFTA_OBJ_TABLE, TABLE);
+            buffer.put_name(NFTA_OBJ_NAME, HelperObject::NAME);
+            buffer.put_u32(NFTA_OBJ_TYPE, NFT_OBJECT_CT_HELPER);
+        },
+        |_| Some(()),
+    )?;
+    Ok(found.is_some())
 }
 
 fn rules_by_chain(socket: &mut Socket) -> Result<BTreeMap<String, usize>, NetlinkError> {
-    let mut buffer = MessageBuffer::default();
-    let sequence = socket.next_sequence();
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
-    buffer.begin(message(libc::NFT_MSG_GETRULE), flags, sequence, INET, 0);
-    buffer.put_name(NFTA_RULE_TABLE, TABLE);
     let mut rules = BTreeMap::new();
-    socket.list(buffer.as_bytes(), sequence, |answer| {
-        let attributes = answer.attributes();
-        if attributes.name(NFTA_RULE_TABLE) == Some(TABLE)
-            && let Some(chain) = attributes.name(NFTA_RULE_CHAIN)
-        {
-            *rules.entry(chain.to_owned()).or_default() += 1;
-        }
-    })?;
+    socket.list(
+        message(libc::NFT_MSG_GETRULE),
+        |buffer| buffer.put_name(NFTA_RULE_TABLE, TABLE),
+        |answer| {
+            let attributes = answer.attributes();
+            if attributes.name(NFTA_RULE_TABLE) == Some(TABLE)
+                && let Some(chain) = attributes.name(NFTA_RULE_CHAIN)
+            {
+                *rules.entry(chain.to_owned()).or_default() += 1;
+            }
+        },
+    )?;
     Ok(rules)
 }

@@ -1,0 +1,121 @@
+//! Who is granted data connections: elements of two sets of our table, a pair of addresses each.
+//!
+//! A first packet from the one to the other, within the granted ports, is queued. An element opens
+//! nothing by itself: one that is left over costs a look at such packets.
+
+use std::net::IpAddr;
+
+use super::{
+    SUBSYSTEM,
+    element::{
+        NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS,
+        NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
+    },
+    message,
+};
+use crate::{
+    io::netlink::{Head, MessageBuffer, NetlinkError, Socket, flags},
+    proto::tls::HostPair,
+    ruleset::{Family, SetKind, TABLE},
+};
+
+/// A worker's connection to the sets of grants.
+#[derive(Debug)]
+pub struct GrantStore(Socket);
+
+impl GrantStore {
+    /// Opens the connection. The table need not exist yet.
+    ///
+    /// # Errors
+    /// When no netlink socket can be had.
+    pub fn open() -> Result<Self, NetlinkError> {
+        Socket::open().map(Self)
+    }
+
+    /// Adds a pair; one that is there already stays.
+    ///
+    /// # Errors
+    /// When the kernel refuses: ENOENT where the loaded table has no such set.
+    pub fn add(&mut self, pair: HostPair) -> Result<(), NetlinkError> {
+        self.change(ADD, pair)
+    }
+
+    /// Takes a pair out, if it is there.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the table or the set being gone is none.
+    pub fn remove(&mut self, pair: HostPair) -> Result<(), NetlinkError> {
+        unless_gone(self.change(DELETE, pair))
+    }
+
+    /// Takes every pair out.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the table or a set being absent is none.
+    pub fn flush(&mut self) -> Result<(), NetlinkError> {
+        Family::BOTH
+            .into_iter()
+            .try_for_each(|family| unless_gone(self.commit(DELETE, family, |_| {})))
+    }
+
+    fn change(&mut self, head: Head, pair: HostPair) -> Result<(), NetlinkError> {
+        match family_of(pair) {
+            Some(family) => self.commit(head, family, |buffer| put_pair(buffer, pair)),
+            None => Ok(()),
+        }
+    }
+
+    /// Changes the elements that `write` names, or all of them.
+    fn commit(
+        &mut self,
+        head: Head,
+        family: Family,
+        write: impl FnOnce(&mut MessageBuffer),
+    ) -> Result<(), NetlinkError> {
+        self.0.transaction(SUBSYSTEM, |batch| {
+            batch.add(head, |buffer| {
+                buffer.put_name(NFTA_SET_ELEM_LIST_TABLE, TABLE);
+                buffer.put_name(NFTA_SET_ELEM_LIST_SET, SetKind::Grants(family).name());
+                write(buffer);
+            });
+        })
+    }
+}
+
+const ADD: Head = message(libc::NFT_MSG_NEWSETELEM).with(flags::CREATE);
+const DELETE: Head = message(libc::NFT_MSG_DELSETELEM);
+
+fn unless_gone(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
+    match result {
+        Err(error) if error.is(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// The family of both hosts; none where the two differ, which no connection can have.
+fn family_of(pair: HostPair) -> Option<Family> {
+    match (pair.client, pair.server) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => Some(Family::Ipv4),
+        (IpAddr::V6(_), IpAddr::V6(_)) => Some(Family::Ipv6),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
+}
+
+fn put_pair(buffer: &mut MessageBuffer, pair: HostPair) {
+    buffer.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |buffer| {
+        buffer.nest(NFTA_LIST_ELEM, |buffer| {
+            buffer.nest(NFTA_SET_ELEM_KEY, |buffer| {
+                match (pair.client, pair.server) {
+                    (IpAddr::V4(client), IpAddr::V4(server)) => {
+                        buffer.put_parts(NFTA_DATA_VALUE, &[&client.octets(), &server.octets()])
+                    }
+                    (IpAddr::V6(client), IpAddr::V6(server)) => {
+                        buffer.put_parts(NFTA_DATA_VALUE, &[&client.octets(), &server.octets()])
+                    }
+                    // `family_of` admits one family only.
+                    (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
+                }
+            });
+        });
+    });
+}
