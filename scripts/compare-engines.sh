@@ -1,11 +1,13 @@
 #!/bin/bash
-# compare-engines.sh - the same scenarios through four FTP helpers on a stock Debian kernel, in one table.
+# compare-engines.sh - the same scenarios through four FTP helpers on a stock kernel, in one table.
 #
-#   sudo scripts/compare-engines.sh [--full] [--filter REGEX] [--engines kernel,conntrackd,ours-nftables,ours-conntrack]
+#   sudo scripts/compare-engines.sh [--full] [--filter REGEX]
+#                                   [--engines kernel,conntrackd,ours-nftables,ours-conntrack]
 #
-# The kernel's nf_conntrack_ftp, conntrackd's FTP helper in userspace, and ftp-alg with each backend; each in a virtual
-# machine of its own, two at a time. All have the same operator's rules, and accept established and related alone, but for ftp-alg's
-# backend nftables, which has a line for its mark. --full tries the whole matrix in place of a selection.
+# The helpers are the kernel's nf_conntrack_ftp, conntrackd's FTP helper in userspace, and ftp-alg
+# with each backend. Each has a virtual machine of its own, two at a time. All have the same
+# operator's rules, which accept established and related alone; ftp-alg's backend nftables has a
+# line for its mark too. --full tries the whole matrix instead of a selection.
 set -uo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -31,11 +33,13 @@ trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$directory"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# Helpers that fail a case let its client wait: many labs at once, and less patience than where all should pass.
+# A helper that fails a case lets its client wait. So there are many labs at once, and less patience
+# than where all should pass.
 try() {        # <engine>
-    cd "$repository" && exec scripts/vm-run.sh -m 2048 -t "$limit" -e LAB_PATIENCE=3 -w "$directory/$1" -- /usr/bin/python3 \
-        tests/lab/run.py --engine "$1" "${selection[@]}" --filter "$filter" --jobs 8 --json "$directory/$1/$1.json" \
-        >"$directory/$1.log" 2>&1
+    cd "$repository" &&
+        exec scripts/vm-run.sh -m 2048 -t "$limit" -e LAB_PATIENCE=3 -w "$directory/$1" -- \
+            /usr/bin/python3 tests/lab/run.py --engine "$1" "${selection[@]}" --filter "$filter" \
+            --jobs 8 --json "$directory/$1/$1.json" >"$directory/$1.log" 2>&1
 }
 
 results=()
@@ -49,6 +53,9 @@ done
 wait
 
 for result in "${results[@]}"; do
-    [ -s "$result" ] || { cat "${result%/*}.log" >&2; say_and_exit "$(basename "$result" .json) could not be tried: see above"; }
+    [ -s "$result" ] || {
+        cat "${result%/*}.log" >&2
+        say_and_exit "$(basename "$result" .json) could not be tried: see above"
+    }
 done
 python3 "$repository/tests/lab/compare_engines.py" "${results[@]}"

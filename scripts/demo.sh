@@ -1,10 +1,10 @@
 #!/bin/bash
-# demo.sh - FTP through a NAT gateway, with ftp-alg in the path: real servers, real clients, every deployment.
+# demo.sh - FTP through a NAT gateway with ftp-alg: real servers, real clients, every deployment.
 #
 #   sudo scripts/demo.sh
 #
-# Installs the packages it needs, builds ftp-alg, and then works in network namespaces of its own: the
-# machine's network is not touched, and nothing is left behind.
+# It installs the packages that it needs, builds ftp-alg, and works in network namespaces of its
+# own. It does not touch the machine's network, and leaves nothing behind.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 

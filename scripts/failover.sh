@@ -1,11 +1,13 @@
 #!/bin/bash
-# failover.sh - two gateways with keepalived and conntrackd, one of which loses its power in the middle
-# of FTP sessions: see which go on through the other (docs/ha.md).
+# failover.sh - two gateways with keepalived and conntrackd, one of which loses its power in the
+# middle of FTP sessions; tells which sessions go on through the other (docs/ha.md).
 #
-#   sudo scripts/failover.sh [--times N] [--without states|expectations|adoption|backend] [--controls]
+#   sudo scripts/failover.sh [--times N] [--controls]
+#                            [--without states|expectations|adoption|backend]
 #
-# In a virtual machine with a stock kernel (vm-run.sh), since few others take connection tracking helpers
-# from a program. The last line is `N passed, M failed`; the exit status is 1 when anything failed.
+# It runs in a virtual machine with a stock kernel (vm-run.sh), because few other kernels take
+# connection tracking helpers from a program. The last line is `N passed, M failed`. The exit status
+# is 1 when anything failed.
 # Environment: FTP_ALG (another program than target/release/ftp-alg).
 set -euo pipefail
 . "$(dirname "$0")/common.sh"

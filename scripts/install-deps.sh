@@ -3,18 +3,19 @@
 #
 #   sudo scripts/install-deps.sh
 #
-# Safe to run again: what is already there is not touched, and then it takes well under a second.
+# It may run again: it does not touch what is there already, and takes well under a second then.
 #
-# The FTP servers and conntrackd are not installed but unpacked into a cache directory
-# (${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-lab): their Debian packages conflict with each other, and
-# installing one would start a public FTP server on this machine. The same with what the failover test
-# needs: installed, keepalived and conntrackd would start to work on this machine's own network.
+# The FTP servers are not installed but unpacked into a cache directory
+# (${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-lab), because their Debian packages conflict, and because
+# an installed one would start a public FTP server on this machine. The same holds for keepalived
+# and conntrackd: installed, they would start to work on this machine's own network.
 set -euo pipefail
 
 die() { echo "install-deps: $*" >&2; exit 1; }
 
 [ "$(id -u)" = 0 ] || die "must be root to install packages: run 'sudo scripts/install-deps.sh'"
-command -v apt-get >/dev/null || die "needs apt-get (Debian or Ubuntu); elsewhere install the packages named in $0 by hand"
+command -v apt-get >/dev/null ||
+    die "needs apt-get (Debian or Ubuntu); elsewhere install the packages named in $0 by hand"
 
 export DEBIAN_FRONTEND=noninteractive
 cache=${FTP_ALG_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-lab}
@@ -23,10 +24,10 @@ root=$cache/root
 build=(gcc libc6-dev pkg-config libmnl-dev libnftnl-dev)
 gateway=(nftables iptables iproute2 conntrack tcpdump ethtool procps kmod)
 clients=(curl lftp wget tnftp ncftp openssl python3)
-# For scripts/vm-run.sh, which downloads its kernel itself, and needs the package lists for it.
+# For scripts/vm-run.sh. It downloads its kernel itself, and needs the package lists for that.
 machine=(qemu-system-x86 busybox-static xz-utils cpio)
 servers=(vsftpd proftpd-core proftpd-mod-crypto pure-ftpd pure-ftpd-common python3-pyftpdlib)
-# conntrackd replicates state, and is a peer to compare with; installed it would be started as a service too.
+# conntrackd replicates state, and its FTP helper is one to compare with.
 failover=(keepalived conntrackd nfct)
 
 apt_get() { apt-get -o DPkg::Lock::Timeout=300 -qq "$@"; }
@@ -49,7 +50,8 @@ install_missing() {
     [ ${#missing[@]} -gt 0 ] || return 0
     refresh_lists
     echo "install-deps: installing ${missing[*]}" >&2
-    apt_get install -y --no-install-recommends "${missing[@]}" >&2 || die "apt-get install ${missing[*]} failed"
+    apt_get install -y --no-install-recommends "${missing[@]}" >&2 ||
+        die "apt-get install ${missing[*]} failed"
 }
 
 unpack() {        # <package> into $root, leaving a stamp so that it happens once
@@ -65,7 +67,8 @@ unpack() {        # <package> into $root, leaving a stamp so that it happens onc
 }
 
 library_dependencies() {        # <package>: the lib* packages it names itself
-    apt-cache depends --important "$1" | sed -n 's/^ *|\?Depends: \(lib[^ ]*\)$/\1/p' | grep -v '^libpam-runtime$' || true
+    apt-cache depends --important "$1" | sed -n 's/^ *|\?Depends: \(lib[^ ]*\)$/\1/p' |
+        grep -v '^libpam-runtime$' || true
 }
 
 unpack_with_libraries() {        # the packages, and beside them the libraries this machine lacks
@@ -79,25 +82,28 @@ unpack_with_libraries() {        # the packages, and beside them the libraries t
     done
 }
 
-# The virtual machine's kernel is downloaded when it is first booted, which lists that are out of date would let fail.
+# The virtual machine's kernel is downloaded at its first boot, which fails with outdated lists.
 know_kernel() {
     local kernels=${FTP_ALG_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-vm}
-    compgen -G "$kernels/linux-image-*/vmlinux" >/dev/null || [ -n "${FTP_ALG_VM_DEB:-}" ] || refresh_lists
+    compgen -G "$kernels/linux-image-*/vmlinux" >/dev/null || [ -n "${FTP_ALG_VM_DEB:-}" ] ||
+        refresh_lists
 }
 
 unpack_daemons() {
     local p missing=() wanted=("${servers[@]}" "${failover[@]}")
     mkdir -p "$root" "$cache/stamps"
-    # Python 3.12 dropped two modules that pyftpdlib needs; releases that new package them apart.
+    # Python 3.12 dropped two modules that pyftpdlib needs; newer releases have packages for them.
     if ! python3 -c 'import asyncore, asynchat' 2>/dev/null; then
         refresh_lists
-        for p in python3-pyasyncore python3-pyasynchat; do exists_in_archive "$p" && wanted+=("$p"); done
+        for p in python3-pyasyncore python3-pyasynchat; do
+            exists_in_archive "$p" && wanted+=("$p")
+        done
     fi
     for p in "${wanted[@]}"; do [ -e "$cache/stamps/$p" ] || missing+=("$p"); done
     [ ${#missing[@]} -eq 0 ] || { refresh_lists; unpack_with_libraries "${missing[@]}"; }
 }
 
-verify_daemons() {        # a library that is missing would otherwise show as a server that never listens
+verify_daemons() {        # without this a missing library shows as a server that never listens
     local b libs
     libs=$(find "$root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
     for b in vsftpd proftpd pure-ftpd keepalived conntrackd nfct; do

@@ -1,14 +1,15 @@
 #!/bin/bash
-# test-vm.sh - the scenarios on a stock Debian kernel, both backends at once, each in a virtual machine of its own.
+# test-vm.sh - the scenarios on a stock Debian kernel, with each backend in a virtual machine.
 #
-#   sudo scripts/test-vm.sh            a selection in which everything the matrix tries occurs on both backends
-#   sudo scripts/test-vm.sh --full     the whole matrix, splits and losses too; some hours on two cores
+#   sudo scripts/test-vm.sh            a selection with everything that the matrix tries
+#   sudo scripts/test-vm.sh --full     the whole matrix, splits and losses too; takes some hours
 #   sudo scripts/test-vm.sh --filter REGEX, --json DIRECTORY, --jobs N
 #
-# What the machine's own kernel may lack is there: nft's `queue`, userspace helpers, netem, the list of expectations. The files of
-# rules/ are loaded as they are shipped. The kernel tests of `cargo test` run there as well.
+# The stock kernel has what the machine's own may lack: nft's `queue`, userspace helpers, netem, the
+# list of expectations. The files of rules/ are loaded as they are shipped. The kernel tests of
+# `cargo test` run there too.
 #
-# A machine that cannot be booted is a failure, and is said before anything else.
+# A machine that cannot be booted is a failure, and the script says so before anything else.
 set -uo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -27,7 +28,8 @@ done
 require_root
 require_cargo
 run_cargo build --release --quiet || exit 1
-"$repository/scripts/vm-run.sh" true || say_and_exit "no virtual machine can be booted here, so the stock kernel was not tried"
+"$repository/scripts/vm-run.sh" true ||
+    say_and_exit "no virtual machine can be booted here, so the stock kernel was not tried"
 
 directory=$(mktemp -d)
 pids=()
@@ -35,7 +37,7 @@ trap '[ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null; rm -rf "$directory"'
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# One processor each: an emulated second one makes all work cost three times as much.
+# One processor each, because an emulated second one makes all work cost three times as much.
 boot() {        # <log> <command...>
     local log=$1; shift
     : >"$log"
@@ -46,19 +48,25 @@ boot() {        # <log> <command...>
         sed -u "s/^/${log##*/}: /" &
 }
 
-# What ends a run, said again where it cannot be missed; a machine that ended without it has failed.
+# Repeats the last line of a run, where nobody can miss it; a machine that ended without it failed.
 conclude() {        # <log> <pattern of the line>
     wait "${pids[0]}" || status=1
     pids=("${pids[@]:1}")
-    grep -E "$2" "$1" | tail -n 1 | grep . || { echo "${1##*/} ended before its tests did"; echo "0 passed, 1 failed"; status=1; }
+    grep -E "$2" "$1" | tail -n 1 | grep . || {
+        echo "${1##*/} ended before its tests did"
+        echo "0 passed, 1 failed"
+        status=1
+    }
 }
 
-# Proofs about other helpers, and about none, need no backend of ours: the first machine has them alone.
+# Proofs about other helpers, and about none, need no backend of ours. Only the first machine has
+# them.
 declare -A besides=([nftables]='' [conntrack]='(?!(tls-)?without-helper/|beside-kernel/)')
-# /usr/bin/python3, since one that is found through a shell script of some version manager takes seconds to start.
+# /usr/bin/python3, because the script of a version manager takes seconds to find another one.
 for backend in nftables conntrack; do
-    boot "$directory/$backend" /usr/bin/python3 tests/lab/run.py --engine "ours-$backend" --stock "${mode[@]}" --jobs "$jobs" \
-        --filter "^${besides[$backend]}.*(?:$filter)" ${results:+--json "$results/ours-$backend.json"}
+    boot "$directory/$backend" /usr/bin/python3 tests/lab/run.py --engine "ours-$backend" --stock \
+        "${mode[@]}" --jobs "$jobs" --filter "^${besides[$backend]}.*(?:$filter)" \
+        ${results:+--json "$results/ours-$backend.json"}
 done
 status=0
 for backend in nftables conntrack; do

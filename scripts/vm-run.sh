@@ -1,25 +1,32 @@
 #!/bin/bash
 # vm-run.sh - run one command as root in a throw-away virtual machine with Debian's own kernel.
 #
-#   scripts/vm-run.sh [-m MiB] [-s CPUS] [-t SECONDS] [-w DIR]... [-e VAR[=VALUE]]... [-v] [--] COMMAND [ARG...]
+#   scripts/vm-run.sh [-m MiB] [-s CPUS] [-t SECONDS] [-w DIR]... [-e VAR[=VALUE]]... [-v]
+#                     [--] COMMAND [ARG...]
 #
-#   -m MiB      memory of the guest (default 1024; what the guest writes lives in it)
-#   -s CPUS     processors of the guest (default 1: emulated, a second one makes all work cost three times as much)
-#   -t SECONDS  end the machine after this long (default 300; exit status 124)
+#   -m MiB      the memory of the guest (default 1024); the files that it writes take some of it
+#   -s CPUS     the processors of the guest (default 1: an emulated second one makes all work cost
+#               three times as much)
+#   -t SECONDS  end the machine after this time (default 300; exit status 124)
 #   -w DIR      a directory of the host that the guest may write to, under the same path
-#   -e VAR[=V]  hand a variable to the command; PATH, HOME, TERM and LANG always go
-#   -v          the guest's kernel messages and timings, on stderr
+#   -e VAR[=V]  hand a variable to the command; PATH, HOME, TERM and LANG are always handed on
+#   -v          print the guest's kernel messages and timings on stderr
 #
-# The guest has the host's root file system, read-only under an overlay that is thrown away: every
-# program, this repository and what was built in it work in the guest, and nothing it writes reaches the
-# host except below -w. /proc, /sys, /dev, /run and the kernel modules are the guest's own. COMMAND starts in the
-# current directory with an empty stdin; its stdout and stderr are passed on separately. When it ends the machine
-# ends, and all it left running. The exit status is COMMAND's; 124 = too late, 125 = the machine itself failed.
+# The guest has the host's root file system, read-only under an overlay that is thrown away. So
+# every program, this repository and what was built in it work in the guest, and the guest writes to
+# the host below -w alone. /proc, /sys, /dev, /run and the kernel modules are the guest's own.
+# COMMAND starts in the current directory with an empty stdin. Its stdout and stderr are passed on
+# separately. When it ends, the machine ends with everything in it. The exit status is COMMAND's;
+# 124 means too late, 125 that the machine itself failed.
 #
-# No KVM is needed. The kernel is downloaded from the Debian archive and unpacked into a cache, never installed.
-# Environment: FTP_ALG_VM_CACHE (the cache, default ~/.cache/ftp-alg-vm), FTP_ALG_VM_KERNEL (a package's name, default
-# the one that linux-image-amd64 names), FTP_ALG_VM_DEB (a .deb at hand in place of a download), FTP_ALG_VM_ACCEL
-# (default tcg,thread=multi; "kvm" where that works), FTP_ALG_VM_APPEND (kernel parameters).
+# No KVM is needed. The kernel is downloaded from the Debian archive and unpacked into a cache, but
+# never installed. Environment:
+#
+#   FTP_ALG_VM_CACHE   the cache (default ~/.cache/ftp-alg-vm)
+#   FTP_ALG_VM_KERNEL  a package's name (default: the one that linux-image-amd64 names)
+#   FTP_ALG_VM_DEB     a .deb file instead of a download
+#   FTP_ALG_VM_ACCEL   QEMU's accelerator (default tcg,thread=multi; "kvm" where that works)
+#   FTP_ALG_VM_APPEND  more kernel parameters
 set -euo pipefail
 
 die() { echo "vm-run: $*" >&2; exit 125; }
@@ -83,13 +90,15 @@ arguments=(-nodefaults -no-user-config -display none -no-reboot
 share host / ,readonly=on
 share control "$run/control"
 [ -z "$writable" ] || share writable "$writable"
-# Without self-tests of ciphers and delay calibration the guest is up half a second earlier; removing a
-# namespace and committing nft rules wait for RCU, which is expedited. With several processors the kernel would not trust
-# the time stamp counter, and each reading of the clock would be a device's. On a busy host the guest's check of its timer
-# fails, and it would panic.
+# Without self-tests of ciphers and delay calibration the guest is up half a second earlier.
+# Removing a namespace and committing nft rules wait for RCU, so RCU is expedited. With several
+# processors the kernel would not trust the time stamp counter, and would ask a device for each
+# reading of the clock. On a busy host the guest's check of its timer fails, and without
+# no_timer_check it would panic.
 timeout -k 5 "$limit" qemu-system-x86_64 "${arguments[@]}" -append "console=ttyS0 quiet panic=-1 \
-no_timer_check mitigations=off audit=0 apparmor=0 nowatchdog cryptomgr.notests lpj=4000000 tsc=reliable \
-rcupdate.rcu_expedited=1 net.ifnames=0 ${FTP_ALG_VM_APPEND:-}" </dev/null 2>"$run/qemu" &
+no_timer_check mitigations=off audit=0 apparmor=0 nowatchdog cryptomgr.notests lpj=4000000 \
+tsc=reliable rcupdate.rcu_expedited=1 net.ifnames=0 ${FTP_ALG_VM_APPEND:-}" \
+    </dev/null 2>"$run/qemu" &
 qemu=$!
 status=0
 wait $qemu || status=$?
@@ -100,7 +109,10 @@ if [ -n "$verbose" ]; then
     sed 's/^/console: /' "$run/console" >&2
     up=$(stat -c %.9Y "$run/control/up" 2>/dev/null || echo "$began")
     awk -v began="$began" -v up="$up" -v ended="$(date +%s.%N)" \
-        'BEGIN { printf "vm-run: the command started after %.2f s; %.2f s in all\n", up - began, ended - began }' >&2
+        'BEGIN {
+            printf "vm-run: the command started after %.2f s; ", up - began
+            printf "%.2f s in all\n", ended - began
+        }' >&2
 fi
 [ ! -s "$run/control/status" ] || exit "$(cat "$run/control/status")"
 if [ $status = 124 ]; then

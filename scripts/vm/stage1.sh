@@ -1,5 +1,5 @@
 #!/bin/sh
-# /init of the guest's initramfs: makes the host's root file system writable by an overlay, and enters it.
+# /init of the guest's initramfs: puts an overlay on the host's root file system, and enters it.
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -27,10 +27,14 @@ if [ "$VM_WRITABLE" ]; then
     mkdir -p "/new$VM_WRITABLE"
     mount -t 9p -o $SHARE,cache=mmap writable "/new$VM_WRITABLE"
 fi
-# What the host may lack: a container has no kmod. Where it has one, that wants indexes which busybox
-# does not write, so its programs make way for busybox's.
+# The host may lack kmod, as containers do. Where it has kmod, that needs indexes that busybox does
+# not write, so busybox's programs take its place.
 cp /bin/busybox /new/run/vm/busybox
-for name in modprobe insmod rmmod lsmod modinfo ping ping6; do ln -s ../busybox "/new/run/vm/bin/$name"; done
-for name in modprobe insmod rmmod lsmod modinfo; do ln -sf "/run/vm/bin/$name" "/new/sbin/$name"; done
+for name in modprobe insmod rmmod lsmod modinfo ping ping6; do
+    ln -s ../busybox "/new/run/vm/bin/$name"
+done
+for name in modprobe insmod rmmod lsmod modinfo; do
+    ln -sf "/run/vm/bin/$name" "/new/sbin/$name"
+done
 echo /run/vm/bin/modprobe >/new/proc/sys/kernel/modprobe
 exec switch_root /new /run/vm/busybox sh /run/vm/control/stage2
