@@ -402,6 +402,29 @@ fn a_capture_without_packets_is_whole() {
 }
 
 #[test]
+fn frames_beyond_the_first_read_and_longer_than_the_buffer_are_read() {
+    let frame = |length: usize| ethernet(0x0800, &[ipv4(40), vec![0; length]].concat());
+    let frames = [
+        frame(BUFFER / 2),
+        frame(BUFFER),
+        frame(3 * BUFFER),
+        frame(0),
+    ];
+    let packets = frames
+        .each_ref()
+        .map(|frame| enhanced(Order::Big, 0, 0, frame));
+    let ng = [
+        section(Order::Big),
+        interface(Order::Big, 1, &[]),
+        packets.concat(),
+    ];
+    for file in [classic(&frames), ng.concat()] {
+        let packets: Vec<_> = read_whole(&file).into_iter().map(|read| read.2).collect();
+        assert_eq!(packets, vec![Ok(ipv4(40)); 4]);
+    }
+}
+
+#[test]
 fn what_is_not_a_capture_is_refused() {
     let refusal = |file: &[u8]| read(file).1.unwrap_err().to_string();
     assert!(refusal(b"").contains("is empty"));

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use pcap_parser::PcapError;
+
 /// Why a capture cannot be read, or not further. Displays without the file's name.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
@@ -61,14 +63,26 @@ pub enum CaptureError {
     },
 }
 
+impl CaptureError {
+    /// The reader's refusal of a file's header.
+    pub(super) fn of_header(error: PcapError<&[u8]>) -> Self {
+        if matches!(error, PcapError::Incomplete(_)) {
+            Self::CutHeader
+        } else {
+            Self::NotACapture
+        }
+    }
+}
+
 /// Whether a file that begins with `magic` is pcapng, rather than pcap.
 pub(super) fn recognise(magic: &[u8]) -> Result<bool, CaptureError> {
     match magic {
         [] => Err(CaptureError::Empty),
-        [0x0a, 0x0d, 0x0d, 0x0a] => Ok(true),
+        [0x0a, 0x0d, 0x0d, 0x0a, ..] => Ok(true),
         // Microseconds, nanoseconds, and Kuznetzov's "modified" variant, whose records are longer.
-        [0xa1, 0xb2, 0xc3, 0xd4] | [0xd4, 0xc3, 0xb2, 0xa1] => Ok(false),
-        [0xa1, 0xb2, 0x3c, 0x4d] | [0x4d, 0x3c, 0xb2, 0xa1] | [0x34, 0xcd, 0xb2, 0xa1] => Ok(false),
+        [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xd4, 0xc3, 0xb2, 0xa1, ..] => Ok(false),
+        [0xa1, 0xb2, 0x3c, 0x4d, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] => Ok(false),
+        [0x34, 0xcd, 0xb2, 0xa1, ..] => Ok(false),
         [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd] | [0xfd, b'7', b'z', b'X'] => {
             Err(CaptureError::Compressed)
         }
