@@ -7,18 +7,19 @@
 
 use std::{
     net::Ipv4Addr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use divan::{Bencher, black_box};
 use etherparse::PacketBuilder;
 use ftp_alg::proto::{
-    action::{Action, PacketId},
-    alg::Alg,
+    alg::{Alg, InboundPacket},
     budget::Limits,
+    egress::PacketId,
     flow::{IDLE_MAX, Settings},
     ftp::{Command, ReplyLine},
-    nat::LocalLeases,
+    kernel::PaperKernel,
     net::{ConntrackTuples, Tuple},
 };
 
@@ -62,31 +63,16 @@ fn packet(nth: u32, seq: u32, line: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn handle(alg: &mut Alg<LocalLeases>, nth: u32, packet: &[u8], now: Instant) {
-    alg.handle_packet(PacketId(1), packet, now);
-    while let Some(action) = alg.poll_action() {
-        match action {
-            Action::Resolve { .. } => alg.handle_resolved(Some(tuples(nth)), now),
-            Action::RelaxWindow { .. } => alg.handle_relaxed(true, now),
-            Action::Expect { id, .. } => alg.handle_expected(id, Ok(()), now),
-            Action::FindLive { tuples } => alg.handle_live(&tuples, now),
-            other @ (Action::Unexpect { .. }
-            | Action::MarkOpaque { .. }
-            | Action::MarkReadable { .. }
-            | Action::Grant { .. }
-            | Action::Revoke { .. }
-            | Action::Verdict { .. }
-            | Action::Inject { .. }
-            | Action::Remember(_)
-            | Action::Forget { .. }
-            | Action::Report(_)) => {
-                black_box(other);
-            }
-        }
-    }
+fn handle(alg: &mut Alg, nth: u32, packet: &[u8], now: Instant) {
+    let inbound = InboundPacket {
+        id: PacketId(1),
+        bytes: packet,
+        iif: None,
+    };
+    black_box(alg.handle_packet(&inbound, &mut PaperKernel(Some(tuples(nth))), now));
 }
 
-fn new_alg() -> Alg<LocalLeases> {
+fn new_alg() -> Alg {
     // Time stands still here, and nobody may spend more in no time than a burst.
     let settings = Settings {
         limits: Limits {
@@ -98,7 +84,7 @@ fn new_alg() -> Alg<LocalLeases> {
         },
         ..Settings::default()
     };
-    Alg::new(settings, LocalLeases::default())
+    Alg::new(settings, Arc::default())
 }
 
 /// A repeated command: read, looked up, compared, let through.
@@ -159,11 +145,10 @@ fn ten_thousand_flows_expire(bencher: Bencher<'_, '_>) {
             alg
         })
         .bench_local_values(|mut alg| {
-            alg.handle_timeout(now + IDLE_MAX + Duration::from_secs(1));
-            while let Some(action) = alg.poll_action() {
-                black_box(action);
+            let later = now + IDLE_MAX + Duration::from_secs(1);
+            while alg.flow_count() > 0 {
+                black_box(alg.handle_timeout(&mut PaperKernel(None), later));
             }
-            assert_eq!(alg.flow_count(), 0);
             alg
         });
 }

@@ -8,14 +8,16 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
     net::Ipv4Addr,
+    sync::Arc,
 };
 
 use ftp_alg::proto::{
-    action::{Action, PacketId, Verdict},
-    alg::Alg,
+    alg::{Alg, InboundPacket},
     budget::Limits,
+    egress::{Egress, PacketId, Verdict},
+    event::{Decision, EventKind},
     flow::Settings,
-    nat::LocalLeases,
+    kernel::PaperKernel,
     net::{ConntrackTuples, Direction, Tuple},
 };
 
@@ -131,33 +133,22 @@ impl Talk {
     }
 }
 
-/// Hands a packet in and answers what is asked; whether it passed as it is.
-fn handle(alg: &mut Alg<LocalLeases>, talk: &Talk, packet: &[u8]) -> bool {
-    alg.handle_packet(PacketId(1), packet, origin());
-    let mut passed = false;
-    while let Some(action) = alg.poll_action() {
-        match action {
-            Action::Resolve { .. } => alg.handle_resolved(Some(talk.tuples), origin()),
-            Action::RelaxWindow { .. } => alg.handle_relaxed(true, origin()),
-            Action::Expect { id, .. } => alg.handle_expected(id, Ok(()), origin()),
-            Action::FindLive { tuples } => alg.handle_live(&tuples, origin()),
-            Action::Verdict { verdict, .. } => passed = verdict == Verdict::Accept,
-            Action::Unexpect { .. }
-            | Action::MarkOpaque { .. }
-            | Action::MarkReadable { .. }
-            | Action::Grant { .. }
-            | Action::Revoke { .. }
-            | Action::Inject { .. }
-            | Action::Remember(_)
-            | Action::Forget { .. }
-            | Action::Report(_) => {}
-        }
-    }
-    passed
+/// Hands a packet in; whether it passed as it is.
+fn handle(alg: &mut Alg, talk: &Talk, packet: &[u8]) -> bool {
+    ask(alg, talk, packet).verdict == Verdict::Accept
+}
+
+fn ask(alg: &mut Alg, talk: &Talk, packet: &[u8]) -> Egress {
+    let inbound = InboundPacket {
+        id: PacketId(1),
+        bytes: packet,
+        iif: None,
+    };
+    alg.handle_packet(&inbound, &mut PaperKernel(Some(talk.tuples)), origin())
 }
 
 /// A core whose connections may take so many bytes.
-fn bounded(memory: usize) -> Alg<LocalLeases> {
+fn bounded(memory: usize) -> Alg {
     let limits = Limits {
         memory,
         ..Limits::default()
@@ -166,11 +157,11 @@ fn bounded(memory: usize) -> Alg<LocalLeases> {
         limits,
         ..Settings::default()
     };
-    Alg::new(settings, LocalLeases::default())
+    Alg::new(settings, Arc::default())
 }
 
 /// A core that reads whatever comes at once, so that all of it is taken in.
-fn unhurried() -> Alg<LocalLeases> {
+fn unhurried() -> Alg {
     let limits = Limits {
         session_bytes: 2 << 30,
         session_commands: 1_000_000,
@@ -181,11 +172,11 @@ fn unhurried() -> Alg<LocalLeases> {
         limits,
         ..Settings::default()
     };
-    Alg::new(settings, LocalLeases::default())
+    Alg::new(settings, Arc::default())
 }
 
-fn new_alg() -> Alg<LocalLeases> {
-    Alg::new(Settings::default(), LocalLeases::default())
+fn new_alg() -> Alg {
+    Alg::new(Settings::default(), Arc::default())
 }
 
 #[test]
@@ -264,9 +255,12 @@ fn a_hundred_thousand_half_open_sessions_stay_below_the_bound_and_an_honest_one_
     let asked = honest.says(Direction::Original, "PASV");
     let told = honest.says(Direction::Reply, "227 (198,51,100,7,19,138)");
     handle(&mut alg, &honest, &asked);
-    alg.handle_packet(PacketId(1), &told, origin());
-    let action = std::iter::from_fn(|| alg.poll_action()).next();
-    assert!(matches!(action, Some(Action::Expect { .. })), "{action:?}");
+    let events = ask(&mut alg, &honest, &told).effects.events;
+    let is_opened = events.iter().any(|event| {
+        matches!(&event.kind, EventKind::Announcement(report)
+            if matches!(report.decision, Decision::Expect { .. }))
+    });
+    assert!(is_opened, "{events:?}");
 }
 
 #[test]

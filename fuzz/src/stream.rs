@@ -206,7 +206,7 @@ impl Scene {
         Settings {
             ports,
             max_per_session: usize::from(self.max_per_session % 4) + 1,
-            rules: if self.is_ruled {
+            command_policy: if self.is_ruled {
                 rules()
             } else {
                 Arc::default()

@@ -23,8 +23,8 @@ use crate::{
     daemon::config::Config,
     io::pcap::{Capture, CaptureError},
     proto::{
-        action::{Decision, Event, EventKind},
         command_policy::PolicyAction,
+        event::{Decision, Event, EventKind},
     },
 };
 
@@ -145,9 +145,8 @@ impl Printer<'_> {
                 let line = CommandLine::new(self.file, event, report);
                 self.form.write(self.out, &Line::Command(line))?;
             }
-            EventKind::Unanswered { .. }
-            | EventKind::Opened { .. }
-            | EventKind::NotOpened { .. }
+            EventKind::KernelHelper { .. }
+            | EventKind::UnknownOffset
             | EventKind::Withdrawn { .. }
             | EventKind::Replaced { .. }
             | EventKind::Aborted

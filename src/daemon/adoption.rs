@@ -8,7 +8,7 @@ use anyhow::Context;
 use crate::{
     io::{
         ctnetlink::{
-            Conntrack, ConntrackExpectations, ImportedExpectation, Translation, list_newcomers,
+            Conntrack, ConntrackExpectations, ImportedExpectation, Translation, list_imported,
         },
         netlink::NetlinkError,
     },
@@ -29,7 +29,7 @@ pub struct Adopted {
 /// # Errors
 /// Conntrack cannot be asked.
 pub fn adopt(timeout: Duration) -> anyhow::Result<Adopted> {
-    let imported = list_newcomers().context("cannot list expectations")?;
+    let imported = list_imported().context("cannot list expectations")?;
     let mut conntrack = Conntrack::open().context("cannot open a socket to conntrack")?;
     let mut expectations = ConntrackExpectations::open(Translation::FollowMaster)
         .context("cannot open a socket to conntrack")?;

@@ -137,7 +137,7 @@ fn allowed_paths(
         .canonicalize()
         .with_context(|| path.display().to_string())?;
     let directory = file.parent().filter(|_| user.uid() != 0);
-    let paths = AllowedPaths::open(directory.unwrap_or(&file), flow_store.folder())?;
+    let paths = AllowedPaths::open(directory.unwrap_or(&file), flow_store.directory())?;
     let manager = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     Ok(if manager.as_encoded_bytes().starts_with(b"@") {
         paths.with_abstract_sockets()

@@ -7,9 +7,10 @@ use tracing::{debug, info, warn};
 
 use super::logging::session_span;
 use crate::proto::{
-    action::{AnnouncementReport, CommandReport, Decision, Event, EventKind, RewriteReport},
     command_policy::PolicyAction,
+    event::{AnnouncementReport, CommandReport, Decision, Event, EventKind, RewriteReport},
     expect::Expectation,
+    kernel::WhenKernelHelps,
 };
 
 /// Logs an event.
@@ -25,18 +26,6 @@ pub(super) fn log(event: &Event) {
             debug!(%client, %server, from_start = is_from_start, "session");
         }
         EventKind::Announcement(report) => log_announcement(event, report),
-        EventKind::Unanswered { expectation } => {
-            warn!(
-                %client, %server, expect = %Shown(expectation),
-                "the server does not answer the announcement: if it connects before it answers, \
-                 name it in expectation.early_servers"
-            );
-        }
-        EventKind::Opened { expectation } => debug!(expect = %Shown(expectation), "opened"),
-        EventKind::NotOpened { expectation, error } => {
-            let (expect, reason) = (Shown(expectation), error.as_str());
-            warn!(%client, %server, %expect, reason, "accepted by the server, and not opened");
-        }
         EventKind::Withdrawn {
             expectation,
             reason,
@@ -69,8 +58,25 @@ pub(super) fn log(event: &Event) {
         EventKind::Forged { name } => {
             warn!(%client, %server, ?name, "packets in one end's name come by the other's link: dropped");
         }
+        EventKind::KernelHelper { then } => log_kernel_helper(event, *then),
+        EventKind::UnknownOffset => {
+            warn!(%client, %server, "its sequence offset is saved nowhere: reset");
+        }
         EventKind::Ended => debug!(%client, %server, "session ended"),
     }
+}
+
+fn log_kernel_helper(event: &Event, then: WhenKernelHelps) {
+    let (client, server) = (event.client, event.server);
+    let fate = match then {
+        WhenKernelHelps::StepAside => "left to it",
+        WhenKernelHelps::Refuse => "refused, as `when_kernel_helps` says",
+    };
+    warn!(
+        %client, %server, fate,
+        "the kernel's nf_conntrack_ftp is attached to this connection: remove the rule that \
+         attaches the helper \"ftp\" to the control ports"
+    );
 }
 
 fn log_encrypted(event: &Event) {
@@ -89,15 +95,14 @@ fn log_encrypted(event: &Event) {
 const fn is_detail(kind: &EventKind) -> bool {
     match kind {
         EventKind::Started { .. }
-        | EventKind::Opened { .. }
         | EventKind::TlsOpened { .. }
         | EventKind::Withdrawn { .. }
         | EventKind::Replaced { .. }
         | EventKind::Ended => true,
         EventKind::Announcement(report) => matches!(report.decision, Decision::Expect { .. }),
-        EventKind::Unanswered { .. }
-        | EventKind::NotOpened { .. }
-        | EventKind::Command(_)
+        EventKind::Command(_)
+        | EventKind::KernelHelper { .. }
+        | EventKind::UnknownOffset
         | EventKind::Aborted
         | EventKind::Slowed
         | EventKind::TooManySessions
@@ -136,7 +141,7 @@ fn log_announcement(event: &Event, report: &AnnouncementReport) {
 
 fn log_command(event: &Event, report: &CommandReport) {
     let (client, server) = (event.client, event.server);
-    let (command, rule) = (report.verb.as_str(), &*report.rule);
+    let (command, rule) = (report.verb.as_str(), &*report.entry);
     match report.action {
         PolicyAction::Allow | PolicyAction::Log => {
             info!(%client, %server, command, rule, "command")

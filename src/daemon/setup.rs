@@ -10,13 +10,13 @@ use tracing::info;
 
 use super::{
     backend::{self, Choice},
-    config::{Config, Nat, Policy, Tls, WhenAbsent},
+    config::{self, Config, Nat, Policy, Tls, WhenAbsent},
     confine::{drop_privileges, install_seccomp},
     flow_store::FlowStore,
+    kernel_port::KernelPort,
     overload::OverloadWatch,
-    ports::SharedLeases,
     supervisor::Supervisor,
-    worker::{Kernel, Shared, Worker},
+    worker::{Equipment, Shared, Worker},
 };
 use crate::{
     io::{
@@ -27,7 +27,8 @@ use crate::{
         nftables::{GrantStore, Table},
     },
     proto::{
-        budget::Limits, flow::Settings, net::Direction, saved_flow::SavedFlow, tls::TlsSettings,
+        budget::Limits, flow::Settings, kernel::WhenKernelHelps, nat::LeaseTable, net::Direction,
+        saved_flow::SavedFlow, shared::SharedTables, tls::TlsSettings,
     },
     ruleset::{self, Marks, Params, QueueStatement},
 };
@@ -51,14 +52,15 @@ impl Gateway {
         let choice = backend::choose(config)?;
         let flow_store = FlowStore::open(&config.restart.directory)
             .with_context(|| format!("cannot make {}", config.restart.directory.display()))?;
-        forget_dead(config, &flow_store)?;
-        let leases = SharedLeases::reserving(config.control_ports.clone(), config.nat.share);
-        let shared = Arc::new(Shared::new(settings_of(config), leases, flow_store));
-        let kernels = open_kernels(config, choice)?;
-        let wakers = kernels.iter().map(|kernel| kernel.queue.waker()).collect();
+        delete_dead(config, &flow_store)?;
+        let leases = LeaseTable::reserving(config.control_ports.clone(), config.nat.share);
+        let tables = SharedTables::with_ports(leases);
+        let shared = Arc::new(Shared::new(settings_of(config), tables, flow_store));
+        let equipments = open_equipments(config, choice, &shared)?;
+        let wakers = equipments.iter().map(|one| one.queue.waker()).collect();
         let overload = OverloadWatch::open(config.queues.clone());
         let confinement = drop_privileges(&config.process, path, &shared.flow_store)?;
-        let supervisor = start_workers(config, kernels, &shared)?;
+        let supervisor = start_workers(config, equipments, &shared)?;
         install_seccomp(&config.process, &confinement, path)?;
         let table = backend::install(config, choice)?;
         shared.begin();
@@ -141,13 +143,12 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
     Settings {
         expectation_timeout: config.expectation.timeout,
         max_per_session: config.expectation.max_per_session.into(),
-        early_servers: config.expectation.early_servers.clone(),
         unproven_servers: config.policy.unproven_servers.clone(),
         privileged_ports: config.policy.privileged_ports.clone(),
         third_party_data: config.policy.third_party_data.clone(),
         unsolicited_replies: config.policy.unsolicited_replies.clone(),
         after_epsv_all: config.policy.after_epsv_all.clone(),
-        rules: config.command_policy.clone(),
+        command_policy: config.command_policy.clone(),
         limits: Limits {
             memory: config.limits.memory / config.queues.len().max(1),
             ..config.limits
@@ -196,23 +197,43 @@ fn marks_of(config: &Config) -> Marks {
     }
 }
 
-fn open_kernels(config: &Config, choice: Choice) -> anyhow::Result<Vec<Kernel>> {
+fn open_equipments(
+    config: &Config,
+    choice: Choice,
+    shared: &Shared,
+) -> anyhow::Result<Vec<Equipment>> {
     config
         .queues
         .clone()
-        .map(|number| open_kernel(number, choice.open_expectations()?, config))
+        .map(|number| {
+            let queue = Queue::open(number).with_context(|| format!("queue {number}"))?;
+            let kernel = open_kernel(choice.open_expectations()?, config, shared)?;
+            let injector = Injector::open().context("cannot open a raw socket")?;
+            Ok(Equipment {
+                queue,
+                kernel,
+                injector,
+            })
+        })
         .collect()
 }
 
-fn open_kernel(number: u16, expectations: Expectations, config: &Config) -> anyhow::Result<Kernel> {
-    Ok(Kernel {
-        queue: Queue::open(number).with_context(|| format!("queue {number}"))?,
+fn open_kernel(
+    expectations: Expectations,
+    config: &Config,
+    shared: &Shared,
+) -> anyhow::Result<KernelPort> {
+    Ok(KernelPort {
         conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
         expectations,
         grants: open_grants(config)?,
-        injector: Injector::open().context("cannot open a raw socket")?,
+        flow_store: Arc::clone(&shared.flow_store),
+        shared: Arc::clone(&shared.tables),
         marks: marks_of(config),
-        when_kernel_helps: config.when_kernel_helps,
+        when_kernel_helps: match config.when_kernel_helps {
+            config::WhenKernelHelps::StepAside => WhenKernelHelps::StepAside,
+            config::WhenKernelHelps::Refuse => WhenKernelHelps::Refuse,
+        },
     })
 }
 
@@ -226,42 +247,40 @@ fn open_grants(config: &Config) -> anyhow::Result<Option<GrantStore>> {
 /// Starts a thread for each queue, named by the queue's number.
 fn start_workers(
     config: &Config,
-    kernels: Vec<Kernel>,
+    equipments: Vec<Equipment>,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<Supervisor> {
-    let count = kernels.len() as u64;
+    let count = equipments.len() as u64;
     let mut supervisor = Supervisor::new();
-    for ((index, kernel), queue) in (0..).zip(kernels).zip(config.queues.clone()) {
-        let mut worker = Worker::new(kernel, Arc::clone(shared), (index, count));
+    for ((index, equipment), queue) in (0..).zip(equipments).zip(config.queues.clone()) {
+        let mut worker = Worker::new(equipment, Arc::clone(shared), index, count);
         supervisor.start(format!("worker-{queue}"), move || worker.run())?;
     }
     Ok(supervisor)
 }
 
-/// Forgets connections of an earlier process that conntrack does not know any more as ours. The
+/// Deletes the saved flows that conntrack does not know any more as ours. The
 /// others go on when their next packet comes, in the worker that gets it.
-fn forget_dead(config: &Config, flow_store: &FlowStore) -> anyhow::Result<()> {
+fn delete_dead(config: &Config, flow_store: &FlowStore) -> anyhow::Result<()> {
     let mut conntrack = Conntrack::open().context("cannot open a socket to conntrack")?;
-    let remembered = flow_store
-        .read_all()
-        .context("cannot read remembered connections")?;
-    let (alive, dead): (Vec<_>, Vec<_>) = remembered
+    let saved = flow_store.read_all().context("cannot read saved flows")?;
+    let (alive, dead): (Vec<_>, Vec<_>) = saved
         .iter()
-        .partition(|memory| is_alive(&mut conntrack, memory, config.mark.adjust));
+        .partition(|saved| is_alive(&mut conntrack, saved, config.mark.adjust));
     dead.iter()
-        .for_each(|memory| flow_store.forget(&memory.tuples()));
-    if !remembered.is_empty() {
+        .for_each(|saved| flow_store.delete(&saved.tuples()));
+    if !saved.is_empty() {
         info!(
             alive = alive.len(),
             dead = dead.len(),
-            "connections remembered from before"
+            "flows of an earlier process"
         );
     }
     Ok(())
 }
 
-fn is_alive(conntrack: &mut Conntrack, memory: &SavedFlow, adjust: u32) -> bool {
-    let tuples = memory.tuples();
+fn is_alive(conntrack: &mut Conntrack, saved: &SavedFlow, adjust: u32) -> bool {
+    let tuples = saved.tuples();
     let entry = conntrack
         .resolve(&tuples.of(Direction::Original))
         .ok()

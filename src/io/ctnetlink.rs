@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
 pub use expectation::{ConntrackExpectations, Translation};
-pub use imported::{ImportedExpectation, list_newcomers};
+pub use imported::{ImportedExpectation, list_imported};
 
 use crate::{
     io::netlink::{Head, MessageBuffer, MessageType, NetlinkError, Socket},
@@ -86,11 +86,7 @@ impl Conntrack {
     ///
     /// # Errors
     /// When the kernel refuses; ENOENT where the connection is gone.
-    pub fn relax_window(
-        &mut self,
-        tuples: &ConntrackTuples,
-        bits: u32,
-    ) -> Result<(), NetlinkError> {
+    pub fn set_liberal(&mut self, tuples: &ConntrackTuples, bits: u32) -> Result<(), NetlinkError> {
         let liberal = [IP_CT_TCP_FLAG_BE_LIBERAL, IP_CT_TCP_FLAG_BE_LIBERAL];
         self.change(tuples, |buffer| {
             buffer.nest(CTA_PROTOINFO, |buffer| {

@@ -3,7 +3,7 @@
 use crate::{
     io::{ctnetlink::ConntrackExpectations, nftables::ExpectationStore},
     proto::{
-        expect::{ExpectError, Expectation, ExpectationId, Stage},
+        expect::{ExpectError, Expectation, ExpectationId},
         net::ConntrackTuples,
         session::Withdrawal,
     },
@@ -18,36 +18,28 @@ pub enum Expectations {
     Conntrack {
         /// The expectations.
         expectations: ConntrackExpectations,
-        /// By which links they are barred, which only our table can test.
+        /// The interfaces by which they must not arrive, which only our table can test.
         denied_iif: ExpectationStore,
     },
 }
 
 impl Expectations {
-    /// Reserves an expectation of a control connection or opens it; it is in force when this
-    /// returns. Only the kernel's connection tracking can keep one that lets nothing in: sets hold
-    /// what is open, and what is reserved is known to the leases alone.
+    /// Installs an expectation of a control connection; it is in force when this returns.
     ///
     /// # Errors
     /// Nothing is in force then.
     pub fn expect(
         &mut self,
-        (id, expectation, stage): (ExpectationId, &Expectation, Stage),
+        id: ExpectationId,
+        expectation: &Expectation,
         master: &ConntrackTuples,
     ) -> Result<(), ExpectError> {
-        match (self, stage) {
-            (Self::Nftables(_), Stage::Reserved) => Ok(()),
-            (Self::Nftables(store), Stage::Open) => store.expect(id, expectation),
-            (Self::Conntrack { expectations, .. }, Stage::Reserved) => {
-                expectations.reserve(id, expectation, master)
-            }
-            (
-                Self::Conntrack {
-                    expectations,
-                    denied_iif,
-                },
-                Stage::Open,
-            ) => {
+        match self {
+            Self::Nftables(store) => store.expect(id, expectation),
+            Self::Conntrack {
+                expectations,
+                denied_iif,
+            } => {
                 denied_iif.expect(id, expectation)?;
                 expectations.expect(id, expectation, master)
             }
@@ -58,12 +50,12 @@ impl Expectations {
     /// by the next [`expect`](Self::expect) or [`flush`](Self::flush) at the latest.
     pub fn unexpect(
         &mut self,
-        (id, expectation, stage): (ExpectationId, &Expectation, Stage),
+        id: ExpectationId,
+        expectation: &Expectation,
         master: &ConntrackTuples,
         reason: Withdrawal,
     ) {
         match self {
-            Self::Nftables(_) if stage == Stage::Reserved => {}
             Self::Nftables(store) => {
                 store.unexpect(*expectation);
                 if !matches!(reason, Withdrawal::Superseded | Withdrawal::Finished) {
@@ -74,7 +66,7 @@ impl Expectations {
                 expectations,
                 denied_iif,
             } => {
-                if stage == Stage::Open && expectation.denied_iif.is_some() {
+                if expectation.denied_iif.is_some() {
                     denied_iif.unexpect(*expectation);
                 }
                 // A failure is logged, and the expectation expires by itself.

@@ -14,7 +14,7 @@ mod hosts;
 mod rate;
 
 pub use counted::SessionCount;
-pub use hosts::{HOSTS_MAX, HostBudgets, HostTable, LocalHosts};
+pub use hosts::{HOSTS_MAX, HostTable, SegmentCost};
 pub use rate::{BURST, Budget};
 
 /// The least that a segment costs of the bytes. What it takes here is mostly its way through the

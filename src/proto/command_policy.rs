@@ -1,9 +1,9 @@
-//! The operator's rules: what clients may say, to whom, and what becomes of it otherwise.
+//! The command policy: which FTP commands the operator allows, logs, refuses or resets.
 //!
-//! A connection is held to the rules in whose [`Scope`] it is ([`SessionPolicy`]). Each command is
-//! compared with them in their order: a rule that only logs is passed, the first other one decides,
-//! and what no rule matches goes on. A command that can be read in two ways (a NUL, a CR or a Telnet
-//! sequence inside it) is refused where any rule could have refused it.
+//! The entries whose [`Scope`] has a connection apply to it ([`SessionPolicy`]). Each command is
+//! compared with them in order. An entry that only logs does not decide. The first other entry that
+//! matches decides. A command that no entry matches goes on. A command that can be read in two ways
+//! (a NUL, a CR or a Telnet sequence inside it) is refused where any entry could have refused it.
 //!
 //! What is refused never reaches the server: the caller puts something harmless in its place and
 //! turns the answer to that into a 550 (`ftp::refused`).
@@ -23,27 +23,27 @@ pub use session_policy::{PolicyDecision, PolicyEffect, SessionPolicy};
 
 use super::net::{ConntrackTuples, Direction};
 
-/// How many rules there may be: each command is compared with all.
+/// The most entries there may be: each command is compared with all of them.
 pub const ENTRIES_MAX: usize = 256;
 
-/// The rules, in their order.
+/// The entries, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandPolicy {
-    rules: Vec<PolicyEntry>,
+    entries: Vec<PolicyEntry>,
     login_directory: Option<String>,
 }
 
 impl CommandPolicy {
-    /// Rules in this order; those beyond [`ENTRIES_MAX`] are the caller's to refuse.
+    /// A policy of these entries. The caller has refused more than [`ENTRIES_MAX`].
     #[must_use]
-    pub fn new(rules: Vec<PolicyEntry>) -> Self {
+    pub fn new(entries: Vec<PolicyEntry>) -> Self {
         Self {
-            rules,
+            entries,
             login_directory: None,
         }
     }
 
-    /// The same where it is known in which folder each session begins, from the root.
+    /// The same where it is known in which directory each session begins, from the root.
     #[must_use]
     pub fn with_login_directory(self, login_directory: Option<String>) -> Self {
         Self {
@@ -55,21 +55,21 @@ impl CommandPolicy {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.entries.is_empty()
     }
 
-    /// The places of the rules in whose scope a connection is.
+    /// The indices of the entries whose scope has a connection.
     fn of<'a>(&'a self, tuples: &'a ConntrackTuples) -> impl Iterator<Item = usize> + 'a {
-        let rules = self.rules.iter().enumerate();
-        rules.filter_map(|(place, rule)| rule.scope.has(tuples).then_some(place))
+        let entries = self.entries.iter().enumerate();
+        entries.filter_map(|(index, entry)| entry.scope.has(tuples).then_some(index))
     }
 
-    fn rule(&self, place: usize) -> Option<&PolicyEntry> {
-        self.rules.get(place)
+    fn entry(&self, index: usize) -> Option<&PolicyEntry> {
+        self.entries.get(index)
     }
 }
 
-/// One rule.
+/// One entry of the command policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyEntry {
     /// Its name: in the log, and in what the user reads.
@@ -84,7 +84,7 @@ pub struct PolicyEntry {
     pub text: Option<Arc<str>>,
 }
 
-/// Which connections a rule concerns; what is empty concerns all.
+/// The connections that an entry concerns. An empty list concerns all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// As the client dialled it, or as the server listens.
@@ -112,8 +112,8 @@ impl Scope {
     }
 }
 
-/// Which commands a rule concerns. All that is given has to match, of a list one; what is absent
-/// matches everything.
+/// The commands that an entry concerns. Every field that is given has to match; of a list, one
+/// element. An absent field matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyMatcher {
     /// Verbs, such as `DELE` or `SITE CHMOD`.
@@ -173,12 +173,12 @@ pub enum Demand {
     Forbidden,
 }
 
-/// What becomes of a command that a rule matches.
+/// The action on a command that an entry matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyAction {
-    /// It goes on, whatever later rules say.
+    /// It goes on, whatever later entries say.
     Allow,
-    /// It is told of, and the next rule is asked.
+    /// It is logged, and the next entry is compared.
     Log,
     /// The user reads a 550, and the server nothing.
     Refuse,

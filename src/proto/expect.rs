@@ -7,7 +7,7 @@ use std::{
 
 use super::net::IfIndex;
 
-/// Names one expectation for as long as the core speaks of it. Never used twice in a process.
+/// Names one expectation for as long as the core speaks of it. Different for all cores of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExpectationId(pub u64);
 
@@ -27,24 +27,12 @@ pub struct Expectation {
     pub translated_destination: SocketAddr,
     /// The connector as the announcer knows it; its port is left to the kernel.
     pub translated_source: IpAddr,
-    /// The link by which nobody comes who is the connector: its announcer is there, and the connector
-    /// elsewhere. What comes by it in the connector's name is forged by a neighbour of the announcer. `None`
-    /// where that is not known.
+    /// The interface by which this data connection must not arrive: its announcer's. A first packet
+    /// that bears the connector's address and arrives there was forged by a neighbour of the
+    /// announcer. `None` where it is unknown, or where both ends share an interface.
     pub denied_iif: Option<IfIndex>,
     /// How long it may wait for its connection.
     pub timeout: Duration,
-}
-
-/// How far an expectation has come.
-///
-/// What a client announces is set aside first and lets its connection in once the server has
-/// accepted it; a server's own announcement needs nobody's consent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Set aside: lets nothing in.
-    Reserved,
-    /// Lets its connection in.
-    Open,
 }
 
 impl Expectation {

@@ -2,18 +2,14 @@
 
 mod ports;
 
-pub use ports::{LeaseTable, LocalLeases, PortLeases, PortShare, choose_port};
+pub use ports::{LeaseTable, PortShare, choose_port};
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    ops::RangeInclusive,
-    time::Duration,
-};
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use super::{
     expect::Expectation,
     ftp::Announcement,
-    net::{ConntrackTuples, Direction},
+    net::{Addresses, ConntrackTuples, Direction},
     session::endpoint_check::Refusal,
 };
 
@@ -29,34 +25,32 @@ pub struct Translation {
 }
 
 impl Translation {
-    /// Translates an announcement that came in `direction`.
+    /// Translates the announcement in `line` of the end that has these addresses.
     ///
     /// An announcer without NAT keeps its port. Behind NAT it is given one of `ports`. The endpoint of
-    /// somebody else, which was admitted, is announced as it is: how he is reached is not known here.
+    /// a third host, which was admitted, stays as it is: how it is reached is not known here.
     ///
     /// # Errors
     /// [`Refusal::NoFreePort`] where all of `ports` are leased.
     pub fn choose(
         line: &[u8],
         announcement: &Announcement,
-        (tuples, direction): (&ConntrackTuples, Direction),
+        announcer: Addresses,
         ports: &RangeInclusive<u16>,
-        leases: &dyn PortLeases,
+        leases: &mut LeaseTable,
     ) -> Result<Self, Refusal> {
-        let (own, seen) = addresses_of(tuples, direction);
-        let others = announcement
-            .address
-            .filter(|address| ![own, seen].contains(address) && !address.is_unspecified());
-        let inside = SocketAddr::new(others.unwrap_or(own), announcement.port.get());
-        if own == seen || others.is_some() {
+        let third_party = announcement.address.filter(|at| !announcer.has(*at));
+        let host = third_party.unwrap_or(announcer.own);
+        let inside = SocketAddr::new(host, announcement.port.get());
+        if announcer.own == announcer.seen || third_party.is_some() {
             return Ok(Self {
                 inside,
                 outside: inside,
                 is_leased: false,
             });
         }
-        let outside =
-            choose_port(line, announcement, seen, ports, leases).ok_or(Refusal::NoFreePort)?;
+        let outside = choose_port(line, announcement, announcer.seen, ports, leases)
+            .ok_or(Refusal::NoFreePort)?;
         Ok(Self {
             inside,
             outside,
@@ -65,7 +59,7 @@ impl Translation {
     }
 
     /// Gives back what was leased.
-    pub fn release(&self, leases: &dyn PortLeases) {
+    pub fn release(&self, leases: &mut LeaseTable) {
         if self.is_leased {
             leases.release(self.outside);
         }
@@ -88,13 +82,4 @@ impl Translation {
             timeout,
         }
     }
-}
-
-/// The real address of the end that sends in `direction`, and the one its peer knows it by.
-#[must_use]
-pub fn addresses_of(tuples: &ConntrackTuples, direction: Direction) -> (IpAddr, IpAddr) {
-    (
-        tuples.sender(direction).ip(),
-        tuples.sender_seen_by_peer(direction).ip(),
-    )
 }

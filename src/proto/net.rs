@@ -8,4 +8,4 @@ mod tuple;
 pub use direction::{Direction, PerDirection};
 pub use ifindex::IfIndex;
 pub use seq::SeqNumber;
-pub use tuple::{ConntrackTuples, Tuple};
+pub use tuple::{Addresses, ConntrackTuples, Tuple};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::net::{ConntrackTuples, Direction, Tuple};
 
 /// The layout of [`SavedFlow`]; another version is not believed.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What is kept of one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,15 +31,15 @@ pub struct SavedStream {
     /// The edits, oldest first.
     pub edits: Vec<SavedEdit>,
     /// Up to here bytes have left: no line before it may be rewritten any more.
-    pub left: Option<u32>,
+    pub left_to: Option<u32>,
     /// Bytes that the sender will not repeat.
     pub locally_acked: Option<SavedLocalAck>,
     /// The window that the sender announced last, as its packets have it.
     pub window: u16,
-    /// The sender's clock of timestamps.
-    pub clock: Option<u32>,
+    /// The latest value of the sender's timestamp clock (RFC 7323).
+    pub tsval: Option<u32>,
     /// What the sender expects next of its peer.
-    pub ack: Option<u32>,
+    pub rcv_nxt: Option<u32>,
 }
 
 /// One edit that may not be acknowledged yet.
@@ -68,7 +68,7 @@ pub struct SavedLocalAck {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SavedFlowError {
     /// It is not what this version writes.
-    #[error("not a connection's memory: {0}")]
+    #[error("not a saved flow: {0}")]
     Unreadable(String),
     /// It was written by another version of this program.
     #[error("written by another version (layout {0})")]
@@ -98,12 +98,12 @@ impl SavedFlow {
     /// # Errors
     /// [`SavedFlowError`] where it is something else.
     pub fn parse(text: &[u8]) -> Result<Self, SavedFlowError> {
-        let memory: Self = serde_json::from_slice(text)
+        let saved: Self = serde_json::from_slice(text)
             .map_err(|error| SavedFlowError::Unreadable(error.to_string()))?;
-        if memory.version != VERSION {
-            return Err(SavedFlowError::OtherVersion(memory.version));
+        if saved.version != VERSION {
+            return Err(SavedFlowError::OtherVersion(saved.version));
         }
-        Ok(memory)
+        Ok(saved)
     }
 
     /// As text.

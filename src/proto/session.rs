@@ -30,10 +30,7 @@ pub enum Finding {
     /// Nothing that concerns data connections.
     Nothing,
     /// A line announced a data endpoint, or tried to.
-    Announcement(Found),
-    /// The server accepts what the client announced by the [`current_command`](Session::concerned)
-    /// command.
-    Accepted,
+    Announcement(FoundAnnouncement),
     /// What was announced is not needed any more.
     Withdraw(Withdrawal),
     /// A transfer came to its end; its data connection is over.
@@ -51,7 +48,7 @@ pub enum Finding {
 
 /// An announcement as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundAnnouncement {
     /// Which kind of line it was.
     pub kind: AnnouncementKind,
     /// The endpoint, or why the line has none.
@@ -77,8 +74,6 @@ pub enum Withdrawal {
     Finished,
     /// The connection turned opaque.
     Opaque,
-    /// The server's answer to the announcement may have passed unseen.
-    LostSync,
 }
 
 impl Withdrawal {
@@ -93,7 +88,6 @@ impl Withdrawal {
             Self::Expired => "expired",
             Self::Finished => "finished",
             Self::Opaque => "opaque",
-            Self::LostSync => "lost_place",
         }
     }
 }
@@ -159,7 +153,7 @@ impl Session {
         match command {
             Command::Announce(kind, announcement) => {
                 let refusal = self.refusal_of_active(is_tracked, is_complete);
-                Finding::Announcement(Found {
+                Finding::Announcement(FoundAnnouncement {
                     kind,
                     announcement,
                     refusal,
@@ -191,8 +185,11 @@ impl Session {
         if reply.code / 100 == 1 {
             return Finding::Nothing;
         }
-        if !is_final || self.closes_instead_of_refusing(reply.code) {
-            return self.handle_part_of_refusal(reply, is_final);
+        if !is_final {
+            return self.handle_part_of_refusal(reply);
+        }
+        if self.closes_instead_of_refusing(reply.code) {
+            return Finding::Nothing;
         }
         let answered = self.pop_outstanding(reply.code);
         if answered == Some(Outstanding::Refused) {
@@ -200,7 +197,7 @@ impl Session {
         }
         self.login.handle_answer(answered, reply.code);
         match announcing_kind(reply.code) {
-            Some(kind) => Finding::Announcement(Found {
+            Some(kind) => Finding::Announcement(FoundAnnouncement {
                 kind,
                 announcement: parse_announcing_reply(reply.code, line),
                 refusal: self.refusal_of_passive(kind, answered, is_complete),
@@ -216,13 +213,15 @@ impl Session {
         self.current_command
     }
 
-    /// Whether the server owes the end of a transfer that was asked for before the
-    /// [`current_command`](Self::concerned) command, and may use what was announced before it.
+    /// How many transfers were asked for before the [`current_command`](Self::current_command) and
+    /// have not ended. They may use what was announced before it.
     #[must_use]
-    pub fn awaits_transfer(&self) -> bool {
+    pub fn outstanding_transfers(&self) -> usize {
         let earlier = self.current_command.0.saturating_sub(self.answered());
-        let mut outstanding = self.outstanding.iter().zip(0..earlier);
-        outstanding.any(|(outstanding, _)| *outstanding == Outstanding::Transfer)
+        let outstanding = self.outstanding.iter().zip(0..earlier);
+        outstanding
+            .filter(|(outstanding, _)| **outstanding == Outstanding::Transfer)
+            .count()
     }
 
     /// Whether the server may announce by a line of this kind: the client asked for it.
@@ -273,8 +272,7 @@ impl Session {
                 self.is_epsv_only |= is_accepted;
                 Finding::Nothing
             }
-            Some(Outstanding::Active) if is_accepted => Finding::Accepted,
-            Some(Outstanding::Active) => Finding::Withdraw(Withdrawal::Rejected),
+            Some(Outstanding::Active) if !is_accepted => Finding::Withdraw(Withdrawal::Rejected),
             Some(Outstanding::Passive(_) | Outstanding::Transfer) if is_rejected => {
                 Finding::Withdraw(Withdrawal::Rejected)
             }

@@ -9,7 +9,6 @@
 
 mod acks;
 mod emit;
-mod hold;
 mod lines;
 mod map;
 mod resume;
@@ -17,9 +16,8 @@ mod resume;
 #[cfg(test)]
 mod tests;
 
-pub use acks::{LocallyAcked, Unseen};
-pub use emit::{Emission, Piece};
-pub use hold::HELD_BACK_MAX;
+pub use acks::{AckedUnseen, LocallyAcked};
+pub use emit::{Emission, OutSegment};
 pub use lines::{LINE_MAX, Line};
 pub use map::{EDITS_MAX, Edit, SequenceMap};
 
@@ -78,8 +76,6 @@ pub struct Stream {
     snd_nxt: SeqNumber,
     /// Up to here bytes may leave.
     snd_limit: SeqNumber,
-    /// From here on lines wait for an answer to an earlier one.
-    held_from: Option<SeqNumber>,
     /// Up to here another process has let them leave.
     left_by_predecessor: Option<SeqNumber>,
     /// Up to here the receiver has acknowledged, as far as was seen.
@@ -115,7 +111,6 @@ impl Stream {
             buf_start: start,
             snd_nxt: start,
             snd_limit: start,
-            held_from: None,
             left_by_predecessor: None,
             snd_una: start,
             snd_una_output: start,
@@ -168,7 +163,7 @@ impl Stream {
         else {
             return Arrival::Old;
         };
-        if self.finished || self.has_backlog() || self.held_back() > HELD_BACK_MAX {
+        if self.finished || self.has_backlog() {
             return Arrival::OutOfOrder;
         }
         self.beyond.1 = 0;
@@ -177,12 +172,8 @@ impl Stream {
         Arrival::New
     }
 
-    /// The next complete line that was not yet looked at and [is not held
-    /// back](Self::hold_back).
+    /// The next complete line that was not yet looked at.
     pub fn poll_line(&mut self) -> Option<Line> {
-        if self.held_from.is_some() {
-            return None;
-        }
         self.scanner
             .poll(&self.bytes)
             .map(|found| found.at(self.buf_start))
@@ -203,17 +194,21 @@ impl Stream {
         self.scanner.partial(&self.bytes)
     }
 
+    /// Where the partial line starts; the next expected byte where there is none.
+    #[must_use]
+    pub fn partial_line_start(&self) -> SeqNumber {
+        let partial = self.partial_line().len() as u32;
+        SeqNumber(self.rcv_nxt().0.wrapping_sub(partial))
+    }
+
     /// Lets everything out that has come in.
     pub fn release_all(&mut self) {
-        self.held_from = None;
         self.snd_limit = self.rcv_nxt();
     }
 
-    /// Lets everything out but what is held back and the line that has begun and not ended.
+    /// Lets everything out but the partial line.
     pub fn release_lines(&mut self) {
-        let partial = self.partial_line().len() as u32;
-        let whole = SeqNumber(self.rcv_nxt().0.wrapping_sub(partial));
-        self.snd_limit = self.snd_limit.later(self.held_from.unwrap_or(whole));
+        self.snd_limit = self.snd_limit.later(self.partial_line_start());
     }
 
     /// Gives the begun line up as a line: its rest passes unread.
@@ -326,7 +321,6 @@ impl Stream {
         let edit = self.map.edits().first();
         self.snd_una = edit.map_or(at, |edit| at.earlier(edit.start()));
         self.snd_una_output = self.map.to_output(self.snd_una);
-        self.held_from = None;
         self.locally_acked = None;
         self.synchronised = true;
     }

@@ -12,7 +12,7 @@ pub use grants::{
     ADMITTED_MAX, AdmittedData, DataSyn, FtpsSession, GRANTS_MAX, GrantTable, SynDecision,
 };
 
-use std::{cell::RefCell, net::IpAddr, ops::RangeInclusive, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use ipnetwork::IpNetwork;
 
@@ -102,23 +102,6 @@ impl TlsRefusal {
             Self::PortGiven => "port_given",
             Self::Kernel(error) => error.as_str(),
         }
-    }
-}
-
-/// What is granted, shared by all who follow connections: a data connection's first packet reaches
-/// another worker than its control connection.
-pub trait Grants {
-    /// Lets `run` look at the table, alone.
-    fn with_grants(&self, run: &mut dyn FnMut(&mut GrantTable));
-}
-
-/// The grants of a single core, as tests and `replay` use them.
-#[derive(Debug, Default)]
-pub struct LocalGrants(RefCell<GrantTable>);
-
-impl Grants for LocalGrants {
-    fn with_grants(&self, run: &mut dyn FnMut(&mut GrantTable)) {
-        run(&mut self.0.borrow_mut());
     }
 }
 

@@ -1,6 +1,6 @@
 //! The kernel around one core: conntrack, NAT, the queue rules, the expectation table.
 //!
-//! Until the core has asked for `RelaxWindow`, only what the real rules queue reaches it: packets
+//! Until the core has set the connection liberal, only what the real rules queue reaches it: packets
 //! with payload, FIN, RST, and SYN/ACK. Pure acknowledgements pass it by. Of a connection marked
 //! `opaque` only what begins as text does is, beside FIN, RST and SYN/ACK. A data connection's first
 //! packet is where its pair is granted something ([`Kernel::dial`]).
@@ -8,17 +8,21 @@
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
+    ops::{Deref, DerefMut},
+    sync::Arc,
     time::Instant,
 };
 
 use ftp_alg::proto::{
-    action::{Action, Event, EventKind, PacketId, Verdict},
-    alg::Alg,
-    expect::{ExpectError, Expectation, Stage},
+    alg::{Alg, InboundPacket},
+    egress::{Effects, PacketId, Save, Verdict},
+    event::{Event, EventKind},
+    expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
-    nat::LocalLeases,
+    kernel::{self, SetLiberalError, TrackedConnection},
     net::{ConntrackTuples, Direction, IfIndex, PerDirection, Tuple},
     saved_flow::SavedFlow,
+    session::Withdrawal,
     tls::HostPair,
 };
 
@@ -32,62 +36,82 @@ pub(crate) const LINKS: PerDirection<IfIndex> = PerDirection {
 
 /// Conntrack, NAT and queue around one core.
 pub(crate) struct Kernel {
-    pub(crate) alg: Alg<LocalLeases>,
+    pub(crate) alg: Alg,
+    model: Model,
+    next_packet: u64,
+    /// What leaves the gateway, after NAT.
+    out: Vec<Frame>,
+}
+
+/// What the core asks, and what has come of it.
+pub(crate) struct Model {
     pub(crate) conntrack: Vec<ConntrackTuples>,
-    /// Answers to the next `Expect` actions that are not simply "done".
+    /// Answers to the next calls of `expect` that are not simply "done".
     pub(crate) expect_answers: VecDeque<Result<(), ExpectError>>,
-    pub(crate) refuses_relax: bool,
+    pub(crate) refuses_liberal: bool,
     /// No daemon is there: every packet passes.
     pub(crate) is_absent: bool,
-    /// By which link each direction's packets come in.
+    /// By which interface each direction's packets come in.
     pub(crate) links: PerDirection<IfIndex>,
     /// What is let in now, and until when; the kernel's own timeout ends it.
     pub(crate) live: BTreeMap<(IpAddr, SocketAddr), (Expectation, Instant)>,
-    /// What is set aside, and lets nothing in.
-    pub(crate) reserved: HashSet<(IpAddr, SocketAddr)>,
     /// Every expectation that was opened, in order.
     pub(crate) expected: Vec<Expectation>,
     pub(crate) events: Vec<Event>,
     /// Injected packets, in order.
     pub(crate) injected: Vec<Frame>,
-    /// What is kept for a later process, by the connection's original tuple.
-    pub(crate) remembered: BTreeMap<Tuple, SavedFlow>,
+    /// What is saved for a later process, by the connection's original tuple.
+    pub(crate) saved: BTreeMap<Tuple, SavedFlow>,
     /// How many packets the core has looked at.
     pub(crate) queued: usize,
     /// Pairs whose first packets to any port are queued.
     pub(crate) granted: HashSet<HostPair>,
     /// Data connections that were let in, and have not ended.
     pub(crate) children: HashSet<Tuple>,
-    relaxed: HashSet<Tuple>,
+    liberal: HashSet<Tuple>,
     opaque: HashSet<Tuple>,
-    next_packet: u64,
+    now: Instant,
     traces: bool,
-    /// What leaves the gateway, after NAT.
-    out: Vec<Frame>,
+}
+
+impl Deref for Kernel {
+    type Target = Model;
+
+    fn deref(&self) -> &Model {
+        &self.model
+    }
+}
+
+impl DerefMut for Kernel {
+    fn deref_mut(&mut self) -> &mut Model {
+        &mut self.model
+    }
 }
 
 impl Kernel {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
-            alg: Alg::new(settings, LocalLeases::default()),
-            conntrack: Vec::new(),
-            expect_answers: VecDeque::new(),
-            refuses_relax: false,
-            is_absent: false,
-            links: LINKS,
-            live: BTreeMap::new(),
-            reserved: HashSet::new(),
-            expected: Vec::new(),
-            events: Vec::new(),
-            injected: Vec::new(),
-            remembered: BTreeMap::new(),
-            queued: 0,
-            granted: HashSet::new(),
-            children: HashSet::new(),
-            relaxed: HashSet::new(),
-            opaque: HashSet::new(),
+            alg: Alg::new(settings, Arc::default()),
+            model: Model {
+                conntrack: Vec::new(),
+                expect_answers: VecDeque::new(),
+                refuses_liberal: false,
+                is_absent: false,
+                links: LINKS,
+                live: BTreeMap::new(),
+                expected: Vec::new(),
+                events: Vec::new(),
+                injected: Vec::new(),
+                saved: BTreeMap::new(),
+                queued: 0,
+                granted: HashSet::new(),
+                children: HashSet::new(),
+                liberal: HashSet::new(),
+                opaque: HashSet::new(),
+                now: super::origin(),
+                traces: std::env::var_os("FTP_ALG_TRACE").is_some(),
+            },
             next_packet: 0,
-            traces: std::env::var_os("FTP_ALG_TRACE").is_some(),
             out: Vec::new(),
         }
     }
@@ -106,21 +130,15 @@ impl Kernel {
         if self.is_absent || !self.is_queued(&frame, &tuples) {
             return self.forward(packet, &tuples);
         }
-        self.queued += 1;
-        self.next_packet += 1;
-        let id = PacketId(self.next_packet);
         let direction = tuples.direction_of(tuple).expect("its own tuple");
-        self.alg
-            .handle_packet_from(self.links[direction], id, packet, now);
-        let verdict = self.run_actions(now);
-        match verdict.expect("each packet gets a verdict") {
-            (given, _) if given != id => panic!("a verdict for another packet"),
-            (_, Verdict::Accept) => self.forward(packet, &tuples),
-            (_, Verdict::Drop) => {}
-            (_, Verdict::Replace(packet)) => self.forward(&packet, &tuples),
+        let iif = self.links[direction];
+        let (verdict, effects) = self.ask_core(packet, iif, now);
+        match verdict {
+            Verdict::Accept => self.forward(packet, &tuples),
+            Verdict::Drop => {}
+            Verdict::Replace(packet) => self.forward(&packet, &tuples),
         }
-        // What was injected before the verdict has already left; the order on the wire is the
-        // order of the actions.
+        self.execute(effects);
     }
 
     /// The first packet of a data connection, `seq` its number; tells where it is let in to, or
@@ -133,13 +151,10 @@ impl Kernel {
         if self.granted.contains(&pair) && !self.is_absent {
             let mut frame = Frame::new(tuple.source, tuple.destination);
             (frame.seq, frame.flags) = (seq, SYN);
-            self.queued += 1;
-            self.next_packet += 1;
-            let id = PacketId(self.next_packet);
-            self.alg
-                .handle_packet_from(self.links.original, id, &frame.encode(), now);
-            let verdict = self.run_actions(now);
-            assert_eq!(verdict, Some((id, Verdict::Accept)));
+            let iif = self.links.original;
+            let (verdict, effects) = self.ask_core(&frame.encode(), iif, now);
+            assert_eq!(verdict, Verdict::Accept);
+            self.execute(effects);
         }
         if self.children.contains(&tuple) {
             return Some(tuple.destination);
@@ -155,28 +170,21 @@ impl Kernel {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        self.alg.handle_timeout(now);
-        assert_eq!(self.run_actions(now), None, "a verdict without a packet");
+        self.begin(now);
+        let effects = self.alg.handle_timeout(&mut self.model, now);
+        self.execute(effects);
     }
 
-    /// The daemon is killed and started again: only the kernel's marks and what was remembered
+    /// The daemon is killed and started again: only the kernel's marks and what was saved
     /// are left.
     pub(crate) fn restart(&mut self, settings: Settings) {
-        self.alg = Alg::new(settings, LocalLeases::default());
+        self.alg = Alg::new(settings, Arc::default());
     }
 
     /// Conntrack's entries are new ones under the same tuples.
     pub(crate) fn forget_marks(&mut self) {
-        self.relaxed.clear();
+        self.liberal.clear();
         self.opaque.clear();
-    }
-
-    pub(crate) fn is_relaxed(&self, tuples: &ConntrackTuples) -> bool {
-        self.relaxed.contains(&tuples.of(Direction::Original))
-    }
-
-    pub(crate) fn is_opaque(&self, tuples: &ConntrackTuples) -> bool {
-        self.opaque.contains(&tuples.of(Direction::Original))
     }
 
     /// Whether the data connection would be let in: as its first packet arrives at the gateway.
@@ -195,14 +203,6 @@ impl Kernel {
             .collect()
     }
 
-    fn lookup(&self, tuple: Tuple) -> Option<ConntrackTuples> {
-        self.conntrack
-            .iter()
-            .rev()
-            .find(|tuples| tuples.direction_of(tuple).is_some())
-            .copied()
-    }
-
     fn is_queued(&self, frame: &Frame, tuples: &ConntrackTuples) -> bool {
         if frame.has(SYN) && !frame.has(ACK) {
             return false;
@@ -212,127 +212,49 @@ impl Kernel {
             return first.is_some_and(|octet| (b'0'..=b'z').contains(octet));
         }
         let is_pure_ack = frame.payload.is_empty() && frame.flags & (FIN | RST | SYN) == 0;
-        !is_pure_ack || self.is_relaxed(tuples)
+        !is_pure_ack || self.is_liberal(tuples)
     }
 
-    /// Carries the core's actions out; gives the verdict.
-    fn run_actions(&mut self, now: Instant) -> Option<(PacketId, Verdict)> {
-        self.live.retain(|_, (_, until)| *until > now);
-        let mut given = None;
-        while let Some(action) = self.alg.poll_action() {
-            match action {
-                Action::Resolve { tuple } => self.resolve(tuple, now),
-                Action::RelaxWindow { tuples } => {
-                    let is_relaxed = !self.refuses_relax;
-                    if is_relaxed {
-                        self.relaxed.insert(tuples.of(Direction::Original));
-                    }
-                    self.alg.handle_relaxed(is_relaxed, now);
+    fn ask_core(&mut self, packet: &[u8], iif: IfIndex, now: Instant) -> (Verdict, Effects) {
+        self.begin(now);
+        self.queued += 1;
+        self.next_packet += 1;
+        let inbound = InboundPacket {
+            id: PacketId(self.next_packet),
+            bytes: packet,
+            iif: Some(iif),
+        };
+        let egress = self.alg.handle_packet(&inbound, &mut self.model, now);
+        (egress.verdict, egress.effects)
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.model.now = now;
+        self.model.live.retain(|_, (_, until)| *until > now);
+    }
+
+    fn execute(&mut self, effects: Effects) {
+        for save in effects.saves {
+            match save {
+                Save::Store(saved) => {
+                    let original = saved.tuples().of(Direction::Original);
+                    self.saved.insert(original, *saved);
                 }
-                Action::Expect {
-                    id,
-                    expectation,
-                    stage,
-                    master,
-                } => {
-                    assert!(given.is_none(), "the announcement has left already");
-                    assert!(self.conntrack.contains(&master));
-                    let answer = self.expect(expectation, stage, now);
-                    self.alg.handle_expected(id, answer, now);
+                Save::Delete(tuples) => {
+                    self.saved.remove(&tuples.of(Direction::Original));
                 }
-                Action::Unexpect {
-                    expectation, stage, ..
-                } => self.unexpect(expectation, stage),
-                Action::MarkOpaque { tuples } => {
-                    self.opaque.insert(tuples.of(Direction::Original));
-                }
-                Action::MarkReadable { tuples } => {
-                    self.opaque.remove(&tuples.of(Direction::Original));
-                }
-                Action::Grant { pair } => drop(self.granted.insert(pair)),
-                Action::Revoke { pair } => drop(self.granted.remove(&pair)),
-                Action::FindLive { mut tuples } => {
-                    tuples.retain(|tuple| self.is_live(*tuple));
-                    self.alg.handle_live(&tuples, now);
-                }
-                Action::Verdict { packet, verdict } => {
-                    assert!(given.is_none(), "two verdicts");
-                    given = Some((packet, verdict));
-                }
-                Action::Inject { packet } => {
-                    let frame = Frame::decode(&packet);
-                    self.injected.push(frame.clone());
-                    self.out.push(frame);
-                }
-                Action::Remember(memory) => {
-                    assert!(given.is_none(), "what depends on it has left already");
-                    let original = memory.tuples().of(Direction::Original);
-                    self.remembered.insert(original, memory);
-                }
-                Action::Forget { tuples } => {
-                    self.remembered.remove(&tuples.of(Direction::Original));
-                }
-                Action::Report(event) => self.tell(event),
             }
         }
-        given
-    }
-
-    fn tell(&mut self, event: Event) {
-        if self.traces {
-            eprintln!("           said {:?}", event.kind);
+        for packet in effects.packets {
+            let frame = Frame::decode(&packet);
+            self.injected.push(frame.clone());
+            self.out.push(frame);
         }
-        self.events.push(event);
-    }
-
-    fn is_live(&self, original: Tuple) -> bool {
-        let mut masters = self.conntrack.iter();
-        self.children.contains(&original)
-            || masters.any(|one| one.of(Direction::Original) == original)
-    }
-
-    /// Only a connection that is marked is one of an earlier process.
-    fn resolve(&mut self, tuple: Tuple, now: Instant) {
-        let tuples = self.lookup(tuple);
-        if let Some(opaque) = tuples.filter(|tuples| self.is_opaque(tuples)) {
-            return self.alg.handle_encrypted(opaque, now);
-        }
-        let Some(marked) = tuples.filter(|tuples| self.is_relaxed(tuples)) else {
-            return self.alg.handle_resolved(tuples, now);
-        };
-        match self.remembered.get(&marked.of(Direction::Original)) {
-            Some(memory) => self.alg.handle_recalled(&memory.clone(), now),
-            None => self.alg.handle_forgotten(marked, now),
-        }
-    }
-
-    fn expect(
-        &mut self,
-        expectation: Expectation,
-        stage: Stage,
-        now: Instant,
-    ) -> Result<(), ExpectError> {
-        self.expect_answers.pop_front().unwrap_or(Ok(()))?;
-        let key = (expectation.source, expectation.destination);
-        if stage == Stage::Reserved {
-            self.reserved.insert(key);
-            return Ok(());
-        }
-        self.reserved.remove(&key);
-        if self.live.contains_key(&key) {
-            return Err(ExpectError::Clash);
-        }
-        let until = now + expectation.timeout;
-        self.live.insert(key, (expectation, until));
-        self.expected.push(expectation);
-        Ok(())
-    }
-
-    fn unexpect(&mut self, expectation: Expectation, stage: Stage) {
-        let key = (expectation.source, expectation.destination);
-        match stage {
-            Stage::Reserved => drop(self.reserved.remove(&key)),
-            Stage::Open => drop(self.live.remove(&key)),
+        for event in effects.events {
+            if self.traces {
+                eprintln!("           said {:?}", event.kind);
+            }
+            self.events.push(event);
         }
     }
 
@@ -346,6 +268,107 @@ impl Kernel {
         frame.source = after.source;
         frame.destination = after.destination;
         self.out.push(frame);
+    }
+}
+
+impl Model {
+    fn lookup(&self, tuple: Tuple) -> Option<ConntrackTuples> {
+        self.conntrack
+            .iter()
+            .rev()
+            .find(|tuples| tuples.direction_of(tuple).is_some())
+            .copied()
+    }
+
+    pub(crate) fn is_liberal(&self, tuples: &ConntrackTuples) -> bool {
+        self.liberal.contains(&tuples.of(Direction::Original))
+    }
+
+    pub(crate) fn is_opaque(&self, tuples: &ConntrackTuples) -> bool {
+        self.opaque.contains(&tuples.of(Direction::Original))
+    }
+
+    fn is_live(&self, original: Tuple) -> bool {
+        let mut masters = self.conntrack.iter();
+        self.children.contains(&original)
+            || masters.any(|one| one.of(Direction::Original) == original)
+    }
+}
+
+impl kernel::Kernel for Model {
+    fn look_up(&mut self, tuple: Tuple) -> Option<TrackedConnection> {
+        let tuples = self.lookup(tuple)?;
+        Some(TrackedConnection {
+            is_adjusted: self.is_liberal(&tuples),
+            is_opaque: self.is_opaque(&tuples),
+            ..TrackedConnection::unmarked(tuples)
+        })
+    }
+
+    fn load(&mut self, tuples: &ConntrackTuples) -> Option<SavedFlow> {
+        self.saved.get(&tuples.of(Direction::Original)).cloned()
+    }
+
+    fn set_liberal(&mut self, tuples: &ConntrackTuples) -> Result<(), SetLiberalError> {
+        if self.refuses_liberal {
+            return Err(SetLiberalError);
+        }
+        self.liberal.insert(tuples.of(Direction::Original));
+        Ok(())
+    }
+
+    fn expect(
+        &mut self,
+        _: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Result<(), ExpectError> {
+        assert!(self.conntrack.contains(master));
+        self.expect_answers.pop_front().unwrap_or(Ok(()))?;
+        let key = (expectation.source, expectation.destination);
+        if self.live.contains_key(&key) {
+            return Err(ExpectError::Clash);
+        }
+        let until = self.now + expectation.timeout;
+        self.live.insert(key, (*expectation, until));
+        self.expected.push(*expectation);
+        Ok(())
+    }
+
+    fn unexpect(
+        &mut self,
+        _: ExpectationId,
+        expectation: &Expectation,
+        _: &ConntrackTuples,
+        _: Withdrawal,
+    ) {
+        self.live
+            .remove(&(expectation.source, expectation.destination));
+    }
+
+    fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple> {
+        let alive = originals.iter().filter(|tuple| self.is_live(**tuple));
+        alive.copied().collect()
+    }
+
+    fn mark_opaque(&mut self, tuples: &ConntrackTuples) {
+        self.opaque.insert(tuples.of(Direction::Original));
+    }
+
+    fn mark_readable(&mut self, tuples: &ConntrackTuples) {
+        self.opaque.remove(&tuples.of(Direction::Original));
+    }
+
+    fn mark_untouched(&mut self, _: &ConntrackTuples) {
+        panic!("no helper of the kernel's is attached here");
+    }
+
+    fn queue_data_syns(&mut self, pair: HostPair) {
+        self.granted.insert(pair);
+    }
+
+    fn pass_data_syns(&mut self, pair: HostPair) {
+        self.granted.remove(&pair);
     }
 }
 

@@ -2,17 +2,17 @@
 //! numbers, no holding back. Lines go one after the other through session, policy and translation.
 
 use ftp_alg::proto::{
-    budget::LocalHosts,
     command_policy::{PolicyEffect, SessionPolicy},
     expect::Expectation,
     flow::Settings,
     ftp::{Reason, Role, refusal_reply, substitute_command, with_refusal_code},
-    nat::{LocalLeases, PortLeases, Translation, addresses_of},
-    net::{ConntrackTuples, Direction},
+    nat::{LeaseTable, Translation},
+    net::{Addresses, ConntrackTuples, Direction},
     session::{
-        CommandNumber, Finding, Found, Session,
-        endpoint_check::{Refusal, admit},
+        Finding, FoundAnnouncement, Session,
+        endpoint_check::{EndpointExemptions, Refusal, check_endpoint},
     },
+    shared::SharedTables,
     stream::LINE_MAX,
 };
 
@@ -36,11 +36,10 @@ pub(crate) fn expected_of(
         session: Session::greeted(),
         tuples,
         settings,
-        leases: LocalLeases::default(),
-        ruled: SessionPolicy::new(&settings.rules, tuples),
-        hosts: LocalHosts::default(),
+        leases: LeaseTable::default(),
+        policy: SessionPolicy::new(&settings.command_policy, tuples),
+        shared: SharedTables::default(),
         is_opaque: false,
-        reserved: Vec::new(),
         outcome: Outcome::default(),
     };
     for turn in turns {
@@ -55,12 +54,10 @@ struct Reader<'a> {
     session: Session,
     tuples: &'a ConntrackTuples,
     settings: &'a Settings,
-    leases: LocalLeases,
-    ruled: Option<Box<SessionPolicy>>,
-    hosts: LocalHosts,
+    leases: LeaseTable,
+    policy: Option<Box<SessionPolicy>>,
+    shared: SharedTables,
     is_opaque: bool,
-    /// What the client announced, and by which command: expected once the server accepts it.
-    reserved: Vec<(CommandNumber, Expectation)>,
     outcome: Outcome,
 }
 
@@ -97,20 +94,12 @@ impl Reader<'_> {
             }
         };
         self.is_opaque |= finding == Finding::Opaque;
-        if finding == Finding::Accepted {
-            let by = self.session.current_command();
-            let accepted = self.reserved.iter().filter(|(command, _)| *command == by);
-            self.outcome
-                .expected
-                .extend(accepted.map(|(_, expectation)| *expectation));
-        }
         let end = &line[text.len()..];
         let new = match finding {
             Finding::Announcement(found) => self.announced(from, direction, text, found),
             Finding::RefusalBegins => Some(with_refusal_code(text)),
             Finding::Refusal(reason) => Some(refusal_reply(text.len(), &reason)),
             Finding::Nothing
-            | Finding::Accepted
             | Finding::Withdraw(_)
             | Finding::TransferDone
             | Finding::Opaque
@@ -121,9 +110,10 @@ impl Reader<'_> {
 
     /// Why the rules refuse a command, if they do.
     fn refusal_of(&mut self, text: &[u8], is_complete: bool) -> Option<Reason> {
-        let ruled = self.ruled.as_mut()?;
-        let ruling = ruled.handle_command((text, is_complete), &self.hosts, super::origin());
-        (ruling.sentence == PolicyEffect::Refuse).then_some(ruling.reason)
+        let policy = self.policy.as_mut()?;
+        let now = super::origin();
+        let decision = policy.handle_command(text, is_complete, &self.shared, now);
+        (decision.effect == PolicyEffect::Refuse).then_some(decision.reason)
     }
 
     /// What an announcing line becomes, where that is not what it was.
@@ -132,9 +122,9 @@ impl Reader<'_> {
         from: Role,
         direction: Direction,
         text: &[u8],
-        found: Found,
+        found: FoundAnnouncement,
     ) -> Option<Vec<u8>> {
-        match self.admitted(from, direction, text, found) {
+        match self.admitted(direction, text, found) {
             Ok(new) => (new != text).then_some(new),
             Err(refusal) if !refusal.is_answered(from) => None,
             Err(refusal) => {
@@ -152,21 +142,20 @@ impl Reader<'_> {
 
     fn admitted(
         &mut self,
-        from: Role,
         direction: Direction,
         text: &[u8],
-        found: Found,
+        found: FoundAnnouncement,
     ) -> Result<Vec<u8>, Refusal> {
         if let Some(refusal) = found.refusal {
             return Err(refusal);
         }
         let announcement = found.announcement.map_err(|_| Refusal::Malformed)?;
-        let (own, seen) = addresses_of(self.tuples, direction);
-        admit(&announcement, (own, seen), (&[], &[]))?;
-        let place = (self.tuples, direction);
+        let announcer = Addresses::of(self.tuples, direction);
+        check_endpoint(&announcement, announcer, EndpointExemptions::default())?;
         let ports = &self.settings.ports;
-        let translation = Translation::choose(text, &announcement, place, ports, &self.leases)?;
-        self.leases.release(translation.outside);
+        let leases = &mut self.leases;
+        let translation = Translation::choose(text, &announcement, announcer, ports, leases)?;
+        translation.release(leases);
         let rewritten = announcement
             .rewrite(text, translation.outside)
             .ok_or(Refusal::ThirdPartyAddress)?;
@@ -175,12 +164,7 @@ impl Reader<'_> {
             denied_iif: Some(LINKS[direction]),
             ..translation.expectation(self.tuples, direction, timeout)
         };
-        match from {
-            Role::Client => self
-                .reserved
-                .push((self.session.current_command(), expectation)),
-            Role::Server => self.outcome.expected.push(expectation),
-        }
+        self.outcome.expected.push(expectation);
         Ok(rewritten.line)
     }
 }

@@ -128,13 +128,13 @@ fn marks_change_only_under_their_mask() {
         .resolve(&tuples.of(Direction::Original))
         .unwrap()
         .unwrap();
-    assert!(!before.is_relaxed);
-    conntrack.relax_window(&tuples, 0x2000_0000).unwrap();
+    assert!(!before.is_liberal);
+    conntrack.set_liberal(&tuples, 0x2000_0000).unwrap();
     let entry = conntrack
         .resolve(&tuples.of(Direction::Reply))
         .unwrap()
         .unwrap();
-    assert_eq!((entry.mark, entry.is_relaxed), (0x6000_0004, true));
+    assert_eq!((entry.mark, entry.is_liberal), (0x6000_0004, true));
     assert_eq!(entry.tcp_state, Some(TcpState::ESTABLISHED));
 }
 
@@ -149,7 +149,7 @@ fn an_unknown_connection_is_none_and_cannot_be_changed() {
     };
     assert_eq!(conntrack.resolve(&nobody).unwrap(), None);
     let error = conntrack
-        .relax_window(&ConntrackTuples::untranslated(nobody), 1)
+        .set_liberal(&ConntrackTuples::untranslated(nobody), 1)
         .unwrap_err();
     assert!(error.is(libc::ENOENT), "{error}");
 }

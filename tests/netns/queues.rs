@@ -243,7 +243,7 @@ fn a_connection_of_the_gateway_to_itself_is_queued_once() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_packet_can_be_replaced_by_a_longer_one_once_the_window_is_relaxed() {
+fn a_packet_can_be_replaced_by_a_longer_one_once_the_window_is_liberal() {
     let lab = Lab::new();
     let _table = apply(&lab.gateway, |params| Params {
         queues: 0..=0,
@@ -255,7 +255,7 @@ fn a_packet_can_be_replaced_by_a_longer_one_once_the_window_is_relaxed() {
         (text == b"PORT\r\n").then(|| {
             let tuple = super::conntrack::tuple_of(packet.bytes);
             let entry = conntrack_entry(&mut conntrack, &tuple);
-            conntrack.relax_window(&entry, 0x2000_0000).unwrap();
+            conntrack.set_liberal(&entry, 0x2000_0000).unwrap();
             super::conntrack::with_payload(packet.bytes, b"PORT 1\r\n")
         })
     });

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ftp_alg::proto::{
-    action::EventKind,
     budget::{Limits, SEGMENT_MIN},
+    event::EventKind,
     flow::Settings,
 };
 

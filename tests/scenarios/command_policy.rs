@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use ftp_alg::proto::{
-    action::EventKind,
     command_policy::{CommandPolicy, Mode, PolicyAction, PolicyEntry, PolicyMatcher, Scope, Verb},
+    event::EventKind,
     flow::Settings,
     ftp::Role,
     net::Direction,
@@ -38,7 +38,7 @@ fn rule(action: PolicyAction, commands: &[&str]) -> PolicyEntry {
 
 fn ruled(rules: Vec<PolicyEntry>) -> Settings {
     Settings {
-        rules: Arc::new(CommandPolicy::new(rules)),
+        command_policy: Arc::new(CommandPolicy::new(rules)),
         ..Settings::default()
     }
 }
@@ -88,7 +88,7 @@ fn a_refused_command_is_nothing_to_the_server_and_a_550_of_equal_length_to_the_u
         format!("{REFUSED}\r\n{NOOP}\r\n")
     );
     assert!(
-        !link.kernel.is_relaxed(&Topology::Routed.tuples(0)),
+        !link.kernel.is_liberal(&Topology::Routed.tuples(0)),
         "no sequence number moves"
     );
 }
@@ -304,7 +304,7 @@ fn what_rules_say_is_told_with_the_verb_and_without_its_argument() {
             told.push(format!(
                 "{} {} {}",
                 report.verb,
-                report.rule,
+                report.entry,
                 report.action.as_str()
             ));
         }

@@ -1,6 +1,6 @@
 //! After AUTH TLS nothing can be read, and nothing is guessed (RFC 4217).
 
-use ftp_alg::proto::{action::EventKind, ftp::Role};
+use ftp_alg::proto::{event::EventKind, ftp::Role};
 
 use crate::{
     harness::{

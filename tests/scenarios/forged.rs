@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ftp_alg::proto::{
-    action::EventKind,
+    event::EventKind,
     ftp::Role,
     net::{Direction, IfIndex as Port},
 };

@@ -45,7 +45,7 @@ fn a_refused_expectation_has_the_announcement_refused_in_its_place() {
 
 #[test]
 fn a_window_that_is_not_relaxed_has_the_announcement_refused_in_its_place() {
-    let link = told_after(|link| link.kernel.refuses_relax = true);
+    let link = told_after(|link| link.kernel.refuses_liberal = true);
     assert_eq!(decisions(&link), ["PORT window_not_relaxed"]);
     assert!(link.kernel.expected.is_empty());
 }

@@ -71,7 +71,7 @@ fn nobody_is_acknowledged_before_the_delay_nor_twice() {
 fn a_connection_whose_window_cannot_be_relaxed_is_not_acknowledged_but_goes_on() {
     let script = Script::open(&after_login(&[]));
     let mut link = Link::of_script(Topology::Snat.tuples(0), &script);
-    link.kernel.refuses_relax = true;
+    link.kernel.refuses_liberal = true;
     link.run_for(Duration::from_millis(100));
     let nagle = [
         client("PORT 10,0,0,2,19,137").cut(&[9], Duration::from_millis(1)),
@@ -95,6 +95,6 @@ fn a_reply_that_was_not_asked_for_is_not_withheld() {
         server("227 =198,51,100,7,19,137").cut(&[2], Duration::from_millis(100)),
     ];
     let link = told_open(Topology::Snat, &turns);
-    assert!(!link.kernel.is_relaxed(&Topology::Snat.tuples(0)));
+    assert!(!link.kernel.is_liberal(&Topology::Snat.tuples(0)));
     assert_eq!(link.kernel.injected.len(), 0);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::action::EventKind;
+use ftp_alg::proto::event::EventKind;
 
 use crate::{
     harness::{

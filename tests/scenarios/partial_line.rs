@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{action::EventKind, flow::PARTIAL_LINE_TIMEOUT, ftp::Role, stream::LINE_MAX};
+use ftp_alg::proto::{event::EventKind, flow::PARTIAL_LINE_TIMEOUT, ftp::Role, stream::LINE_MAX};
 
 use crate::{
     harness::{

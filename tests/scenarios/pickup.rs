@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{action::EventKind, flow::SILENT_MAX, ftp::Role};
+use ftp_alg::proto::{event::EventKind, flow::SILENT_MAX, ftp::Role};
 
 use crate::{
     harness::{

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{action::EventKind, expect::ExpectError, flow::Settings, ftp::Role};
+use ftp_alg::proto::{event::EventKind, expect::ExpectError, flow::Settings, ftp::Role};
 
 use crate::{
     harness::{
@@ -119,7 +119,7 @@ fn forgotten() -> Link {
     let turns = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
     let mut link = told_open(Topology::Snat, &turns);
     link.kernel.restart(Settings::default());
-    link.kernel.remembered.clear();
+    link.kernel.saved.clear();
     link
 }
 

@@ -29,15 +29,18 @@ fn a_newer_announcement_replaces_the_older_one() {
 }
 
 #[test]
-fn what_is_opened_late_takes_the_place_of_what_was_announced_before_it() {
-    let turns = [
+fn a_newer_announcement_replaces_all_that_a_pipelining_client_has_announced_before() {
+    let pipelined = [
         client("PASV"),
         client("PORT 10,0,0,2,19,137").pipelined(),
         server("227 Entering Passive Mode (198,51,100,7,19,200)").ahead_of(1),
         server("200 ok"),
     ];
+    let link = told_open(Topology::Routed, &pipelined);
+    assert_eq!(link.kernel.live.len(), 2, "each answers its own command");
+    let turns = [&pipelined[..], &[client("PORT 10,0,0,2,19,138")]].concat();
     let link = told_open(Topology::Routed, &turns);
-    assert_eq!(withdrawals(&link), ["superseded"]);
+    assert_eq!(withdrawals(&link), ["superseded"; 2]);
     let destinations: Vec<_> = link.kernel.live.keys().map(|key| key.1).collect();
-    assert_eq!(destinations, ["10.0.0.2:5001".parse().unwrap()]);
+    assert_eq!(destinations, ["10.0.0.2:5002".parse().unwrap()]);
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use ftp_alg::proto::{
-    action::EventKind,
+    event::EventKind,
     flow::Settings,
     ftp::Role,
     net::{Direction, Tuple},

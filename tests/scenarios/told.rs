@@ -1,7 +1,7 @@
 //! What scenarios have in common: a dialogue over a topology, and what came of it.
 
 use ftp_alg::proto::{
-    action::{Decision, EventKind},
+    event::{Decision, EventKind},
     ftp::Role,
 };
 

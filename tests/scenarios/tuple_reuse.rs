@@ -68,7 +68,7 @@ fn a_new_connection_whose_other_tuple_differs_is_looked_up_again() {
             .iter()
             .filter(|kind| matches!(
                 kind,
-                ftp_alg::proto::action::EventKind::Started {
+                ftp_alg::proto::event::EventKind::Started {
                     is_from_start: true
                 }
             ))

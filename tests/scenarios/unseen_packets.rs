@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{action::EventKind, ftp::Role};
+use ftp_alg::proto::{event::EventKind, ftp::Role};
 
 use crate::{
     harness::{

@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use ftp_alg::proto::{
-    action::EventKind,
     command_policy::{CommandPolicy, PolicyAction, PolicyEntry, PolicyMatcher, Scope, Verb},
+    event::EventKind,
     flow::Settings,
     ftp::Role,
     net::{ConntrackTuples, Direction},
@@ -74,7 +74,7 @@ impl Case {
         let tuples = self.topology.tuples(0);
         let settings = Settings {
             ports: self.ports.clone(),
-            rules: if self.is_ruled {
+            command_policy: if self.is_ruled {
                 rules()
             } else {
                 Arc::default()
@@ -100,7 +100,6 @@ impl Case {
         );
         prop_assert_eq!(&link.kernel.expected, &wanted.expected);
         prop_assert!(link.kernel.live.is_empty(), "nothing outlives the session");
-        prop_assert!(link.kernel.reserved.is_empty(), "nothing stays reserved");
         let gave_up = link
             .kernel
             .event_kinds()

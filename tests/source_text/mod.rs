@@ -117,7 +117,14 @@ impl Source {
     pub(super) fn functions(&self) -> Vec<(&str, usize)> {
         let lines = self.shipped_lines();
         let length = |start: usize, end: &str| {
-            let last = lines[start..].iter().position(|line| *line == end);
+            // What a trait declares ends with a semicolon, and has no body.
+            let first = lines[start..]
+                .iter()
+                .position(|line| line.ends_with(['{', ';']));
+            let is_declared = first.is_some_and(|at| lines[start + at].ends_with(';'));
+            let last = lines[start..]
+                .iter()
+                .position(|line| *line == end || (is_declared && line.ends_with(';')));
             last.map_or(1, |last| last + 1)
         };
         lines

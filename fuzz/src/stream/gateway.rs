@@ -1,25 +1,25 @@
 //! The core behind a small kernel: conntrack's answers, the queue rule, the clock, what is kept.
 
 use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
-    net::SocketAddr,
-    rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use ftp_alg::proto::{
-    action::{Action, EventKind, PacketId, Verdict},
-    alg::Alg,
-    budget::{HostBudgets, HostTable, LocalHosts},
-    expect::{ExpectError, Expectation, ExpectationId, Stage},
+    alg::{Alg, InboundPacket},
+    egress::{Effects, PacketId, Save, Verdict},
+    event::EventKind,
+    expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
-    nat::PortLeases,
-    net::ConntrackTuples,
+    kernel::{Kernel, SetLiberalError, TrackedConnection},
+    net::{ConntrackTuples, Tuple},
     saved_flow::SavedFlow,
+    session::Withdrawal,
+    shared::SharedTables,
     stream::{EDITS_MAX, LOCAL_ACK_BACKLOG_MAX},
-    tls::{GrantTable, Grants, LocalGrants},
+    tls::HostPair,
 };
 
 use super::frame::{ACK, FIN, Frame, RST, SYN};
@@ -62,61 +62,113 @@ impl fmt::Display for Note {
     }
 }
 
-/// Ports given away, seen from outside.
-#[derive(Clone, Default)]
-struct Leases(
-    Rc<RefCell<BTreeSet<SocketAddr>>>,
-    Rc<LocalHosts>,
-    Rc<LocalGrants>,
-);
-
-impl Grants for Leases {
-    fn with_grants(&self, run: &mut dyn FnMut(&mut GrantTable)) {
-        self.2.with_grants(run);
-    }
-}
-
-impl HostBudgets for Leases {
-    fn with_hosts(&self, run: &mut dyn FnMut(&mut HostTable)) {
-        self.1.with_hosts(run);
-    }
-}
-
-impl PortLeases for Leases {
-    fn lease(&self, outside: SocketAddr) -> bool {
-        self.0.borrow_mut().insert(outside)
-    }
-
-    fn lease_unquarantined(&self, outside: SocketAddr) -> bool {
-        self.lease(outside)
-    }
-
-    fn clear_quarantine(&self) {}
-
-    fn release(&self, outside: SocketAddr) {
-        let was_leased = self.0.borrow_mut().remove(&outside);
-        assert!(was_leased, "{outside} was given back twice");
-    }
-}
-
 /// The gateway with one connection.
 pub(super) struct Gateway {
-    alg: Alg<Leases>,
-    leases: Leases,
+    alg: Alg,
+    shared: Arc<SharedTables>,
     max_per_session: usize,
-    tuples: ConntrackTuples,
+    kernel: Model,
     start: Instant,
-    now: Instant,
     packets: u64,
-    /// Whether the kernel refuses, a bit a question.
+}
+
+/// The kernel: what it knows, and what the core has asked of it.
+struct Model {
+    tuples: ConntrackTuples,
+    now: Instant,
+    /// Whether it refuses, a bit a question.
     refusals: u8,
     is_adjusted: bool,
     is_opaque: bool,
-    /// The core knows of what is remembered.
+    /// The core knows of what is saved.
     is_known: bool,
-    remembered: Option<SavedFlow>,
+    saved: Option<SavedFlow>,
     /// What the core has let in, and until when.
     live: BTreeMap<ExpectationId, Instant>,
+    /// What the core has let in since the last input.
+    opened: Vec<Expectation>,
+}
+
+impl Model {
+    fn refuses(&mut self) -> bool {
+        let refuses = self.refusals & 1 != 0;
+        self.refusals = self.refusals.rotate_right(1);
+        refuses
+    }
+
+    /// A connection that is not marked is none of an earlier process.
+    fn memory(&self) -> Option<&SavedFlow> {
+        self.saved.as_ref().filter(|_| self.is_adjusted)
+    }
+}
+
+impl Kernel for Model {
+    fn look_up(&mut self, _: Tuple) -> Option<TrackedConnection> {
+        self.is_known = true;
+        let is_adjusted = self.memory().is_some();
+        Some(TrackedConnection {
+            is_adjusted,
+            ..TrackedConnection::unmarked(self.tuples)
+        })
+    }
+
+    fn load(&mut self, _: &ConntrackTuples) -> Option<SavedFlow> {
+        let saved = self.saved.as_ref()?;
+        let read = SavedFlow::parse(&saved.encode());
+        assert_eq!(read.as_ref(), Ok(saved));
+        read.ok()
+    }
+
+    fn set_liberal(&mut self, tuples: &ConntrackTuples) -> Result<(), SetLiberalError> {
+        assert_eq!(*tuples, self.tuples);
+        if self.refuses() {
+            return Err(SetLiberalError);
+        }
+        self.is_adjusted = true;
+        Ok(())
+    }
+
+    fn expect(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        _: &ConntrackTuples,
+    ) -> Result<(), ExpectError> {
+        if self.refuses() {
+            return Err(ExpectError::Clash);
+        }
+        self.live.insert(id, self.now + expectation.timeout);
+        self.opened.push(*expectation);
+        Ok(())
+    }
+
+    fn unexpect(&mut self, id: ExpectationId, _: &Expectation, _: &ConntrackTuples, _: Withdrawal) {
+        self.live.remove(&id);
+    }
+
+    fn are_alive(&mut self, _: &[Tuple]) -> Vec<Tuple> {
+        panic!("nothing is granted by default")
+    }
+
+    fn mark_opaque(&mut self, _: &ConntrackTuples) {
+        self.is_opaque = true;
+    }
+
+    fn mark_readable(&mut self, _: &ConntrackTuples) {
+        self.is_opaque = false;
+    }
+
+    fn mark_untouched(&mut self, _: &ConntrackTuples) {
+        panic!("no helper of the kernel's is attached")
+    }
+
+    fn queue_data_syns(&mut self, _: HostPair) {
+        panic!("nothing is granted by default")
+    }
+
+    fn pass_data_syns(&mut self, _: HostPair) {
+        panic!("nothing is granted by default")
+    }
 }
 
 impl Gateway {
@@ -125,41 +177,44 @@ impl Gateway {
         reason = "a fake clock needs an origin, and there is no other Instant to be had"
     )]
     pub(super) fn new(settings: Settings, tuples: ConntrackTuples, refusals: u8) -> Self {
-        let leases = Leases::default();
+        let shared = Arc::<SharedTables>::default();
         let now = Instant::now();
         Self {
             max_per_session: settings.max_per_session,
-            alg: Alg::new(settings, leases.clone()),
-            leases,
-            tuples,
+            alg: Alg::new(settings, Arc::clone(&shared)),
+            shared,
+            kernel: Model {
+                tuples,
+                now,
+                refusals,
+                is_adjusted: false,
+                is_opaque: false,
+                is_known: false,
+                saved: None,
+                live: BTreeMap::new(),
+                opened: Vec::new(),
+            },
             start: now,
-            now,
             packets: 0,
-            refusals,
-            is_adjusted: false,
-            is_opaque: false,
-            is_known: false,
-            remembered: None,
-            live: BTreeMap::new(),
         }
     }
 
     pub(super) fn tuples(&self) -> ConntrackTuples {
-        self.tuples
+        self.kernel.tuples
     }
 
     pub(super) fn is_opaque(&self) -> bool {
-        self.is_opaque
+        self.kernel.is_opaque
     }
 
-    /// What a new process goes on with. A connection that is not marked is none of an earlier one.
+    /// What a new process goes on with.
     pub(super) fn memory(&self) -> Option<&SavedFlow> {
-        self.remembered.as_ref().filter(|_| self.is_adjusted)
+        self.kernel.memory()
     }
 
     /// A clock of TCP timestamps, in milliseconds.
     pub(super) fn clock(&self) -> u32 {
-        self.now.duration_since(self.start).as_millis() as u32
+        self.kernel.now.duration_since(self.start).as_millis() as u32
     }
 
     /// What the rules queue: all packets of a connection that is marked `adjust`, else those with
@@ -168,7 +223,7 @@ impl Gateway {
         if frame.has(SYN) && !frame.has(ACK) {
             return false;
         }
-        self.is_adjusted || !frame.payload.is_empty() || frame.flags & (FIN | RST | SYN) != 0
+        self.kernel.is_adjusted || !frame.payload.is_empty() || frame.flags & (FIN | RST | SYN) != 0
     }
 
     /// A packet arrives.
@@ -177,23 +232,27 @@ impl Gateway {
             return vec![Note::Left(frame.clone())];
         }
         self.packets += 1;
-        let id = PacketId(self.packets);
-        self.alg.handle_packet(id, &frame.encode(), self.now);
-        let notes = self.run_actions(Some((id, frame)));
-        let is_verdict = |note: &&Note| matches!(note, Note::Left(_) | Note::Dropped);
-        assert_eq!(notes.iter().filter(is_verdict).count(), 1, "verdicts");
-        notes
+        let packet = frame.encode();
+        let inbound = InboundPacket {
+            id: PacketId(self.packets),
+            bytes: &packet,
+            iif: None,
+        };
+        let now = self.kernel.now;
+        let egress = self.alg.handle_packet(&inbound, &mut self.kernel, now);
+        let verdict = note_of(egress.verdict, frame);
+        self.notes_of(Some(verdict), egress.effects)
     }
 
     /// Time passes; gives what the core did each time that it was woken.
     pub(super) fn wait(&mut self, time: Duration) -> Vec<Vec<Note>> {
-        let until = self.now + time;
+        let until = self.kernel.now + time;
         let mut all = Vec::new();
         while let Some(at) = self.alg.poll_timeout().filter(|&at| at <= until) {
             all.push(self.wake(at));
             assert!(all.len() <= WAKEUPS_MAX, "it wants to be woken forever");
         }
-        self.now = until;
+        self.kernel.now = until;
         all
     }
 
@@ -208,33 +267,39 @@ impl Gateway {
     }
 
     fn wake(&mut self, at: Instant) -> Vec<Note> {
-        self.now = self.now.max(at);
-        self.alg.handle_timeout(self.now);
-        let notes = self.run_actions(None);
+        self.kernel.now = self.kernel.now.max(at);
+        let now = self.kernel.now;
+        let effects = self.alg.handle_timeout(&mut self.kernel, now);
+        let notes = self.notes_of(None, effects);
         let next = self.alg.poll_timeout();
-        assert!(next.is_none_or(|next| next > self.now), "it was not done");
+        assert!(next.is_none_or(|next| next > now), "it was not done");
         notes
     }
 
     /// The daemon is killed and started again: the kernel's marks and what was remembered stay.
     pub(super) fn restart(&mut self, settings: Settings) {
-        self.leases = Leases::default();
-        self.alg = Alg::new(settings, self.leases.clone());
-        self.live.clear();
-        self.is_known = false;
+        self.shared = Arc::default();
+        self.alg = Alg::new(settings, Arc::clone(&self.shared));
+        self.kernel.live.clear();
+        self.kernel.is_known = false;
     }
 
     /// What holds at any time.
     pub(super) fn check_bounds(&self) {
         let memory = self.alg.memory_bytes();
         assert!(memory <= MEMORY_MAX, "{memory} bytes of memory");
-        let live = self.live.values().filter(|&&until| until > self.now);
-        // Beside one that a transfer under way may need.
-        let bound = self.max_per_session + 1;
-        assert!(live.count() <= bound, "too much is open");
-        // Beside those that wait for a server which has older commands to answer yet.
-        let leases = self.leases.0.borrow().len();
+        // What answers an older command is open beside what was announced later, and beside both
+        // one for each transfer under way, up to eight.
+        let bound = 2 * self.max_per_session.max(1) + 8;
+        assert!(self.live() <= bound, "too much is open");
+        let leases = self.shared.ports().len();
         assert!(leases <= 2 * bound, "too much is leased");
+    }
+
+    fn live(&self) -> usize {
+        let now = self.kernel.now;
+        let live = self.kernel.live.values();
+        live.filter(|&&until| until > now).count()
     }
 
     /// What holds once everything has timed out.
@@ -242,106 +307,35 @@ impl Gateway {
         assert_eq!(self.alg.flow_count(), 0);
         let memory = self.alg.memory_bytes();
         assert!(memory <= MEMORY_MIN, "{memory} bytes are left");
-        assert!(self.leases.0.borrow().is_empty(), "a port is still leased");
-        let live = self.live.values().filter(|&&until| until > self.now);
-        assert_eq!(live.count(), 0, "something is still open");
+        assert!(self.shared.ports().is_empty(), "a port is still leased");
+        assert_eq!(self.live(), 0, "something is still open");
         assert!(
-            !self.is_known || self.remembered.is_none(),
-            "a connection that is over is still remembered"
+            !self.kernel.is_known || self.kernel.saved.is_none(),
+            "a connection that is over is still saved"
         );
     }
 
-    fn run_actions(&mut self, packet: Option<(PacketId, &Frame)>) -> Vec<Note> {
-        let mut notes = Vec::new();
-        while let Some(action) = self.alg.poll_action() {
-            let has_left = notes
-                .iter()
-                .any(|note| matches!(note, Note::Left(_) | Note::Injected(_)));
-            match action {
-                Action::Resolve { .. } => self.resolve(),
-                Action::RelaxWindow { tuples } => {
-                    assert_eq!(tuples, self.tuples);
-                    let is_relaxed = !self.refuses();
-                    self.is_adjusted |= is_relaxed;
-                    self.alg.handle_relaxed(is_relaxed, self.now);
-                }
-                Action::Expect {
-                    id,
-                    expectation,
-                    stage,
-                    ..
-                } => {
-                    assert!(!has_left, "the announcement has left already");
-                    let answer = self.expect(id, expectation, stage);
-                    let is_open = answer.is_ok() && stage == Stage::Open;
-                    notes.extend(is_open.then_some(Note::Opened(expectation)));
-                    self.alg.handle_expected(id, answer, self.now);
-                }
-                Action::Unexpect { id, .. } => {
-                    self.live.remove(&id);
-                }
-                Action::MarkOpaque { .. } => self.is_opaque = true,
-                Action::MarkReadable { .. } => self.is_opaque = false,
-                Action::Grant { .. } | Action::Revoke { .. } | Action::FindLive { .. } => {
-                    panic!("nothing is granted by default")
-                }
-                Action::Verdict {
-                    packet: id,
-                    verdict,
-                } => {
-                    let (wanted, frame) = packet.expect("a verdict without a packet");
-                    assert_eq!(id, wanted);
-                    notes.push(note_of(verdict, frame));
-                }
-                Action::Inject { packet } => notes.push(Note::Injected(Frame::decode(&packet))),
-                Action::Remember(memory) => {
-                    let depends = packet.is_some() && has_left;
-                    assert!(!depends, "what depends on it has left already");
-                    self.remembered = Some(memory);
-                }
-                Action::Forget { .. } => self.remembered = None,
-                Action::Report(event) => notes.push(Note::Told(event.kind)),
-            }
+    /// What the core did, in the order in which it has its effect.
+    fn notes_of(&mut self, verdict: Option<Note>, effects: Effects) -> Vec<Note> {
+        let opened = std::mem::take(&mut self.kernel.opened);
+        for save in effects.saves {
+            self.kernel.saved = match save {
+                Save::Store(saved) => Some(*saved),
+                Save::Delete(_) => None,
+            };
         }
-        let left = notes
+        let told = effects
+            .events
+            .into_iter()
+            .map(|event| Note::Told(event.kind));
+        let sent = effects
+            .packets
             .iter()
-            .filter(|note| matches!(note, Note::Left(_) | Note::Injected(_)));
-        let left = left.count();
-        assert!(left <= PACKETS_MAX, "{left} packets for one");
-        notes
-    }
-
-    fn resolve(&mut self) {
-        self.is_known = true;
-        match self.memory() {
-            Some(memory) => {
-                let kept = SavedFlow::parse(&memory.encode());
-                assert_eq!(kept.as_ref(), Ok(memory));
-                self.alg.handle_recalled(&memory.clone(), self.now);
-            }
-            None => self.alg.handle_resolved(Some(self.tuples), self.now),
-        }
-    }
-
-    fn expect(
-        &mut self,
-        id: ExpectationId,
-        expectation: Expectation,
-        stage: Stage,
-    ) -> Result<(), ExpectError> {
-        if self.refuses() {
-            return Err(ExpectError::Clash);
-        }
-        if stage == Stage::Open {
-            self.live.insert(id, self.now + expectation.timeout);
-        }
-        Ok(())
-    }
-
-    fn refuses(&mut self) -> bool {
-        let refuses = self.refusals & 1 != 0;
-        self.refusals = self.refusals.rotate_right(1);
-        refuses
+            .map(|packet| Note::Injected(Frame::decode(packet)));
+        let left: Vec<Note> = verdict.into_iter().chain(sent).collect();
+        assert!(left.len() <= PACKETS_MAX, "{} packets for one", left.len());
+        let opened = opened.into_iter().map(Note::Opened);
+        opened.chain(told).chain(left).collect()
     }
 }
 

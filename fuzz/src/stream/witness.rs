@@ -7,11 +7,11 @@
 mod openings;
 
 use ftp_alg::proto::{
-    action::{Decision, EventKind},
+    event::{Decision, EventKind},
     ftp::{Announcement, Role},
     net::{ConntrackTuples, Direction, PerDirection},
     saved_flow::SavedFlow,
-    stream::{HELD_BACK_MAX, HISTORY_MAX, LINE_MAX},
+    stream::{HISTORY_MAX, LINE_MAX},
 };
 
 use super::{
@@ -350,7 +350,7 @@ impl Witness {
         }
     }
 
-    /// All that came leaves, but for a line that has begun, or lines that wait for an answer.
+    /// All that came leaves, but for a line that has begun.
     fn check_withheld(&self, given: &Given) {
         if given.frame.payload.is_empty() || given.frame.has(RST) || self.has_lost_place {
             return;
@@ -359,7 +359,7 @@ impl Witness {
         let taken = way.rewriting().to_output(way.taken() as i64);
         let withheld = taken - self.seen[given.direction].left;
         assert!(
-            withheld <= (HELD_BACK_MAX + LINE_MAX) as i64 + WITHHELD_SLACK || self.has_restarted,
+            withheld <= LINE_MAX as i64 + WITHHELD_SLACK || self.has_restarted,
             "{withheld} bytes have not left"
         );
     }
@@ -423,9 +423,8 @@ impl Witness {
                 self.is_broken = false;
             }
             EventKind::Started { .. }
-            | EventKind::Unanswered { .. }
-            | EventKind::Opened { .. }
-            | EventKind::NotOpened { .. }
+            | EventKind::KernelHelper { .. }
+            | EventKind::UnknownOffset
             | EventKind::Withdrawn { .. }
             | EventKind::Opaque
             | EventKind::Readable

@@ -4,6 +4,7 @@
 use std::{
     collections::VecDeque,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,18 +13,21 @@ use crate::{
     daemon::{config::Config, setup::settings_of},
     io::clock,
     proto::{
-        action::{Action, Event, PacketId},
-        alg::Alg,
+        alg::{Alg, InboundPacket},
+        egress::PacketId,
+        event::Event,
         flow::Settings,
-        nat::{LeaseTable, LocalLeases},
-        net::{ConntrackTuples, Tuple},
+        kernel::PaperKernel,
+        nat::LeaseTable,
+        net::Tuple,
         packet::{Flags, Segment},
+        shared::SharedTables,
     },
 };
 
 /// The gateway of one capture.
 pub(super) struct Gateway {
-    alg: Alg<LocalLeases>,
+    alg: Alg,
     control_ports: Vec<u16>,
     nat: Mappings,
     events: VecDeque<Event>,
@@ -47,12 +51,10 @@ struct Times {
 
 impl Gateway {
     pub(super) fn new(config: &Config, nat: Mappings) -> Self {
-        let leases = LocalLeases::of(LeaseTable::reserving(
-            config.control_ports.clone(),
-            config.nat.share,
-        ));
+        let leases = LeaseTable::reserving(config.control_ports.clone(), config.nat.share);
+        let shared = Arc::new(SharedTables::with_ports(leases));
         Self {
-            alg: Alg::new(settings_for_replay(config), leases),
+            alg: Alg::new(settings_for_replay(config), shared),
             control_ports: config.control_ports.clone(),
             nat,
             events: VecDeque::new(),
@@ -77,8 +79,14 @@ impl Gateway {
             return;
         };
         let packet = readdressed(packet, arriving);
-        self.alg.handle_packet(PacketId(frame), &packet, now);
-        self.carry_out(Some(self.nat.entry_of(original)), now);
+        let inbound = InboundPacket {
+            id: PacketId(frame),
+            bytes: &packet,
+            iif: None,
+        };
+        let mut kernel = PaperKernel(Some(self.nat.entry_of(original)));
+        let egress = self.alg.handle_packet(&inbound, &mut kernel, now);
+        self.events.extend(egress.effects.events);
     }
 
     /// What the core has to tell, in order.
@@ -87,32 +95,9 @@ impl Gateway {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        if self.alg.poll_timeout().is_some_and(|due| due <= now) {
-            self.alg.handle_timeout(now);
-            self.carry_out(None, now);
-        }
-    }
-
-    /// Carries out what the core wants, and succeeds. `entry` is the connection of the packet at
-    /// hand, the only one the core can ask for.
-    fn carry_out(&mut self, entry: Option<ConntrackTuples>, now: Instant) {
-        while let Some(action) = self.alg.poll_action() {
-            match action {
-                Action::Resolve { .. } => self.alg.handle_resolved(entry, now),
-                Action::RelaxWindow { .. } => self.alg.handle_relaxed(true, now),
-                Action::Expect { id, .. } => self.alg.handle_expected(id, Ok(()), now),
-                Action::FindLive { tuples } => self.alg.handle_live(&tuples, now),
-                Action::Report(event) => self.events.push_back(event),
-                Action::Unexpect { .. }
-                | Action::MarkOpaque { .. }
-                | Action::MarkReadable { .. }
-                | Action::Grant { .. }
-                | Action::Revoke { .. }
-                | Action::Verdict { .. }
-                | Action::Inject { .. }
-                | Action::Remember { .. }
-                | Action::Forget { .. } => {}
-            }
+        while self.alg.poll_timeout().is_some_and(|due| due <= now) {
+            let effects = self.alg.handle_timeout(&mut PaperKernel(None), now);
+            self.events.extend(effects.events);
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 
 use crate::proto::{
-    action::{AnnouncementReport, CommandReport, Decision, Event, RewriteReport},
+    event::{AnnouncementReport, CommandReport, Decision, Event, RewriteReport},
     expect::Expectation,
 };
 
@@ -146,7 +146,7 @@ impl<'a> CommandLine<'a> {
             client: event.client,
             server: event.server,
             command: &report.verb,
-            rule: &report.rule,
+            rule: &report.entry,
             action: report.action.as_str(),
         }
     }

@@ -25,7 +25,7 @@ pub struct ConntrackEntry {
     /// The connection tracking helper it has.
     pub helper: Option<AttachedHelper>,
     /// Whether it accepts, in both directions, what lies outside the window.
-    pub is_relaxed: bool,
+    pub is_liberal: bool,
 }
 
 /// Whose connection tracking helper a connection has.
@@ -81,7 +81,7 @@ impl ConntrackEntry {
         let state = tcp
             .as_ref()
             .and_then(|tcp| tcp.find(CTA_PROTOINFO_TCP_STATE)?.first().copied());
-        let is_liberal = |attribute| {
+        let has_liberal_flag = |attribute| {
             let flags = tcp
                 .as_ref()
                 .and_then(|tcp| tcp.find(attribute)?.first().copied());
@@ -95,8 +95,8 @@ impl ConntrackEntry {
             status: attributes.u32(CTA_STATUS)?,
             tcp_state: state.map(TcpState),
             helper: AttachedHelper::parse(attributes),
-            is_relaxed: is_liberal(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL)
-                && is_liberal(CTA_PROTOINFO_TCP_FLAGS_REPLY),
+            is_liberal: has_liberal_flag(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL)
+                && has_liberal_flag(CTA_PROTOINFO_TCP_FLAGS_REPLY),
         })
     }
 }

@@ -4,10 +4,6 @@
 //! and is translated like it (`nf_nat_follow_master`): source and destination as the announcer's
 //! packets on the control connection have them, and the announced port.
 //!
-//! What is reserved is inactive (`NF_CT_EXPECT_INACTIVE`): it holds its place and is listed, and
-//! matches nothing. The kernel never changes an expectation's flags, so one that opens takes the
-//! place of the reserved one.
-//!
 //! Two things of the kernel (6.1 to 6.12, read and tried) shape the messages:
 //!
 //! * A new expectation takes its timeout from its helper's policy, and the message's timeout is
@@ -29,7 +25,7 @@ use crate::{
         refusal::refusal,
     },
     proto::{
-        expect::{ExpectError, Expectation, ExpectationId, Stage},
+        expect::{ExpectError, Expectation, ExpectationId},
         net::{ConntrackTuples, Direction, Tuple},
     },
 };
@@ -45,8 +41,6 @@ pub(super) mod wire {
     pub(in super::super) const CTA_EXPECT_TIMEOUT: u16 = 4;
     pub(in super::super) const CTA_EXPECT_ID: u16 = 5;
     pub(in super::super) const CTA_EXPECT_HELP_NAME: u16 = 6;
-    pub(in super::super) const CTA_EXPECT_FLAGS: u16 = 8;
-    pub(in super::super) const NF_CT_EXPECT_INACTIVE: u32 = 2;
     pub(in super::super) const CTA_EXPECT_NAT: u16 = 10;
     pub(in super::super) const CTA_EXPECT_FN: u16 = 11;
     pub(in super::super) const CTA_EXPECT_NAT_DIR: u16 = 1;
@@ -92,28 +86,8 @@ impl ConntrackExpectations {
         })
     }
 
-    /// Reserves an expectation: it lets nothing in until it is [expected](Self::expect). What is
-    /// expected of the same connection already stays as it is.
-    ///
-    /// # Errors
-    /// Nothing is reserved then.
-    pub fn reserve(
-        &mut self,
-        id: ExpectationId,
-        expectation: &Expectation,
-        master: &ConntrackTuples,
-    ) -> Result<(), ExpectError> {
-        if !is_of_one_family(expectation) {
-            return Err(ExpectError::Other);
-        }
-        match self.create(expectation, Stage::Reserved, master) {
-            Err(error) if error.is(libc::EEXIST) => Ok(()),
-            other => other.map_err(|error| refusal(id, &error)),
-        }
-    }
-
-    /// Opens an expectation; it is in force when this returns. What was reserved or expected of
-    /// the same connection before makes way: the newest announcement is the one that counts.
+    /// Installs an expectation; it is in force when this returns. What was expected of the same
+    /// connection before makes way: the newest announcement is the one that counts.
     ///
     /// # Errors
     /// Nothing is in force then.
@@ -126,10 +100,10 @@ impl ConntrackExpectations {
         if !is_of_one_family(expectation) {
             return Err(ExpectError::Other);
         }
-        let created = match self.create(expectation, Stage::Open, master) {
+        let created = match self.create(expectation, master) {
             Err(error) if error.is(libc::EEXIST) => self
                 .delete(expectation, None)
-                .and_then(|_| self.create(expectation, Stage::Open, master)),
+                .and_then(|_| self.create(expectation, master)),
             other => other,
         };
         created
@@ -162,7 +136,6 @@ impl ConntrackExpectations {
     fn create(
         &mut self,
         expectation: &Expectation,
-        stage: Stage,
         master: &ConntrackTuples,
     ) -> Result<(), NetlinkError> {
         let head = message(IPCTNL_MSG_EXP_NEW, expectation).with(flags::CREATE | flags::EXCL);
@@ -170,9 +143,6 @@ impl ConntrackExpectations {
             self.translation == Translation::FollowMaster && is_between_ends(expectation, master);
         self.socket.request(head, |buffer| {
             put_whole(buffer, expectation, master);
-            if stage == Stage::Reserved {
-                buffer.put_u32(CTA_EXPECT_FLAGS, NF_CT_EXPECT_INACTIVE);
-            }
             if is_translated {
                 put_translation(buffer, expectation, master);
             }

@@ -15,8 +15,8 @@ use std::time::Duration;
 use super::{
     entry::parse_tuple,
     expectation::wire::{
-        CTA_EXPECT_FLAGS, CTA_EXPECT_HELP_NAME, CTA_EXPECT_MASTER, CTA_EXPECT_NAT,
-        CTA_EXPECT_TUPLE, IPCTNL_MSG_EXP_GET, NF_CT_EXPECT_INACTIVE,
+        CTA_EXPECT_HELP_NAME, CTA_EXPECT_MASTER, CTA_EXPECT_NAT, CTA_EXPECT_TUPLE,
+        IPCTNL_MSG_EXP_GET,
     },
 };
 use crate::{
@@ -41,7 +41,7 @@ pub struct ImportedExpectation {
 ///
 /// # Errors
 /// When conntrack cannot be asked.
-pub fn list_newcomers() -> Result<Vec<ImportedExpectation>, NetlinkError> {
+pub fn list_imported() -> Result<Vec<ImportedExpectation>, NetlinkError> {
     let kind = MessageType {
         subsystem: libc::NFNL_SUBSYS_CTNETLINK_EXP as u8,
         request: IPCTNL_MSG_EXP_GET,
@@ -60,10 +60,7 @@ impl ImportedExpectation {
     fn parse(message: Message<'_>) -> Option<Self> {
         let attributes = message.attributes();
         let is_ours = attributes.name(CTA_EXPECT_HELP_NAME)? == HELPER;
-        // One that the server has not accepted stays shut: its acceptance was the other gateway's.
-        let flags = attributes.u32(CTA_EXPECT_FLAGS).unwrap_or(0);
-        let is_reserved = flags & NF_CT_EXPECT_INACTIVE != 0;
-        if !is_ours || is_reserved || attributes.find(CTA_EXPECT_NAT).is_some() {
+        if !is_ours || attributes.find(CTA_EXPECT_NAT).is_some() {
             return None;
         }
         Some(Self {

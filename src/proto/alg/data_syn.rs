@@ -1,289 +1,176 @@
 //! First packets of data connections that nobody announced readably: those of encrypted sessions.
 //!
-//! Each is queued before conntrack has seen it. It is looked up what its client is granted, the kernel
-//! asked what of that is still alive, and one expectation made for this connection alone; then it goes
-//! on, and conntrack finds the expectation. Whatever is wrong, it goes on as well, and nothing is opened
-//! for it: the operator's rules decide, as if there were no grant.
+//! Each is queued before conntrack has seen it. The grants of its client are looked up, the kernel is
+//! asked which of them are still alive, and one expectation is made for this connection alone. Then
+//! the packet goes on, and conntrack finds the expectation. Whatever is wrong, the packet goes on as
+//! well, and nothing is opened for it: the operator's rules decide, as if there were no grant.
 
-use std::{net::SocketAddr, time::Instant};
+use std::net::SocketAddr;
 
-use super::{
-    Alg,
-    admission::LOG_RATE,
-    pending::{Answer, Pending},
-};
+use super::{Alg, Input};
 use crate::proto::{
-    action::{Action, Event, EventKind, PacketId, Verdict},
-    budget::HostBudgets,
-    expect::{ExpectError, Expectation, ExpectationId, Stage},
-    nat::{PortLeases, Translation, addresses_of},
-    net::{ConntrackTuples, Direction, Tuple},
+    egress::Verdict,
+    event::EventKind,
+    expect::{Expectation, ExpectationId},
+    flow::{Subject, expect_newest},
+    nat::Translation,
+    net::{Addresses, Direction, Tuple},
     packet::Segment,
     session::Withdrawal,
-    tls::{
-        AdmittedData, DataSyn, FtpsSession, Grants, HostPair, SynDecision, TLS_TIMEOUT, TlsRefusal,
-    },
+    tls::{AdmittedData, DataSyn, FtpsSession, HostPair, SynDecision, TLS_TIMEOUT, TlsRefusal},
 };
 
-/// A first packet that waits for an answer.
-pub(super) struct Stranger {
-    packet: PacketId,
-    syn: DataSyn,
-    stage: Waiting,
-}
+/// The most sessions of one pair that a first packet may find dead, and take the grant from.
+const DEAD_SESSIONS_MAX: usize = 16;
 
-/// For what it waits.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, in a box"
-)]
-enum Waiting {
-    /// Which of these are alive; the first is its control connection.
-    Live(Vec<Tuple>),
-    /// Whether it may come.
-    Expected {
-        granted: FtpsSession,
-        expectation: Expectation,
-        /// The same was refused once as a clash, and asked for again.
-        is_retry: bool,
-    },
-}
-
-impl<L: PortLeases + HostBudgets + Grants> Alg<L> {
-    /// The answer to [`Action::FindLive`]: those of the connections that are alive.
-    pub fn handle_live(&mut self, live: &[Tuple], now: Instant) {
-        let Some(Pending::DataSyn(stranger)) = self.take_pending(Answer::Live) else {
-            return;
-        };
-        let (packet, syn) = (stranger.packet, stranger.syn);
-        let Waiting::Live(asked) = stranger.stage else {
-            return self.conclude(packet, Verdict::Accept);
-        };
-        if let Some(master) = asked.first().filter(|master| !live.contains(master)) {
-            self.end_dead(syn, *master);
-            return self.look_up(packet, syn, now);
-        }
-        let mut decided = (SynDecision::Pass, Vec::new());
-        self.leases.with_grants(&mut |grants| {
-            decided = grants.admit(&syn, (&asked, live), &self.settings.tls, now);
-        });
-        let (step, over) = decided;
-        for one in over {
-            self.withdraw(one.id, one.expectation, &step);
-        }
-        self.take_step(packet, syn, step, now);
-    }
-
-    pub(super) fn handle_newcomer(
+impl Alg {
+    /// Takes the first packet of a data connection. It always goes on.
+    pub(super) fn handle_data_syn(
         &mut self,
-        packet: PacketId,
         segment: &Segment<'_>,
-        now: Instant,
-    ) {
+        input: &mut Input<'_>,
+    ) -> Verdict {
         let syn = DataSyn {
             tuple: segment.tuple,
             seq: segment.seq,
-            link: self.link,
+            iif: input.iif,
         };
-        self.look_up(packet, syn, now);
-    }
-
-    /// Whether a first packet waits for its expectation.
-    pub(super) fn awaits_newcomer(&self) -> bool {
-        matches!(
-            &self.pending,
-            Some((Answer::Expected(_), Pending::DataSyn(_)))
-        )
-    }
-
-    pub(super) fn handle_newcomer_expected(
-        &mut self,
-        id: ExpectationId,
-        result: Result<(), ExpectError>,
-        now: Instant,
-    ) {
-        let Some(Pending::DataSyn(stranger)) = self.take_pending(Answer::Expected(id)) else {
-            return;
-        };
-        let (packet, syn) = (stranger.packet, stranger.syn);
-        let Waiting::Expected {
-            granted,
-            expectation,
-            is_retry,
-        } = stranger.stage
-        else {
-            return self.conclude(packet, Verdict::Accept);
-        };
-        match result {
-            Ok(()) => {
-                let admitted = AdmittedData {
-                    tuple: syn.tuple,
-                    seq: syn.seq,
-                    id,
-                    expectation,
-                    until: now + TLS_TIMEOUT,
-                };
-                self.leases
-                    .with_grants(&mut |grants| grants.record(admitted));
-                self.tell(&granted, EventKind::TlsOpened { expectation });
-                self.conclude(packet, Verdict::Accept);
+        let decision = self.decide_on_syn(&syn, input);
+        match decision {
+            SynDecision::Pass | SynDecision::Ask(_) => {}
+            SynDecision::Refuse(session, reason) => {
+                self.report_refused(&syn, &session, reason, input);
             }
-            // One that was let in to the same port has not left the kernel yet.
-            Err(ExpectError::Clash) if !is_retry => {
-                self.withdraw(id, expectation, &SynDecision::Open(granted));
-                self.expect((packet, syn), granted, expectation, true);
-            }
-            Err(error) => {
-                let refusal = TlsRefusal::Kernel(error);
-                self.refuse_newcomer(packet, syn, (granted, refusal), now);
-            }
-        }
-    }
-
-    fn look_up(&mut self, packet: PacketId, syn: DataSyn, now: Instant) {
-        let mut step = SynDecision::Pass;
-        let (tls, limits) = (&self.settings.tls, &self.settings.limits);
-        self.leases.with_grants(&mut |grants| {
-            step = grants.look_up(&syn, (tls, limits), now);
-        });
-        self.take_step(packet, syn, step, now);
-    }
-
-    fn take_step(&mut self, packet: PacketId, syn: DataSyn, step: SynDecision, now: Instant) {
-        match step {
-            SynDecision::Pass => self.conclude(packet, Verdict::Accept),
-            SynDecision::Refuse(granted, refusal) => {
-                self.refuse_newcomer(packet, syn, (granted, refusal), now);
-            }
-            SynDecision::Ask(tuples) => {
-                self.actions.push_back(Action::FindLive {
-                    tuples: tuples.clone(),
-                });
-                self.await_newcomer(Answer::Live, (packet, syn), Waiting::Live(tuples));
-            }
-            SynDecision::Open(granted) => match self.plan_newcomer(syn, &granted, now) {
-                Ok(expectation) => self.expect((packet, syn), granted, expectation, false),
-                Err(refusal) => self.refuse_newcomer(packet, syn, (granted, refusal), now),
+            SynDecision::Open(session) => match self.open_for_syn(&syn, &session, input) {
+                Ok(expectation) => {
+                    let opened = EventKind::TlsOpened { expectation };
+                    input
+                        .effects
+                        .events
+                        .push(subject_of(&session).event(opened));
+                }
+                Err(reason) => self.report_refused(&syn, &session, reason, input),
             },
         }
+        Verdict::Accept
     }
 
-    /// The connection's expectation: translated like its control connection, but that it keeps its
-    /// port, which nobody could have told its client otherwise.
-    fn plan_newcomer(
-        &self,
-        syn: DataSyn,
-        granted: &FtpsSession,
-        now: Instant,
-    ) -> Result<Expectation, TlsRefusal> {
-        let (own, seen) = addresses_of(&granted.master, Direction::Reply);
-        let port = syn.tuple.destination.port();
-        let translation = Translation {
-            inside: SocketAddr::new(own, port),
-            outside: SocketAddr::new(seen, port),
-            is_leased: own != seen,
-        };
-        // Where the port is given to an announcement, that is what is meant. Else it rests, so that it
-        // is not given to one soon.
-        if translation.is_leased && !self.leases.lease(translation.outside) {
-            return Err(TlsRefusal::PortGiven);
+    fn decide_on_syn(&self, syn: &DataSyn, input: &mut Input<'_>) -> SynDecision {
+        let (tls, limits) = (&self.settings.tls, &self.settings.limits);
+        for _ in 0..DEAD_SESSIONS_MAX {
+            let decision = self.shared.grants().look_up(syn, tls, limits, input.now);
+            let SynDecision::Ask(asked) = decision else {
+                return decision;
+            };
+            let alive = input.kernel.are_alive(&asked);
+            if let Some(master) = asked.first().filter(|master| !alive.contains(master)) {
+                self.end_dead(syn, *master, input);
+                continue;
+            }
+            let mut grants = self.shared.grants();
+            let (decision, over) = grants.admit(syn, &asked, &alive, tls, input.now);
+            drop(grants);
+            if let SynDecision::Open(session) | SynDecision::Refuse(session, _) = &decision {
+                for one in over {
+                    withdraw(one.id, &one.expectation, session, input);
+                }
+            }
+            return decision;
         }
-        translation.release(&self.leases);
-        let mut is_admitted = true;
-        let host = syn.tuple.source.ip();
-        self.leases.with_hosts(&mut |hosts| {
-            is_admitted = hosts.spend_opening(host, &self.settings.limits, now);
-        });
-        if !is_admitted {
-            return Err(TlsRefusal::TooManyOpenings);
-        }
-        Ok(translation.expectation(&granted.master, Direction::Reply, TLS_TIMEOUT))
-    }
-
-    fn expect(
-        &mut self,
-        (packet, syn): (PacketId, DataSyn),
-        granted: FtpsSession,
-        expectation: Expectation,
-        is_retry: bool,
-    ) {
-        self.last_expectation = self.last_expectation.wrapping_add(1);
-        let id = ExpectationId(self.last_expectation);
-        self.actions.push_back(Action::Expect {
-            id,
-            expectation,
-            stage: Stage::Open,
-            master: granted.master,
-        });
-        let waiting = Waiting::Expected {
-            granted,
-            expectation,
-            is_retry,
-        };
-        self.await_newcomer(Answer::Expected(id), (packet, syn), waiting);
-    }
-
-    fn await_newcomer(
-        &mut self,
-        answer: Answer,
-        (packet, syn): (PacketId, DataSyn),
-        stage: Waiting,
-    ) {
-        let stranger = Stranger { packet, syn, stage };
-        self.pending = Some((answer, Pending::DataSyn(Box::new(stranger))));
+        SynDecision::Pass
     }
 
     /// A control connection that ended unseen grants nothing any more.
-    fn end_dead(&mut self, syn: DataSyn, master: Tuple) {
+    fn end_dead(&self, syn: &DataSyn, master: Tuple, input: &mut Input<'_>) {
         let pair = HostPair {
             client: syn.tuple.source.ip(),
             server: syn.tuple.destination.ip(),
         };
-        let mut is_last = false;
-        self.leases.with_grants(&mut |grants| {
-            is_last = grants.end_connection(pair, master);
-        });
+        let is_last = self.shared.grants().end_connection(pair, master);
         if is_last {
-            self.actions.push_back(Action::Revoke { pair });
+            input.kernel.pass_data_syns(pair);
         }
     }
 
-    fn refuse_newcomer(
+    fn open_for_syn(
         &mut self,
-        packet: PacketId,
-        syn: DataSyn,
-        (granted, reason): (FtpsSession, TlsRefusal),
-        now: Instant,
-    ) {
-        if self.told.spend(1, LOG_RATE, now) {
-            let port = syn.tuple.destination.port();
-            self.tell(&granted, EventKind::TlsRefused { port, reason });
-        }
-        self.conclude(packet, Verdict::Accept);
-    }
-
-    fn tell(&mut self, granted: &FtpsSession, kind: EventKind) {
-        let original = granted.master.of(Direction::Original);
-        self.actions.push_back(Action::Report(Event {
-            session: granted.session,
-            client: original.source,
-            server: original.destination,
-            kind,
-        }));
-    }
-
-    /// Withdraws what has had its use, or makes way for the same.
-    fn withdraw(&mut self, id: ExpectationId, expectation: Expectation, step: &SynDecision) {
-        let (SynDecision::Open(granted) | SynDecision::Refuse(granted, _)) = step else {
-            return;
-        };
-        let master: ConntrackTuples = granted.master;
-        self.actions.push_back(Action::Unexpect {
+        syn: &DataSyn,
+        session: &FtpsSession,
+        input: &mut Input<'_>,
+    ) -> Result<Expectation, TlsRefusal> {
+        let expectation = self.plan_for_syn(syn, session, input)?;
+        let ids = &mut self.expectation_ids;
+        let id = expect_newest(input.kernel, ids, &expectation, &session.master)
+            .map_err(TlsRefusal::Kernel)?;
+        self.shared.grants().record(AdmittedData {
+            tuple: syn.tuple,
+            seq: syn.seq,
             id,
             expectation,
-            stage: Stage::Open,
-            master,
-            reason: Withdrawal::Superseded,
+            until: input.now + TLS_TIMEOUT,
         });
+        Ok(expectation)
+    }
+
+    /// The connection's expectation: translated like its control connection, but that it keeps its
+    /// port, which nobody could have told its client otherwise.
+    fn plan_for_syn(
+        &self,
+        syn: &DataSyn,
+        session: &FtpsSession,
+        input: &Input<'_>,
+    ) -> Result<Expectation, TlsRefusal> {
+        let server = Addresses::of(&session.master, Direction::Reply);
+        let port = syn.tuple.destination.port();
+        let translation = Translation {
+            inside: SocketAddr::new(server.own, port),
+            outside: SocketAddr::new(server.seen, port),
+            is_leased: server.own != server.seen,
+        };
+        // Where the port is leased to an announcement, that one is meant. Else it is quarantined, so
+        // that it is not leased to one soon.
+        if translation.is_leased && !self.shared.ports().lease(translation.outside) {
+            return Err(TlsRefusal::PortGiven);
+        }
+        translation.release(&mut self.shared.ports());
+        let (host, limits) = (syn.tuple.source.ip(), &self.settings.limits);
+        if !self.shared.hosts().spend_opening(host, limits, input.now) {
+            return Err(TlsRefusal::TooManyOpenings);
+        }
+        Ok(translation.expectation(&session.master, Direction::Reply, TLS_TIMEOUT))
+    }
+
+    fn report_refused(
+        &mut self,
+        syn: &DataSyn,
+        session: &FtpsSession,
+        reason: TlsRefusal,
+        input: &mut Input<'_>,
+    ) {
+        let port = syn.tuple.destination.port();
+        let refused = EventKind::TlsRefused { port, reason };
+        self.report_rarely(subject_of(session), refused, input);
+    }
+}
+
+/// Withdraws what has had its use, or makes way for the same.
+fn withdraw(
+    id: ExpectationId,
+    expectation: &Expectation,
+    session: &FtpsSession,
+    input: &mut Input<'_>,
+) {
+    let reason = Withdrawal::Superseded;
+    input
+        .kernel
+        .unexpect(id, expectation, &session.master, reason);
+}
+
+fn subject_of(session: &FtpsSession) -> Subject {
+    let original = session.master.of(Direction::Original);
+    Subject {
+        session: session.session,
+        client: original.source,
+        server: original.destination,
     }
 }

@@ -1,7 +1,6 @@
 //! What the sessions of each host have spent together.
 
 use std::{
-    cell::RefCell,
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
@@ -14,12 +13,6 @@ use super::{Budget, Limits, SessionCount, counted::CountedSessions};
 /// held to one host's budget, and no host that was there before suffers by it.
 pub const HOSTS_MAX: usize = 65_536;
 
-/// What the hosts have, shared by all who follow connections.
-pub trait HostBudgets {
-    /// Lets `run` look at the table, alone.
-    fn with_hosts(&self, run: &mut dyn FnMut(&mut HostTable));
-}
-
 /// The hosts that have sessions, or have spent something that has not come in again.
 #[derive(Debug, Default)]
 pub struct HostTable {
@@ -30,6 +23,15 @@ pub struct HostTable {
     counted: CountedSessions,
     /// No sooner than now is it worth to look for hosts that can be forgotten.
     swept_at: Option<Instant>,
+}
+
+/// The cost of one segment of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentCost {
+    /// Lines that end in it; one at the least.
+    pub commands: u32,
+    /// Bytes; [`SEGMENT_MIN`](super::SEGMENT_MIN) at the least.
+    pub bytes: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,18 +72,19 @@ impl HostTable {
         }
     }
 
-    /// Spends what a host's client says in a segment, in commands and bytes; `false` where it has
-    /// to wait.
-    pub fn spend_said(
+    /// Charges a host for a segment of its client; `false` where the segment has to wait.
+    pub fn charge_segment(
         &mut self,
         host: IpAddr,
-        (commands, bytes): (u32, u32),
+        cost: SegmentCost,
         limits: &Limits,
         now: Instant,
     ) -> bool {
         let account = self.account(host, now);
-        account.commands.spend(commands, limits.host_commands, now)
-            && account.bytes.spend(bytes, limits.host_bytes, now)
+        account
+            .commands
+            .spend(cost.commands, limits.host_commands, now)
+            && account.bytes.spend(cost.bytes, limits.host_bytes, now)
     }
 
     /// Spends an opening of a host; `false` where it is one too many.
@@ -91,12 +94,12 @@ impl HostTable {
     }
 
     /// Counts a session for a rule, unless the rule has enough of them.
-    pub fn begin_ruled(&mut self, rule: &Arc<str>, host: IpAddr, most: SessionCount) -> bool {
+    pub fn begin_counted(&mut self, rule: &Arc<str>, host: IpAddr, most: SessionCount) -> bool {
         self.counted.begin(rule, prefix_of(host), most)
     }
 
     /// A session that was counted for a rule is over.
-    pub fn end_ruled(&mut self, rule: &Arc<str>, host: IpAddr) {
+    pub fn end_counted(&mut self, rule: &Arc<str>, host: IpAddr) {
         self.counted.end(rule, prefix_of(host));
     }
 
@@ -152,16 +155,6 @@ fn prefix_of(host: IpAddr) -> IpAddr {
     }
 }
 
-/// The hosts of a single core, as tests and `replay` use them.
-#[derive(Debug, Default)]
-pub struct LocalHosts(RefCell<HostTable>);
-
-impl HostBudgets for LocalHosts {
-    fn with_hosts(&self, run: &mut dyn FnMut(&mut HostTable)) {
-        run(&mut self.0.borrow_mut());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{net::Ipv4Addr, time::Duration};
@@ -179,6 +172,10 @@ mod tests {
 
     fn host(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    fn cost(commands: u32) -> SegmentCost {
+        SegmentCost { commands, bytes: 1 }
     }
 
     #[test]
@@ -212,13 +209,14 @@ mod tests {
         let (mut hosts, now) = (HostTable::default(), crate::io::clock::now());
         let nth = |nth: usize| IpAddr::from(Ipv4Addr::from(nth as u32));
         for number in 0..HOSTS_MAX {
-            assert!(hosts.spend_said(nth(number), (10, 1), &limits(), now));
+            assert!(hosts.charge_segment(nth(number), cost(10), &limits(), now));
         }
         let late = [nth(HOSTS_MAX), nth(HOSTS_MAX + 1)];
-        assert!(hosts.spend_said(late[0], (10, 1), &limits(), now));
-        assert!(!hosts.spend_said(late[1], (1, 1), &limits(), now));
+        assert!(hosts.charge_segment(late[0], cost(10), &limits(), now));
+        assert!(!hosts.charge_segment(late[1], cost(1), &limits(), now));
         assert_eq!(hosts.len(), HOSTS_MAX);
-        assert!(hosts.spend_said(late[1], (1, 1), &limits(), now + Duration::from_secs(11)));
+        let later = now + Duration::from_secs(11);
+        assert!(hosts.charge_segment(late[1], cost(1), &limits(), later));
         assert_eq!(hosts.len(), 1, "the others have rested");
     }
 }

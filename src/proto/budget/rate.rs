@@ -13,6 +13,9 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// A bucket from which nothing was taken.
+    pub const FULL: Self = Self { even_at: None };
+
     /// Spends `count` of `rate` a second, unless more was spent already than a [`BURST`] has.
     ///
     /// The last one may overdraw: a segment's commands are spent as a whole.

@@ -1,19 +1,19 @@
 //! Where in the server's tree a session is, as far as its dialogue tells.
 //!
 //! A path is resolved by its text alone: links, and what a server makes of names besides (`.` and
-//! `..` apart), are its own business. A session's folder is known from the first answer to PWD, or the
+//! `..` apart), are its own business. A session's directory is known from the first answer to PWD, or the
 //! first accepted CWD with a path from the root; before that no path is known that does not begin there.
 
 use std::collections::VecDeque;
 
 use super::command_line::CommandLine;
 
-/// How many changes may wait for their answers, and how long a folder may be, in bytes; beyond
+/// How many changes may wait for their answers, and how long a directory may be, in bytes; beyond
 /// either it is not known any more.
 const STEPS_MAX: usize = 32;
-const FOLDER_MAX: usize = 1024;
+const DIRECTORY_MAX: usize = 1024;
 
-/// The folder of a session.
+/// The directory of a session.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WorkingDirectory {
     /// From the root, each behind a slash; the root is empty.
@@ -29,17 +29,17 @@ enum Step {
 }
 
 impl WorkingDirectory {
-    /// Takes a command that goes to the server, if it is one of folders.
-    pub(super) fn handle_command(&mut self, said: &CommandLine<'_>) {
-        let step = match said {
-            said if said.is("CWD") => Step::Change(said.argument.to_vec()),
-            said if said.is("CDUP") => Step::Change(b"..".to_vec()),
-            said if said.is("PWD") => Step::Ask,
+    /// Takes a command that goes to the server, if it is one of directories.
+    pub(super) fn handle_command(&mut self, command: &CommandLine<'_>) {
+        let step = match command {
+            command if command.is("CWD") => Step::Change(command.argument.to_vec()),
+            command if command.is("CDUP") => Step::Change(b"..".to_vec()),
+            command if command.is("PWD") => Step::Ask,
             _ => return,
         };
         self.steps.push_back(step);
         if self.steps.len() > STEPS_MAX {
-            self.lose();
+            self.forget();
         }
     }
 
@@ -56,13 +56,13 @@ impl WorkingDirectory {
     }
 
     /// A login begins here, if that is known.
-    pub(super) fn begin(&mut self, login_directory: Option<&str>) {
-        self.lose();
-        self.known = login_directory.and_then(|folder| self.resolve(folder.as_bytes()));
+    pub(super) fn enter(&mut self, login_directory: Option<&str>) {
+        self.forget();
+        self.known = login_directory.and_then(|directory| self.resolve(directory.as_bytes()));
     }
 
     /// It is not known any more where the session is.
-    pub(super) fn lose(&mut self) {
+    pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
 
@@ -93,7 +93,7 @@ impl WorkingDirectory {
     }
 
     fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let mut folder = if is_separator(path.first()) {
+        let mut directory = if is_separator(path.first()) {
             Vec::new()
         } else {
             self.known.clone()?
@@ -102,16 +102,19 @@ impl WorkingDirectory {
             match name {
                 b"" | b"." => {}
                 b".." => {
-                    let end = folder.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-                    folder.truncate(end);
+                    let end = directory
+                        .iter()
+                        .rposition(|byte| *byte == b'/')
+                        .unwrap_or(0);
+                    directory.truncate(end);
                 }
                 name => {
-                    folder.push(b'/');
-                    folder.extend_from_slice(name);
+                    directory.push(b'/');
+                    directory.extend_from_slice(name);
                 }
             }
         }
-        (folder.len() <= FOLDER_MAX).then_some(folder)
+        (directory.len() <= DIRECTORY_MAX).then_some(directory)
     }
 }
 

@@ -10,7 +10,7 @@ pub const PATTERN_MAX: usize = 256;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pattern {
     matcher: WildMatch,
-    has_folder: bool,
+    has_directory: bool,
 }
 
 impl Eq for Pattern {}
@@ -21,14 +21,14 @@ impl Pattern {
     pub fn new(text: &str) -> Self {
         Self {
             matcher: WildMatch::new_case_insensitive(text),
-            has_folder: text.contains('/'),
+            has_directory: text.contains('/'),
         }
     }
 
-    /// Whether it speaks of folders, and not of a file's name alone.
+    /// Whether it speaks of directories, and not of a file's name alone.
     #[must_use]
-    pub fn has_folder(&self) -> bool {
-        self.has_folder
+    pub fn has_directory(&self) -> bool {
+        self.has_directory
     }
 
     /// Whether it is the pattern of `text`; bytes that are no UTF-8 are each one character.

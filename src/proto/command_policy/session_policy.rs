@@ -10,9 +10,10 @@ use super::{
     command_line::CommandLine, cwd::WorkingDirectory,
 };
 use crate::proto::{
-    budget::{Budget, HostBudgets, SessionCount},
+    budget::{Budget, SessionCount},
     ftp::Reason,
     net::{ConntrackTuples, Direction},
+    shared::SharedTables,
 };
 
 /// The time over which a rule's commands a second are averaged: so many may come at once.
@@ -20,6 +21,9 @@ const RATE_BURST: Duration = Duration::from_secs(1);
 
 /// The longest name of a user that is kept, in bytes; of a longer one its beginning.
 const USER_MAX: usize = 128;
+
+/// The name under which a command that can be read in two ways is refused.
+const TWO_READINGS: &str = "two readings";
 
 /// What becomes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +40,11 @@ pub enum PolicyEffect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyDecision {
     /// What becomes of it.
-    pub sentence: PolicyEffect,
+    pub effect: PolicyEffect,
     /// For the user whose command is refused.
     pub reason: Reason,
     /// Which rules speak of it in the log, and how, in their order.
-    pub told: Vec<(Arc<str>, PolicyAction)>,
+    pub logged: Vec<(Arc<str>, PolicyAction)>,
     /// The verb, for the log; `?` where it might be something else than a verb.
     pub verb: String,
 }
@@ -48,18 +52,18 @@ pub struct PolicyDecision {
 /// A session in the scope of at least one rule. It keeps the rules that it began with.
 #[derive(Clone, Debug)]
 pub struct SessionPolicy {
-    rules: Arc<CommandPolicy>,
-    places: Vec<Place>,
+    policy: Arc<CommandPolicy>,
+    entries: Vec<EntryState>,
     data_family: DataFamily,
     client: std::net::IpAddr,
     user: Option<Vec<u8>>,
-    folder: WorkingDirectory,
+    directory: WorkingDirectory,
 }
 
 /// What a session has of one rule.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    rule: usize,
+struct EntryState {
+    entry: usize,
     spent: Budget,
     is_counted: bool,
 }
@@ -67,17 +71,17 @@ struct Place {
 impl SessionPolicy {
     /// The session of a connection; `None` where no rule concerns it.
     #[must_use]
-    pub fn new(rules: &Arc<CommandPolicy>, tuples: &ConntrackTuples) -> Option<Box<Self>> {
-        let places: Vec<Place> = rules.of(tuples).map(Place::new).collect();
+    pub fn new(policy: &Arc<CommandPolicy>, tuples: &ConntrackTuples) -> Option<Box<Self>> {
+        let entries: Vec<EntryState> = policy.of(tuples).map(EntryState::new).collect();
         let client = tuples.sender(Direction::Original).ip();
-        (!places.is_empty()).then(|| {
+        (!entries.is_empty()).then(|| {
             Box::new(Self {
-                rules: Arc::clone(rules),
-                places,
+                policy: Arc::clone(policy),
+                entries,
                 data_family: DataFamily::of(client),
                 client,
                 user: None,
-                folder: WorkingDirectory::default(),
+                directory: WorkingDirectory::default(),
             })
         })
     }
@@ -85,44 +89,45 @@ impl SessionPolicy {
     /// Whether a command of this session could fail to reach its server.
     #[must_use]
     pub fn can_refuse(&self) -> bool {
-        let mut rules = self
-            .places
+        let mut entries = self
+            .entries
             .iter()
-            .filter_map(|place| self.rules.rule(place.rule));
-        rules.any(|rule| rule.action.is_against())
+            .filter_map(|state| self.policy.entry(state.entry));
+        entries.any(|entry| entry.action.is_against())
     }
 
     /// Takes a line of the client, without its end; `is_complete` is false where it was cut.
     pub fn handle_command(
         &mut self,
-        (line, is_complete): (&[u8], bool),
-        hosts: &dyn HostBudgets,
+        line: &[u8],
+        is_complete: bool,
+        shared: &SharedTables,
         now: Instant,
     ) -> PolicyDecision {
-        let said = CommandLine::parse(line, is_complete);
-        let ruling = self.evaluate(&said, hosts, now);
-        if ruling.sentence == PolicyEffect::Pass {
-            self.record(&said);
+        let command = CommandLine::parse(line, is_complete);
+        let decision = self.evaluate(&command, shared, now);
+        if decision.effect == PolicyEffect::Pass {
+            self.record(&command);
         }
-        ruling
+        decision
     }
 
     /// Takes the final answer to a CWD, CDUP or PWD.
     pub fn handle_directory_reply(&mut self, code: u16, line: &[u8]) {
-        self.folder.handle_answer(code, line);
+        self.directory.handle_answer(code, line);
     }
 
     /// Lines passed unseen.
     pub fn handle_gap(&mut self) {
-        self.folder.lose();
+        self.directory.forget();
     }
 
-    /// Gives back its place among the sessions that rules count.
-    pub fn end(&mut self, hosts: &dyn HostBudgets) {
-        for place in self.places.iter_mut().filter(|place| place.is_counted) {
-            place.is_counted = false;
-            if let Some(rule) = self.rules.rule(place.rule) {
-                hosts.with_hosts(&mut |hosts| hosts.end_ruled(&rule.name, self.client));
+    /// Gives back its state among the sessions that rules count.
+    pub fn end(&mut self, shared: &SharedTables) {
+        for state in self.entries.iter_mut().filter(|state| state.is_counted) {
+            state.is_counted = false;
+            if let Some(entry) = self.policy.entry(state.entry) {
+                shared.hosts().end_counted(&entry.name, self.client);
             }
         }
     }
@@ -132,52 +137,60 @@ impl SessionPolicy {
     pub fn heap_bytes(&self) -> usize {
         let user = self.user.as_ref().map_or(0, Vec::capacity);
         size_of::<Self>()
-            .saturating_add(self.places.capacity().saturating_mul(size_of::<Place>()))
+            .saturating_add(
+                self.entries
+                    .capacity()
+                    .saturating_mul(size_of::<EntryState>()),
+            )
             .saturating_add(user)
-            .saturating_add(self.folder.heap_bytes())
+            .saturating_add(self.directory.heap_bytes())
     }
 
     fn evaluate(
         &mut self,
-        said: &CommandLine<'_>,
-        hosts: &dyn HostBudgets,
+        command: &CommandLine<'_>,
+        shared: &SharedTables,
         now: Instant,
     ) -> PolicyDecision {
-        let mut ruling = PolicyDecision {
-            sentence: PolicyEffect::Pass,
-            reason: Reason::Named("two readings".into()),
-            told: Vec::new(),
-            verb: said.loggable_verb(),
+        let mut decision = PolicyDecision {
+            effect: PolicyEffect::Pass,
+            reason: Reason::Named(TWO_READINGS.into()),
+            logged: Vec::new(),
+            verb: command.loggable_verb(),
         };
-        if said.has_two_readings() && self.can_refuse() {
-            ruling.sentence = PolicyEffect::Refuse;
-            ruling
-                .told
-                .push(("two readings".into(), PolicyAction::Refuse));
-            return ruling;
+        if command.has_two_readings() && self.can_refuse() {
+            decision.effect = PolicyEffect::Refuse;
+            decision
+                .logged
+                .push((TWO_READINGS.into(), PolicyAction::Refuse));
+            return decision;
         }
-        let rules = Arc::clone(&self.rules);
-        for at in 0..self.places.len() {
-            let Some(rule) = self.places.get(at).and_then(|place| rules.rule(place.rule)) else {
+        let policy = Arc::clone(&self.policy);
+        for at in 0..self.entries.len() {
+            let index = self.entries.get(at).map(|state| state.entry);
+            let Some(entry) = index.and_then(|index| policy.entry(index)) else {
                 continue;
             };
-            if !self.matches(rule, said) || !self.exceeds((at, rule), said, hosts, now) {
+            if !self.matches(entry, command) || !self.exceeds(at, command, shared, now) {
                 continue;
             }
-            if rule.action != PolicyAction::Allow {
-                ruling.told.push((Arc::clone(&rule.name), rule.action));
+            if entry.action != PolicyAction::Allow {
+                decision
+                    .logged
+                    .push((Arc::clone(&entry.name), entry.action));
             }
-            if rule.action != PolicyAction::Log {
-                ruling.sentence = rule.action.sentence();
-                ruling.reason = rule.reason();
+            // An entry that only logs does not decide: the next one may.
+            if entry.action != PolicyAction::Log {
+                decision.effect = entry.action.effect();
+                decision.reason = entry.reason();
                 break;
             }
         }
-        ruling
+        decision
     }
 
     /// Whether a rule concerns a line, whatever it counts.
-    fn matches(&self, rule: &PolicyEntry, said: &CommandLine<'_>) -> bool {
+    fn matches(&self, entry: &PolicyEntry, command: &CommandLine<'_>) -> bool {
         let PolicyMatcher {
             commands,
             users,
@@ -188,105 +201,109 @@ impl SessionPolicy {
             tls,
             line_max,
             ..
-        } = &rule.matcher;
-        (commands.is_empty() || said.is_one_of(commands))
+        } = &entry.matcher;
+        (commands.is_empty() || command.is_one_of(commands))
             && (operations.is_empty()
-                || said.operation().is_some_and(|is| operations.contains(&is)))
-            && mode.is_none_or(|mode| said.mode() == Some(mode))
-            && data_family.is_none_or(|family| said.data_family(self.data_family) == Some(family))
-            && tls.is_none_or(|demand| said.violates(demand))
-            && line_max.is_none_or(|most| said.is_longer_than(most))
-            && (users.is_empty() || self.user_matches(users, said))
-            && (paths.is_empty() || self.path_matches(paths, rule.action, said))
+                || command
+                    .operation()
+                    .is_some_and(|is| operations.contains(&is)))
+            && mode.is_none_or(|mode| command.mode() == Some(mode))
+            && data_family
+                .is_none_or(|family| command.data_family(self.data_family) == Some(family))
+            && tls.is_none_or(|demand| command.violates(demand))
+            && line_max.is_none_or(|most| command.is_longer_than(most))
+            && (users.is_empty() || self.user_matches(users, command))
+            && (paths.is_empty() || self.path_matches(paths, entry.action, command))
     }
 
-    /// Whether it is more of it than the rule lets pass, where the rule counts.
+    /// Whether a command is one more than an entry lets pass, where the entry counts.
     fn exceeds(
         &mut self,
-        (at, rule): (usize, &PolicyEntry),
-        said: &CommandLine<'_>,
-        hosts: &dyn HostBudgets,
+        at: usize,
+        command: &CommandLine<'_>,
+        shared: &SharedTables,
         now: Instant,
     ) -> bool {
-        let client = self.client;
-        let Some(place) = self.places.get_mut(at) else {
+        let Some(state) = self.entries.get_mut(at) else {
             return false;
         };
-        if rule.matcher.counts_sessions() && !place.is_one_too_many(rule, client, said, hosts) {
+        let Some(entry) = self.policy.entry(state.entry) else {
             return false;
+        };
+        if entry.matcher.counts_sessions() {
+            let is_login = command.is("USER");
+            if !is_login || !state.is_one_too_many(entry, self.client, shared) {
+                return false;
+            }
         }
-        let rate = rule.matcher.commands_per_second;
-        rate.is_none_or(|rate| !place.spent.spend_within(RATE_BURST, (1, rate), now))
+        let rate = entry.matcher.commands_per_second;
+        rate.is_none_or(|rate| !state.spent.spend_within(RATE_BURST, (1, rate), now))
     }
 
-    fn user_matches(&self, users: &[Pattern], said: &CommandLine<'_>) -> bool {
-        let own = said.is("USER").then_some(said.argument);
+    fn user_matches(&self, users: &[Pattern], command: &CommandLine<'_>) -> bool {
+        let own = command.is("USER").then_some(command.argument);
         let user = own.or(self.user.as_deref());
         user.is_some_and(|user| users.iter().any(|pattern| pattern.matches(user)))
     }
 
     /// Whether the path that a command names is one of these. One that is not known, since nobody knows
-    /// in which folder it begins, counts against its client where folders are spoken of.
+    /// in which directory it begins, counts against its client where folders are spoken of.
     fn path_matches(
         &self,
         paths: &[Pattern],
         action: PolicyAction,
-        said: &CommandLine<'_>,
+        command: &CommandLine<'_>,
     ) -> bool {
-        let Some(path) = said.path() else {
+        let Some(path) = command.path() else {
             return false;
         };
-        let whole = self.folder.path(path);
+        let whole = self.directory.path(path);
         let name = last_name(whole.as_deref().unwrap_or(path));
         paths.iter().any(|pattern| match &whole {
-            _ if !pattern.has_folder() => pattern.matches(name) || pattern.matches(path),
+            _ if !pattern.has_directory() => pattern.matches(name) || pattern.matches(path),
             Some(whole) => pattern.matches(whole),
             None => action.is_against(),
         })
     }
 
     /// Takes note of a command that goes to the server.
-    fn record(&mut self, said: &CommandLine<'_>) {
-        if said.is("USER") {
-            let kept = said.argument.get(..USER_MAX).unwrap_or(said.argument);
+    fn record(&mut self, command: &CommandLine<'_>) {
+        if command.is("USER") {
+            let kept = command.argument.get(..USER_MAX).unwrap_or(command.argument);
             self.user = Some(kept.to_vec());
-            self.folder.begin(self.rules.login_directory.as_deref());
-        } else if said.is("REIN") {
+            self.directory.enter(self.policy.login_directory.as_deref());
+        } else if command.is("REIN") {
             self.user = None;
-            self.folder.lose();
+            self.directory.forget();
         }
-        self.folder.handle_command(said);
+        self.directory.handle_command(command);
     }
 }
 
-impl Place {
-    fn new(rule: usize) -> Self {
+impl EntryState {
+    fn new(entry: usize) -> Self {
         Self {
-            rule,
+            entry,
             spent: Budget::default(),
             is_counted: false,
         }
     }
 
-    /// Whether it is the login of a session beyond those that a rule lets be. One that is not is
-    /// counted as one of them.
+    /// Whether a login begins a session beyond those that an entry allows. One within is counted.
     fn is_one_too_many(
         &mut self,
-        rule: &PolicyEntry,
+        entry: &PolicyEntry,
         client: std::net::IpAddr,
-        said: &CommandLine<'_>,
-        hosts: &dyn HostBudgets,
+        shared: &SharedTables,
     ) -> bool {
-        if self.is_counted || !said.is("USER") {
+        if self.is_counted {
             return false;
         }
         let most = SessionCount {
-            of_host: rule.matcher.sessions_per_client.unwrap_or(u32::MAX),
-            of_all: rule.matcher.sessions.unwrap_or(u32::MAX),
+            of_host: entry.matcher.sessions_per_client.unwrap_or(u32::MAX),
+            of_all: entry.matcher.sessions.unwrap_or(u32::MAX),
         };
-        hosts.with_hosts(&mut |hosts| {
-            self.is_counted = hosts.begin_ruled(&rule.name, client, most);
-        });
+        self.is_counted = shared.hosts().begin_counted(&entry.name, client, most);
         !self.is_counted
     }
 }
@@ -301,7 +318,7 @@ impl PolicyEntry {
 }
 
 impl PolicyAction {
-    const fn sentence(self) -> PolicyEffect {
+    const fn effect(self) -> PolicyEffect {
         match self {
             Self::Allow | Self::Log => PolicyEffect::Pass,
             Self::Refuse => PolicyEffect::Refuse,

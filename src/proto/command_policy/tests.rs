@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::proto::{budget::LocalHosts, ftp::Reason, net::Tuple};
+use crate::proto::{ftp::Reason, net::Tuple, shared::SharedTables};
 
 fn start() -> Instant {
     static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(crate::io::clock::now);
@@ -40,7 +40,7 @@ fn refusing(matcher: PolicyMatcher) -> PolicyEntry {
 
 struct Trial {
     session: SessionPolicy,
-    hosts: LocalHosts,
+    shared: SharedTables,
     now: Instant,
 }
 
@@ -49,18 +49,18 @@ impl Trial {
         let session = SessionPolicy::new(&Arc::new(CommandPolicy::new(rules)), &connection());
         Self {
             session: *session.unwrap(),
-            hosts: LocalHosts::default(),
+            shared: SharedTables::default(),
             now: start(),
         }
     }
 
-    fn ruling(&mut self, line: &[u8]) -> PolicyDecision {
+    fn decision(&mut self, line: &[u8]) -> PolicyDecision {
         self.session
-            .handle_command((line, true), &self.hosts, self.now)
+            .handle_command(line, true, &self.shared, self.now)
     }
 
     fn passes(&mut self, line: impl AsRef<[u8]>) -> bool {
-        self.ruling(line.as_ref()).sentence == PolicyEffect::Pass
+        self.decision(line.as_ref()).effect == PolicyEffect::Pass
     }
 
     /// What of these commands, said one after the other, is refused.
@@ -155,31 +155,31 @@ fn the_first_rule_that_does_more_than_log_decides() {
     ]);
     let told = |ruling: &PolicyDecision| -> Vec<_> {
         ruling
-            .told
+            .logged
             .iter()
             .map(|(name, action)| format!("{name} {}", action.as_str()))
             .collect()
     };
-    let allowed = trial.ruling(b"DELE x");
+    let allowed = trial.decision(b"DELE x");
     assert_eq!(
-        (allowed.sentence, told(&allowed)),
+        (allowed.effect, told(&allowed)),
         (PolicyEffect::Pass, vec!["see log".to_owned()])
     );
-    let refused = trial.ruling(b"RMD x");
-    assert_eq!(refused.sentence, PolicyEffect::Refuse);
+    let refused = trial.decision(b"RMD x");
+    assert_eq!(refused.effect, PolicyEffect::Refuse);
     assert_eq!(told(&refused), ["see log", "may not refuse"]);
     assert_eq!(refused.reason, Reason::Named("may not".into()));
     assert_eq!(refused.verb, "RMD");
-    assert_eq!(trial.ruling(b"SITE EXEC").sentence, PolicyEffect::Reset);
-    assert_eq!(trial.ruling(b"RETR x").told, []);
+    assert_eq!(trial.decision(b"SITE EXEC").effect, PolicyEffect::Reset);
+    assert_eq!(trial.decision(b"RETR x").logged, []);
 }
 
 #[test]
 fn a_word_that_is_no_verb_is_not_told_of() {
     let mut trial = Trial::new(vec![refusing(PolicyMatcher::default())]);
-    assert_eq!(trial.ruling(b"dele x").verb, "DELE");
+    assert_eq!(trial.decision(b"dele x").verb, "DELE");
     for line in [&b"hunter2-secret"[..], b"S3cret!", b"", b"verylongpassword"] {
-        assert_eq!(trial.ruling(line).verb, "?", "{line:?}");
+        assert_eq!(trial.decision(line).verb, "?", "{line:?}");
     }
 }
 
@@ -438,8 +438,8 @@ fn long_lines_and_lines_that_were_cut_are_too_long() {
     assert!(!trial.passes("RETR abcd"));
     let cut = trial
         .session
-        .handle_command((b"RETR", false), &trial.hosts, trial.now);
-    assert_eq!(cut.sentence, PolicyEffect::Refuse);
+        .handle_command(b"RETR", false, &trial.shared, trial.now);
+    assert_eq!(cut.effect, PolicyEffect::Refuse);
 }
 
 #[test]
@@ -464,12 +464,12 @@ fn logins_beyond_the_number_of_sessions_are_refused_until_one_ends() {
         ..PolicyMatcher::default()
     };
     let rules = Arc::new(CommandPolicy::new(vec![refusing(matcher)]));
-    let hosts = LocalHosts::default();
+    let hosts = SharedTables::default();
     let session = || SessionPolicy::new(&rules, &connection()).unwrap();
     let login = |session: &mut SessionPolicy| {
         session
-            .handle_command((b"USER x", true), &hosts, start())
-            .sentence
+            .handle_command(b"USER x", true, &hosts, start())
+            .effect
             == PolicyEffect::Pass
     };
     let (mut first, mut second, mut third) = (session(), session(), session());

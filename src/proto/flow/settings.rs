@@ -7,10 +7,8 @@ use ipnetwork::IpNetwork;
 use crate::proto::{
     budget::Limits,
     command_policy::CommandPolicy,
-    expect::Stage,
-    nat::addresses_of,
-    net::{ConntrackTuples, Direction},
-    session::endpoint_check::Refusal,
+    net::{Addresses, ConntrackTuples, Direction},
+    session::endpoint_check::{EndpointExemptions, Refusal},
     tls::TlsSettings,
 };
 
@@ -23,8 +21,6 @@ pub struct Settings {
     pub max_per_session: usize,
     /// Outside ports that an announcer behind NAT may be given.
     pub ports: RangeInclusive<u16>,
-    /// Servers that connect before they answer PORT: what is announced to them opens at once.
-    pub early_servers: Vec<IpNetwork>,
     /// Servers whose sessions need not show that they are FTP and their user let in.
     pub unproven_servers: Vec<IpNetwork>,
     /// Hosts that may announce a privileged port.
@@ -35,8 +31,8 @@ pub struct Settings {
     pub unsolicited_replies: Vec<IpNetwork>,
     /// Servers whose clients may announce by other means after EPSV ALL.
     pub after_epsv_all: Vec<IpNetwork>,
-    /// What clients may say. A session keeps the rules that it began with.
-    pub rules: Arc<CommandPolicy>,
+    /// What clients may say. A session keeps the policy that it began with.
+    pub command_policy: Arc<CommandPolicy>,
     /// How much a session and a host may ask for.
     pub limits: Limits,
     /// Which data connections of encrypted sessions may come.
@@ -44,18 +40,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// How far an announcement comes with its line. A server needs nobody's consent for what it
-    /// announces; a client needs the server's, which some servers give by connecting.
-    pub(super) fn first_stage(&self, tuples: &ConntrackTuples, announcer: Direction) -> Stage {
-        match announcer {
-            Direction::Original if !has_server(&self.early_servers, tuples) => Stage::Reserved,
-            Direction::Original | Direction::Reply => Stage::Open,
+    /// The hosts for which endpoints are not checked as for others.
+    pub(super) fn endpoint_exemptions(&self) -> EndpointExemptions<'_> {
+        EndpointExemptions {
+            privileged_ports: &self.privileged_ports,
+            third_party_data: &self.third_party_data,
         }
-    }
-
-    /// Who may announce what is nobody else's to announce: privileged ports, and others' endpoints.
-    pub(super) fn relaxed(&self) -> (&[IpNetwork], &[IpNetwork]) {
-        (&self.privileged_ports, &self.third_party_data)
     }
 
     /// Whether what would be refused for this reason is honoured for the sessions of this server.
@@ -83,16 +73,15 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            expectation_timeout: Duration::from_secs(60),
+            expectation_timeout: Duration::from_secs(300),
             max_per_session: 1,
             ports: 1024..=65535,
-            early_servers: Vec::new(),
             unproven_servers: Vec::new(),
             privileged_ports: Vec::new(),
             third_party_data: Vec::new(),
             unsolicited_replies: Vec::new(),
             after_epsv_all: Vec::new(),
-            rules: Arc::default(),
+            command_policy: Arc::default(),
             limits: Limits::default(),
             tls: TlsSettings::default(),
         }
@@ -102,7 +91,7 @@ impl Default for Settings {
 /// Whether the server of a connection is in one of `networks`, by its own address or by the one
 /// its clients use.
 pub(super) fn has_server(networks: &[IpNetwork], tuples: &ConntrackTuples) -> bool {
-    let (own, seen) = addresses_of(tuples, Direction::Reply);
+    let server = Addresses::of(tuples, Direction::Reply);
     let mut networks = networks.iter();
-    networks.any(|network| network.contains(own) || network.contains(seen))
+    networks.any(|network| network.contains(server.own) || network.contains(server.seen))
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{cursor::Cursor, endpoint::Endpoint};
+use crate::proto::net::Direction;
 
 /// The two ends of a control connection, as FTP names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +19,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// The end that sends in a direction of a control connection: its client opened it.
+    #[must_use]
+    pub const fn of_sender(direction: Direction) -> Self {
+        match direction {
+            Direction::Original => Self::Client,
+            Direction::Reply => Self::Server,
+        }
+    }
+
     /// The stable lower-case identifier.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -1,17 +1,12 @@
 //! Which outside port an announcement is given.
 
 use std::{
-    cell::RefCell,
     collections::{HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
 };
 
-use crate::proto::{
-    budget::{HostBudgets, HostTable, LocalHosts},
-    ftp::Announcement,
-    tls::{GrantTable, Grants, LocalGrants},
-};
+use crate::proto::ftp::Announcement;
 
 /// How many ports are tried before the search gives up. Each try costs a hash look-up; a range
 /// in which this many in a row are leased is as good as exhausted.
@@ -55,27 +50,14 @@ impl Default for PortShare {
     }
 }
 
-/// The outside endpoints that are given away. Two sessions never hold the same one. The daemon's
-/// workers share one table behind this.
-pub trait PortLeases {
-    /// Takes `outside` if nobody has it.
-    fn lease(&self, outside: SocketAddr) -> bool;
-    /// Takes `outside` if nobody has it, nor had it lately.
-    fn lease_unquarantined(&self, outside: SocketAddr) -> bool;
-    /// Gives `outside` back.
-    fn release(&self, outside: SocketAddr);
-    /// Whatever was given back has rested: there is nothing else to give.
-    fn clear_quarantine(&self);
-}
-
 /// The outside endpoints that are given away, and the ports that never are: an expected
 /// connection to a control port would be taken for a control connection.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseTable {
     taken: HashSet<SocketAddr>,
-    resting: HashSet<SocketAddr>,
+    quarantined: HashSet<SocketAddr>,
     /// What rests, the longest first.
-    given_back: VecDeque<SocketAddr>,
+    quarantine_order: VecDeque<SocketAddr>,
     reserved: Vec<u16>,
     share: PortShare,
 }
@@ -99,75 +81,40 @@ impl LeaseTable {
 
     /// Takes `outside` if nobody has it, nor had it lately.
     pub fn lease_unquarantined(&mut self, outside: SocketAddr) -> bool {
-        !self.resting.contains(&outside) && self.lease(outside)
+        !self.quarantined.contains(&outside) && self.lease(outside)
     }
 
-    /// Gives `outside` back.
+    /// How many endpoints are leased.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// Whether none is leased.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.taken.is_empty()
+    }
+
+    /// Gives `outside` back. It is quarantined for a while.
     pub fn release(&mut self, outside: SocketAddr) {
-        if !self.taken.remove(&outside) || !self.resting.insert(outside) {
+        let was_leased = self.taken.remove(&outside);
+        debug_assert!(was_leased, "{outside} was given back twice");
+        if !was_leased || !self.quarantined.insert(outside) {
             return;
         }
-        self.given_back.push_back(outside);
-        if self.given_back.len() > QUARANTINE_MAX
-            && let Some(rested) = self.given_back.pop_front()
+        self.quarantine_order.push_back(outside);
+        if self.quarantine_order.len() > QUARANTINE_MAX
+            && let Some(rested) = self.quarantine_order.pop_front()
         {
-            self.resting.remove(&rested);
+            self.quarantined.remove(&rested);
         }
     }
 
     /// Whatever was given back has rested.
     pub fn clear_quarantine(&mut self) {
-        self.resting.clear();
-        self.given_back.clear();
-    }
-}
-
-/// Leases of a single core and what its hosts have spent, as tests and `replay` use them.
-#[derive(Debug, Default)]
-pub struct LocalLeases {
-    ports: RefCell<LeaseTable>,
-    hosts: LocalHosts,
-    grants: LocalGrants,
-}
-
-impl LocalLeases {
-    /// Leases from this table.
-    #[must_use]
-    pub fn of(table: LeaseTable) -> Self {
-        Self {
-            ports: RefCell::new(table),
-            ..Self::default()
-        }
-    }
-}
-
-impl HostBudgets for LocalLeases {
-    fn with_hosts(&self, run: &mut dyn FnMut(&mut HostTable)) {
-        self.hosts.with_hosts(run);
-    }
-}
-
-impl Grants for LocalLeases {
-    fn with_grants(&self, run: &mut dyn FnMut(&mut GrantTable)) {
-        self.grants.with_grants(run);
-    }
-}
-
-impl PortLeases for LocalLeases {
-    fn lease(&self, outside: SocketAddr) -> bool {
-        self.ports.borrow_mut().lease(outside)
-    }
-
-    fn lease_unquarantined(&self, outside: SocketAddr) -> bool {
-        self.ports.borrow_mut().lease_unquarantined(outside)
-    }
-
-    fn release(&self, outside: SocketAddr) {
-        self.ports.borrow_mut().release(outside);
-    }
-
-    fn clear_quarantine(&self) {
-        self.ports.borrow_mut().clear_quarantine();
+        self.quarantined.clear();
+        self.quarantine_order.clear();
     }
 }
 
@@ -181,24 +128,26 @@ pub fn choose_port(
     announcement: &Announcement,
     address: IpAddr,
     ports: &RangeInclusive<u16>,
-    leases: &dyn PortLeases,
+    leases: &mut LeaseTable,
 ) -> Option<SocketAddr> {
     let announced = announcement.port.get();
     let keeps_length =
         |port: u16| announcement.delta_for(line, SocketAddr::new(address, port)) == Some(0);
-    let lease = |port: u16| {
-        let outside = SocketAddr::new(address, port);
-        let is_leased = if port == announced {
-            leases.lease(outside)
-        } else {
-            leases.lease_unquarantined(outside)
+    let mut find = |wanted: &dyn Fn(u16) -> bool| {
+        let find_once = |leases: &mut LeaseTable| {
+            find_port(announced, ports, wanted, |port| {
+                let outside = SocketAddr::new(address, port);
+                let is_leased = if port == announced {
+                    leases.lease(outside)
+                } else {
+                    leases.lease_unquarantined(outside)
+                };
+                is_leased.then_some(outside)
+            })
         };
-        is_leased.then_some(outside)
-    };
-    let find = |wanted: &dyn Fn(u16) -> bool| {
-        find_port(announced, ports, wanted, lease).or_else(|| {
+        find_once(leases).or_else(|| {
             leases.clear_quarantine();
-            find_port(announced, ports, wanted, lease)
+            find_once(leases)
         })
     };
     let can_keep_length = PORTS_OF_EACH_LENGTH.into_iter().any(keeps_length);
@@ -213,7 +162,7 @@ fn find_port(
     announced: u16,
     ports: &RangeInclusive<u16>,
     wanted: impl Fn(u16) -> bool,
-    lease: impl Fn(u16) -> Option<SocketAddr>,
+    mut lease: impl FnMut(u16) -> Option<SocketAddr>,
 ) -> Option<SocketAddr> {
     let (low, high) = (u32::from(*ports.start()), u32::from(*ports.end()));
     let count = (high + 1).saturating_sub(low).max(1);
@@ -255,6 +204,8 @@ fn next_digits(port: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
     use crate::proto::ftp::Command;
 
@@ -327,14 +278,14 @@ mod tests {
 
     #[test]
     fn a_reserved_port_is_never_leased() {
-        let leases = LocalLeases::of(LeaseTable::reserving(vec![2121], PortShare::WHOLE));
+        let mut leases = LeaseTable::reserving(vec![2121], PortShare::WHOLE);
         assert!(!leases.lease("203.0.113.1:2121".parse().unwrap()));
         assert!(leases.lease("203.0.113.1:2122".parse().unwrap()));
     }
 
     #[test]
     fn a_leased_endpoint_is_given_to_nobody_else_until_released() {
-        let leases = LocalLeases::default();
+        let mut leases = LeaseTable::default();
         let outside = "203.0.113.1:5000".parse().unwrap();
         assert!(leases.lease(outside));
         assert!(!leases.lease(outside));
@@ -346,7 +297,7 @@ mod tests {
     fn two_gateways_never_give_the_same_port_and_leave_none_out() {
         let given_by = |part| {
             let share = PortShare { part, of: 2 };
-            let leases = LocalLeases::of(LeaseTable::reserving(Vec::new(), share));
+            let mut leases = LeaseTable::reserving(Vec::new(), share);
             let endpoint = |port| SocketAddr::from(([203, 0, 113, 1], port));
             (1..=u16::MAX)
                 .filter(|&port| leases.lease(endpoint(port)))
@@ -359,36 +310,36 @@ mod tests {
 
     #[test]
     fn a_released_endpoint_rests_while_so_many_others_are_released() {
-        let leases = LocalLeases::default();
+        let mut leases = LeaseTable::default();
         let endpoint = |port| SocketAddr::from(([203, 0, 113, 1], port));
-        let use_once = |port| {
+        let use_once = |leases: &mut LeaseTable, port| {
             assert!(leases.lease_unquarantined(endpoint(port)));
             leases.release(endpoint(port));
         };
-        use_once(5000);
+        use_once(&mut leases, 5000);
         let others = 10_000..10_000 + QUARANTINE_MAX as u16;
         for port in others {
             assert!(!leases.lease_unquarantined(endpoint(5000)), "before {port}");
-            use_once(port);
+            use_once(&mut leases, port);
         }
-        use_once(5000);
+        use_once(&mut leases, 5000);
     }
 
     /// What a client behind a longer address is given for each of these ports, each given back
     /// before the next is asked for.
     fn given(announced: &[u16], ports: &RangeInclusive<u16>) -> Vec<u16> {
-        let leases = LocalLeases::default();
+        let mut leases = LeaseTable::default();
         let outside = "203.0.113.1".parse().unwrap();
-        let choose = |port: &u16| {
+        let mut choose = |port: &u16| {
             let line = format!("PORT 10,0,0,10,{},{}", port >> 8, port & 0xff);
             let Command::Announce(_, Ok(announcement)) = Command::parse(line.as_bytes()) else {
                 panic!("{line} announces");
             };
-            let given = choose_port(line.as_bytes(), &announcement, outside, ports, &leases);
+            let given = choose_port(line.as_bytes(), &announcement, outside, ports, &mut leases);
             leases.release(given.unwrap());
             given.unwrap().port()
         };
-        announced.iter().map(choose).collect()
+        announced.iter().map(&mut choose).collect()
     }
 
     #[test]
@@ -402,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn where_every_port_that_keeps_the_length_is_resting_they_are_given_again_in_turn() {
+    fn where_every_port_that_keeps_the_length_is_quarantined_they_are_given_again_in_turn() {
         let announced = [(164 << 8) + 10; 5];
         assert_eq!(
             given(&announced, &(1034..=1036)),

@@ -1,6 +1,9 @@
 //! What identifies a TCP connection in one direction, and what conntrack knows of both.
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +82,33 @@ impl ConntrackTuples {
         Direction::BOTH
             .into_iter()
             .find(|&direction| self.of(direction) == tuple)
+    }
+}
+
+/// The addresses of one end of a control connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Its real address.
+    pub own: IpAddr,
+    /// The address that its peer knows it by.
+    pub seen: IpAddr,
+}
+
+impl Addresses {
+    /// The addresses of the end that sends in `direction`.
+    #[must_use]
+    pub fn of(tuples: &ConntrackTuples, direction: Direction) -> Self {
+        Self {
+            own: tuples.sender(direction).ip(),
+            seen: tuples.sender_seen_by_peer(direction).ip(),
+        }
+    }
+
+    /// Whether an announced address is this end's: one of its addresses, or zero ("the one you talk
+    /// to").
+    #[must_use]
+    pub fn has(&self, announced: IpAddr) -> bool {
+        announced == self.own || announced == self.seen || announced.is_unspecified()
     }
 }
 

@@ -3,13 +3,12 @@
 //! Safe by default: the announced address is the announcer's own and the port is not privileged
 //! (RFC 2577 §3).
 
-use std::net::IpAddr;
-
 use ipnetwork::IpNetwork;
 
 use crate::proto::{
     expect::ExpectError,
     ftp::{Announcement, Role},
+    net::Addresses,
 };
 
 /// The lowest data port that is honoured (RFC 2577 §3: ports below 1024 are refused).
@@ -108,31 +107,36 @@ impl Refusal {
     }
 }
 
-/// Admits an announcement of an endpoint that is the announcer's own.
+/// The hosts for which the operator relaxes the check of endpoints.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EndpointExemptions<'a> {
+    /// Hosts that may announce ports below [`DATA_PORT_MIN`].
+    pub privileged_ports: &'a [IpNetwork],
+    /// Hosts whose endpoints others may announce: between servers, a client announces to the one
+    /// what the other has told it (FXP, RFC 959 §5.2).
+    pub third_party_data: &'a [IpNetwork],
+}
+
+/// Checks that an announced endpoint is its announcer's own, and its port not privileged.
 ///
-/// `own` is the announcer's real address, `seen` the address its peer knows it by. A server that
-/// was configured with its public address announces `seen`; a zero address means "the one you
-/// talk to". Hosts in `privileged` may have ports below [`DATA_PORT_MIN`], and the endpoints of hosts in
-/// `third_parties` may be announced by others: between servers, a client announces to the one what
-/// the other has told it (RFC 959 §5.2).
+/// A server that was configured with its public address announces the address that its peer knows it
+/// by; a zero address means "the one you talk to".
 ///
 /// # Errors
 /// The [`Refusal`] where it is not honoured.
-pub fn admit(
+pub fn check_endpoint(
     announcement: &Announcement,
-    (own, seen): (IpAddr, IpAddr),
-    (privileged, third_parties): (&[IpNetwork], &[IpNetwork]),
+    announcer: Addresses,
+    exemptions: EndpointExemptions<'_>,
 ) -> Result<(), Refusal> {
-    let is_own = announcement
-        .address
-        .is_none_or(|address| address == own || address == seen || address.is_unspecified());
-    let host = announcement.address.filter(|_| !is_own).unwrap_or(own);
+    let third_party = announcement.address.filter(|at| !announcer.has(*at));
+    let host = third_party.unwrap_or(announcer.own);
     let is_in = |networks: &[IpNetwork]| networks.iter().any(|network| network.contains(host));
-    if !is_own && !is_in(third_parties) {
+    if third_party.is_some() && !is_in(exemptions.third_party_data) {
         return Err(Refusal::ThirdPartyAddress);
     }
     let is_privileged = announcement.port.get() < DATA_PORT_MIN;
-    if is_privileged && !is_in(privileged) {
+    if is_privileged && !is_in(exemptions.privileged_ports) {
         return Err(Refusal::PrivilegedPort);
     }
     Ok(())

@@ -41,15 +41,20 @@ impl Session {
         !self.reasons.is_empty()
     }
 
-    /// Whether the server ends the session where a refusal was due.
-    pub(super) fn closes_instead_of_refusing(&self, code: u16) -> bool {
-        code == CLOSING && self.outstanding.front() == Some(&Outstanding::Refused)
+    /// Whether the server ends the session where a refusal was due: that is the answer then.
+    pub(super) fn closes_instead_of_refusing(&mut self, code: u16) -> bool {
+        let closes = code == CLOSING && self.outstanding.front() == Some(&Outstanding::Refused);
+        if closes {
+            self.outstanding.pop_front();
+            self.reasons.pop_front();
+        }
+        closes
     }
 
     /// A line that does not end an answer. Within the answer to a refused command those that bear its
     /// code get that of a refusal; others are text.
-    pub(super) fn handle_part_of_refusal(&self, reply: ReplyLine, is_final: bool) -> Finding {
-        let is_part = !is_final && self.multi_line == Some(reply.code);
+    pub(super) fn handle_part_of_refusal(&self, reply: ReplyLine) -> Finding {
+        let is_part = self.multi_line == Some(reply.code);
         if is_part && self.outstanding.front() == Some(&Outstanding::Refused) {
             Finding::RefusalBegins
         } else {

@@ -16,7 +16,7 @@ fn findings(session: &mut Session, dialogue: &[&str]) -> Vec<Finding> {
 /// The last line's refusal; `Ok` where it is an announcement that nothing speaks against.
 fn last(dialogue: &[&str]) -> Result<(), Option<Refusal>> {
     match findings(&mut Session::greeted(), dialogue).pop() {
-        Some(Finding::Announcement(Found { refusal: None, .. })) => Ok(()),
+        Some(Finding::Announcement(FoundAnnouncement { refusal: None, .. })) => Ok(()),
         Some(Finding::Announcement(found)) => Err(found.refusal),
         _ => Err(None),
     }
@@ -187,13 +187,13 @@ fn a_flood_of_commands_costs_bounded_memory_and_opens_nothing_until_answered() {
         let found = session.handle_reply(PASSIVE.as_bytes(), true);
         assert!(matches!(
             found,
-            Finding::Announcement(Found { refusal: None, .. })
+            Finding::Announcement(FoundAnnouncement { refusal: None, .. })
         ));
     }
     let beyond = session.handle_reply(PASSIVE.as_bytes(), true);
     assert!(matches!(
         beyond,
-        Finding::Announcement(Found {
+        Finding::Announcement(FoundAnnouncement {
             refusal: Some(_),
             ..
         })
@@ -206,7 +206,7 @@ fn a_cut_line_announces_nothing() {
     let found = session.handle_command(b"PORT 10,0,0,2,19,137", false);
     assert!(matches!(
         found,
-        Finding::Announcement(Found {
+        Finding::Announcement(FoundAnnouncement {
             refusal: Some(Refusal::Malformed),
             ..
         })
@@ -214,36 +214,34 @@ fn a_cut_line_announces_nothing() {
 }
 
 #[test]
-fn the_answer_to_port_and_to_nothing_else_accepts_it() {
+fn the_refusal_of_port_and_nothing_else_withdraws_it() {
     let said = |dialogue: &[&str]| findings(&mut Session::greeted(), dialogue).pop();
     let port = "> PORT 10,0,0,2,19,137";
-    assert_eq!(
-        said(&["220 hello", port, "200 ok"]),
-        Some(Finding::Accepted)
-    );
-    assert_eq!(
-        said(&["220 hello", "> NOOP", port, "200 ok"]),
-        Some(Finding::Nothing)
-    );
-    assert_eq!(
-        said(&["220 hello", port, "120 wait"]),
-        Some(Finding::Nothing)
-    );
-    assert_eq!(
-        said(&["220 hello", port, "331 what"]),
-        Some(Finding::Withdraw(Withdrawal::Rejected))
-    );
+    let rejected = Some(Finding::Withdraw(Withdrawal::Rejected));
+    for (dialogue, finding) in [
+        (&["220 hello", port, "200 ok"][..], Some(Finding::Nothing)),
+        (
+            &["220 hello", "> NOOP", port, "500 no"],
+            Some(Finding::Nothing),
+        ),
+        (&["220 hello", port, "120 wait"], Some(Finding::Nothing)),
+        (&["220 hello", port, "331 what"], rejected.clone()),
+        (&["220 hello", port, "500 no"], rejected),
+    ] {
+        assert_eq!(said(dialogue), finding, "{dialogue:?}");
+    }
 }
 
 #[test]
 fn abor_may_be_answered_with_the_transfer_it_ends() {
     let aborted = ["220 hello", "> RETR x", "150 here", "> ABOR", "226 aborted"];
     let after = |more: &[&str]| findings(&mut Session::greeted(), &[&aborted[..], more].concat());
-    let port = "> PORT 10,0,0,2,19,137";
-    assert_eq!(after(&[port, "200 ok"]).pop(), Some(Finding::Accepted));
+    let next = ["> PORT 10,0,0,2,19,137", "200 ok", "> RETR y", "226 done"];
+    let done = Some(Finding::TransferDone);
+    assert_eq!(after(&next).pop(), done);
     assert_eq!(
-        after(&["225 no transfer", port, "200 ok"]).pop(),
-        Some(Finding::Accepted)
+        after(&[&["225 no transfer"], &next[..]].concat()).pop(),
+        done
     );
     assert_eq!(last(&[&aborted[..], &["> PASV", PASSIVE]].concat()), Ok(()));
 }
@@ -258,13 +256,13 @@ fn what_is_announced_beyond_the_answers_that_are_tracked_is_refused() {
     let refusal = Some(Refusal::TooManyUnanswered);
     assert!(matches!(
         port(&mut session),
-        Finding::Announcement(Found { refusal: found, .. }) if found == refusal
+        Finding::Announcement(FoundAnnouncement { refusal: found, .. }) if found == refusal
     ));
     for _ in 0..OUTSTANDING_MAX + 2 {
         session.handle_reply(b"200 ok", true);
     }
     assert!(matches!(
         port(&mut session),
-        Finding::Announcement(Found { refusal: None, .. })
+        Finding::Announcement(FoundAnnouncement { refusal: None, .. })
     ));
 }

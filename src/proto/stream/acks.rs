@@ -16,7 +16,7 @@ pub struct LocallyAcked {
 
 /// The receiver acknowledged bytes that never came through here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unseen;
+pub struct AckedUnseen;
 
 impl Stream {
     /// A stream as another process knew it, which had let bytes leave up to `left`.
@@ -80,16 +80,16 @@ impl Stream {
     /// Takes the receiver's acknowledgement number (output space).
     ///
     /// # Errors
-    /// [`Unseen`] where the receiver has bytes that never came through here: the stream has lost
+    /// [`AckedUnseen`] where the receiver has bytes that never came through here: the stream has lost
     /// its place; see [`lose_sync`](Self::lose_place).
-    pub fn handle_ack(&mut self, ack: SeqNumber) -> Result<(), Unseen> {
+    pub fn handle_ack(&mut self, ack: SeqNumber) -> Result<(), AckedUnseen> {
         let input = self.map.to_input(ack);
         if !self.synchronised {
             return Ok(());
         }
         let end = self.rcv_nxt().plus(u32::from(self.finished));
         if end.is_before(input) {
-            return Err(Unseen);
+            return Err(AckedUnseen);
         }
         self.snd_una = self.snd_una.later(input);
         self.snd_una_output = self.snd_una_output.later(ack);

@@ -1,4 +1,4 @@
-//! What of a stream leaves, and in which pieces.
+//! What of a stream leaves, and in which segments.
 
 use super::{Line, Stream, bytes_between};
 use crate::proto::net::SeqNumber;
@@ -8,21 +8,21 @@ use crate::proto::net::SeqNumber;
 pub enum Emission {
     /// Exactly what came, at the same sequence number.
     Same,
-    /// These pieces instead, in order; at least one. One without bytes where all is withheld, or
+    /// These segments instead, in order; at least one. One without bytes where all is withheld, or
     /// where the receiver has had all of it long ago.
-    Changed(Vec<Piece>),
+    Changed(Vec<OutSegment>),
 }
 
 /// Bytes for one packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct OutSegment {
     /// Where the bytes stand in output space.
     pub seq: SeqNumber,
     /// What the receiver gets.
     pub payload: Vec<u8>,
 }
 
-impl Piece {
+impl OutSegment {
     const fn empty(seq: SeqNumber) -> Self {
         Self {
             seq,
@@ -48,8 +48,8 @@ impl Stream {
     /// What of a segment leaves. Call it once a segment was ingested and its lines were looked
     /// at; what it gives counts as sent. A segment takes along what was withheld before it and
     /// what the sender will not repeat; one without payload takes along what was released since
-    /// the last one. A piece has no more than `room` bytes, or is one edit.
-    pub fn emit(&mut self, seq: SeqNumber, payload: &[u8], room: usize) -> Emission {
+    /// the last one. A out has no more than `max_payload` bytes, or is one edit.
+    pub fn emit(&mut self, seq: SeqNumber, payload: &[u8], max_payload: usize) -> Emission {
         let Some((from, to)) = self.span_to_emit(seq, payload) else {
             return self.emit_nothing(seq);
         };
@@ -61,12 +61,12 @@ impl Stream {
         if self.is_same(seq, payload, from, to) {
             return Emission::Same;
         }
-        Emission::Changed(self.pieces((from, to), room, Repeated { seq, payload }))
+        Emission::Changed(self.segments((from, to), max_payload, Repeated { seq, payload }))
     }
 
     /// The bytes that the sender will not repeat since they were acknowledged on the receiver's
     /// behalf, and that the receiver has not acknowledged. They count as sent.
-    pub fn emit_retransmit(&mut self, room: usize) -> Vec<Piece> {
+    pub fn emit_retransmit(&mut self, max_payload: usize) -> Vec<OutSegment> {
         let (Some(from), Some(locally_acked)) = (self.retransmit_from(), self.locally_acked) else {
             return Vec::new();
         };
@@ -74,16 +74,7 @@ impl Stream {
         if !from.is_before(to) {
             return Vec::new();
         }
-        self.emit_kept(from, to, room)
-    }
-
-    /// The bytes that were released without a segment of their sender. They count as sent.
-    pub fn emit_released(&mut self, room: usize) -> Vec<Piece> {
-        let (from, to) = (self.snd_nxt, self.snd_limit);
-        if !from.is_before(to) {
-            return Vec::new();
-        }
-        self.emit_kept(from, to, room)
+        self.emit_kept(from, to, max_payload)
     }
 
     /// Whether `line` can still be edited as a whole: none of it has left yet, neither from here
@@ -103,14 +94,14 @@ impl Stream {
     }
 
     /// Bytes that are kept here, without a segment that repeats them.
-    fn emit_kept(&mut self, from: SeqNumber, to: SeqNumber, room: usize) -> Vec<Piece> {
+    fn emit_kept(&mut self, from: SeqNumber, to: SeqNumber, max_payload: usize) -> Vec<OutSegment> {
         let (from, to) = self.map.widen(from, to);
         self.snd_nxt = self.snd_nxt.later(to);
         let nothing = Repeated {
             seq: from,
             payload: &[],
         };
-        self.pieces((from, to), room, nothing)
+        self.segments((from, to), max_payload, nothing)
     }
 
     fn span_to_emit(&self, seq: SeqNumber, payload: &[u8]) -> Option<(SeqNumber, SeqNumber)> {
@@ -153,7 +144,7 @@ impl Stream {
         if output == seq {
             Emission::Same
         } else {
-            Emission::Changed(vec![Piece::empty(output)])
+            Emission::Changed(vec![OutSegment::empty(output)])
         }
     }
 
@@ -162,7 +153,7 @@ impl Stream {
     /// one before what is expected, like a keep-alive (RFC 9293 §3.8.4).
     fn emit_stale(&self, known_from: SeqNumber) -> Emission {
         let seq = self.map.to_output(known_from).shifted(-1);
-        Emission::Changed(vec![Piece::empty(seq)])
+        Emission::Changed(vec![OutSegment::empty(seq)])
     }
 
     fn is_same(&self, seq: SeqNumber, payload: &[u8], from: SeqNumber, to: SeqNumber) -> bool {
@@ -182,23 +173,23 @@ impl Stream {
         self.bytes.get(from..from.saturating_add(kept.len())) == Some(kept)
     }
 
-    /// Cuts a widened span into pieces.
-    fn pieces(
+    /// Cuts a widened span into segments.
+    fn segments(
         &self,
         (from, to): (SeqNumber, SeqNumber),
-        room: usize,
+        max_payload: usize,
         repeated: Repeated<'_>,
-    ) -> Vec<Piece> {
-        let mut pieces = Vec::with_capacity(1);
+    ) -> Vec<OutSegment> {
+        let mut segments = Vec::with_capacity(1);
         let mut at = from;
         loop {
-            let end = self.map.cut(at, to, room);
-            pieces.push(self.without_acknowledged(Piece {
+            let end = self.map.cut(at, to, max_payload);
+            segments.push(self.without_acknowledged(OutSegment {
                 seq: self.map.to_output(at),
                 payload: self.compose(at, end, repeated),
             }));
             if !end.is_before(to) {
-                return pieces;
+                return segments;
             }
             at = end;
         }
@@ -219,13 +210,13 @@ impl Stream {
 
     /// Leaves out what the receiver has acknowledged, where more follows it. A receiver whose
     /// window took a part of an edit may not look at a segment that begins before the rest.
-    fn without_acknowledged(&self, mut piece: Piece) -> Piece {
-        let known = self.snd_una_output.offset_from(piece.seq);
-        if known > 0 && self.snd_una_output.is_before(piece.end()) {
-            piece.payload.drain(..known.unsigned_abs() as usize);
-            piece.seq = self.snd_una_output;
+    fn without_acknowledged(&self, mut out: OutSegment) -> OutSegment {
+        let known = self.snd_una_output.offset_from(out.seq);
+        if known > 0 && self.snd_una_output.is_before(out.end()) {
+            out.payload.drain(..known.unsigned_abs() as usize);
+            out.seq = self.snd_una_output;
         }
-        piece
+        out
     }
 
     /// Copies unedited bytes: the kept ones where they are kept, else as the sender repeats them.

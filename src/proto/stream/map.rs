@@ -2,9 +2,10 @@
 
 use crate::proto::net::SeqNumber;
 
-/// How many edits of one direction may wait for their acknowledgement. A control connection has
-/// one announcement under way at a time; a pipelined burst has a few.
-pub const EDITS_MAX: usize = 16;
+/// The most edits of one direction that may wait for their acknowledgement: one for each command
+/// whose answer a session tracks (`session::OUTSTANDING_MAX`). A control connection has one
+/// announcement under way at a time; a pipelined burst has a few.
+pub const EDITS_MAX: usize = 32;
 
 /// One replaced span.
 #[derive(Clone, Debug, PartialEq, Eq)]

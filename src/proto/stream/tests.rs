@@ -14,13 +14,13 @@ fn stream_of(text: &[u8]) -> Stream {
     stream
 }
 
-/// The pieces that leave for a segment.
+/// The segments that leave for a segment.
 fn emitted(stream: &mut Stream, seq: SeqNumber, payload: &[u8]) -> Vec<(SeqNumber, Vec<u8>)> {
     match stream.emit(seq, payload, 1000) {
         Emission::Same => vec![(seq, payload.to_vec())],
-        Emission::Changed(pieces) => pieces
+        Emission::Changed(segments) => segments
             .into_iter()
-            .map(|piece| (piece.seq, piece.payload))
+            .map(|out| (out.seq, out.payload))
             .collect(),
     }
 }
@@ -78,8 +78,11 @@ fn what_was_acknowledged_for_the_receiver_is_sent_until_the_receiver_has_it() {
     assert_eq!(stream.translate_ack(START), START.plus(2));
     stream.abandon_line();
     for _ in 0..2 {
-        let pieces = stream.emit_retransmit(1000);
-        assert_eq!((pieces[0].seq, &pieces[0].payload[..]), (START, &b"PO"[..]));
+        let segments = stream.emit_retransmit(1000);
+        assert_eq!(
+            (segments[0].seq, &segments[0].payload[..]),
+            (START, &b"PO"[..])
+        );
     }
     stream.handle_ack(START.plus(2)).unwrap();
     assert!(!stream.needs_retransmit());
@@ -127,7 +130,7 @@ fn a_sack_block_within_what_was_vouched_for_is_not_told_but_a_duplicate_is() {
 fn an_acknowledgement_of_bytes_that_never_came_is_an_error() {
     let mut stream = stream_of(b"NOOP\r\n");
     assert_eq!(stream.handle_ack(START.plus(6)), Ok(()));
-    assert_eq!(stream.handle_ack(START.plus(7)), Err(Unseen));
+    assert_eq!(stream.handle_ack(START.plus(7)), Err(AckedUnseen));
     stream.finish();
     assert_eq!(stream.handle_ack(START.plus(7)), Ok(()), "the FIN");
 }
@@ -231,9 +234,12 @@ fn what_another_process_vouched_for_is_sent_without_the_acknowledged_line_before
     };
     let mut stream = Stream::restored(map, Some(start), Some(locally_acked));
     stream.abandon_line();
-    let pieces = stream.emit_retransmit(1000);
-    assert_eq!(pieces.len(), 1);
-    assert_eq!((pieces[0].seq, &pieces[0].payload[..]), (start, &b"PO"[..]));
+    let segments = stream.emit_retransmit(1000);
+    assert_eq!(segments.len(), 1);
+    assert_eq!(
+        (segments[0].seq, &segments[0].payload[..]),
+        (start, &b"PO"[..])
+    );
 }
 
 #[test]

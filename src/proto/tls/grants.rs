@@ -36,8 +36,8 @@ pub struct FtpsSession {
     pub session: SessionId,
     /// Its control connection.
     pub master: ConntrackTuples,
-    /// By which links the ends of the control connection are reached, where that is known.
-    pub links: PerDirection<Option<IfIndex>>,
+    /// By which iifs the ends of the control connection are reached, where that is known.
+    pub iifs: PerDirection<Option<IfIndex>>,
 }
 
 /// A connection that was let in.
@@ -62,8 +62,8 @@ pub struct DataSyn {
     pub tuple: Tuple,
     /// Its number.
     pub seq: SeqNumber,
-    /// By which link it came, where that is known.
-    pub link: Option<IfIndex>,
+    /// By which iif it came, where that is known.
+    pub iif: Option<IfIndex>,
 }
 
 /// What becomes of a first packet.
@@ -151,7 +151,8 @@ impl GrantTable {
     pub fn look_up(
         &mut self,
         syn: &DataSyn,
-        (settings, limits): (&TlsSettings, &Limits),
+        settings: &TlsSettings,
+        limits: &Limits,
         now: Instant,
     ) -> SynDecision {
         let port = syn.tuple.destination.port();
@@ -186,7 +187,8 @@ impl GrantTable {
     pub fn admit(
         &mut self,
         syn: &DataSyn,
-        (asked, live): (&[Tuple], &[Tuple]),
+        asked: &[Tuple],
+        live: &[Tuple],
         settings: &TlsSettings,
         now: Instant,
     ) -> (SynDecision, Vec<AdmittedData>) {
@@ -219,9 +221,9 @@ impl GrantTable {
 }
 
 impl FtpsSession {
-    /// Whether a packet in the client's name came by the server's link.
+    /// Whether a packet in the client's name came by the server's iif.
     fn is_forged(&self, syn: &DataSyn) -> bool {
-        syn.link.is_some() && syn.link != self.links.original && syn.link == self.links.reply
+        syn.iif.is_some() && syn.iif != self.iifs.original && syn.iif == self.iifs.reply
     }
 }
 

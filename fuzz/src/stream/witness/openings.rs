@@ -1,11 +1,10 @@
 //! What is let in, and by which line.
 
 use ftp_alg::proto::{
-    action::{AnnouncementReport, RewriteReport},
+    event::{AnnouncementReport, RewriteReport},
     expect::Expectation,
     ftp::{Announcement, Role, is_sequences, substitute_command},
-    nat::addresses_of,
-    net::Direction,
+    net::{Addresses, Direction},
 };
 
 use super::{
@@ -76,7 +75,7 @@ impl Witness {
             .find(|&direction| self.tuples.sender(direction).ip() == inside)
             .expect("an end of the connection");
         let line = self.line_of(announcer, expectation);
-        let (own, seen) = addresses_of(&self.tuples, announcer);
+        let Addresses { own, seen } = Addresses::of(&self.tuples, announcer);
         let address = line.announcement.address.unwrap_or(own);
         assert!(address == own || address == seen || address.is_unspecified());
         assert_eq!(expectation.destination.ip(), seen);

@@ -22,7 +22,7 @@ fn granted(port: u16) -> FtpsSession {
     FtpsSession {
         session: SessionId(port.into()),
         master: master(port),
-        links: PerDirection {
+        iifs: PerDirection {
             original: Some(IfIndex(1)),
             reply: Some(IfIndex(2)),
         },
@@ -36,7 +36,7 @@ fn syn(source: u16, port: u16) -> DataSyn {
             destination: SocketAddr::new("198.51.100.7".parse().unwrap(), port),
         },
         seq: SeqNumber(7),
-        link: Some(IfIndex(1)),
+        iif: Some(IfIndex(1)),
     }
 }
 
@@ -83,7 +83,7 @@ fn start() -> Instant {
 }
 
 fn look_up(table: &mut GrantTable, syn: &DataSyn, at_once: usize, now: Instant) -> SynDecision {
-    table.look_up(syn, (&settings(at_once), &Limits::default()), now)
+    table.look_up(syn, &settings(at_once), &Limits::default(), now)
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_repeated_first_packet_passes_and_another_one_of_the_same_tuple_is_looked_at
         look_up(&mut table, &again, 4, now),
         SynDecision::Ask(_)
     ));
-    let (step, over) = table.admit(&again, (&[], &[]), &settings(1), now);
+    let (step, over) = table.admit(&again, &[], &[], &settings(1), now);
     assert_eq!(step, SynDecision::Open(granted(4000)));
     assert_eq!(over, [admitted(&first, now)]);
 }
@@ -139,11 +139,11 @@ fn a_full_session_gets_one_more_once_one_is_over() {
         panic!("it is full")
     };
     assert_eq!(asked[1..], open.map(|one| one.tuple));
-    let (step, over) = table.admit(&third, (&asked, &asked), &settings(2), now);
+    let (step, over) = table.admit(&third, &asked, &asked, &settings(2), now);
     let full = SynDecision::Refuse(granted(4000), TlsRefusal::TooManyData);
     assert_eq!((step, over), (full, Vec::new()));
     let live = [asked[0], open[1].tuple];
-    let (step, over) = table.admit(&third, (&asked, &live), &settings(2), now);
+    let (step, over) = table.admit(&third, &asked, &live, &settings(2), now);
     assert_eq!(step, SynDecision::Open(granted(4000)));
     assert_eq!(over, [admitted(&open[0], now)]);
 }
@@ -171,7 +171,7 @@ fn each_session_of_a_pair_brings_its_own_number_and_the_last_takes_all_with_it()
 fn an_older_expectation_to_the_same_port_makes_way_once_and_only_while_it_may_be_there() {
     let (now, open) = (start(), syn(1, 50_000));
     let next = syn(2, 50_000);
-    let over = |table: &mut GrantTable, now| table.admit(&next, (&[], &[]), &settings(4), now).1;
+    let over = |table: &mut GrantTable, now| table.admit(&next, &[], &[], &settings(4), now).1;
     let mut early = table(1, &[open], now);
     assert_eq!(over(&mut early, now).len(), 1);
     assert_eq!(over(&mut early, now), []);
@@ -184,7 +184,7 @@ fn what_comes_by_the_servers_link_in_the_clients_name_is_refused() {
     let now = start();
     let mut table = table(1, &[], now);
     let by = |link| DataSyn {
-        link,
+        iif: link,
         ..syn(1, 50_000)
     };
     let forged = SynDecision::Refuse(granted(4000), TlsRefusal::Forged);
@@ -209,12 +209,12 @@ fn a_flood_of_first_packets_is_asked_about_no_more_than_a_session_may_open() {
     let mut table = table(1, &[], now);
     let mut asked = 0;
     for source in 0..100 {
-        let step = table.look_up(&syn(source, 50_000), (&settings(4), &limits), now);
+        let step = table.look_up(&syn(source, 50_000), &settings(4), &limits, now);
         asked += usize::from(matches!(step, SynDecision::Ask(_)));
     }
     assert_eq!(asked, 10);
     let later = now + Duration::from_secs(11);
-    let step = table.look_up(&syn(1, 50_000), (&settings(4), &limits), later);
+    let step = table.look_up(&syn(1, 50_000), &settings(4), &limits, later);
     assert!(matches!(step, SynDecision::Ask(_)));
 }
 
@@ -228,7 +228,7 @@ fn however_many_sessions_a_pair_has_its_connections_are_bounded_and_asked_about_
         panic!("it is full")
     };
     assert_eq!(first.len(), 1 + ASKED_MAX);
-    let (step, _) = table.admit(&next, (&first, &first), &settings(16), now);
+    let (step, _) = table.admit(&next, &first, &first, &settings(16), now);
     assert_eq!(
         step,
         SynDecision::Refuse(granted(4299), TlsRefusal::TooManyData)

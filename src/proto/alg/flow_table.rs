@@ -73,8 +73,8 @@ impl FlowTable {
 
     /// Adds a connection. No other has one of its tuples.
     pub(super) fn insert(&mut self, flow: Flow) -> FlowKey {
-        let scheduled = flow.poll_timeout().0;
-        let tuples = flow.tuples();
+        let scheduled = flow.poll_timeout();
+        let tuples = *flow.tuples();
         let bytes = 0;
         let entry = Entry {
             flow,
@@ -87,7 +87,7 @@ impl FlowTable {
             Some(place) => *place = entry,
             None => self.entries.push(entry),
         }
-        for direction in [Direction::Original, Direction::Reply] {
+        for direction in Direction::BOTH {
             self.index.insert(tuples.of(direction), (key, direction));
         }
         self.due.insert((scheduled, key));
@@ -101,7 +101,7 @@ impl FlowTable {
         };
         self.bytes = self.bytes.saturating_sub(entry.bytes);
         self.due.remove(&(entry.scheduled, key));
-        for direction in [Direction::Original, Direction::Reply] {
+        for direction in Direction::BOTH {
             self.index.remove(&entry.flow.tuples().of(direction));
         }
         self.free.push(key);
@@ -114,7 +114,7 @@ impl FlowTable {
         let Some(entry) = self.entries.get_mut(key.0).and_then(Option::as_mut) else {
             return;
         };
-        let wanted = entry.flow.poll_timeout().0;
+        let wanted = entry.flow.poll_timeout();
         if wanted < entry.scheduled {
             self.due.remove(&(entry.scheduled, key));
             entry.scheduled = wanted;
@@ -129,7 +129,7 @@ impl FlowTable {
             return;
         };
         self.due.remove(&(entry.scheduled, key));
-        entry.scheduled = entry.flow.poll_timeout().0;
+        entry.scheduled = entry.flow.poll_timeout();
         self.due.insert((entry.scheduled, key));
     }
 
@@ -146,12 +146,12 @@ impl FlowTable {
 
     /// A connection that may be forgotten to make room, but for the one at hand: one that waits for
     /// nothing, if there is any.
-    pub(super) fn first_expendable(&self, at_hand: Option<FlowKey>) -> Option<FlowKey> {
+    pub(super) fn first_evictable(&self, current: Option<FlowKey>) -> Option<FlowKey> {
         let first = |is_wanted: fn(&Flow) -> bool| {
             let mut candidates = self.due.iter().take(EVICTION_TRIES).map(|&(_, key)| key);
-            candidates.find(|&key| Some(key) != at_hand && self.flow(key).is_some_and(is_wanted))
+            candidates.find(|&key| Some(key) != current && self.flow(key).is_some_and(is_wanted))
         };
-        first(|flow| flow.is_expendable() && !flow.is_busy()).or_else(|| first(Flow::is_expendable))
+        first(|flow| flow.is_evictable() && !flow.is_busy()).or_else(|| first(Flow::is_evictable))
     }
 
     /// What all connections take, in bytes.

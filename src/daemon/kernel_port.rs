@@ -1,0 +1,178 @@
+//! The core's port to this machine's kernel: conntrack, expectations, marks and grants over netlink.
+//!
+//! A failure is logged here, where its cause is known. The core learns what it needs to decide.
+
+use std::sync::Arc;
+
+use tracing::{debug, warn};
+
+use super::flow_store::FlowStore;
+use crate::{
+    io::{
+        ctnetlink::{AttachedHelper, Conntrack, ConntrackEntry, TcpState},
+        expectations::Expectations,
+        netlink::NetlinkError,
+        nftables::GrantStore,
+    },
+    proto::{
+        expect::{ExpectError, Expectation, ExpectationId},
+        kernel::{Kernel, SetLiberalError, TrackedConnection, WhenKernelHelps},
+        net::{ConntrackTuples, Direction, Tuple},
+        saved_flow::SavedFlow,
+        session::Withdrawal,
+        shared::SharedTables,
+        tls::HostPair,
+    },
+    ruleset::Marks,
+};
+
+/// What one worker asks of the kernel.
+pub(super) struct KernelPort {
+    /// Conntrack entries.
+    pub(super) conntrack: Conntrack,
+    /// Expectations.
+    pub(super) expectations: Expectations,
+    /// The sets of pairs whose first packets are queued, where anybody may be granted something.
+    pub(super) grants: Option<GrantStore>,
+    /// The flows that earlier processes saved.
+    pub(super) flow_store: Arc<FlowStore>,
+    /// The tables that all workers share.
+    pub(super) shared: Arc<SharedTables>,
+    /// The ct mark bits that are ours.
+    pub(super) marks: Marks,
+    /// What becomes of connections that the kernel's own helper reads.
+    pub(super) when_kernel_helps: WhenKernelHelps,
+}
+
+impl Kernel for KernelPort {
+    fn look_up(&mut self, tuple: Tuple) -> Option<TrackedConnection> {
+        match self.conntrack.resolve(&tuple) {
+            Ok(entry) => entry.map(|entry| self.tracked(&entry)),
+            Err(error) => {
+                warn!(%tuple, %error, "conntrack could not be asked: the connection passes unread");
+                None
+            }
+        }
+    }
+
+    fn load(&mut self, tuples: &ConntrackTuples) -> Option<SavedFlow> {
+        self.flow_store.load(tuples)
+    }
+
+    fn set_liberal(&mut self, tuples: &ConntrackTuples) -> Result<(), SetLiberalError> {
+        let result = self.conntrack.set_liberal(tuples, self.marks.adjust);
+        result.map_err(|error| {
+            warn!(%error, "conntrack could not be made liberal: the line is not rewritten");
+            SetLiberalError
+        })
+    }
+
+    fn expect(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Result<(), ExpectError> {
+        self.expectations.expect(id, expectation, master)
+    }
+
+    fn unexpect(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+        reason: Withdrawal,
+    ) {
+        self.expectations.unexpect(id, expectation, master, reason);
+    }
+
+    fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple> {
+        let mut alive = originals.to_vec();
+        alive.retain(|tuple| self.is_alive(tuple));
+        alive
+    }
+
+    fn mark_opaque(&mut self, tuples: &ConntrackTuples) {
+        let opaque = self.marks.opaque;
+        if let Err(error) = self.conntrack.set_mark(tuples, opaque, opaque) {
+            warn!(%error, "an encrypted connection could not be marked: it stays in the queue");
+        }
+    }
+
+    fn mark_readable(&mut self, tuples: &ConntrackTuples) {
+        if let Err(error) = self.conntrack.set_mark(tuples, 0, self.marks.opaque) {
+            warn!(%error, "a connection in the clear again could not be marked: it is not read");
+        }
+    }
+
+    /// No other connection has both marks.
+    fn mark_untouched(&mut self, tuples: &ConntrackTuples) {
+        let both = self.marks.opaque | self.marks.adjust;
+        if let Err(error) = self.conntrack.set_mark(tuples, both, both) {
+            warn!(
+                %error,
+                "a connection of the kernel's helper could not be marked: it stays in the queue"
+            );
+        }
+    }
+
+    fn queue_data_syns(&mut self, pair: HostPair) {
+        let Some(grants) = &mut self.grants else {
+            return;
+        };
+        match grants.add(pair) {
+            Ok(()) => {}
+            // Rules of iptables queue them all. A table that was printed for another configuration
+            // queues none.
+            Err(error) if error.is(libc::ENOENT) => {
+                debug!(client = %pair.client, "the loaded table has no set of grants");
+            }
+            Err(error) => warn_of(pair, &error),
+        }
+    }
+
+    fn pass_data_syns(&mut self, pair: HostPair) {
+        let Some(grants) = &mut self.grants else {
+            return;
+        };
+        if let Err(error) = grants.remove(pair) {
+            warn_of(pair, &error);
+        }
+        // Another worker may have granted the pair something meanwhile.
+        let is_granted = self.shared.grants().has(pair);
+        if is_granted {
+            self.queue_data_syns(pair);
+        }
+    }
+}
+
+impl KernelPort {
+    fn tracked(&self, entry: &ConntrackEntry) -> TrackedConnection {
+        let has = |bits: u32| entry.mark & bits != 0;
+        let is_helped = entry.helper == Some(AttachedHelper::KernelFtp);
+        TrackedConnection {
+            tuples: entry.tuples,
+            is_adjusted: has(self.marks.adjust),
+            is_opaque: has(self.marks.opaque),
+            kernel_helper: is_helped.then_some(self.when_kernel_helps),
+        }
+    }
+
+    fn is_alive(&mut self, tuple: &Tuple) -> bool {
+        match self.conntrack.resolve(tuple) {
+            Ok(entry) => entry.is_some_and(|entry| {
+                entry.tuples.of(Direction::Original) == *tuple
+                    && !entry.tcp_state.is_some_and(TcpState::is_over)
+            }),
+            Err(error) => {
+                warn!(%tuple, %error, "conntrack could not be asked: taken as alive");
+                true
+            }
+        }
+    }
+}
+
+fn warn_of(pair: HostPair, error: &NetlinkError) {
+    let (client, server) = (pair.client, pair.server);
+    warn!(%client, %server, %error, "a set of grants could not be changed");
+}

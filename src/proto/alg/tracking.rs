@@ -1,0 +1,165 @@
+//! Which connections are followed, and which are evicted for others.
+
+use super::{Alg, Input, Place, flow_table::FlowKey};
+use crate::proto::{
+    egress::Verdict,
+    event::EventKind,
+    flow::{Flow, Subject},
+    kernel::{TrackedConnection, WhenKernelHelps},
+    net::{ConntrackTuples, Direction},
+    packet::{Segment, reset, reset_of_receiver},
+    session::SessionId,
+};
+
+impl Alg {
+    /// Begins to follow the connection of a segment, as conntrack knows it.
+    ///
+    /// # Errors
+    /// The segment's verdict, where the connection is not followed.
+    pub(super) fn track(
+        &mut self,
+        segment: &Segment<'_>,
+        input: &mut Input<'_>,
+    ) -> Result<Place, Verdict> {
+        let found = input.kernel.look_up(segment.tuple);
+        let found = found.ok_or(Verdict::Accept)?;
+        let direction = found.tuples.direction_of(segment.tuple);
+        let direction = direction.ok_or(Verdict::Accept)?;
+        let id = SessionId(self.session_ids.advance());
+        if let Some(then) = found.kernel_helper {
+            return Err(self.handle_kernel_helper(id, &found.tuples, then, input));
+        }
+        let (flow, is_resumed) = self.make_flow(id, &found, segment, input)?;
+        let key = self.admit(flow, input).ok_or_else(|| self.unread())?;
+        self.with_flow(key, input, |flow, context| {
+            if is_resumed {
+                flow.resume_session(context);
+            }
+            flow.start(segment, context);
+        });
+        Ok(Place { key, direction })
+    }
+
+    /// Resets a connection towards both ends, and follows it no more: its client's host has as many
+    /// sessions as it may have.
+    pub(super) fn refuse_session(
+        &mut self,
+        place: Place,
+        segment: &Segment<'_>,
+        input: &mut Input<'_>,
+    ) -> Verdict {
+        if let Some(flow) = self.flows.flow(place.key) {
+            let onwards = flow.tuples().of(!place.direction).inverted();
+            let resets = [reset(segment), reset_of_receiver(segment, onwards)];
+            input.effects.packets.extend(resets.into_iter().flatten());
+            self.report_rarely(flow.subject(), EventKind::TooManySessions, input);
+        }
+        self.remove(place.key, input);
+        Verdict::Drop
+    }
+
+    /// Evicts connections until all that are left fit into the memory that they may take. The one of
+    /// the packet at hand stays.
+    pub(super) fn evict_until_fits(&mut self, current: FlowKey, input: &mut Input<'_>) {
+        while self.flows.memory_bytes() > self.settings.limits.memory {
+            if !self.evict_one(Some(current), input) {
+                return;
+            }
+        }
+    }
+
+    /// The flow of a connection, by its marks; and whether it was followed before.
+    ///
+    /// A connection with an offset that is saved nowhere is another gateway's, perhaps. What its ends
+    /// say cannot be put right any more, and passed on as it is, it would be heard as something else.
+    /// It is dropped, and its sender is told by a reset. Only a handshake begins the connection anew.
+    fn make_flow(
+        &mut self,
+        id: SessionId,
+        found: &TrackedConnection,
+        segment: &Segment<'_>,
+        input: &mut Input<'_>,
+    ) -> Result<(Flow, bool), Verdict> {
+        let (tuples, now) = (found.tuples, input.now);
+        if found.is_opaque {
+            return Ok((Flow::encrypted(id, tuples, now), true));
+        }
+        if !found.is_adjusted {
+            return Ok((Flow::new(id, tuples, now), false));
+        }
+        if let Some(saved) = input.kernel.load(&tuples) {
+            return Ok((Flow::restored(id, &saved, now), true));
+        }
+        if segment.flags.is_syn() {
+            return Ok((Flow::new(id, tuples, now), false));
+        }
+        input.effects.packets.extend(reset(segment));
+        self.report_rarely(subject(id, &tuples), EventKind::UnknownOffset, input);
+        Err(Verdict::Drop)
+    }
+
+    /// Two helpers that rewrite the same line would spoil it. So the connection is left alone, and out
+    /// of the queue, for good; or each of its packets comes here again, and is dropped.
+    fn handle_kernel_helper(
+        &mut self,
+        id: SessionId,
+        tuples: &ConntrackTuples,
+        then: WhenKernelHelps,
+        input: &mut Input<'_>,
+    ) -> Verdict {
+        self.report_rarely(subject(id, tuples), EventKind::KernelHelper { then }, input);
+        match then {
+            WhenKernelHelps::StepAside => {
+                input.kernel.mark_untouched(tuples);
+                Verdict::Accept
+            }
+            WhenKernelHelps::Refuse => Verdict::Drop,
+        }
+    }
+
+    /// The verdict on a packet of a connection that nobody reads: the command policy cannot hold it to
+    /// anything.
+    fn unread(&self) -> Verdict {
+        if self.settings.command_policy.is_empty() {
+            Verdict::Accept
+        } else {
+            Verdict::Drop
+        }
+    }
+
+    /// Follows a connection from now on; whatever had one of its tuples before is over. `None` where
+    /// there is no place that could be made free.
+    fn admit(&mut self, flow: Flow, input: &mut Input<'_>) -> Option<FlowKey> {
+        for direction in Direction::BOTH {
+            if let Some((stale, _)) = self.flows.find(flow.tuples().of(direction)) {
+                self.remove(stale, input);
+            }
+        }
+        if self.is_full() && !self.evict_one(None, input) {
+            return None;
+        }
+        Some(self.flows.insert(flow))
+    }
+
+    /// Whether no other connection fits beside those that are followed.
+    fn is_full(&self) -> bool {
+        self.flows.is_full() || self.flows.memory_bytes() >= self.settings.limits.memory
+    }
+
+    fn evict_one(&mut self, current: Option<FlowKey>, input: &mut Input<'_>) -> bool {
+        let evictable = self.flows.first_evictable(current);
+        if let Some(evictable) = evictable {
+            self.remove(evictable, input);
+        }
+        evictable.is_some()
+    }
+}
+
+fn subject(session: SessionId, tuples: &ConntrackTuples) -> Subject {
+    let original = tuples.of(Direction::Original);
+    Subject {
+        session,
+        client: original.source,
+        server: original.destination,
+    }
+}

@@ -1,0 +1,47 @@
+//! Which end a packet can be from, by the interface that it came by.
+
+use super::context::Context;
+use crate::proto::{
+    event::EventKind,
+    ftp::Role,
+    net::{Direction, IfIndex, PerDirection},
+};
+
+/// The interfaces by which the ends of a connection are reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IngressGuard {
+    /// The interface of each direction's first packet; 0 of this machine's own packets.
+    iifs: PerDirection<Option<IfIndex>>,
+    has_reported: bool,
+}
+
+impl IngressGuard {
+    /// Whether the packet at hand may be of the end whose address it bears.
+    ///
+    /// A packet that comes by its peer's interface was forged by somebody there, the peer perhaps,
+    /// unless its own end came that way from the beginning (a hairpin, a router with one interface).
+    /// Any third interface is as good as the first: routes change.
+    pub(super) fn admit(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
+        let Some(iif) = context.iif else { return true };
+        let own = *self.iifs[direction].get_or_insert(iif);
+        let is_forged = own != iif && self.iifs[!direction] == Some(iif);
+        if is_forged && !std::mem::replace(&mut self.has_reported, true) {
+            let name = Role::of_sender(direction);
+            context.report(EventKind::Forged { name });
+        }
+        !is_forged
+    }
+
+    /// The interface by which no data connection comes that this end has announced: its own, unless
+    /// its peer is there as well, or it is this machine.
+    pub(super) fn denied_iif(&self, announcer: Direction) -> Option<IfIndex> {
+        let own = self.iifs[announcer].filter(|iif| iif.0 != 0)?;
+        let peer = self.iifs[!announcer]?;
+        (own != peer).then_some(own)
+    }
+
+    /// The interfaces by which the ends are reached, where that is known.
+    pub(super) const fn iifs(&self) -> PerDirection<Option<IfIndex>> {
+        self.iifs
+    }
+}

@@ -1,0 +1,172 @@
+//! How far a connection has come in its life, and when it is forgotten.
+
+use std::time::{Duration, Instant};
+
+use crate::proto::net::Direction;
+
+/// An open connection without an offset that was silent for this long is forgotten; if it goes on,
+/// it is picked up again. Longer than any server's idle timeout.
+pub const IDLE_MAX: Duration = Duration::from_secs(3 * 3600);
+
+/// A connection on which nobody has said anything, or one side has closed, is forgotten after this
+/// time, so that handshakes alone cost little. A mail client waits as long for its server's 220
+/// (RFC 5321 §4.5.3.2.1). Conntrack itself forgets a half-closed connection after 120 s
+/// (`nf_conntrack_tcp_timeout_fin_wait`).
+pub const SILENT_MAX: Duration = Duration::from_secs(300);
+
+/// A connection with an offset, or with a grant (its packets pass unseen), is kept for as long as
+/// conntrack keeps it (`nf_conntrack_tcp_timeout_established`: 5 days).
+pub const IDLE_ADJUSTED_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
+
+/// How long a closed connection is kept for retransmissions of its last segments
+/// (`nf_conntrack_tcp_timeout_time_wait`: 120 s).
+pub const CLOSED_MAX: Duration = Duration::from_secs(120);
+
+/// The life of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lifecycle {
+    phase: Phase,
+    /// When its last packet was seen.
+    seen: Instant,
+}
+
+/// The phases of a connection. The later ones are never left again, but by a new handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Neither end has said anything.
+    Silent,
+    /// One of the ends has said something.
+    Active,
+    /// The sender of this direction has sent FIN.
+    HalfClosed(Direction),
+    /// Both ends have sent FIN, or one has sent RST.
+    Closed,
+    /// We have reset it towards both ends.
+    Aborted,
+}
+
+impl Lifecycle {
+    /// A connection of which nothing was seen yet.
+    pub(super) const fn new(now: Instant) -> Self {
+        Self {
+            phase: Phase::Silent,
+            seen: now,
+        }
+    }
+
+    /// A connection that was known before: its ends have spoken.
+    pub(super) const fn resumed(now: Instant) -> Self {
+        Self {
+            phase: Phase::Active,
+            seen: now,
+        }
+    }
+
+    pub(super) fn handle_packet(&mut self, now: Instant) {
+        self.seen = now;
+    }
+
+    /// One of the ends says something.
+    pub(super) fn handle_payload(&mut self) {
+        if self.phase == Phase::Silent {
+            self.phase = Phase::Active;
+        }
+    }
+
+    pub(super) fn handle_fin(&mut self, direction: Direction) {
+        self.phase = match self.phase {
+            Phase::Silent | Phase::Active => Phase::HalfClosed(direction),
+            Phase::HalfClosed(first) if first != direction => Phase::Closed,
+            unchanged @ (Phase::HalfClosed(_) | Phase::Closed | Phase::Aborted) => unchanged,
+        };
+    }
+
+    pub(super) fn handle_rst(&mut self) {
+        if self.phase != Phase::Aborted {
+            self.phase = Phase::Closed;
+        }
+    }
+
+    pub(super) fn abort(&mut self) {
+        self.phase = Phase::Aborted;
+    }
+
+    pub(super) fn has_spoken(&self) -> bool {
+        self.phase != Phase::Silent
+    }
+
+    /// Whether an end has closed: nothing more is announced.
+    pub(super) const fn is_closing(&self) -> bool {
+        match self.phase {
+            Phase::Silent | Phase::Active => false,
+            Phase::HalfClosed(_) | Phase::Closed | Phase::Aborted => true,
+        }
+    }
+
+    pub(super) const fn is_closed(&self) -> bool {
+        match self.phase {
+            Phase::Silent | Phase::Active | Phase::HalfClosed(_) => false,
+            Phase::Closed | Phase::Aborted => true,
+        }
+    }
+
+    pub(super) fn is_aborted(&self) -> bool {
+        self.phase == Phase::Aborted
+    }
+
+    /// When the connection is forgotten, if no packet comes. `is_kept` of one with an offset or a
+    /// grant.
+    pub(super) fn forgotten_at(&self, is_kept: bool) -> Instant {
+        let quiet = match self.phase {
+            Phase::Closed | Phase::Aborted => CLOSED_MAX,
+            _ if is_kept => IDLE_ADJUSTED_MAX,
+            Phase::Silent | Phase::HalfClosed(_) => SILENT_MAX,
+            Phase::Active => IDLE_MAX,
+        };
+        self.seen + quiet
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Direction::{Original, Reply};
+
+    fn new() -> Lifecycle {
+        Lifecycle::new(crate::io::clock::now())
+    }
+
+    #[test]
+    fn each_end_closes_for_itself_and_a_repeated_fin_closes_nothing() {
+        let mut life = new();
+        life.handle_fin(Original);
+        life.handle_fin(Original);
+        assert!(life.is_closing() && !life.is_closed());
+        life.handle_fin(Reply);
+        assert!(life.is_closed());
+    }
+
+    #[test]
+    fn nothing_leads_out_of_an_abort() {
+        let mut life = new();
+        life.abort();
+        life.handle_payload();
+        life.handle_fin(Original);
+        life.handle_rst();
+        assert!(life.is_aborted() && life.is_closed() && life.has_spoken());
+    }
+
+    #[test]
+    fn a_connection_is_kept_for_as_long_as_it_may_be_needed() {
+        let mut life = new();
+        let kept = |life: &Lifecycle, is_kept| life.forgotten_at(is_kept) - life.seen;
+        assert_eq!(kept(&life, false), SILENT_MAX);
+        assert_eq!(kept(&life, true), IDLE_ADJUSTED_MAX);
+        life.handle_payload();
+        assert_eq!(kept(&life, false), IDLE_MAX);
+        life.handle_fin(Reply);
+        assert_eq!(kept(&life, false), SILENT_MAX);
+        life.handle_rst();
+        assert_eq!(kept(&life, true), CLOSED_MAX);
+    }
+}

@@ -1,0 +1,143 @@
+//! The open expectations of one session, and the outside ports that it has leased.
+
+use std::{net::SocketAddr, time::Instant};
+
+use super::context::Context;
+use crate::proto::{
+    event::EventKind,
+    expect::{Expectation, ExpectationId},
+    net::ConntrackTuples,
+    session::{CommandNumber, Withdrawal},
+};
+
+/// The most pinholes beside [`Settings::max_per_session`](super::Settings::max_per_session): one for
+/// each transfer that a pipelining client has asked for and that has not ended.
+const IN_USE_MAX: usize = 8;
+
+/// The pinholes of one session.
+#[derive(Debug, Default)]
+pub(super) struct Pinholes(Vec<Pinhole>);
+
+/// One pinhole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pinhole {
+    /// The name of its expectation.
+    pub(super) id: ExpectationId,
+    /// PORT, or the PASV that was answered.
+    pub(super) announced_by: CommandNumber,
+    /// What it lets in.
+    pub(super) expectation: Expectation,
+    /// The outside endpoint to give back. It is kept while a data connection may use it, which is
+    /// longer than the expectation: a second connection to the same endpoint would clash.
+    pub(super) lease: Option<SocketAddr>,
+    /// When its time is up. `None` once it was: then only the lease is left.
+    pub(super) expires: Option<Instant>,
+}
+
+impl Pinholes {
+    /// Adds a pinhole that the kernel has opened.
+    pub(super) fn record(&mut self, pinhole: Pinhole) {
+        self.0.push(pinhole);
+    }
+
+    /// Withdraws the oldest pinholes that were announced up to a command, until there is room for one
+    /// more beside those that transfers under way may need.
+    pub(super) fn make_room(
+        &mut self,
+        up_to: CommandNumber,
+        in_use: usize,
+        master: &ConntrackTuples,
+        context: &mut Context<'_>,
+    ) {
+        let most = context.settings.max_per_session.max(1);
+        let room = most.saturating_add(in_use.min(IN_USE_MAX));
+        let is_older = |pinhole: &Pinhole| pinhole.announced_by <= up_to;
+        while self.0.iter().filter(|pinhole| is_older(pinhole)).count() >= room {
+            let Some(oldest) = self.0.iter().position(is_older) else {
+                return;
+            };
+            let oldest = self.0.remove(oldest);
+            withdraw(&oldest, Withdrawal::Superseded, master, context);
+        }
+    }
+
+    /// Withdraws every pinhole and gives every port back.
+    pub(super) fn withdraw_all(
+        &mut self,
+        reason: Withdrawal,
+        master: &ConntrackTuples,
+        context: &mut Context<'_>,
+    ) {
+        for pinhole in std::mem::take(&mut self.0) {
+            withdraw(&pinhole, reason, master, context);
+        }
+    }
+
+    /// Withdraws what was announced up to a command.
+    pub(super) fn withdraw_up_to(
+        &mut self,
+        command: CommandNumber,
+        reason: Withdrawal,
+        master: &ConntrackTuples,
+        context: &mut Context<'_>,
+    ) {
+        self.0.retain(|pinhole| {
+            let is_meant = pinhole.announced_by <= command;
+            if is_meant {
+                withdraw(pinhole, reason, master, context);
+            }
+            !is_meant
+        });
+    }
+
+    /// Whether one of them is open, as far as is known.
+    pub(super) fn is_busy(&self) -> bool {
+        self.0.iter().any(|pinhole| pinhole.expires.is_some())
+    }
+
+    /// When the next one expires.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.0.iter().filter_map(|pinhole| pinhole.expires).min()
+    }
+
+    /// Notes that the time of pinholes is up: the kernel has dropped them. Their ports stay leased
+    /// until the session announces anew or ends, because a data connection may still use them.
+    pub(super) fn handle_timeout(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        for pinhole in &mut self.0 {
+            if pinhole.expires.take_if(|at| *at <= now).is_some() {
+                context.report(EventKind::Withdrawn {
+                    expectation: pinhole.expectation,
+                    reason: Withdrawal::Expired,
+                });
+            }
+        }
+    }
+
+    /// Bytes of memory behind this value, not counting the value itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.0.capacity().saturating_mul(size_of::<Pinhole>())
+    }
+}
+
+fn withdraw(
+    pinhole: &Pinhole,
+    reason: Withdrawal,
+    master: &ConntrackTuples,
+    context: &mut Context<'_>,
+) {
+    if let Some(outside) = pinhole.lease {
+        context.shared.ports().release(outside);
+    }
+    if pinhole.expires.is_none() {
+        return;
+    }
+    let expectation = pinhole.expectation;
+    context
+        .kernel
+        .unexpect(pinhole.id, &expectation, master, reason);
+    context.report(EventKind::Withdrawn {
+        expectation,
+        reason,
+    });
+}

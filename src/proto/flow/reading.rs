@@ -1,0 +1,157 @@
+//! What a segment that can be read means: its bytes, its acknowledgement, its lines, its end.
+
+use super::{Flow, context::Context, dialogue::Heard, line_at::LineAt};
+use crate::proto::{
+    event::EventKind,
+    ftp::{Role, reads_as_line},
+    net::{Direction, SeqNumber},
+    packet::Segment,
+    session::{Finding, Withdrawal},
+    stream::Arrival,
+};
+
+impl Flow {
+    /// Takes a segment's bytes and acknowledgement in. `false` where it has to come again.
+    pub(super) fn take_in(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let is_charged = self.tls.is_opaque()
+            || self
+                .quota
+                .charge_segment(direction, segment.payload, context);
+        if !is_charged {
+            return false;
+        }
+        if self.relay.is_near(direction, segment) {
+            self.relay.record_peer(direction, segment);
+            if let Some(ack) = segment.ack {
+                self.handle_ack(direction, ack, context);
+            }
+        }
+        if segment.flags.is_rst() {
+            return true;
+        }
+        match self.ingest(direction, segment) {
+            Arrival::OutOfOrder => false,
+            Arrival::New | Arrival::Old => true,
+            Arrival::GapAcked => {
+                self.lose_sync(direction, context);
+                self.ingest(direction, segment);
+                true
+            }
+        }
+    }
+
+    fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, context: &mut Context<'_>) {
+        if self.relay.handle_ack(direction, ack, context.now).is_err() {
+            self.lose_sync(!direction, context);
+        }
+    }
+
+    fn ingest(&mut self, direction: Direction, segment: &Segment<'_>) -> Arrival {
+        if !segment.payload.is_empty() {
+            if !self.relay.is_synchronised(direction) {
+                self.pick_up(direction, segment);
+            }
+            self.life.handle_payload();
+        }
+        self.relay.ingest(direction, segment)
+    }
+
+    /// Begins to read a direction in the middle of the connection.
+    fn pick_up(&mut self, direction: Direction, segment: &Segment<'_>) {
+        let begins_line = reads_as_line(Role::of_sender(direction), segment.payload);
+        self.relay.pick_up(direction, segment, begins_line);
+        // Before the greeting nothing can have been said.
+        let is_greeting = direction == Direction::Reply && segment.payload.starts_with(b"220");
+        if is_greeting && !self.life.has_spoken() {
+            self.dialogue.begin_at_greeting();
+        }
+    }
+
+    /// Packets of this direction passed unseen. Where a command could have been among them that was to
+    /// be refused, the connection is aborted.
+    fn lose_sync(&mut self, direction: Direction, context: &mut Context<'_>) {
+        if direction == Direction::Original && self.dialogue.must_read(Role::Client) {
+            return self.abort(context);
+        }
+        self.relay.lose_sync(direction);
+        self.dialogue.handle_gap();
+        context.report(EventKind::LostSync);
+    }
+
+    /// Looks at the lines that a direction has completed, one after the other.
+    pub(super) fn handle_lines(&mut self, direction: Direction, context: &mut Context<'_>) {
+        while !self.life.is_aborted()
+            && let Some(line) = self.relay.next_line(direction)
+        {
+            let at = LineAt { direction, line };
+            match Role::of_sender(direction) {
+                Role::Client => self.handle_command(&at, context),
+                Role::Server => {
+                    let bytes = self.relay.line_bytes(direction, &line);
+                    let finding = self.dialogue.handle_reply(bytes, line.is_complete);
+                    self.handle_finding(&at, finding, context);
+                }
+            }
+        }
+    }
+
+    fn handle_command(&mut self, at: &LineAt, context: &mut Context<'_>) {
+        let bytes = self.relay.line_bytes(at.direction, &at.line);
+        let is_complete = at.line.is_complete;
+        match self.dialogue.handle_command(bytes, is_complete, context) {
+            Heard::Finding(finding) => self.handle_finding(at, finding, context),
+            Heard::Refused => {
+                if !self.replace_command(at, context) {
+                    self.abort(context);
+                }
+            }
+            Heard::MustAbort => self.abort(context),
+        }
+    }
+
+    fn handle_finding(&mut self, at: &LineAt, finding: Finding, context: &mut Context<'_>) {
+        match finding {
+            Finding::Nothing | Finding::Directory(_) => {}
+            Finding::Announcement(found) => self.handle_announcement(at, &found, context),
+            Finding::Withdraw(reason) => self.withdraw_current(reason, context),
+            Finding::TransferDone => self.withdraw_current(Withdrawal::Finished, context),
+            Finding::Opaque => self.enter_tls(context),
+            Finding::RefusalBegins => self.begin_refusal(at, context),
+            Finding::Refusal(reason) => self.finish_refusal(at, &reason, context),
+        }
+    }
+
+    /// FIN and RST: nothing more is announced, pinholes are withdrawn, and a partial line will not be
+    /// completed.
+    pub(super) fn handle_end(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let is_fin = segment.flags.is_fin();
+        let leaves_line = is_fin && !self.relay.partial_line(direction).is_empty();
+        let is_client = direction == Direction::Original;
+        if leaves_line && is_client && self.dialogue.must_read(Role::Client) {
+            // A server might take what it is left with for a command.
+            return self.abort(context);
+        }
+        if segment.flags.is_rst() {
+            self.life.handle_rst();
+        }
+        if is_fin {
+            self.relay.finish(direction);
+            self.life.handle_fin(direction);
+        }
+        self.withdraw_all(Withdrawal::Closed, context);
+        self.end_grant(context);
+        if self.life.is_closed() {
+            self.release_session(context);
+        }
+    }
+}

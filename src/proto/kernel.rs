@@ -1,0 +1,123 @@
+//! The core's port to the kernel: everything that the core asks for while it handles an input.
+//!
+//! The daemon implements [`Kernel`] with netlink, `replay` with a kernel that grants everything, and
+//! tests with a model. Each call returns once the kernel has answered, so the order of the calls is
+//! the order of the effects: an expectation is in force before the verdict that lets its
+//! announcement out.
+
+mod paper;
+
+pub use paper::PaperKernel;
+
+use serde::Deserialize;
+
+use super::{
+    expect::{ExpectError, Expectation, ExpectationId},
+    net::{ConntrackTuples, Tuple},
+    saved_flow::SavedFlow,
+    session::Withdrawal,
+    tls::HostPair,
+};
+
+/// The kernel, as the core sees it.
+pub trait Kernel {
+    /// Looks a connection up by the tuple of one of its directions, as a packet shows it before NAT.
+    /// `None` where conntrack does not know it.
+    fn look_up(&mut self, tuple: Tuple) -> Option<TrackedConnection>;
+
+    /// Reads what an earlier process saved of a connection.
+    fn load(&mut self, tuples: &ConntrackTuples) -> Option<SavedFlow>;
+
+    /// Makes conntrack accept sequence numbers that it did not see, in both directions
+    /// (`IP_CT_TCP_FLAG_BE_LIBERAL`), and marks the connection `adjust`, so that all its packets are
+    /// queued from now on.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    fn set_liberal(&mut self, tuples: &ConntrackTuples) -> Result<(), SetLiberalError>;
+
+    /// Installs an expectation of the control connection `master`. It is in force on return.
+    ///
+    /// # Errors
+    /// Nothing is in force then. [`ExpectError::Clash`] where the same connection is expected already.
+    fn expect(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Result<(), ExpectError>;
+
+    /// Withdraws an expectation, used or not, whose time is not yet up. One that was superseded may
+    /// wait for the next one, one whose transfer is finished for a quiet moment. Any other could
+    /// still be used, and goes at once.
+    fn unexpect(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+        reason: Withdrawal,
+    );
+
+    /// Those of the connections that conntrack still knows and has not seen end, by their original
+    /// tuples.
+    fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple>;
+
+    /// Marks the connection `opaque`: of its packets only FIN, RST and what begins as text are
+    /// queued from now on.
+    fn mark_opaque(&mut self, tuples: &ConntrackTuples);
+
+    /// Clears the mark `opaque`.
+    fn mark_readable(&mut self, tuples: &ConntrackTuples);
+
+    /// Marks the connection so that nothing of it is queued any more: the kernel's helper has it.
+    fn mark_untouched(&mut self, tuples: &ConntrackTuples);
+
+    /// Queues the first packets of data connections from this client to this server, within the
+    /// granted ports, before conntrack sees them. They may be queued already.
+    fn queue_data_syns(&mut self, pair: HostPair);
+
+    /// Queues them no more.
+    fn pass_data_syns(&mut self, pair: HostPair);
+}
+
+/// What conntrack says of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackedConnection {
+    /// Its tuples.
+    pub tuples: ConntrackTuples,
+    /// Its mark has the bit `adjust`: it has a sequence offset.
+    pub is_adjusted: bool,
+    /// Its mark has the bit `opaque`: it is encrypted.
+    pub is_opaque: bool,
+    /// What becomes of it where the kernel's own FTP helper is attached; `None` where it is not.
+    pub kernel_helper: Option<WhenKernelHelps>,
+}
+
+impl TrackedConnection {
+    /// A connection that no process has marked.
+    #[must_use]
+    pub const fn unmarked(tuples: ConntrackTuples) -> Self {
+        Self {
+            tuples,
+            is_adjusted: false,
+            is_opaque: false,
+            kernel_helper: None,
+        }
+    }
+}
+
+/// What becomes of a control connection that the kernel's own FTP helper reads as well. Two helpers
+/// never rewrite the same line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenKernelHelps {
+    /// It is left to the kernel's helper.
+    #[default]
+    StepAside,
+    /// Its packets are dropped, so that only our policy opens anything.
+    Refuse,
+}
+
+/// The kernel did not make conntrack liberal; the caller has logged why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetLiberalError;

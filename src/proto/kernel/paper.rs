@@ -1,0 +1,54 @@
+//! A kernel on paper, for whoever runs the core without one.
+
+use super::{Kernel, SetLiberalError, TrackedConnection};
+use crate::proto::{
+    expect::{ExpectError, Expectation, ExpectationId},
+    net::{ConntrackTuples, Tuple},
+    saved_flow::SavedFlow,
+    session::Withdrawal,
+    tls::HostPair,
+};
+
+/// A kernel that does whatever it is asked. It knows one connection: that of the packet at hand, the
+/// only one that the core can ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct PaperKernel(pub Option<ConntrackTuples>);
+
+impl Kernel for PaperKernel {
+    fn look_up(&mut self, _: Tuple) -> Option<TrackedConnection> {
+        self.0.map(TrackedConnection::unmarked)
+    }
+
+    fn load(&mut self, _: &ConntrackTuples) -> Option<SavedFlow> {
+        None
+    }
+
+    fn set_liberal(&mut self, _: &ConntrackTuples) -> Result<(), SetLiberalError> {
+        Ok(())
+    }
+
+    fn expect(
+        &mut self,
+        _: ExpectationId,
+        _: &Expectation,
+        _: &ConntrackTuples,
+    ) -> Result<(), ExpectError> {
+        Ok(())
+    }
+
+    fn unexpect(&mut self, _: ExpectationId, _: &Expectation, _: &ConntrackTuples, _: Withdrawal) {}
+
+    fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple> {
+        originals.to_vec()
+    }
+
+    fn mark_opaque(&mut self, _: &ConntrackTuples) {}
+
+    fn mark_readable(&mut self, _: &ConntrackTuples) {}
+
+    fn mark_untouched(&mut self, _: &ConntrackTuples) {}
+
+    fn queue_data_syns(&mut self, _: HostPair) {}
+
+    fn pass_data_syns(&mut self, _: HostPair) {}
+}
