@@ -1,10 +1,8 @@
 //! What leaves the core: verdicts, packets of our own, events, and flows to be saved.
 
-use super::{event::Event, net::ConntrackTuples, saved_flow::SavedFlow};
+use super::{net::ConntrackTuples, saved_flow::SavedFlow};
 
-/// Names one packet handed in, as its caller likes: a queue's packet id, a capture's frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PacketId(pub u64);
+pub use super::event::{Event, PacketId};
 
 /// The verdict on a packet. Each packet handed in gets exactly one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,6 @@ use std::{
 
 use super::{
     command_policy::PolicyAction,
-    egress::PacketId,
     expect::Expectation,
     ftp::{AnnouncementKind, Role},
     kernel::WhenKernelHelps,
@@ -15,6 +14,10 @@ use super::{
     session::{SessionId, Withdrawal, endpoint_check::Refusal},
     tls::TlsRefusal,
 };
+
+/// Names one packet handed in, as its caller likes: a queue's packet id, a capture's frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PacketId(pub u64);
 
 /// Something that happened to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
