@@ -26,7 +26,7 @@ pub use nft::REMOVAL as NFT_REMOVAL;
 pub(crate) use nft::SHARE_SEED;
 pub use table::{
     Chain, ChainType, ControlPort, Family, FlagTest, HelperObject, Hook, Rule, Ruleset, Set,
-    SetKind, State, Statement, TcpFlags,
+    SetKind, State, Statement,
 };
 
 /// The name of our table, family `inet`. No other table is ever touched.

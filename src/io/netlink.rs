@@ -9,14 +9,14 @@
 //! undefined behaviour. libmnl carries the bytes.
 
 mod attributes;
-mod error;
 mod message;
+mod netlink_error;
 mod socket;
 
 pub use attributes::{Attributes, Message, Messages};
-pub use error::NetlinkError;
 pub(crate) use message::flags;
 pub use message::{Head, MessageBuffer, MessageType};
+pub use netlink_error::NetlinkError;
 pub(crate) use socket::ANSWER_TIMEOUT;
 pub use socket::{Batch, Socket};
 

@@ -6,7 +6,7 @@
 //! several requests and throws away packets that arrive between them, which then sit in the
 //! kernel without a verdict.
 
-mod error;
+mod queue_error;
 mod queue_losses;
 mod waker;
 
@@ -15,7 +15,7 @@ use std::{io, time::Duration};
 use rustix::net::sockopt::{self, Timeout};
 use tracing::debug;
 
-pub use error::QueueError;
+pub use queue_error::QueueError;
 pub use queue_losses::{LossCounters, QueueLosses};
 pub use waker::Waker;
 

@@ -20,18 +20,18 @@
 )]
 
 mod checksum;
-mod error;
 mod flags;
 mod inject;
 mod options;
+mod packet_error;
 mod rebuild;
 mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use error::PacketError;
 pub use flags::Flags;
 pub use inject::{Injected, reset, reset_of_receiver};
 pub use options::{SackBlock, Timestamps};
+pub use packet_error::PacketError;
 pub use rebuild::{Change, rebuild};
 pub use segment::Segment;

@@ -18,9 +18,10 @@ use super::{
     Backend, ChainType, ControlPort, Family, FlagTest, HELPER, Hook, Marks, Params, QueueStatement,
     Rule, Ruleset, Set, SetKind, State,
     Statement::{self, *},
-    TcpFlags, WhenAbsent,
+    WhenAbsent,
     table::Chain,
 };
+use crate::proto::packet::Flags as TcpFlags;
 
 /// After conntrack (-200), before destination NAT (-100): a packet still has its own tuple.
 const INSPECTION: i32 = -150;
@@ -33,12 +34,15 @@ const RAW: i32 = -300;
 
 const OPENING: FlagTest = FlagTest::Exactly {
     set: TcpFlags::SYN,
-    of: TcpFlags(0x17),
+    of: TcpFlags::SYN
+        .union(TcpFlags::ACK)
+        .union(TcpFlags::FIN)
+        .union(TcpFlags::RST),
 };
 
 const HANDSHAKE: FlagTest = FlagTest::Exactly {
-    set: TcpFlags::SYN.or(TcpFlags::ACK),
-    of: TcpFlags::SYN.or(TcpFlags::ACK),
+    set: TcpFlags::SYN.union(TcpFlags::ACK),
+    of: TcpFlags::SYN.union(TcpFlags::ACK),
 };
 
 impl Ruleset {
@@ -189,7 +193,7 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
         rule(
             "",
             [
-                Flags(FlagTest::Any(TcpFlags::FIN.or(TcpFlags::RST))),
+                Flags(FlagTest::Any(TcpFlags::FIN.union(TcpFlags::RST))),
                 Goto("deliver"),
             ],
         ),
@@ -434,7 +438,7 @@ mod tests {
             let found = statements.iter().position(|rule| rule == wanted);
             found.unwrap_or_else(|| panic!("no rule {wanted:?}"))
         };
-        let ends = Flags(FlagTest::Any(TcpFlags::FIN.or(TcpFlags::RST)));
+        let ends = Flags(FlagTest::Any(TcpFlags::FIN.union(TcpFlags::RST)));
         let order = [
             place(&[is_marked(adjust), is_marked(opaque), Return]),
             place(&[is_marked(adjust), Goto("deliver_always")]),

@@ -3,12 +3,13 @@
 //! Written for nft 1.0.6 and later. Connection-tracking ports are preceded by `meta l4proto tcp`
 //! because nft 1.0.6 knows their type only then.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use super::{
     ChainType, ControlPort, ELEMENTS_MAX, Family, FlagTest, HELPER, HelperObject, Rule, Ruleset,
-    Set, SetKind, State, Statement, TABLE, TEXT, TcpFlags, table::Chain,
+    Set, SetKind, State, Statement, TABLE, TEXT, table::Chain,
 };
+use crate::proto::packet::Flags as TcpFlags;
 
 /// Removes the table, whether it exists or not, and nothing else.
 pub const REMOVAL: &str = "add table inet ftp_alg\ndelete table inet ftp_alg\n";
@@ -153,8 +154,7 @@ impl fmt::Display for Statement {
                     if *set { "!=" } else { "==" }
                 )
             }
-            Self::Flags(FlagTest::Any(flags)) => write!(f, "tcp flags {flags}"),
-            Self::Flags(FlagTest::Exactly { set, of }) => write!(f, "tcp flags {set} / {of}"),
+            Self::Flags(test) => write!(f, "tcp flags {test}"),
             Self::Beyond(rate) => write!(f, "limit rate over {rate}/second burst {rate} packets"),
             // Fails where there is no such octet.
             Self::HasPayload => f.write_str("@ih,0,8 0-255"),
@@ -231,23 +231,22 @@ impl fmt::Display for ControlPort {
     }
 }
 
-impl fmt::Display for TcpFlags {
+impl fmt::Display for FlagTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [
-            (Self::FIN, "fin"),
-            (Self::SYN, "syn"),
-            (Self::RST, "rst"),
-            (Self::ACK, "ack"),
-        ];
-        let set = names.iter().filter(|(flag, _)| self.0 & flag.0 != 0);
-        for (position, (_, name)) in set.enumerate() {
-            if position > 0 {
-                f.write_char(',')?;
-            }
-            f.write_str(name)?;
+        match self {
+            Self::Any(flags) => f.write_str(&names(*flags)),
+            Self::Exactly { set, of } => write!(f, "{} / {}", names(*set), names(*of)),
         }
-        Ok(())
     }
+}
+
+/// `fin,syn`
+fn names(flags: TcpFlags) -> String {
+    let names: Vec<_> = flags
+        .iter_names()
+        .map(|(name, _)| name.to_lowercase())
+        .collect();
+    names.join(",")
 }
 
 const fn address_type(family: Family) -> &'static str {

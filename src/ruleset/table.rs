@@ -4,6 +4,8 @@
 //! one list of nf_tables expressions (`io::nftables`), and a test compares what the kernel makes
 //! of both.
 
+use crate::proto::packet::Flags as TcpFlags;
+
 /// Our whole table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {
@@ -150,27 +152,6 @@ pub enum ControlPort {
     Dialled,
     /// The port the server answers from; another one behind a port-forward.
     Listening,
-}
-
-/// Bits of TCP's flag octet (RFC 9293 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpFlags(pub u8);
-
-impl TcpFlags {
-    /// FIN.
-    pub const FIN: Self = Self(0x01);
-    /// SYN.
-    pub const SYN: Self = Self(0x02);
-    /// RST.
-    pub const RST: Self = Self(0x04);
-    /// ACK.
-    pub const ACK: Self = Self(0x10);
-
-    /// Both sets of flags.
-    #[must_use]
-    pub const fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
 }
 
 /// How TCP's flags are tested.

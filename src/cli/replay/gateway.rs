@@ -109,7 +109,7 @@ impl Gateway {
         let from_server = is_control(arriving.source.port());
         let is_original = match (to_server, from_server) {
             (false, false) => return None,
-            (true, true) if flags.has(Flags::SYN) => !flags.has(Flags::ACK),
+            (true, true) if flags.is_syn() => !flags.is_ack(),
             (to_server, _) => to_server,
         };
         Some(if is_original {

@@ -5,29 +5,24 @@
 //! captured after NAT is put back into that form.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     str::FromStr,
 };
+
+use ipnetwork::IpNetwork;
 
 use crate::proto::net::{ConntrackTuples, Tuple};
 
 /// One address or prefix inside, and what it is outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mapping {
-    inside: Prefix,
-    outside: Prefix,
+    inside: IpNetwork,
+    outside: IpNetwork,
 }
 
 /// All mappings of one gateway; where two fit, the first one counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mappings(Vec<Mapping>);
-
-/// The addresses that share their first `length` bits with `address`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Prefix {
-    address: IpAddr,
-    length: u8,
-}
 
 impl Mappings {
     pub(super) fn new(mappings: &[Mapping]) -> Self {
@@ -60,10 +55,14 @@ impl Mappings {
         self.moved(end, |mapping| (mapping.outside, mapping.inside))
     }
 
-    fn moved(&self, end: SocketAddr, way: impl Fn(&Mapping) -> (Prefix, Prefix)) -> SocketAddr {
+    fn moved(
+        &self,
+        end: SocketAddr,
+        way: impl Fn(&Mapping) -> (IpNetwork, IpNetwork),
+    ) -> SocketAddr {
         let mut ways = self.0.iter().map(way);
         let found = ways.find(|(from, _)| from.contains(end.ip()));
-        let address = found.map_or(end.ip(), |(_, to)| to.with_host_of(end.ip()));
+        let address = found.map_or(end.ip(), |(_, to)| with_host_of(to, end.ip()));
         SocketAddr::new(address, end.port())
     }
 }
@@ -76,74 +75,38 @@ impl FromStr for Mapping {
         let (inside, outside) = written
             .split_once('=')
             .ok_or("write INSIDE=OUTSIDE, such as 10.0.0.2=203.0.113.1")?;
-        let (inside, outside) = (inside.parse::<Prefix>()?, outside.parse::<Prefix>()?);
-        if inside.address.is_ipv4() != outside.address.is_ipv4() {
+        let (inside, outside) = (network(inside)?, network(outside)?);
+        if inside.is_ipv4() != outside.is_ipv4() {
             return Err("both sides must be IPv4, or both IPv6".to_owned());
         }
-        if inside.length != outside.length {
+        if inside.prefix() != outside.prefix() {
             return Err("both prefixes must have the same length".to_owned());
         }
         Ok(Self { inside, outside })
     }
 }
 
-impl FromStr for Prefix {
-    type Err = String;
+/// `10.0.0.2` or `10.0.0.0/24`
+fn network(written: &str) -> Result<IpNetwork, String> {
+    let network: IpNetwork = written
+        .parse()
+        .map_err(|_| format!("`{written}` is neither an IP address nor a prefix (10.0.0.0/24)"))?;
+    if network.ip() != network.network() {
+        return Err(format!("`{written}` has bits beyond its prefix length"));
+    }
+    Ok(network)
+}
 
-    fn from_str(written: &str) -> Result<Self, String> {
-        let (address, length) = match written.split_once('/') {
-            Some((address, length)) => (address, Some(length)),
-            None => (written, None),
-        };
-        let address: IpAddr = address
-            .parse()
-            .map_err(|_| format!("`{address}` is not an IP address"))?;
-        let bits = bits_of(address);
-        let length = length.map_or(Ok(bits), str::parse);
-        let Some(length) = length.ok().filter(|&length| length <= bits) else {
-            return Err(format!("`{written}` has no prefix length from 0 to {bits}"));
-        };
-        let prefix = Self { address, length };
-        if prefix.host_of(address) != 0 {
-            return Err(format!("`{written}` has bits beyond its prefix length"));
+/// The address of a network with the same host part as `other`, which is of the same family.
+fn with_host_of(network: IpNetwork, other: IpAddr) -> IpAddr {
+    match (network, other) {
+        (IpNetwork::V4(network), IpAddr::V4(other)) => {
+            (network.ip() | (other & !network.mask())).into()
         }
-        Ok(prefix)
-    }
-}
-
-impl Prefix {
-    fn contains(self, address: IpAddr) -> bool {
-        let is_same_family = address.is_ipv4() == self.address.is_ipv4();
-        is_same_family && number_of(address) ^ self.host_of(address) == number_of(self.address)
-    }
-
-    /// This prefix's address with the same host part as `other`.
-    fn with_host_of(self, other: IpAddr) -> IpAddr {
-        let number = number_of(self.address) | self.host_of(other);
-        match self.address {
-            // The upper 96 bits of an IPv4 address's number are zero.
-            IpAddr::V4(_) => Ipv4Addr::from_bits(number as u32).into(),
-            IpAddr::V6(_) => Ipv6Addr::from_bits(number).into(),
+        (IpNetwork::V6(network), IpAddr::V6(other)) => {
+            (network.ip() | (other & !network.mask())).into()
         }
-    }
-
-    fn host_of(self, address: IpAddr) -> u128 {
-        let host_bits = u32::from(bits_of(self.address) - self.length);
-        number_of(address) & !u128::MAX.checked_shl(host_bits).unwrap_or(0)
-    }
-}
-
-const fn bits_of(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
-fn number_of(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits(),
+        (IpNetwork::V4(_), IpAddr::V6(_)) | (IpNetwork::V6(_), IpAddr::V4(_)) => other,
     }
 }
 
@@ -248,16 +211,16 @@ mod tests {
     fn a_mapping_that_makes_no_sense_is_refused_with_its_reason() {
         let cases = [
             ("10.0.0.2", "write INSIDE=OUTSIDE"),
-            ("=", "`` is not an IP address"),
-            ("10.0.0=1.2.3.4", "`10.0.0` is not an IP address"),
+            ("=", "`` is neither an IP address nor a prefix"),
+            ("10.0.0=1.2.3.4", "`10.0.0` is neither"),
             (
                 "10.0.0.2=2001:db8::1",
                 "both sides must be IPv4, or both IPv6",
             ),
             ("10.0.0.0/24=203.0.113.0/25", "the same length"),
-            ("10.0.0.0/33=203.0.113.0/33", "from 0 to 32"),
-            ("10.0.0.0/x=203.0.113.0/x", "from 0 to 32"),
-            ("::/129=::/129", "from 0 to 128"),
+            ("10.0.0.0/33=203.0.113.0/33", "`10.0.0.0/33` is neither"),
+            ("10.0.0.0/x=203.0.113.0/x", "`10.0.0.0/x` is neither"),
+            ("::/129=::/129", "`::/129` is neither"),
             (
                 "10.0.0.2/24=203.0.113.2/24",
                 "bits beyond its prefix length",

@@ -1,97 +1,71 @@
 //! The control bits of a TCP header.
 
-use std::{fmt, ops};
+use bitflags::bitflags;
 
-/// The control bits of a TCP segment (RFC 9293 §3.1), as the header's octet has them.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Flags(pub u8);
+bitflags! {
+    /// The control bits of a TCP segment (RFC 9293 §3.1), as the header's octet has them.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Flags: u8 {
+        /// No more data from the sender.
+        const FIN = 0x01;
+        /// Synchronise sequence numbers.
+        const SYN = 0x02;
+        /// Reset the connection.
+        const RST = 0x04;
+        /// Push.
+        const PSH = 0x08;
+        /// The acknowledgment field is significant.
+        const ACK = 0x10;
+        /// The urgent pointer is significant.
+        const URG = 0x20;
+        /// ECN echo (RFC 3168).
+        const ECE = 0x40;
+        /// Congestion window reduced (RFC 3168).
+        const CWR = 0x80;
+    }
+}
 
 impl Flags {
-    /// No more data from the sender.
-    pub const FIN: Self = Self(0x01);
-    /// Synchronise sequence numbers.
-    pub const SYN: Self = Self(0x02);
-    /// Reset the connection.
-    pub const RST: Self = Self(0x04);
-    /// Push.
-    pub const PSH: Self = Self(0x08);
-    /// The acknowledgment field is significant.
-    pub const ACK: Self = Self(0x10);
-    /// The urgent pointer is significant.
-    pub const URG: Self = Self(0x20);
-    /// ECN echo (RFC 3168).
-    pub const ECE: Self = Self(0x40);
-    /// Congestion window reduced (RFC 3168).
-    pub const CWR: Self = Self(0x80);
-
-    /// Whether all of `other`'s bits are set.
-    #[must_use]
-    pub const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
     /// These bits without `other`'s.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
+        self.difference(other)
     }
 
     /// Whether FIN is set.
     #[must_use]
     pub const fn is_fin(self) -> bool {
-        self.has(Self::FIN)
+        self.contains(Self::FIN)
     }
 
     /// Whether SYN is set.
     #[must_use]
     pub const fn is_syn(self) -> bool {
-        self.has(Self::SYN)
+        self.contains(Self::SYN)
     }
 
     /// Whether RST is set.
     #[must_use]
     pub const fn is_rst(self) -> bool {
-        self.has(Self::RST)
+        self.contains(Self::RST)
     }
 
     /// Whether PSH is set.
     #[must_use]
     pub const fn is_psh(self) -> bool {
-        self.has(Self::PSH)
+        self.contains(Self::PSH)
     }
 
     /// Whether ACK is set.
     #[must_use]
     pub const fn is_ack(self) -> bool {
-        self.has(Self::ACK)
+        self.contains(Self::ACK)
     }
 
     /// Whether URG is set.
     #[must_use]
     pub const fn is_urg(self) -> bool {
-        self.has(Self::URG)
-    }
-}
-
-impl ops::BitOr for Flags {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-impl fmt::Debug for Flags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
-        let bits = (0_u8..8).map(|bit| Self(1_u8.wrapping_shl(u32::from(bit))));
-        f.debug_set()
-            .entries(
-                bits.zip(names)
-                    .filter(|(bit, _)| self.has(*bit))
-                    .map(|(_, name)| name),
-            )
-            .finish()
+        self.contains(Self::URG)
     }
 }
 
@@ -102,9 +76,9 @@ mod tests {
     #[test]
     fn each_flag_is_its_bit_of_the_header() {
         let flags = Flags::SYN | Flags::ACK;
-        assert_eq!(flags, Flags(0x12));
+        assert_eq!(flags, Flags::from_bits_retain(0x12));
         assert!(flags.is_syn() && flags.is_ack() && !flags.is_fin() && !flags.is_rst());
         assert_eq!(flags.without(Flags::SYN), Flags::ACK);
-        assert_eq!(format!("{flags:?}"), r#"{"SYN", "ACK"}"#);
+        assert_eq!(Flags::all().bits(), 0xff, "every bit has a name");
     }
 }

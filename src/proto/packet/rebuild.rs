@@ -88,7 +88,7 @@ fn write_tcp_fields(packet: &mut [u8], tcp_start: usize, change: &Change<'_>) {
     };
     put(tcp, TCP_SEQ, change.seq.0.to_be_bytes());
     put(tcp, TCP_ACK, change.ack.unwrap_or_default().0.to_be_bytes());
-    put(tcp, TCP_FLAGS, [flags.0]);
+    put(tcp, TCP_FLAGS, [flags.bits()]);
     put(tcp, TCP_URGENT, change.urgent_pointer.to_be_bytes());
 }
 

@@ -55,7 +55,7 @@ impl<'a> Segment<'a> {
         let (packet, tcp_start) = extent(packet, &ip)?;
         let tcp_bytes = packet.get(tcp_start..).unwrap_or_default();
         let tcp = TcpSlice::from_slice(tcp_bytes)?;
-        let flags = Flags(tcp_bytes.get(13).copied().unwrap_or_default());
+        let flags = Flags::from_bits_retain(tcp_bytes.get(13).copied().unwrap_or_default());
         Ok(Self {
             tuple: Tuple {
                 source: SocketAddr::new(ip.source_addr(), tcp.source_port()),

@@ -13,7 +13,8 @@ use crate::{
         Expression,
         Value::{U32, U64},
     },
-    ruleset::{ControlPort, Family, FlagTest, SHARE_SEED, State, TcpFlags},
+    proto::packet::Flags,
+    ruleset::{ControlPort, Family, FlagTest, SHARE_SEED, State},
 };
 
 impl Lowering {
@@ -60,12 +61,12 @@ impl Lowering {
     pub(super) fn flags(&mut self, test: FlagTest) {
         self.tcp();
         self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, 13, 1, REG);
-        let (TcpFlags(of), operation, TcpFlags(with)) = match test {
-            FlagTest::Any(flags) => (flags, libc::NFT_CMP_NEQ, TcpFlags(0)),
+        let (of, operation, with) = match test {
+            FlagTest::Any(flags) => (flags, libc::NFT_CMP_NEQ, Flags::empty()),
             FlagTest::Exactly { set, of } => (of, libc::NFT_CMP_EQ, set),
         };
-        self.mask(&[of], &[0]);
-        self.compare(operation, &[with]);
+        self.mask(&[of.bits()], &[0]);
+        self.compare(operation, &[with.bits()]);
     }
 
     pub(super) fn beyond(&mut self, rate: u32) {

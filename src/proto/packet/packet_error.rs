@@ -37,24 +37,6 @@ pub enum PacketError {
     MixedFamilies,
 }
 
-impl PacketError {
-    /// The stable lower-case identifier.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Truncated => "truncated",
-            Self::NotIp => "not_ip",
-            Self::WrongLength => "wrong_length",
-            Self::WrongExtension => "wrong_extension",
-            Self::Fragment => "fragment",
-            Self::SourceRouted => "source_routed",
-            Self::NotTcp => "not_tcp",
-            Self::TooLong => "too_long",
-            Self::MixedFamilies => "mixed_families",
-        }
-    }
-}
-
 impl From<err::ip::SliceError> for PacketError {
     fn from(error: err::ip::SliceError) -> Self {
         use err::ip::{HeaderError, HeadersError, SliceError};
