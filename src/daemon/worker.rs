@@ -1,7 +1,8 @@
 //! One worker: a queue, the core that reads it, and what leaves.
 //!
 //! The loop blocks in one place only, waiting for the queue, and never longer than until the core's
-//! next deadline or [`STOP_POLL`]. Each packet gets its verdict before the next one is taken.
+//! next deadline. Whoever stops the worker or changes its settings wakes it
+//! ([`Waker`](crate::io::nfqueue::Waker)). Each packet gets its verdict before the next one is taken.
 
 use std::{
     sync::{
@@ -28,9 +29,6 @@ use crate::{
         shared::SharedTables,
     },
 };
-
-/// How long a worker may take to notice that it is to stop or that the settings changed.
-const STOP_POLL: Duration = Duration::from_millis(200);
 
 /// How long no packet may come before withdrawn expectations are deleted in a transaction of their
 /// own.
@@ -133,7 +131,7 @@ impl Worker {
             self.execute(effects, None);
             // 2. The next packet, or the next deadline.
             let wait = self.next_wait();
-            if let Event::Packet(packet) = self.equipment.queue.recv(Some(wait))? {
+            if let Event::Packet(packet) = self.equipment.queue.recv(wait)? {
                 self.received += 1;
                 let inbound = InboundPacket {
                     id: PacketId(self.received),
@@ -184,17 +182,15 @@ impl Worker {
         }
     }
 
-    fn next_wait(&self) -> Duration {
+    /// How long to wait for a packet at most: until something is due, or for ever.
+    fn next_wait(&self) -> Option<Duration> {
         let due = self
             .alg
             .poll_timeout()
             .map(|due| due.saturating_duration_since(clock::now()));
-        let longest = if self.equipment.kernel.expectations.has_pending_deletes() {
-            QUIET
-        } else {
-            STOP_POLL
-        };
-        due.unwrap_or(longest).min(longest)
+        let has_pending_deletes = self.equipment.kernel.expectations.has_pending_deletes();
+        let quiet = has_pending_deletes.then_some(QUIET);
+        due.into_iter().chain(quiet).min()
     }
 
     fn refresh_settings(&mut self) {

@@ -300,7 +300,7 @@ impl Urgency {
 fn flags_of(segment: &Segment<'_>, payload: &[u8], fin: Flags) -> Flags {
     let mut flags = segment.flags.without(Flags::FIN);
     if fin.is_fin() {
-        flags = flags | Flags::FIN;
+        flags |= Flags::FIN;
     }
     if payload.is_empty() {
         flags = flags.without(Flags::PSH);
