@@ -33,8 +33,8 @@ pub fn run(config: &Config, path: &Path) -> anyhow::Result<()> {
     let control = Control::start()?;
     let mut gateway = Gateway::start(config, path)?;
     info!(
-        control_ports = ?config.control_ports,
-        queues = ?config.queues,
+        control_ports = ?*config.control_ports,
+        queues = ?*config.queue,
         backend = gateway.backend(),
         "ready"
     );

@@ -21,6 +21,8 @@ mod table;
 
 use std::ops::RangeInclusive;
 
+use serde::Deserialize;
+
 pub use iptables::{to_iptables, to_iptables_removal};
 pub use nft::REMOVAL as NFT_REMOVAL;
 pub(crate) use nft::SHARE_SEED;
@@ -85,7 +87,8 @@ pub enum Backend {
 }
 
 /// What happens to a queued packet that nobody reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WhenAbsent {
     /// It passes, uninspected. Never so on a flow with a sequence offset.
     #[default]
@@ -108,7 +111,8 @@ pub enum QueueStatement {
 }
 
 /// The bits of the conntrack mark that are ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Marks {
     /// A data connection that was expected.
     pub data: u32,

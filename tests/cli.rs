@@ -105,13 +105,13 @@ fn the_daemon_does_not_start_on_a_wrong_configuration() {
     for subcommand in ["run", "rules"] {
         let message = refused(&[subcommand, "--config", path], 2);
         assert!(
-            message.starts_with(&format!("{path}:1:15: `maybe` ")),
+            message.starts_with(&format!("{path}:1:15: unknown variant `maybe`, ")),
             "{message}"
         );
     }
     let message = refused(&["replay", "--config", path, "x.pcap"], 2);
     assert!(
-        message.starts_with(&format!("{path}:1:15: `maybe` ")),
+        message.starts_with(&format!("{path}:1:15: unknown variant `maybe`, ")),
         "{message}"
     );
 }

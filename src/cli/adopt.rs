@@ -28,7 +28,7 @@ impl Adopt {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let config = Config::load(&self.config)?;
         logging::start(config.log.format)?;
-        let Adopted { completed, refused } = adopt(config.expectation.timeout)?;
+        let Adopted { completed, refused } = adopt(*config.expectation.timeout)?;
         writeln!(out, "{completed} expectations completed")?;
         if refused > 0 {
             return Err(anyhow!("the kernel refused {refused} expectations").into());

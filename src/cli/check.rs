@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 
 use super::{Failure, after_help};
-use crate::daemon::config::{Config, WeakenedDefault};
+use crate::daemon::config::Config;
 
 /// Validate a configuration.
 ///
@@ -22,9 +22,9 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let config = Config::load(&self.config)?;
-        for WeakenedDefault { key, means } in config.weakened_defaults() {
+        for (key, warning) in config.weakened_defaults() {
             let file = self.config.display();
-            eprintln!("{file}: warning: {key} {means}");
+            eprintln!("{file}: warning: {key} {warning}");
         }
         writeln!(out, "{}: valid", self.config.display())?;
         Ok(())

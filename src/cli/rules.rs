@@ -6,11 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, after_help};
 use crate::{
-    daemon::{
-        config::{self, Config},
-        setup::params_of,
-    },
-    ruleset::{self, NFT_REMOVAL, QueueStatement, Ruleset, to_iptables, to_iptables_removal},
+    daemon::{config::Config, setup::params_of},
+    ruleset::{NFT_REMOVAL, QueueStatement, Ruleset, to_iptables, to_iptables_removal},
 };
 
 /// Which table `auto` prints, above the table. Not what this machine's kernel would be given: rules
@@ -51,14 +48,14 @@ enum Frontend {
 impl Rules {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let config = Config::load(&self.config)?;
-        let params = |statement| params_of(&config, statement, backend_of(&config));
+        let params = |statement| params_of(&config, statement, config.backend.unwrap_or_default());
         let text = match (self.frontend, self.remove) {
             (Frontend::Nft, true) => NFT_REMOVAL.to_owned(),
             (Frontend::Nft, false) => Ruleset::build(&params(QueueStatement::Native)).to_nft(),
             (Frontend::Iptables, true) => to_iptables_removal(&params(QueueStatement::Elsewhere)),
             (Frontend::Iptables, false) => to_iptables(&params(QueueStatement::Elsewhere)),
         };
-        let says = config.backend == config::Backend::Auto && !self.remove;
+        let says = config.backend.is_none() && !self.remove;
         let (head, rest) = split_interpreter(&text);
         for part in [head, if says { AUTO_SAYS } else { "" }, rest] {
             out.write_all(part.as_bytes())?;
@@ -75,13 +72,4 @@ fn split_interpreter(text: &str) -> (&str, &str) {
     } else {
         0
     })
-}
-
-/// The backend that rules loaded by hand are for: `auto` then follows the rules, and these work
-/// on every kernel.
-fn backend_of(config: &Config) -> ruleset::Backend {
-    match config.backend {
-        config::Backend::Conntrack => ruleset::Backend::Conntrack,
-        config::Backend::Auto | config::Backend::Nftables => ruleset::Backend::Nftables,
-    }
 }

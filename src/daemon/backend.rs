@@ -7,10 +7,7 @@
 use anyhow::{Context, bail};
 use tracing::{info, warn};
 
-use super::{
-    config::{self, Config},
-    setup::params_of,
-};
+use super::{config::Config, setup::params_of};
 use crate::{
     io::{
         cthelper,
@@ -96,18 +93,18 @@ pub(super) fn choose(config: &Config) -> anyhow::Result<Choice> {
 fn choose_backend(config: &Config, found: &Probe) -> anyhow::Result<(Backend, String)> {
     let asked = |backend| (backend, "the configuration says so".to_owned());
     let obstacle = found.obstacle(Backend::Conntrack);
-    Ok(match (config.backend, obstacle) {
-        (config::Backend::Nftables, _) => asked(Backend::Nftables),
-        (config::Backend::Conntrack, None) => asked(Backend::Conntrack),
-        (config::Backend::Conntrack, Some((name, availability))) => {
+    Ok(match (*config.backend, obstacle) {
+        (Some(Backend::Nftables), _) => asked(Backend::Nftables),
+        (Some(Backend::Conntrack), None) => asked(Backend::Conntrack),
+        (Some(Backend::Conntrack), Some((name, availability))) => {
             bail!("backend \"conntrack\" cannot be used here: {name}: {availability}")
         }
-        (config::Backend::Auto, _) if !config.install_rules => choose_by_table(),
-        (config::Backend::Auto, None) => (
+        (None, _) if !config.install_rules => choose_by_table(),
+        (None, None) => (
             Backend::Conntrack,
             "the kernel takes connection tracking helpers".to_owned(),
         ),
-        (config::Backend::Auto, Some((name, availability))) => {
+        (None, Some((name, availability))) => {
             (Backend::Nftables, format!("{name}: {availability}"))
         }
     })
@@ -167,7 +164,7 @@ pub(super) fn install(config: &Config, choice: Choice) -> anyhow::Result<Option<
 /// A table that was loaded by hand outlives a daemon, and so does what that one had granted. It opens
 /// nothing, but nobody would take it out any more.
 fn forget_grants(config: &Config) {
-    if config.policy.tls.ports.is_none() {
+    if config.policy.granted_ports().is_none() {
         return;
     }
     let flushed = GrantStore::open().and_then(|mut grants| grants.flush());

@@ -1,209 +1,45 @@
 //! What an operator may decide: the TOML configuration, read, checked and given its defaults.
 //!
-//! Every key has a default, an unknown key is an error, and every error says file, line, column and
-//! reason on one line. What has come out of [`Config::parse`] needs no further check.
+//! [`keys`](TABLES) declares every key. An unknown key is an error, and every error says file,
+//! line, column and reason on one line. What has come out of [`Config::parse`] needs no further
+//! check.
 
-mod command_policy;
-mod document;
-mod error;
-mod tls;
-mod value;
-mod weakened_defaults;
+mod config_error;
+mod crosscheck;
+mod keys;
+mod policy_entries;
+mod values;
 
-use ipnetwork::IpNetwork;
-use std::{
-    fs,
-    net::SocketAddr,
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+use std::{fs, ops::RangeInclusive, path::Path, sync::LazyLock};
+
+use serde::Deserialize;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, Deserializer},
 };
 
-pub use error::ConfigError;
-pub use tls::Tls;
-pub use weakened_defaults::WeakenedDefault;
+pub use config_error::ConfigError;
+pub use keys::{
+    Config, ExpectationKeys, Key, KeyTable, LimitKeys, LogKeys, NatKeys, PolicyKeys, ProcessKeys,
+    RestartKeys, TABLES, TakenBy,
+};
+pub use policy_entries::PolicyEntries;
+pub use values::{
+    AbsolutePath, AtOnce, BackendChoice, Bounded, ByteRate, ControlPorts, Count, List, LogFormat,
+    MemorySize, NatPorts, Queues, ServerDirectory, Timeout, TlsData, TlsPorts, User,
+};
 
-use crate::proto::{budget::Limits, command_policy::CommandPolicy, nat::PortShare};
+use crosscheck::Fault;
 
-/// A checked configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Server ports whose connections are control connections, ascending, each once.
-    pub control_ports: Vec<u16>,
-    /// The NFQUEUE numbers, one worker each.
-    pub queues: RangeInclusive<u16>,
-    /// What opens the way for a data connection.
-    pub backend: Backend,
-    /// Whether the daemon puts its own table in place and takes it away on exit.
-    pub install_rules: bool,
-    /// What becomes of a control connection's packets while no daemon runs.
-    pub when_absent: WhenAbsent,
-    /// What becomes of a control connection that the kernel's own FTP helper reads as well.
-    pub when_kernel_helps: WhenKernelHelps,
-    /// Limits of expectations.
-    pub expectation: Expectation,
-    /// How announcements are translated.
-    pub nat: Nat,
-    /// What is opened beyond the safe defaults.
-    pub policy: Policy,
-    /// What clients may say.
-    pub command_policy: Arc<CommandPolicy>,
-    /// How much a session and a host may ask for, and how much memory all of them may take.
-    pub limits: Limits,
-    /// What the process keeps once it is in place.
-    pub process: Process,
-    /// The ct mark bits that are ours.
-    pub mark: Mark,
-    /// How the log looks.
-    pub log: Log,
-    /// Where the running daemon answers questions.
-    pub control: Control,
-    /// What a restart finds.
-    pub restart: Restart,
-    /// Where metrics are served, if anywhere.
-    pub metrics: Option<Metrics>,
-}
+/// All keys that have a default, with it.
+static DEFAULTS: LazyLock<String> = LazyLock::new(|| {
+    let with_default = |key: &Key| Some(format!("{} = {}\n", key.name, key.default?));
+    keys().filter_map(with_default).collect()
+});
 
-/// What opens the way for a data connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Backend {
-    /// Probe the kernel and take the best it has.
-    #[default]
-    Auto,
-    /// Expectations of the kernel's connection tracking: data connections are RELATED.
-    Conntrack,
-    /// Timeout sets and maps in our own table: data connections carry our ct mark.
-    Nftables,
-}
-
-/// What becomes of a control connection's packets while no daemon runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenAbsent {
-    /// They pass unread.
-    #[default]
-    Bypass,
-    /// They are dropped.
-    Drop,
-}
-
-/// What becomes of a control connection that the kernel's own FTP helper reads as well. Never do two
-/// rewrite the same line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenKernelHelps {
-    /// It is left to the kernel's helper.
-    #[default]
-    StepAside,
-    /// Its packets are dropped, so that nothing is opened but by our policy.
-    Refuse,
-}
-
-/// Limits of expectations.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expectation {
-    /// How long an expectation may wait for its connection.
-    pub timeout: Duration,
-    /// How many of one session may wait at once; a newer announcement replaces the oldest.
-    pub max_per_session: u8,
-    /// Servers that connect before they answer PORT: what is announced to them is open at once.
-    pub early_servers: Vec<IpNetwork>,
-}
-
-/// How announcements are translated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nat {
-    /// The outside ports an announcement may be given.
-    pub ports: RangeInclusive<u16>,
-    /// Which of them this gateway gives, of several that stand in for each other.
-    pub share: PortShare,
-}
-
-/// Where the operator relaxes what is refused by default. Each of these opens more than FTP needs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// Servers for whose sessions something is opened before they have shown that they are FTP,
-    /// and their user let in.
-    pub unproven_servers: Vec<IpNetwork>,
-    /// Hosts that may announce a port below 1024.
-    pub privileged_ports: Vec<IpNetwork>,
-    /// Hosts whose endpoints others may announce.
-    pub third_party_data: Vec<IpNetwork>,
-    /// Servers whose 227, 228 and 229 count although nobody asked for them.
-    pub unsolicited_replies: Vec<IpNetwork>,
-    /// Servers whose clients may announce by other means after EPSV ALL.
-    pub after_epsv_all: Vec<IpNetwork>,
-    /// What encrypted sessions may have.
-    pub tls: Tls,
-}
-
-/// What the process keeps once it is in place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Whom it becomes.
-    pub user: User,
-    /// Whether its system calls are filtered.
-    pub seccomp: bool,
-    /// Whether the files that it reaches are limited, where the kernel can do that.
-    pub landlock: bool,
-}
-
-/// Whom the process becomes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum User {
-    /// `ftp-alg`, if the machine has such a user and root started the process.
-    #[default]
-    OwnIfThere,
-    /// This user, by name or number, or the daemon does not start.
-    Named(String),
-}
-
-/// The ct mark bits that are ours. No two share a bit, none is zero.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// A data connection that was expected (nftables backend).
-    pub data: u32,
-    /// A control connection with a sequence offset.
-    pub adjust: u32,
-    /// A control connection that went encrypted.
-    pub opaque: u32,
-}
-
-/// How the log looks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Log {
-    /// Lines for people or objects for programs.
-    pub format: LogFormat,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// A readable line.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Where the running daemon answers questions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Control {
-    /// The path of the Unix socket.
-    pub socket: PathBuf,
-}
-
-/// What a restart finds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restart {
-    /// The directory, best on a tmpfs, in which connections with a sequence offset are remembered.
-    pub directory: PathBuf,
-}
-
-/// Where metrics are served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Metrics {
-    /// The address and port of the HTTP listener.
-    pub listen: SocketAddr,
+/// All keys.
+fn keys() -> impl Iterator<Item = &'static Key> {
+    TABLES.iter().flat_map(|table| table.keys)
 }
 
 impl Config {
@@ -214,10 +50,17 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
         let bytes = fs::read(path).map_err(|source| ConfigError::unreadable(&name, &source))?;
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Self::parse(text, &name),
-            Err(error) => Err(ConfigError::not_utf8(&name, &bytes, error.valid_up_to())),
-        }
+        String::from_utf8(bytes).map_or_else(
+            |error| {
+                let (text, at) = (
+                    String::from_utf8_lossy(error.as_bytes()),
+                    error.utf8_error(),
+                );
+                let reason = "not UTF-8, which TOML must be";
+                Err(ConfigError::wrong(&name, &text, at.valid_up_to(), reason))
+            },
+            |text| Self::parse(&text, &name),
+        )
     }
 
     /// Checks the text of a configuration; `file_name` is for the error message only.
@@ -225,98 +68,80 @@ impl Config {
     /// # Errors
     /// It is not TOML, has an unknown key, or a value that makes no sense.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, ConfigError> {
-        toml::from_str::<document::Document>(text)
-            .map_err(|error| value::Problem::from(&error))
-            .and_then(document::Document::check)
-            .map_err(|problem| ConfigError::at(file_name, text, &problem))
+        let wrong = |at, reason: &str| ConfigError::wrong(file_name, text, at, reason);
+        let refused =
+            |error: toml::de::Error| wrong(error.span().unwrap_or_default().start, error.message());
+        let written = DeTable::parse(text).map_err(refused)?;
+        let defaults = DeTable::parse(&DEFAULTS).map_err(refused)?;
+        let mut whole = written.clone();
+        complete(whole.get_mut(), defaults.into_inner());
+        let config = Self::deserialize(Deserializer::from(whole)).map_err(refused)?;
+        config.crosscheck().map_err(|Fault { keys, reason }| {
+            let places = keys
+                .iter()
+                .filter_map(|key| place_of(written.get_ref(), key));
+            wrong(places.max().unwrap_or_default(), &reason)
+        })?;
+        Ok(config)
+    }
+
+    /// Puts back what only a restart can change, and names the keys that it has put back.
+    pub fn keep_what_needs_a_restart(&mut self, running: &Self) -> Vec<&'static str> {
+        keys()
+            .filter(|key| key.taken_by == TakenBy::Restart && (key.keep)(running, self))
+            .map(|key| key.name)
+            .collect()
+    }
+
+    /// The keys whose values are less strict than the defaults, and what that means.
+    pub fn weakened_defaults(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let default = Self::default();
+        keys()
+            .filter(move |key| (key.is_weaker)(self, &default))
+            .filter_map(|key| Some((key.name, key.warning?)))
+    }
+}
+
+impl PolicyKeys {
+    /// The ports to which encrypted sessions may have data connections, if any.
+    #[must_use]
+    pub fn granted_ports(&self) -> Option<&RangeInclusive<u16>> {
+        let ports = self.tls_ports.as_deref();
+        ports.filter(|_| self.tls_data == TlsData::Range)
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            control_ports: vec![21],
-            queues: 0..=1,
-            backend: Backend::default(),
-            install_rules: true,
-            when_absent: WhenAbsent::default(),
-            when_kernel_helps: WhenKernelHelps::default(),
-            expectation: Expectation::default(),
-            nat: Nat::default(),
-            policy: Policy::default(),
-            command_policy: Arc::default(),
-            limits: Limits::default(),
-            process: Process::default(),
-            mark: Mark::default(),
-            log: Log::default(),
-            control: Control::default(),
-            restart: Restart::default(),
-            metrics: None,
+        Self::parse("", "the defaults").expect("each declared default is one of its key's values")
+    }
+}
+
+/// Gives a document the keys that it lacks.
+fn complete<'i>(written: &mut DeTable<'i>, defaults: DeTable<'i>) {
+    for (key, default) in defaults {
+        let there = written.get_mut(&**key.get_ref());
+        match (there.map(Spanned::get_mut), default.get_ref()) {
+            (None, _) => {
+                written.insert(key, default);
+            }
+            (Some(DeValue::Table(written)), DeValue::Table(defaults)) => {
+                complete(written, defaults.clone());
+            }
+            (Some(_), _) => {}
         }
     }
 }
 
-impl Default for Expectation {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(60),
-            max_per_session: 1,
-            early_servers: Vec::new(),
-        }
-    }
-}
-
-impl Default for Nat {
-    fn default() -> Self {
-        Self {
-            ports: 1024..=65535,
-            share: PortShare::WHOLE,
-        }
-    }
-}
-
-impl Default for Process {
-    fn default() -> Self {
-        Self {
-            user: User::default(),
-            seccomp: true,
-            landlock: true,
-        }
-    }
-}
-
-impl Default for Mark {
-    fn default() -> Self {
-        Self {
-            data: 0x1000_0000,
-            adjust: 0x2000_0000,
-            opaque: 0x4000_0000,
-        }
-    }
-}
-
-impl Default for Control {
-    fn default() -> Self {
-        Self {
-            socket: PathBuf::from("/run/ftp-alg/control.sock"),
-        }
-    }
-}
-
-impl Default for Restart {
-    fn default() -> Self {
-        Self {
-            directory: PathBuf::from("/run/ftp-alg/flows"),
-        }
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 9121)),
-        }
-    }
+/// Where the value of a key stands, such as `mark.data` or `policy.tls_implicit_ports.1`.
+fn place_of(document: &DeTable<'_>, key: &str) -> Option<usize> {
+    let mut names = key.split('.');
+    let first = document.get(names.next()?)?;
+    let value = names.try_fold(first, |value, name| match name.parse::<usize>() {
+        Ok(place) => value.get_ref().get(place),
+        Err(_) => value.get_ref().get(name),
+    });
+    value.map(|value| value.span().start)
 }
 
 #[cfg(test)]

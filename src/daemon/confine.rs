@@ -14,10 +14,7 @@ use std::{fs::File, path::Path};
 use anyhow::{Context, ensure};
 use tracing::{info, warn};
 
-use super::{
-    config::{Process, User},
-    flow_store::FlowStore,
-};
+use super::{config::ProcessKeys, flow_store::FlowStore};
 use crate::io::confinement::{
     self, Account, AllowedPaths, CapabilitySet, LandlockStatus, ProcessCredentials,
     allowed_syscalls, forbid_new_privileges, install_landlock, keep_capabilities,
@@ -37,7 +34,7 @@ pub(super) struct Confinement {
 /// # Errors
 /// There is no such user, or the kernel refuses. A kernel without Landlock causes a warning only.
 pub(super) fn drop_privileges(
-    process: &Process,
+    process: &ProcessKeys,
     path: &Path,
     flow_store: &FlowStore,
 ) -> anyhow::Result<Confinement> {
@@ -47,7 +44,7 @@ pub(super) fn drop_privileges(
         "threads were started before the privileges were dropped"
     );
     let current = Account::current();
-    let account = user_to_switch_to(&process.user, &current)?;
+    let account = user_to_switch_to(process.user.as_deref(), &current)?;
     let user = account.as_ref().unwrap_or(&current).name().to_owned();
     let paths = process
         .landlock
@@ -72,7 +69,7 @@ pub(super) fn drop_privileges(
 /// # Errors
 /// The kernel refuses.
 pub(super) fn install_seccomp(
-    process: &Process,
+    process: &ProcessKeys,
     confinement: &Confinement,
     path: &Path,
 ) -> anyhow::Result<()> {
@@ -100,11 +97,11 @@ pub(super) fn install_seccomp(
 }
 
 /// `None` if the process has that user already.
-fn user_to_switch_to(user: &User, current: &Account) -> anyhow::Result<Option<Account>> {
+fn user_to_switch_to(user: Option<&str>, current: &Account) -> anyhow::Result<Option<Account>> {
     let account = match user {
-        User::Named(name) => Some(Account::find(name)?.with_context(|| no_user(name))?),
-        User::OwnIfThere if current.uid() == 0 => own_account()?,
-        User::OwnIfThere => None,
+        Some(name) => Some(Account::find(name)?.with_context(|| no_user(name))?),
+        None if current.uid() == 0 => own_account()?,
+        None => None,
     };
     Ok(account.filter(|account| account.uid() != current.uid()))
 }

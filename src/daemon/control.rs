@@ -11,11 +11,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{
-    config::Config,
-    overload,
-    setup::{Gateway, settings_of},
-};
+use super::{config::Config, overload, setup::Gateway};
 
 /// The control plane. It exists before anything else, so that a signal during the start is not
 /// lost.
@@ -95,14 +91,15 @@ impl Control {
 fn reload(gateway: &Gateway, path: &Path) {
     match Config::load(path) {
         Ok(config) => {
-            gateway.replace_settings(settings_of(&config));
-            if gateway.needs_restart_for(&config) {
-                warn!(
-                    "only [expectation], [nat], [policy], [[command_policy]] and [limits] were \
-                     reloaded: the other changes need a restart"
-                );
-            } else {
+            let kept = gateway.reload(config);
+            if kept.is_empty() {
                 info!("configuration reloaded");
+            } else {
+                let keys = kept.join(", ");
+                warn!(
+                    keys,
+                    "configuration reloaded; the changes of these keys need a restart"
+                );
             }
         }
         Err(error) => warn!(%error, "the configuration was not reloaded"),

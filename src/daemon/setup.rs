@@ -1,6 +1,7 @@
 //! Puts the daemon in place on this gateway, and takes it away again.
 
 use std::{
+    ops::RangeInclusive,
     path::Path,
     sync::{Arc, atomic::Ordering},
 };
@@ -10,7 +11,7 @@ use tracing::info;
 
 use super::{
     backend::{self, Choice},
-    config::{self, Config, Nat, Policy, Tls, WhenAbsent},
+    config::Config,
     confine::{drop_privileges, install_seccomp},
     flow_store::FlowStore,
     kernel_port::KernelPort,
@@ -27,10 +28,10 @@ use crate::{
         nftables::{GrantStore, Table},
     },
     proto::{
-        budget::Limits, flow::Settings, kernel::WhenKernelHelps, nat::LeaseTable, net::Direction,
-        saved_flow::SavedFlow, shared::SharedTables, tls::TlsSettings,
+        budget::Limits, command_policy::CommandPolicy, flow::Settings, nat::LeaseTable,
+        net::Direction, saved_flow::SavedFlow, shared::SharedTables, tls::TlsSettings,
     },
-    ruleset::{self, Marks, Params, QueueStatement},
+    ruleset::{Backend, Params, QueueStatement},
 };
 
 /// A running gateway: its table and its workers.
@@ -53,12 +54,12 @@ impl Gateway {
         let flow_store = FlowStore::open(&config.restart.directory)
             .with_context(|| format!("cannot make {}", config.restart.directory.display()))?;
         delete_dead(config, &flow_store)?;
-        let leases = LeaseTable::reserving(config.control_ports.clone(), config.nat.share);
+        let leases = LeaseTable::reserving(config.control_ports.to_vec(), config.nat.share);
         let tables = SharedTables::with_ports(leases);
         let shared = Arc::new(Shared::new(settings_of(config), tables, flow_store));
         let equipments = open_equipments(config, choice, &shared)?;
         let wakers = equipments.iter().map(|one| one.queue.waker()).collect();
-        let overload = OverloadWatch::open(config.queues.clone());
+        let overload = OverloadWatch::open(RangeInclusive::clone(&config.queue));
         let confinement = drop_privileges(&config.process, path, &shared.flow_store)?;
         let supervisor = start_workers(config, equipments, &shared)?;
         install_seccomp(&config.process, &confinement, path)?;
@@ -80,10 +81,13 @@ impl Gateway {
         self.choice.backend_name()
     }
 
-    /// Gives all workers new settings, for what is announced from now on.
-    pub(super) fn replace_settings(&self, settings: Settings) {
-        self.shared.replace_settings(settings);
+    /// Takes the changes that need no restart, for what is announced from now on. Returns the
+    /// changed keys that need one.
+    pub(super) fn reload(&self, mut config: Config) -> Vec<&'static str> {
+        let kept = config.keep_what_needs_a_restart(&self.config);
+        self.shared.replace_settings(settings_of(&config));
         self.wake_workers();
+        kept
     }
 
     /// Waits until a worker ends without being told to, and says why.
@@ -98,29 +102,6 @@ impl Gateway {
 
     fn wake_workers(&self) {
         self.wakers.iter().for_each(Waker::wake);
-    }
-
-    /// Whether a new configuration differs in more than what can be reloaded.
-    pub(super) fn needs_restart_for(&self, config: &Config) -> bool {
-        let reloaded = Config {
-            expectation: self.config.expectation.clone(),
-            nat: Nat {
-                share: config.nat.share,
-                ..self.config.nat.clone()
-            },
-            policy: Policy {
-                tls: Tls {
-                    // The table has them.
-                    ports: config.policy.tls.ports.clone(),
-                    ..self.config.policy.tls.clone()
-                },
-                ..self.config.policy.clone()
-            },
-            command_policy: self.config.command_policy.clone(),
-            limits: self.config.limits,
-            ..config.clone()
-        };
-        reloaded != self.config
     }
 
     /// Ends the workers, then removes the table: no packet is queued to nobody in between but
@@ -141,30 +122,48 @@ impl Gateway {
 /// What the core needs to know of the configuration.
 pub(crate) fn settings_of(config: &Config) -> Settings {
     Settings {
-        expectation_timeout: config.expectation.timeout,
-        max_per_session: config.expectation.max_per_session.into(),
-        unproven_servers: config.policy.unproven_servers.clone(),
-        privileged_ports: config.policy.privileged_ports.clone(),
-        third_party_data: config.policy.third_party_data.clone(),
-        unsolicited_replies: config.policy.unsolicited_replies.clone(),
-        after_epsv_all: config.policy.after_epsv_all.clone(),
-        command_policy: config.command_policy.clone(),
-        limits: Limits {
-            memory: config.limits.memory / config.queues.len().max(1),
-            ..config.limits
-        },
-        ports: config.nat.ports.clone(),
+        expectation_timeout: *config.expectation.timeout,
+        max_per_session: config.expectation.max_per_session.get() as usize,
+        unproven_servers: config.policy.unproven_servers.to_vec(),
+        privileged_ports: config.policy.privileged_ports.to_vec(),
+        third_party_data: config.policy.third_party_data.to_vec(),
+        unsolicited_replies: config.policy.unsolicited_replies.to_vec(),
+        after_epsv_all: config.policy.after_epsv_all.to_vec(),
+        command_policy: Arc::new(command_policy_of(config)),
+        limits: limits_of(config),
+        ports: RangeInclusive::clone(&config.nat.ports),
         tls: tls_of(config),
     }
 }
 
+fn command_policy_of(config: &Config) -> CommandPolicy {
+    let entries = config.command_policy.as_deref().unwrap_or_default();
+    let directory = config.policy.login_directory.as_deref();
+    CommandPolicy::new(entries.to_vec()).with_login_directory(directory.cloned())
+}
+
+/// The limits of one worker.
+fn limits_of(config: &Config) -> Limits {
+    let limits = &config.limits;
+    Limits {
+        session_commands: limits.session_commands.get(),
+        session_bytes: *limits.session_bytes,
+        session_openings: limits.session_openings.get(),
+        host_commands: limits.host_commands.get(),
+        host_bytes: *limits.host_bytes,
+        host_openings: limits.host_openings.get(),
+        host_sessions: limits.host_sessions.get(),
+        memory: *limits.memory / config.queue.len().max(1),
+    }
+}
+
 fn tls_of(config: &Config) -> TlsSettings {
-    let tls = &config.policy.tls;
+    let policy = &config.policy;
     TlsSettings {
-        ports: tls.ports.clone(),
-        at_once: tls.at_once.into(),
-        servers: tls.servers.clone(),
-        implicit_ports: tls.implicit_ports.clone(),
+        ports: policy.granted_ports().cloned(),
+        at_once: policy.tls_at_once.get() as usize,
+        servers: policy.tls_servers.to_vec(),
+        implicit_ports: policy.tls_implicit_ports.to_vec(),
     }
 }
 
@@ -173,27 +172,16 @@ fn tls_of(config: &Config) -> TlsSettings {
 pub(crate) fn params_of(
     config: &Config,
     queue_statement: QueueStatement,
-    backend: ruleset::Backend,
+    backend: Backend,
 ) -> Params {
     Params {
-        control_ports: config.control_ports.clone(),
-        queues: config.queues.clone(),
-        when_absent: match config.when_absent {
-            WhenAbsent::Bypass => ruleset::WhenAbsent::Bypass,
-            WhenAbsent::Drop => ruleset::WhenAbsent::Drop,
-        },
-        marks: marks_of(config),
+        control_ports: config.control_ports.to_vec(),
+        queues: RangeInclusive::clone(&config.queue),
+        when_absent: config.when_absent,
+        marks: config.mark,
         queue_statement,
         backend,
-        tls_ports: config.policy.tls.ports.clone(),
-    }
-}
-
-fn marks_of(config: &Config) -> Marks {
-    Marks {
-        data: config.mark.data,
-        adjust: config.mark.adjust,
-        opaque: config.mark.opaque,
+        tls_ports: config.policy.granted_ports().cloned(),
     }
 }
 
@@ -202,9 +190,7 @@ fn open_equipments(
     choice: Choice,
     shared: &Shared,
 ) -> anyhow::Result<Vec<Equipment>> {
-    config
-        .queues
-        .clone()
+    RangeInclusive::clone(&config.queue)
         .map(|number| {
             let queue = Queue::open(number).with_context(|| format!("queue {number}"))?;
             let kernel = open_kernel(choice.open_expectations()?, config, shared)?;
@@ -229,16 +215,13 @@ fn open_kernel(
         grants: open_grants(config)?,
         flow_store: Arc::clone(&shared.flow_store),
         shared: Arc::clone(&shared.tables),
-        marks: marks_of(config),
-        when_kernel_helps: match config.when_kernel_helps {
-            config::WhenKernelHelps::StepAside => WhenKernelHelps::StepAside,
-            config::WhenKernelHelps::Refuse => WhenKernelHelps::Refuse,
-        },
+        marks: config.mark,
+        when_kernel_helps: config.when_kernel_helps,
     })
 }
 
 fn open_grants(config: &Config) -> anyhow::Result<Option<GrantStore>> {
-    let grants = config.policy.tls.ports.as_ref().map(|_| GrantStore::open());
+    let grants = config.policy.granted_ports().map(|_| GrantStore::open());
     grants
         .transpose()
         .context("cannot open a socket to nf_tables")
@@ -252,7 +235,10 @@ fn start_workers(
 ) -> anyhow::Result<Supervisor> {
     let count = equipments.len() as u64;
     let mut supervisor = Supervisor::new();
-    for ((index, equipment), queue) in (0..).zip(equipments).zip(config.queues.clone()) {
+    for ((index, equipment), queue) in (0..)
+        .zip(equipments)
+        .zip(RangeInclusive::clone(&config.queue))
+    {
         let mut worker = Worker::new(equipment, Arc::clone(shared), index, count);
         supervisor.start(format!("worker-{queue}"), move || worker.run())?;
     }

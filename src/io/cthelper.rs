@@ -20,7 +20,7 @@ pub use crate::ruleset::HELPER;
 
 /// How long an expectation waits unless it says otherwise: the configuration's default, so that
 /// an expectation with that needs no second message.
-pub(super) const POLICY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const POLICY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How many expectations a control connection may have in the kernel's eyes
 /// (`NF_CT_EXPECT_MAX_CNT`). The core holds it to fewer.

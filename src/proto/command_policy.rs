@@ -16,6 +16,7 @@ mod session_policy;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
+use serde::Deserialize;
 
 pub use command_line::{Operation, Verb};
 pub use pattern::{PATTERN_MAX, Pattern};
@@ -147,7 +148,8 @@ impl PolicyMatcher {
 }
 
 /// Who listens for a data connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The client: PORT, EPRT, LPRT.
     Active,
@@ -156,7 +158,8 @@ pub enum Mode {
 }
 
 /// The IP version of a data connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DataFamily {
     /// IPv4.
     Ipv4,
@@ -165,7 +168,8 @@ pub enum DataFamily {
 }
 
 /// What is demanded of a session's encryption; a command that is not in keeping with it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Demand {
     /// No login before AUTH.
     Required,
@@ -174,7 +178,8 @@ pub enum Demand {
 }
 
 /// The action on a command that an entry matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PolicyAction {
     /// It goes on, whatever later entries say.
     Allow,

@@ -169,11 +169,17 @@ fn confined_it_reads_a_new_configuration_and_takes_its_table_away() {
     assert!(daemon.tables().contains("ftp_alg"));
     // As editors do it: a new file in the old one's place.
     let config = daemon.folder.path().join("ftp-alg.toml");
-    let text = fs::read_to_string(&config).unwrap() + "[expectation]\ntimeout = \"2s\"\n";
-    fs::write(config.with_extension("new"), text).unwrap();
-    fs::rename(config.with_extension("new"), &config).unwrap();
-    daemon.tell(Signal::HUP);
-    daemon.wait_for("configuration reloaded");
+    let reload = |daemon: &Daemon, changes: &str| {
+        let text = fs::read_to_string(&config).unwrap() + changes;
+        fs::write(config.with_extension("new"), text).unwrap();
+        fs::rename(config.with_extension("new"), &config).unwrap();
+        daemon.tell(Signal::HUP);
+        daemon.wait_for("configuration reloaded")
+    };
+    let said = reload(&daemon, "[expectation]\ntimeout = \"2s\"\n");
+    assert!(!said.contains("restart"), "{said}");
+    let said = reload(&daemon, "[nat]\nports = \"40000\"\nshare = \"2/2\"\n");
+    assert!(said.contains("need a restart keys=\"nat.share\""), "{said}");
     daemon.tell(Signal::TERM);
     assert!(daemon.process.wait().unwrap().success());
     assert!(!daemon.tables().contains("ftp_alg"));

@@ -51,11 +51,11 @@ struct Times {
 
 impl Gateway {
     pub(super) fn new(config: &Config, nat: Mappings) -> Self {
-        let leases = LeaseTable::reserving(config.control_ports.clone(), config.nat.share);
+        let leases = LeaseTable::reserving(config.control_ports.to_vec(), config.nat.share);
         let shared = Arc::new(SharedTables::with_ports(leases));
         Self {
             alg: Alg::new(settings_for_replay(config), shared),
-            control_ports: config.control_ports.clone(),
+            control_ports: config.control_ports.to_vec(),
             nat,
             events: VecDeque::new(),
             times: Times::beginning_at(clock::now()),

@@ -4,6 +4,8 @@
 //! first blank or control character, in any case, and under the name that RFC 959 gives to it where it
 //! has an older one (RFC 775).
 
+use serde::Deserialize;
+
 use super::{DataFamily, Demand, Mode, PolicyAction};
 use crate::proto::ftp::{Announcement, Command, Malformed, skip_sequences};
 
@@ -11,7 +13,8 @@ use crate::proto::ftp::{Announcement, Command, Malformed, skip_sequences};
 const VERB_TOLD_MAX: usize = 8;
 
 /// A verb as rules name it: one word, or SITE and another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Verb {
     word: String,
     second: Option<String>,
@@ -30,12 +33,24 @@ impl Verb {
     }
 }
 
+impl TryFrom<String> for Verb {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, String> {
+        Self::parse(&written).ok_or_else(|| {
+            let written = written.escape_debug();
+            format!("`{written}` is not a command such as \"DELE\" or \"SITE CHMOD\"")
+        })
+    }
+}
+
 fn is_word(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// What a command does to the server's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Operation {
     /// RETR.
     Read,

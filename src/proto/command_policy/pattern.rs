@@ -1,19 +1,31 @@
 //! What an operator writes for names and paths: `*` is any text, `?` any character, and case does not
 //! matter, as it does not to some servers.
 
+use serde::Deserialize;
 use wildmatch::WildMatch;
 
 /// The longest pattern, in bytes.
 pub const PATTERN_MAX: usize = 256;
 
 /// A pattern for names or paths.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Pattern {
     matcher: WildMatch,
     has_directory: bool,
 }
 
 impl Eq for Pattern {}
+
+impl TryFrom<String> for Pattern {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, String> {
+        let is_bounded = (1..=PATTERN_MAX).contains(&written.len());
+        let pattern = is_bounded.then(|| Self::new(&written));
+        pattern.ok_or_else(|| format!("a pattern has 1 to {PATTERN_MAX} bytes"))
+    }
+}
 
 impl Pattern {
     /// The pattern `text`, of at most [`PATTERN_MAX`] bytes.

@@ -6,6 +6,8 @@ use std::{
     ops::RangeInclusive,
 };
 
+use serde::Deserialize;
+
 use crate::proto::ftp::Announcement;
 
 /// How many ports are tried before the search gives up. Each try costs a hash look-up; a range
@@ -25,9 +27,13 @@ const PORTS_OF_EACH_LENGTH: [u16; 9] = [
 /// minute on Linux: its transfer would fail with a 425.
 const QUARANTINE_MAX: usize = 1024;
 
+/// Gateways that stand in for each other; conntrackd knows of no more than a handful.
+const SHARES_MAX: u16 = 16;
+
 /// Which of the ports are this gateway's to give, of several that stand in for each other: each
 /// gives others, since none knows which of those that the one before it gave are still in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct PortShare {
     /// Which part, from 1 on.
     pub part: u16,
@@ -41,6 +47,24 @@ impl PortShare {
 
     fn has(self, port: u16) -> bool {
         port.checked_rem(self.of) == self.part.checked_sub(1)
+    }
+}
+
+impl TryFrom<String> for PortShare {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, String> {
+        let share = written.split_once('/').and_then(|(part, of)| {
+            Some(Self {
+                part: part.parse().ok()?,
+                of: of.parse().ok()?,
+            })
+        });
+        share
+            .filter(|share| (1..=share.of).contains(&share.part) && share.of <= SHARES_MAX)
+            .ok_or_else(|| {
+                format!("`{written}` is not a share such as \"1/2\", of at most {SHARES_MAX}")
+            })
     }
 }
 

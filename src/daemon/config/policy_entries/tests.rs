@@ -1,11 +1,14 @@
 //! The command policy as operators write them, right and wrong.
 
 use super::*;
-use crate::daemon::config::Config;
+use crate::{
+    daemon::{config::Config, setup::settings_of},
+    proto::command_policy::CommandPolicy,
+};
 
 fn policy_of(text: &str) -> CommandPolicy {
     let config = Config::parse(text, "x").unwrap_or_else(|error| panic!("{error}"));
-    (*config.command_policy).clone()
+    (*settings_of(&config).command_policy).clone()
 }
 
 fn refused(text: &str) -> String {
@@ -115,11 +118,11 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
     for (text, error) in [
         (
             "[[command_policy]]\ncommands = [\"DELE\"]",
-            "x:1:1: an entry needs an action",
+            "x:1:1: missing field `action`",
         ),
         (
             "[[command_policy]]\naction = \"drop\"",
-            "x:2:10: `drop` is not one of \"allow\", \"log\", \"refuse\", \"reset\"",
+            "x:2:10: unknown variant `drop`, expected one of `allow`, `log`, `refuse`, `reset`",
         ),
         (
             "[[command_policy]]\naction = \"log\"\ncommand = [\"DELE\"]",
@@ -143,23 +146,23 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
         ),
         (
             "[[command_policy]]\naction = \"log\"\nline_max = 513",
-            "x:3:12: 513 is not a line's length",
+            "x:3:12: 513 is not from 1 to 512",
         ),
         (
             "[[command_policy]]\naction = \"log\"\nname = \"a\\nb\"",
-            "x:3:8: an entry's name has 1 to 32 printable",
+            "x:3:8: not 1 to 32 printable",
         ),
         (
             "[[command_policy]]\naction = \"log\"\nsessions = 0",
-            "x:3:12: 0 is not a limit",
+            "x:3:12: 0 is not from 1 to 1000000",
         ),
         (
             "[[command_policy]]\naction = \"log\"\nclients = [\"all\"]",
-            "x:3:12: `all` is not a network",
+            "x:3:12: invalid address: all",
         ),
         (
             "[[command_policy]]\naction = \"log\"\noperations = [\"delete\"]",
-            "x:3:15: `delete` is not one of",
+            "x:3:15: unknown variant `delete`",
         ),
         (
             "[[command_policy]]\naction = \"log\"\nname = \"a\"\n[[command_policy]]\naction = \"log\"\nname = \"a\"",
