@@ -209,17 +209,11 @@ def read_to(sock, end):
     return read
 
 
-def before_acceptance(stage):
-    """The server connects while it has not answered PORT."""
-    session = stage.session()
-    stage.listen(CLIENT.name, SERVICE)
-    say(session.client, stage.announcement("PORT", session.client.address, SERVICE))
-    hear(session.server)
-    return stage.reaches(SERVER.name, session.client.address, SERVICE)
-
-
 def refused(around, answers, stage):
-    """The server connects although it has refused; PORT may stand among other commands in its segment, and its refusal among answers."""
+    """The server connects although it has refused.
+
+    PORT may stand among other commands in its segment, and the refusal among other answers.
+    """
     before, behind = around
     session = stage.session()
     stage.listen(CLIENT.name, SERVICE)
@@ -272,9 +266,9 @@ def expectation_flood(stage):
     return len(reached) > 1
 
 
-def by_stranger(mode, stage):
+def by_stranger(mode, stage, reply="200 noted"):
     """A third host connects to an endpoint that was announced to another host."""
-    offer = stage.session().announce(stage.mode(mode))
+    offer = stage.session().announce(stage.mode(mode), reply=reply)
     return stage.reaches(stranger_to(offer.connector), offer.address, offer.port)
 
 
@@ -356,7 +350,11 @@ ATTACKS = (
         attack
         for family, deployment in (("", "routed-client"), ("/ipv6", "routed6-client"))
         for attack in (
-            Attack(f"data-syn/before-acceptance{family}", deployment, before_acceptance),
+            Attack(
+                f"data-syn/by-stranger-before-answer{family}",
+                deployment,
+                functools.partial(by_stranger, "PORT", reply=None),
+            ),
             Attack(
                 f"data-syn/after-refusal{family}",
                 deployment,

@@ -40,11 +40,6 @@ CASE_KEYS = {
     "install_rules": CaseKey("shipped/", "the operator loads a file of rules/ by hand"),
     "when_kernel_helps": CaseKey("beside-kernel/", "both of its values are tried"),
     "expectation.timeout": CaseKey("guarantee/late-gets-nothing/", "the case waits for it"),
-    "expectation.early_servers": CaseKey(
-        "(transfer|ten-ports|announces-public|abort|without-helper)/.*/pyftpdlib"
-        "|guarantee/early-server-connects-at-once/",
-        "these servers connect before they answer PORT",
-    ),
     "nat.ports": CaseKey(
         "ten-ports/|guarantee/ten-ports-are-reused/|restart/",
         "few outside ports, or ports whose decimals are long",

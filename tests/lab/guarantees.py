@@ -84,23 +84,32 @@ def newer_replaces_older(mode, stage):
     require(newer.connects(), "the newer data connection did not come through")
 
 
-def rejected_opens_nothing(mode, stage):
-    """What a client announces is shut until the server accepts it, and stays shut if it does not."""
+def refusal_closes(mode, stage):
+    """The server's refusal closes what the client has announced; the next one works."""
     session = stage.session()
-    unanswered = session.announce(mode, reply=None)
-    require(
-        unanswered.stays_shut(), "a data connection came through before the server had answered"
-    )
-    session.reply("500 no")
-    require(unanswered.stays_shut(), "a data connection came through after the server had refused")
-    require(session.announce(mode).connects(), "what the server then accepted did not come through")
+    for refusal in ("450 not now", "500 no"):
+        offer = session.announce(mode, reply=refusal)
+        require(offer.stays_shut(), f"a data connection came through after {refusal!r}")
+    require(session.announce(mode).connects(), "the next data connection did not come through")
 
 
-def early_server_connects_at_once(mode, stage):
-    """A server that is known to connect before it answers is let in before it has answered."""
-    offer = stage.session().announce(mode, reply=None)
+def rein_and_quit_close(mode, stage):
+    """REIN and QUIT close what the client has announced, while the connection still stands."""
+    for command, reply in (("REIN", "220 anew"), ("QUIT", "221 bye")):
+        session = stage.session()
+        offer = session.announce(mode)
+        session.exchange(command, reply)
+        require(offer.stays_shut(), f"a data connection came through after {command}")
+
+
+def server_connects_before_it_answers(mode, stage):
+    """A server may connect before it answers, and its answer opens nothing more."""
+    session = stage.session()
+    offer = session.announce(mode, reply=None)
     require(offer.connects(), "the announced data connection did not come through")
+    session.reply("200 noted")
     require(offer.stays_shut(), "a second data connection to the same port came through")
+    session.exchange("NOOP", "200 well")
 
 
 PIPELINED_ROUNDS = 100
@@ -113,11 +122,14 @@ def pipelined_is_never_overtaken(mode, stage):
     """
     session = stage.session()
     for _ in range(PIPELINED_ROUNDS):
-        offer = session.announce(mode, send=lambda peer, line: peer.send(line + b"RETR file\r\n"))
+        offer = session.announce(
+            mode, send=lambda peer, line: peer.send(line + b"RETR file\r\n"), reply=None
+        )
         require(session.server.line() == "RETR file", "RETR did not arrive")
         require(offer.connects(), "the announced data connection did not come through")
         require(offer.repeated_syns == 0, "a first SYN was lost")
         offer.close()
+        session.reply("200 noted")
         session.reply("226 done")
 
 
@@ -315,6 +327,7 @@ def checks():
     """(name, routes, check, settings): one case for each route."""
     passive = [route for route in ROUTES if route[1] in ("PASV", "EPSV")]
     active = [route for route in ROUTES if route[1] in ("PORT", "EPRT")]
+    one_of_each_family = [("inside-client", "PORT"), ("routed6-client", "EPRT")]
     forwarded4 = [route for route in ROUTES if not route[0].startswith("routed6")]
     translated = [
         ("inside-client", "PORT"),
@@ -327,13 +340,9 @@ def checks():
         ("stranger-gets-nothing", ROUTES, stranger_gets_nothing, {}),
         ("unsolicited-opens-nothing", passive, unsolicited_opens_nothing, {}),
         ("newer-replaces-older", ROUTES, newer_replaces_older, {}),
-        ("rejected-opens-nothing", active, rejected_opens_nothing, {}),
-        (
-            "early-server-connects-at-once",
-            active,
-            early_server_connects_at_once,
-            {"expectation.early_servers": ("0.0.0.0/0", "::/0")},
-        ),
+        ("refusal-closes", active, refusal_closes, {}),
+        ("rein-and-quit-close", one_of_each_family, rein_and_quit_close, {}),
+        ("server-connects-before-it-answers", active, server_connects_before_it_answers, {}),
         ("pipelined-is-never-overtaken", active, pipelined_is_never_overtaken, {}),
         ("late-gets-nothing", ROUTES, late_gets_nothing, {"expectation.timeout": "2s"}),
         ("gone-with-the-session", ROUTES, gone_with_the_session, {}),

@@ -94,8 +94,6 @@ class Server:
 
     name = ""
     user, password = "anonymous", "lab@example.net"
-    # It connects when it reads PORT, and answers when the connection is there.
-    connects_before_it_answers = False
 
     def __init__(self, namespace, workspace, files, listen):
         self.namespace, self.listen = namespace, listen
@@ -332,9 +330,10 @@ class PureFtpd(Server):
 
 
 class Pyftpdlib(Server):
+    """A server that reads PORT or EPRT, connects, and answers when the connection is there."""
+
     name = "pyftpdlib"
     user, password = "lab", "throw-away"
-    connects_before_it_answers = True
 
     def environment(self):
         return {"PYTHONPATH": str(cache_root() / "usr/lib/python3/dist-packages")}

@@ -294,23 +294,23 @@ def listed_until_withdrawn(mode, stage):
     require(not found, f"after the control connection's end the kernel lists {found}")
 
 
-def never_active_unless_accepted(mode, stage):
-    """What a client announces is not active before the server accepts it, and is gone if it does not."""
+def listed_until_refused(mode, stage):
+    """The kernel lists what a client announces before the server answers, until it refuses."""
     require_kernel_expectations(stage)
     session = stage.session()
     unanswered = session.announce(mode, reply=None)
-    found = listed(stage)
-    require(
-        not any(one.is_active for one in found),
-        f"before the server has answered the kernel lists {found}",
-    )
-    require([one.is_for(unanswered) for one in found] == [True], f"reserved is {found}")
+    require_listed(unanswered, "before the server has answered")
     session.reply("500 no")
     require(not listed(stage), f"after the server has refused the kernel lists {listed(stage)}")
-    accepted = session.announce(mode)
+    require_listed(session.announce(mode), "after the server has accepted")
+
+
+def require_listed(offer, when):
+    """The kernel lists this offer's expectation alone, and it is active."""
+    found = listed(offer.session.stage)
     require(
-        [one.is_active and one.is_for(accepted) for one in listed(stage)] == [True],
-        f"after the server has accepted the kernel lists {listed(stage)}",
+        [one.is_active and one.is_for(offer) for one in found] == [True],
+        f"{when} the kernel lists {found}",
     )
 
 
@@ -361,11 +361,7 @@ def expectation_batches():
         "events-are-told": events_are_told,
     }
     for deployment, mode in EXPECTED:
-        active = (
-            {"never-active-unless-accepted": never_active_unless_accepted}
-            if mode in ACTIVE_MODES
-            else {}
-        )
+        active = {"listed-until-refused": listed_until_refused} if mode in ACTIVE_MODES else {}
         cases = tuple(
             Case(f"expectations/{name}/{deployment}/{mode}", functools.partial(check, mode))
             for name, check in {**checks, **active}.items()

@@ -122,8 +122,6 @@ def batch(
 ):
     place = deployments.named(deployment)
     settings = {**place.settings(listen.port), **(settings or {})}
-    if SERVERS[server].connects_before_it_answers:
-        settings["expectation.early_servers"] = ("0.0.0.0/0", "::/0")
     name = f"{group}/{deployment}/{listen.port}/{server}"
     return Batch(
         name,
