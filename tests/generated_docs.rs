@@ -45,6 +45,18 @@ fn the_example_file_is_made_from_the_declarations_and_says_the_defaults() {
     assert_current("packaging/ftp-alg.toml", &text);
 }
 
+#[test]
+fn the_page_of_the_command_policy_names_each_key_of_an_entry() {
+    let text = "[[command_policy]]\nunknown = 1";
+    let error = Config::parse(text, "x").unwrap_err().to_string();
+    let (_, keys) = error.split_once("expected one of ").expect(&error);
+    let page = include_str!("../docs/command-policy.md");
+    for key in keys.split(", ").chain(["`login_directory`"]) {
+        let assigned = format!("{} = ", key.trim_matches('`'));
+        assert!(page.contains(key) || page.contains(&assigned), "{key}");
+    }
+}
+
 const REFERENCE_HEAD: &str = "\
 # Configuration
 

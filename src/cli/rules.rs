@@ -13,7 +13,7 @@ use crate::{
 /// Which table `auto` prints, above the table. Not what this machine's kernel would be given: rules
 /// are often printed on another machine than the gateway.
 const AUTO_SAYS: &str = "\
-# backend = \"auto\": the table for \"nftables\", which every kernel takes, and a daemon that finds it
+# backend = \"auto\": the table for \"nftables\", which every kernel takes. A daemon that finds it
 # loaded (install_rules = false) uses that backend. For the kernel's expectations say \"conntrack\".
 ";
 

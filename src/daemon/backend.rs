@@ -161,8 +161,8 @@ pub(super) fn install(config: &Config, choice: Choice) -> anyhow::Result<Option<
     Ok(None)
 }
 
-/// A table that was loaded by hand outlives a daemon, and so does what that one had granted. It opens
-/// nothing, but nobody would take it out any more.
+/// Takes back the grants of an earlier daemon. A table that was loaded by hand outlives a daemon,
+/// with its grants. They open nothing, but nobody else would take them out.
 fn forget_grants(config: &Config) {
     if config.policy.granted_ports().is_none() {
         return;

@@ -328,9 +328,9 @@ keys! {
         /// Whether all system calls are refused but the few that the daemon needs.
         seccomp: bool = true, Restart, warn if != KEEPS_MORE;
 
-        /// Whether Landlock, where the kernel has it, keeps the daemon from all files but its
-        /// configuration (and what lies beside it) and `restart.directory`, from TCP, and from
-        /// other processes.
+        /// Whether Landlock restricts the daemon, where the kernel has it. The daemon then reaches
+        /// its configuration with the files beside it, and `restart.directory`. It reaches no other
+        /// file, no TCP and no other process.
         landlock: bool = true, Restart, warn if != KEEPS_MORE;
     }
 

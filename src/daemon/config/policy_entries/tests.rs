@@ -165,7 +165,8 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
             "x:3:15: unknown variant `delete`",
         ),
         (
-            "[[command_policy]]\naction = \"log\"\nname = \"a\"\n[[command_policy]]\naction = \"log\"\nname = \"a\"",
+            "[[command_policy]]\naction = \"log\"\nname = \"a\"\n\
+             [[command_policy]]\naction = \"log\"\nname = \"a\"",
             "x:4:1: another entry has the name `a`",
         ),
     ] {
