@@ -63,6 +63,18 @@ fn packet(nth: u32, seq: u32, line: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// What the server says to the `nth` client, and how far it has heard.
+fn reply(nth: u32, seq: u32, ack: u32, line: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    PacketBuilder::ipv4([198, 51, 100, 7], [203, 0, 113, 1], 64)
+        .tcp(21, 10_000 + nth as u16, seq, 64_000)
+        .ack(ack)
+        .psh()
+        .write(&mut packet, line)
+        .expect("it fits");
+    packet
+}
+
 fn handle(alg: &mut Alg, nth: u32, packet: &[u8], now: Instant) {
     let inbound = InboundPacket {
         id: PacketId(1),
@@ -80,6 +92,8 @@ fn new_alg() -> Alg {
             session_openings: u32::MAX,
             host_commands: u32::MAX,
             host_openings: u32::MAX,
+            session_bytes: u32::MAX,
+            host_bytes: u32::MAX,
             ..Limits::default()
         },
         ..Settings::default()
@@ -114,19 +128,27 @@ fn reply_parsed(line: &str) -> Option<ReplyLine> {
     ReplyLine::parse(black_box(line.as_bytes()))
 }
 
-/// PORT through NAT with the same length: translated, expected, rewritten.
+/// PORT through NAT with the same length and its answer: translated, expected, rewritten, and
+/// withdrawn by the next one. The server acknowledges each line with its answer.
 #[divan::bench(sample_size = 100)]
 fn announcement_rewritten(bencher: Bencher<'_, '_>) {
     let now = origin();
     let mut alg = new_alg();
-    let line = b"PORT 10,0,0,0,19,137\r\n";
+    let (line, answer) = (b"PORT 10,0,0,0,19,137\r\n", b"200 ok\r\n");
     handle(&mut alg, 0, &packet(0, 1, b"NOOP\r\n"), now);
+    handle(&mut alg, 0, &reply(0, 1, 7, b"200 ok\r\n"), now);
     let packets: Vec<_> = (0..100_000_u32)
-        .map(|nth| packet(0, 7 + nth * line.len() as u32, line))
+        .map(|nth| {
+            let (seq, replied) = (7 + nth * line.len() as u32, 9 + nth * answer.len() as u32);
+            let asked = packet(0, seq, line);
+            (asked, reply(0, replied, seq + line.len() as u32, answer))
+        })
         .collect();
     let mut at = 0;
     bencher.bench_local(|| {
-        handle(&mut alg, 0, &packets[at % packets.len()], now);
+        let (asked, answered) = &packets[at % packets.len()];
+        handle(&mut alg, 0, asked, now);
+        handle(&mut alg, 0, answered, now);
         at += 1;
     });
 }
