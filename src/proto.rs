@@ -26,3 +26,15 @@ pub mod session;
 pub mod shared;
 pub mod stream;
 pub mod tls;
+
+/// When the unit tests begin. They add to it; none reads a clock.
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an `Instant` can only be had of the clock"
+)]
+pub(crate) fn test_origin() -> std::time::Instant {
+    static ORIGIN: std::sync::LazyLock<std::time::Instant> =
+        std::sync::LazyLock::new(std::time::Instant::now);
+    *ORIGIN
+}

@@ -25,7 +25,6 @@ use serde::Deserialize;
 
 pub use iptables::{to_iptables, to_iptables_removal};
 pub use nft::REMOVAL as NFT_REMOVAL;
-pub(crate) use nft::SHARE_SEED;
 pub use table::{
     Chain, ChainType, ControlPort, Family, FlagTest, HelperObject, Hook, Rule, Ruleset, Set,
     SetKind, State, Statement,
@@ -42,8 +41,12 @@ pub const HELPER: &str = "ftp-alg";
 /// collected yet included (it collects once a second). A full set refuses the announcement.
 pub const ELEMENTS_MAX: u32 = 65_536;
 
+/// The seed of the hash that shares connections out to the queues ("FTPA"). It is fixed, so that the
+/// rules of one chain, and both directions of a connection, agree on its queue.
+pub const SHARE_SEED: u32 = 0x4654_5041;
+
 /// The octets with which a line of text may begin: digits, letters, and what lies between.
-pub(crate) const TEXT: RangeInclusive<u8> = b'0'..=b'z';
+pub const TEXT: RangeInclusive<u8> = b'0'..=b'z';
 
 /// How many handshakes a second the daemon is shown. Those beyond pass unseen, which costs their
 /// connections nothing: the first word of a server makes them known. Each costs the daemon a

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::{
     ChainType, ControlPort, ELEMENTS_MAX, Family, FlagTest, HELPER, HelperObject, Rule, Ruleset,
-    Set, SetKind, State, Statement, TABLE, TEXT, table::Chain,
+    SHARE_SEED, Set, SetKind, State, Statement, TABLE, TEXT, table::Chain,
 };
 use crate::proto::packet::Flags as TcpFlags;
 
@@ -208,9 +208,6 @@ fn to_ports(f: &mut fmt::Formatter<'_>, first: u16, last: u16) -> fmt::Result {
     }
     write!(f, "-{last}")
 }
-
-/// Fixed, so that the rules of one chain, and both directions, agree on every connection's share.
-pub(crate) const SHARE_SEED: u32 = 0x4654_5041;
 
 /// NAT by map. The packet itself still has the key when its destination is to be translated; its
 /// connection has it when its source is.

@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_host_has_so_many_sessions_and_another_host_its_own() {
-        let (mut hosts, now) = (HostTable::default(), crate::io::clock::now());
+        let (mut hosts, now) = (HostTable::default(), crate::proto::test_origin());
         let begin = |hosts: &mut HostTable, of| hosts.begin_session(host(of), &limits(), now);
         assert!(begin(&mut hosts, "10.0.0.1") && begin(&mut hosts, "10.0.0.1"));
         assert!(!begin(&mut hosts, "10.0.0.1"));
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_host_that_rests_is_forgotten() {
-        let (mut hosts, now) = (HostTable::default(), crate::io::clock::now());
+        let (mut hosts, now) = (HostTable::default(), crate::proto::test_origin());
         hosts.begin_session(host("10.0.0.1"), &limits(), now);
         assert!(hosts.spend_opening(host("10.0.0.1"), &limits(), now));
         hosts.end_session(host("10.0.0.1"), now);
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn hosts_beyond_the_bound_share_one_account_until_there_is_room() {
-        let (mut hosts, now) = (HostTable::default(), crate::io::clock::now());
+        let (mut hosts, now) = (HostTable::default(), crate::proto::test_origin());
         let nth = |nth: usize| IpAddr::from(Ipv4Addr::from(nth as u32));
         for number in 0..HOSTS_MAX {
             assert!(hosts.charge_segment(nth(number), cost(10), &limits(), now));

@@ -54,32 +54,33 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn start() -> Instant {
-        static START: std::sync::LazyLock<Instant> =
-            std::sync::LazyLock::new(crate::io::clock::now);
-        *START
-    }
+    use crate::proto::test_origin;
 
     #[test]
     fn a_burst_is_spent_at_once_and_comes_in_again_at_the_rate() {
         let mut budget = Budget::default();
         let spent =
             |budget: &mut Budget, now| (0..1000).filter(|_| budget.spend(1, 5, now)).count();
-        assert_eq!(spent(&mut budget, start()), 50);
-        assert_eq!(spent(&mut budget, start()), 0);
-        assert_eq!(spent(&mut budget, start() + Duration::from_secs(2)), 10);
-        assert!(!budget.is_whole(start() + Duration::from_millis(11_999)));
-        assert!(budget.is_whole(start() + Duration::from_secs(12)));
-        assert_eq!(spent(&mut budget, start() + Duration::from_secs(3600)), 50);
+        assert_eq!(spent(&mut budget, test_origin()), 50);
+        assert_eq!(spent(&mut budget, test_origin()), 0);
+        assert_eq!(
+            spent(&mut budget, test_origin() + Duration::from_secs(2)),
+            10
+        );
+        assert!(!budget.is_whole(test_origin() + Duration::from_millis(11_999)));
+        assert!(budget.is_whole(test_origin() + Duration::from_secs(12)));
+        assert_eq!(
+            spent(&mut budget, test_origin() + Duration::from_secs(3600)),
+            50
+        );
     }
 
     #[test]
     fn what_is_spent_as_a_whole_may_overdraw_once() {
         let mut budget = Budget::default();
-        assert!(budget.spend(1000, 10, start()));
-        assert!(!budget.spend(1, 10, start() + Duration::from_secs(89)));
-        assert!(budget.spend(1, 10, start() + Duration::from_millis(90_001)));
+        assert!(budget.spend(1000, 10, test_origin()));
+        assert!(!budget.spend(1, 10, test_origin() + Duration::from_secs(89)));
+        assert!(budget.spend(1, 10, test_origin() + Duration::from_millis(90_001)));
     }
 
     proptest! {
@@ -89,14 +90,14 @@ mod tests {
             rate in 1u32..1000,
             waits in prop::collection::vec(0u64..50_000, 1..300),
         ) {
-            let (mut budget, mut now, mut spent) = (Budget::default(), start(), 0u32);
+            let (mut budget, mut now, mut spent) = (Budget::default(), test_origin(), 0u32);
             for wait in waits {
                 now += Duration::from_micros(wait);
                 for _ in 0..100 {
                     spent += u32::from(budget.spend(1, rate, now));
                 }
             }
-            let time = now - start() + BURST;
+            let time = now - test_origin() + BURST;
             prop_assert!(f64::from(spent) <= time.as_secs_f64() * f64::from(rate) + 1.0);
         }
     }

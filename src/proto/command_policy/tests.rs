@@ -6,12 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::proto::{ftp::Reason, net::Tuple, shared::SharedTables};
-
-fn start() -> Instant {
-    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(crate::io::clock::now);
-    *START
-}
+use crate::proto::{ftp::Reason, net::Tuple, shared::SharedTables, test_origin};
 
 fn connection() -> ConntrackTuples {
     let tuple = |source: &str, destination: &str| Tuple {
@@ -50,7 +45,7 @@ impl Trial {
         Self {
             session: *session.unwrap(),
             shared: SharedTables::default(),
-            now: start(),
+            now: test_origin(),
         }
     }
 
@@ -468,7 +463,7 @@ fn logins_beyond_the_number_of_sessions_are_refused_until_one_ends() {
     let session = || SessionPolicy::new(&rules, &connection()).unwrap();
     let login = |session: &mut SessionPolicy| {
         session
-            .handle_command(b"USER x", true, &hosts, start())
+            .handle_command(b"USER x", true, &hosts, test_origin())
             .effect
             == PolicyEffect::Pass
     };

@@ -133,7 +133,7 @@ mod tests {
     use Direction::{Original, Reply};
 
     fn new() -> Lifecycle {
-        Lifecycle::new(crate::io::clock::now())
+        Lifecycle::new(crate::proto::test_origin())
     }
 
     #[test]

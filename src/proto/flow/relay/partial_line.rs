@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_line_is_acknowledged_first_and_given_up_much_later() {
-        let now = crate::io::clock::now();
+        let now = crate::proto::test_origin();
         let mut partial = PartialLine::default();
         partial.hold(SeqNumber(1), true, now);
         assert_eq!(partial.poll_due(now), None);
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn retransmissions_wait_longer_each_time_and_come_to_an_end() {
-        let mut now = crate::io::clock::now();
+        let mut now = crate::proto::test_origin();
         let mut partial = PartialLine::default();
         partial.record_retransmit(true, now);
         let mut count = 0;

@@ -79,7 +79,7 @@ fn table(sessions: u16, connections: &[DataSyn], now: Instant) -> GrantTable {
 }
 
 fn start() -> Instant {
-    crate::io::clock::now()
+    crate::proto::test_origin()
 }
 
 fn look_up(table: &mut GrantTable, syn: &DataSyn, at_once: usize, now: Instant) -> SynDecision {
