@@ -10,6 +10,8 @@ mod conntrack;
 mod expectations;
 #[path = "netns/injection.rs"]
 mod injection;
+#[path = "netns/interfaces.rs"]
+mod interfaces;
 #[path = "netns/kernel_expectations.rs"]
 mod kernel_expectations;
 #[path = "netns/lab.rs"]

@@ -6,15 +6,18 @@
 use tracing::{debug, info, warn};
 
 use super::logging::session_span;
-use crate::proto::{
-    command_policy::PolicyAction,
-    event::{AnnouncementReport, CommandReport, Decision, Event, EventKind, RewriteReport},
-    expect::Expectation,
-    kernel::WhenKernelHelps,
+use crate::{
+    io::interfaces::Interfaces,
+    proto::{
+        command_policy::PolicyAction,
+        event::{AnnouncementReport, CommandReport, Decision, Event, EventKind, RewriteReport},
+        expect::Expectation,
+        kernel::WhenKernelHelps,
+    },
 };
 
-/// Logs an event.
-pub(super) fn log(event: &Event) {
+/// Logs an event, with the interfaces by their names.
+pub(super) fn log(event: &Event, interfaces: &Interfaces) {
     // Most events are of interest to nobody, and their span costs more than their decision.
     if is_detail(&event.kind) && !tracing::enabled!(tracing::Level::DEBUG) {
         return;
@@ -25,7 +28,7 @@ pub(super) fn log(event: &Event) {
         EventKind::Started { is_from_start } => {
             debug!(%client, %server, from_start = is_from_start, "session");
         }
-        EventKind::Announcement(report) => log_announcement(event, report),
+        EventKind::Announcement(report) => log_announcement(event, report, interfaces),
         EventKind::Withdrawn {
             expectation,
             reason,
@@ -55,8 +58,12 @@ pub(super) fn log(event: &Event) {
         EventKind::LostSync => {
             info!(%client, %server, "packets passed unseen: reading again from the next line");
         }
-        EventKind::Forged { name } => {
-            warn!(%client, %server, ?name, "packets in one end's name come by the other's link: dropped");
+        EventKind::Forged { name, iif } => {
+            let (name, interface) = (name.as_str(), interfaces.name(*iif));
+            warn!(
+                %client, %server, name, interface,
+                "packets in one end's name come by the other's interface: dropped"
+            );
         }
         EventKind::KernelHelper { then } => log_kernel_helper(event, *then),
         EventKind::UnknownOffset => {
@@ -115,7 +122,7 @@ const fn is_detail(kind: &EventKind) -> bool {
     }
 }
 
-fn log_announcement(event: &Event, report: &AnnouncementReport) {
+fn log_announcement(event: &Event, report: &AnnouncementReport, interfaces: &Interfaces) {
     let (client, server) = (event.client, event.server);
     let kind = report.kind.as_str();
     let announced = report.endpoint.map_or_else(
@@ -130,7 +137,8 @@ fn log_announcement(event: &Event, report: &AnnouncementReport) {
             let expect = Shown(expectation);
             let rewritten = rewritten.as_ref().map(ShownRewrite);
             let rewritten = rewritten.as_ref().map(tracing::field::display);
-            debug!(%client, %server, kind, announced, %expect, rewritten, "announcement");
+            let not_by = expectation.denied_iif.map(|iif| interfaces.name(iif));
+            debug!(%client, %server, kind, announced, %expect, not_by, rewritten, "announcement");
         }
         Decision::Refuse(reason) => {
             let reason = reason.as_str();

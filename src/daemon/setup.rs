@@ -24,6 +24,7 @@ use crate::{
         ctnetlink::Conntrack,
         expectations::Expectations,
         inject::Injector,
+        interfaces::Interfaces,
         nfqueue::{Queue, Waker},
         nftables::{GrantStore, Table},
     },
@@ -56,7 +57,10 @@ impl Gateway {
         delete_dead(config, &flow_store)?;
         let leases = LeaseTable::reserving(config.control_ports.to_vec(), config.nat.share);
         let tables = SharedTables::with_ports(leases);
-        let shared = Arc::new(Shared::new(settings_of(config), tables, flow_store));
+        let interfaces = Interfaces::snapshot();
+        info!(%interfaces, "this machine");
+        let settings = settings_of(config);
+        let shared = Arc::new(Shared::new(settings, tables, interfaces, flow_store));
         let equipments = open_equipments(config, choice, &shared)?;
         let wakers = equipments.iter().map(|one| one.queue.waker()).collect();
         let overload = OverloadWatch::open(RangeInclusive::clone(&config.queue));

@@ -19,6 +19,7 @@ use crate::{
     io::{
         clock,
         inject::Injector,
+        interfaces::Interfaces,
         nfqueue::{self, Event, Queue},
     },
     proto::{
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) stop: AtomicBool,
     /// The core's tables.
     pub(super) tables: Arc<SharedTables>,
+    /// The interfaces that this machine had when the daemon started.
+    interfaces: Interfaces,
     /// What a restart finds.
     pub(super) flow_store: Arc<FlowStore>,
     /// Set once our table is in place: what a worker opened before would vanish with an older one.
@@ -52,8 +55,14 @@ pub(super) struct Shared {
 impl Shared {
     /// What workers start with.
     #[must_use]
-    pub(super) fn new(settings: Settings, tables: SharedTables, flow_store: FlowStore) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        tables: SharedTables,
+        interfaces: Interfaces,
+        flow_store: FlowStore,
+    ) -> Self {
         Self {
+            interfaces,
             stop: AtomicBool::new(false),
             tables: Arc::new(tables),
             flow_store: Arc::new(flow_store),
@@ -167,7 +176,7 @@ impl Worker {
             }
         }
         for event in &effects.events {
-            report::log(event);
+            report::log(event, &self.shared.interfaces);
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     expect::Expectation,
     ftp::{AnnouncementKind, Role},
     kernel::WhenKernelHelps,
-    net::SeqNumber,
+    net::{IfIndex, SeqNumber},
     session::{SessionId, Withdrawal, endpoint_check::Refusal},
     tls::TlsRefusal,
 };
@@ -94,10 +94,12 @@ pub enum EventKind {
     PartialLineExpired,
     /// Packets of the connection passed unseen; it is read again from the next line on.
     LostSync,
-    /// Packets came in one end's name by the other end's link, and are dropped.
+    /// Packets came in one end's name by the other end's interface, and are dropped.
     Forged {
         /// In whose name.
         name: Role,
+        /// By which interface.
+        iif: IfIndex,
     },
     /// The connection is over or forgotten.
     Ended,

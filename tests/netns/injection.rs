@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use ftp_alg::io::{inject::Injector, interfaces::interfaces};
+use ftp_alg::io::inject::Injector;
 
 use super::{
-    lab::{Lab, Namespace, endpoint, ip},
+    lab::{Lab, endpoint, ip},
     table::apply,
 };
 
@@ -72,21 +72,4 @@ fn a_packet_arrives_in_the_other_ends_name_and_conntrack_never_saw_it() {
     }
     let known = lab.gateway.run("cat", &["/proc/net/nf_conntrack"]);
     assert!(!known.contains("dport=4000"), "{known}");
-}
-
-#[test]
-#[ignore = "needs root"]
-fn interfaces_are_those_of_the_namespace() {
-    let namespace = Namespace::new("a");
-    namespace.ip("link add eth7 type veth peer name eth8");
-    namespace.ip("addr add 10.7.0.1/24 dev eth7");
-    let found = namespace.inside(interfaces);
-    let eth7 = found
-        .iter()
-        .find(|interface| interface.name == "eth7")
-        .unwrap();
-    assert_eq!(
-        (eth7.is_up, &eth7.addresses[..]),
-        (false, &[ip("10.7.0.1")][..])
-    );
 }

@@ -42,7 +42,10 @@ fn an_announcement_in_the_clients_name_from_the_servers_side_is_dropped_and_told
         assert!(!said_by(SERVER_SIDE, &mut link));
     }
     assert_eq!(decisions(&link), Vec::<String>::new());
-    let forged = EventKind::Forged { name: Role::Client };
+    let forged = EventKind::Forged {
+        name: Role::Client,
+        iif: SERVER_SIDE,
+    };
     let told = link.kernel.event_kinds().into_iter();
     assert_eq!(told.filter(|kind| *kind == forged).count(), 1);
 }

@@ -27,7 +27,7 @@ impl IngressGuard {
         let is_forged = own != iif && self.iifs[!direction] == Some(iif);
         if is_forged && !std::mem::replace(&mut self.has_reported, true) {
             let name = Role::of_sender(direction);
-            context.report(EventKind::Forged { name });
+            context.report(EventKind::Forged { name, iif });
         }
         !is_forged
     }
