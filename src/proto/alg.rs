@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Instant};
 
 use self::flow_table::{FlowKey, FlowTable};
 use super::{
-    budget::Budget,
+    budget::TokenBucket,
     egress::{Effects, Egress, PacketId, Verdict},
     event::EventKind,
     flow::{Context, Flow, IdSequence, Settings, Subject},
@@ -42,7 +42,7 @@ pub struct Alg {
     flows: FlowTable,
     session_ids: IdSequence,
     expectation_ids: IdSequence,
-    log_limiter: Budget,
+    log_limiter: TokenBucket,
 }
 
 /// A packet that comes in.
@@ -94,7 +94,7 @@ impl Alg {
             flows: FlowTable::default(),
             session_ids: IdSequence::of_core(index, count),
             expectation_ids: IdSequence::of_core(index, count),
-            log_limiter: Budget::FULL,
+            log_limiter: TokenBucket::FULL,
         }
     }
 
@@ -240,7 +240,7 @@ impl Alg {
 
     /// Reports what a flood could cause, no more often than [`LOG_RATE`].
     fn report_rarely(&mut self, subject: Subject, kind: EventKind, input: &mut Input<'_>) {
-        if self.log_limiter.spend(1, LOG_RATE, input.now) {
+        if self.log_limiter.take(1, LOG_RATE, input.now) {
             input.effects.events.push(subject.event(kind));
         }
     }

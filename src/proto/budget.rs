@@ -1,51 +1,53 @@
 //! How much one session, and all sessions of one host, may ask for.
 //!
-//! What is over its budget of commands or bytes waits: the segment is dropped, and TCP repeats it
-//! later and later, so nothing is kept here for whoever sends too much. What is over its budget of
-//! openings is refused, and passes unopened. A session beyond a host's number of sessions is reset;
-//! one counts from its first word on, since whoever forges a handshake in a host's name cannot make
-//! the server speak.
+//! Each limit is a token bucket. A segment that exceeds the commands or the bytes is dropped. TCP
+//! repeats it, later each time, so that nothing is kept here for a sender of too much. An
+//! announcement that exceeds the pinholes is refused.
 //!
-//! A host is the client's address; of IPv6 the first 64 bits, since one host has all the rest
-//! (RFC 4291 §2.5.1).
+//! A session beyond the number of sessions of its host is reset. A session counts from its first
+//! byte of payload on: a forged handshake in a host's name cannot make the server speak.
+//!
+//! A host is the address of a client. For IPv6 it is the first 64 bits, because one host has the
+//! whole /64 (RFC 4291 §2.5.1).
 
 mod counted;
 mod hosts;
-mod rate;
+mod token_bucket;
 
 pub use counted::SessionCount;
 pub use hosts::{HOSTS_MAX, HostTable, SegmentCost};
-pub use rate::{BURST, Budget};
+pub use token_bucket::{BURST, TokenBucket};
 
-/// The least that a segment costs of the bytes. What it takes here is mostly its way through the
-/// queue, some 5 µs whatever its length.
+/// The fewest bytes that a segment is charged for. Its way through the queue takes some 5 µs,
+/// whatever its length is.
 pub const SEGMENT_MIN: u32 = 256;
 
-/// How much is too much. Rates are a second, on the average of [`BURST`].
+/// The limits of sessions and of hosts. A rate is per second, and its bucket is [`BURST`] deep.
 ///
-/// The defaults are beyond what an FTP client reaches that waits for its answers, which all do that
-/// transfer files: a file takes PORT or PASV, then RETR, then a data connection, then two replies,
-/// some 1 ms at the least between hosts of one Ethernet. Sixteen sessions side by side without a
-/// disk behind them reached 14,400 files a second on this project's machine, all in one host's
-/// name: 28,800 commands, and 7 MiB of client's segments at their least cost.
+/// The defaults are out of reach of an FTP client that waits for its answers, and each client that
+/// transfers files does. One file takes PORT or PASV, RETR, a data connection and two replies,
+/// which is at least 1 ms between hosts of one Ethernet. Sixteen parallel sessions of one host,
+/// without a disk behind them, reached 14,400 files per second on the machine of this project.
+/// That is 28,800 commands, and 7 MiB of client segments of [`SEGMENT_MIN`] bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Commands of a session. Each segment of the client is one at the least.
+    /// Commands of a session. Each segment of the client counts as at least one.
     pub session_commands: u32,
-    /// Bytes of a session, both ways together; a segment is [`SEGMENT_MIN`] at the least.
+    /// Bytes of a session, of both directions together. Each segment counts as at least
+    /// [`SEGMENT_MIN`].
     pub session_bytes: u32,
-    /// Announcements of a session that are honoured.
+    /// Pinholes that are opened for a session.
     pub session_openings: u32,
     /// Commands of all sessions of a host.
     pub host_commands: u32,
-    /// Bytes that the client says in all sessions of a host. What servers say is not in it: one
-    /// could otherwise slow its client's sessions with others.
+    /// Bytes that the client sends in all sessions of a host. The bytes of servers do not count:
+    /// otherwise one server could slow the sessions of its client with other servers.
     pub host_bytes: u32,
-    /// Announcements of all sessions of a host that are honoured.
+    /// Pinholes that are opened for all sessions of a host.
     pub host_openings: u32,
-    /// Sessions of a host at once. A thousand people behind one address have less.
+    /// Sessions of a host at one time. A thousand people behind one address have fewer.
     pub host_sessions: u32,
-    /// Bytes of memory that the connections of one core may take.
+    /// Bytes of memory that the flows of one core may take.
     pub memory: usize,
 }
 

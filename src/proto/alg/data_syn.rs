@@ -134,7 +134,7 @@ impl Alg {
         }
         translation.release(&mut self.shared.ports());
         let (host, limits) = (syn.tuple.source.ip(), &self.settings.limits);
-        if !self.shared.hosts().spend_opening(host, limits, input.now) {
+        if !self.shared.hosts().charge_pinhole(host, limits, input.now) {
             return Err(TlsRefusal::TooManyOpenings);
         }
         Ok(translation.expectation(&session.master, Direction::Reply, TLS_TIMEOUT))

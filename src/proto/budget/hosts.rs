@@ -1,4 +1,4 @@
-//! What the sessions of each host have spent together.
+//! The token buckets and the number of sessions of each host.
 
 use std::{
     collections::HashMap,
@@ -7,43 +7,43 @@ use std::{
     time::Instant,
 };
 
-use super::{Budget, Limits, SessionCount, counted::CountedSessions};
+use super::{Limits, SessionCount, TokenBucket, counted::CountedSessions};
 
-/// How many hosts are told apart. Those beyond share one account: a flood from many addresses is
-/// held to one host's budget, and no host that was there before suffers by it.
+/// The most hosts that have an account of their own. All others share one account. So a flood from
+/// many addresses has the budget of one host, and no host that was there before suffers.
 pub const HOSTS_MAX: usize = 65_536;
 
-/// The hosts that have sessions, or have spent something that has not come in again.
+/// The accounts of hosts that have sessions or buckets that are not full.
 #[derive(Debug, Default)]
 pub struct HostTable {
     hosts: HashMap<IpAddr, Account>,
-    /// Of the hosts that found no place.
+    /// The account of all hosts beyond [`HOSTS_MAX`].
     others: Account,
-    /// Of the rules that count sessions.
+    /// The sessions that entries of the command policy count.
     counted: CountedSessions,
-    /// No sooner than now is it worth to look for hosts that can be forgotten.
+    /// When the table was last searched for idle hosts.
     swept_at: Option<Instant>,
 }
 
 /// The cost of one segment of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentCost {
-    /// Lines that end in it; one at the least.
+    /// Lines that end in it; at least one.
     pub commands: u32,
-    /// Bytes; [`SEGMENT_MIN`](super::SEGMENT_MIN) at the least.
+    /// Bytes; at least [`SEGMENT_MIN`](super::SEGMENT_MIN).
     pub bytes: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     sessions: u32,
-    commands: Budget,
-    bytes: Budget,
-    openings: Budget,
+    commands: TokenBucket,
+    bytes: TokenBucket,
+    pinholes: TokenBucket,
 }
 
 impl HostTable {
-    /// Counts a session of a host, unless it has enough of them.
+    /// Counts a session of a host; `false` where the host has as many as it may have.
     pub fn begin_session(&mut self, host: IpAddr, limits: &Limits, now: Instant) -> bool {
         let account = self.account(host, now);
         let is_admitted = account.sessions < limits.host_sessions;
@@ -53,16 +53,17 @@ impl HostTable {
         is_admitted
     }
 
-    /// Counts a session of a host, however many it has.
+    /// Counts a session of a host, also beyond its limit.
     pub fn resume_session(&mut self, host: IpAddr, now: Instant) {
         let account = self.account(host, now);
         account.sessions = account.sessions.saturating_add(1);
     }
 
-    /// A session that was counted is over.
+    /// Records the end of a session that was counted.
     pub fn end_session(&mut self, host: IpAddr, now: Instant) {
         let host = prefix_of(host);
-        // One that began when there was no room for its host is among the others.
+        // A session that began when the table was full was counted among the others, although its
+        // host may have an account by now.
         let own = self.hosts.get_mut(&host);
         let own = own.filter(|account| account.sessions > 0);
         let account = own.unwrap_or(&mut self.others);
@@ -72,7 +73,7 @@ impl HostTable {
         }
     }
 
-    /// Charges a host for a segment of its client; `false` where the segment has to wait.
+    /// Charges a host for a segment of a client; `false` where the segment has to wait.
     pub fn charge_segment(
         &mut self,
         host: IpAddr,
@@ -83,33 +84,33 @@ impl HostTable {
         let account = self.account(host, now);
         account
             .commands
-            .spend(cost.commands, limits.host_commands, now)
-            && account.bytes.spend(cost.bytes, limits.host_bytes, now)
+            .take(cost.commands, limits.host_commands, now)
+            && account.bytes.take(cost.bytes, limits.host_bytes, now)
     }
 
-    /// Spends an opening of a host; `false` where it is one too many.
-    pub fn spend_opening(&mut self, host: IpAddr, limits: &Limits, now: Instant) -> bool {
+    /// Charges a host for a pinhole; `false` where it is one too many.
+    pub fn charge_pinhole(&mut self, host: IpAddr, limits: &Limits, now: Instant) -> bool {
         let account = self.account(host, now);
-        account.openings.spend(1, limits.host_openings, now)
+        account.pinholes.take(1, limits.host_openings, now)
     }
 
-    /// Counts a session for a rule, unless the rule has enough of them.
-    pub fn begin_counted(&mut self, rule: &Arc<str>, host: IpAddr, most: SessionCount) -> bool {
-        self.counted.begin(rule, prefix_of(host), most)
+    /// Counts a session for a policy entry; `false` where the entry has as many as it allows.
+    pub fn begin_counted(&mut self, entry: &Arc<str>, host: IpAddr, most: SessionCount) -> bool {
+        self.counted.begin(entry, prefix_of(host), most)
     }
 
-    /// A session that was counted for a rule is over.
-    pub fn end_counted(&mut self, rule: &Arc<str>, host: IpAddr) {
-        self.counted.end(rule, prefix_of(host));
+    /// Records the end of a session that was counted for a policy entry.
+    pub fn end_counted(&mut self, entry: &Arc<str>, host: IpAddr) {
+        self.counted.end(entry, prefix_of(host));
     }
 
-    /// How many hosts are told apart now.
+    /// How many hosts have an account of their own.
     #[must_use]
     pub fn len(&self) -> usize {
         self.hosts.len()
     }
 
-    /// Whether there is none.
+    /// Whether no host has one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.hosts.is_empty()
@@ -126,8 +127,10 @@ impl HostTable {
         self.hosts.entry(host).or_default()
     }
 
-    /// Forgets hosts without sessions that have all they may spend; once a second at most.
+    /// Forgets the idle hosts, but at most once a second.
     fn sweep(&mut self, now: Instant) {
+        // A search takes time in proportion to the table. Without this limit a flood of new
+        // addresses would pay for one with each packet.
         if self
             .swept_at
             .is_none_or(|at| now.saturating_duration_since(at).as_secs() >= 1)
@@ -140,8 +143,8 @@ impl HostTable {
 
 impl Account {
     fn is_idle(&self, now: Instant) -> bool {
-        let spent = [&self.commands, &self.bytes, &self.openings];
-        self.sessions == 0 && spent.iter().all(|budget| budget.is_whole(now))
+        let buckets = [&self.commands, &self.bytes, &self.pinholes];
+        self.sessions == 0 && buckets.iter().all(|bucket| bucket.is_full(now))
     }
 }
 
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_has_so_many_sessions_and_another_host_its_own() {
+    fn each_host_has_its_own_limit_of_sessions() {
         let (mut hosts, now) = (HostTable::default(), crate::proto::test_origin());
         let begin = |hosts: &mut HostTable, of| hosts.begin_session(host(of), &limits(), now);
         assert!(begin(&mut hosts, "10.0.0.1") && begin(&mut hosts, "10.0.0.1"));
@@ -193,12 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_rests_is_forgotten() {
+    fn an_idle_host_is_forgotten() {
         let (mut hosts, now) = (HostTable::default(), crate::proto::test_origin());
         hosts.begin_session(host("10.0.0.1"), &limits(), now);
-        assert!(hosts.spend_opening(host("10.0.0.1"), &limits(), now));
+        assert!(hosts.charge_pinhole(host("10.0.0.1"), &limits(), now));
         hosts.end_session(host("10.0.0.1"), now);
-        assert_eq!(hosts.len(), 1, "it has spent something");
+        assert_eq!(hosts.len(), 1, "its bucket is not full");
         hosts.begin_session(host("10.0.0.1"), &limits(), now);
         hosts.end_session(host("10.0.0.1"), now + Duration::from_secs(2));
         assert!(hosts.is_empty());
@@ -217,6 +220,6 @@ mod tests {
         assert_eq!(hosts.len(), HOSTS_MAX);
         let later = now + Duration::from_secs(11);
         assert!(hosts.charge_segment(late[1], cost(1), &limits(), later));
-        assert_eq!(hosts.len(), 1, "the others have rested");
+        assert_eq!(hosts.len(), 1, "the others are idle");
     }
 }

@@ -10,7 +10,7 @@ use super::{
     command_line::CommandLine, cwd::WorkingDirectory,
 };
 use crate::proto::{
-    budget::{Budget, SessionCount},
+    budget::{SessionCount, TokenBucket},
     ftp::Reason,
     net::{ConntrackTuples, Direction},
     shared::SharedTables,
@@ -64,7 +64,7 @@ pub struct SessionPolicy {
 #[derive(Clone, Copy, Debug)]
 struct EntryState {
     entry: usize,
-    spent: Budget,
+    bucket: TokenBucket,
     is_counted: bool,
 }
 
@@ -237,7 +237,7 @@ impl SessionPolicy {
             }
         }
         let rate = entry.matcher.commands_per_second;
-        rate.is_none_or(|rate| !state.spent.spend_within(RATE_BURST, (1, rate), now))
+        rate.is_none_or(|rate| !state.bucket.take_within(RATE_BURST, 1, rate, now))
     }
 
     fn user_matches(&self, users: &[Pattern], command: &CommandLine<'_>) -> bool {
@@ -284,7 +284,7 @@ impl EntryState {
     fn new(entry: usize) -> Self {
         Self {
             entry,
-            spent: Budget::default(),
+            bucket: TokenBucket::default(),
             is_counted: false,
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::context::Context;
 use crate::proto::{
-    budget::{Budget, SEGMENT_MIN, SegmentCost},
+    budget::{SEGMENT_MIN, SegmentCost, TokenBucket},
     event::EventKind,
     net::Direction,
     session::endpoint_check::Refusal,
@@ -14,9 +14,9 @@ use crate::proto::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quota {
     client: IpAddr,
-    commands: Budget,
-    bytes: Budget,
-    pinholes: Budget,
+    commands: TokenBucket,
+    bytes: TokenBucket,
+    pinholes: TokenBucket,
     /// The event that it has to wait was reported.
     has_reported: bool,
     /// It is counted among the sessions of its host.
@@ -31,9 +31,9 @@ impl Quota {
     pub(super) const fn new(client: IpAddr) -> Self {
         Self {
             client,
-            commands: Budget::FULL,
-            bytes: Budget::FULL,
-            pinholes: Budget::FULL,
+            commands: TokenBucket::FULL,
+            bytes: TokenBucket::FULL,
+            pinholes: TokenBucket::FULL,
             has_reported: false,
             is_counted: false,
         }
@@ -99,18 +99,18 @@ impl Quota {
     /// [`Refusal::TooManyOpenings`].
     pub(super) fn charge_pinhole(&mut self, context: &Context<'_>) -> Result<(), Refusal> {
         let (limits, now) = (&context.settings.limits, context.now);
-        let is_admitted = self.pinholes.spend(1, limits.session_openings, now)
+        let is_admitted = self.pinholes.take(1, limits.session_openings, now)
             && context
                 .shared
                 .hosts()
-                .spend_opening(self.client, limits, now);
+                .charge_pinhole(self.client, limits, now);
         is_admitted.then_some(()).ok_or(Refusal::TooManyOpenings)
     }
 
     fn can_afford(&mut self, direction: Direction, payload: &[u8], context: &Context<'_>) -> bool {
         let (limits, now) = (&context.settings.limits, context.now);
         let bytes = (payload.len() as u32).max(SEGMENT_MIN);
-        if !self.bytes.spend(bytes, limits.session_bytes, now) {
+        if !self.bytes.take(bytes, limits.session_bytes, now) {
             return false;
         }
         if direction == Direction::Reply {
@@ -118,7 +118,7 @@ impl Quota {
         }
         let lines = payload.iter().filter(|&&byte| byte == b'\n').count() as u32;
         let commands = lines.max(1);
-        self.commands.spend(commands, limits.session_commands, now)
+        self.commands.take(commands, limits.session_commands, now)
             && context.shared.hosts().charge_segment(
                 self.client,
                 SegmentCost { commands, bytes },

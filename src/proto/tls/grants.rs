@@ -11,7 +11,7 @@ use std::{
 
 use super::{HostPair, TlsRefusal, TlsSettings};
 use crate::proto::{
-    budget::{Budget, Limits},
+    budget::{Limits, TokenBucket},
     expect::{Expectation, ExpectationId},
     net::{ConntrackTuples, Direction, IfIndex, PerDirection, SeqNumber, Tuple},
     session::SessionId,
@@ -86,7 +86,7 @@ struct FtpsPinholes {
     sessions: Vec<FtpsSession>,
     /// What was let in, the longest unasked first.
     admitted: VecDeque<AdmittedData>,
-    openings: Budget,
+    openings: TokenBucket,
 }
 
 /// Everything that is granted.
@@ -173,7 +173,7 @@ impl GrantTable {
         if session.is_forged(syn) {
             return SynDecision::Refuse(session, TlsRefusal::Forged);
         }
-        if !grant.openings.spend(1, limits.session_openings, now) {
+        if !grant.openings.take(1, limits.session_openings, now) {
             return SynDecision::Refuse(session, TlsRefusal::TooManyOpenings);
         }
         let master = session.master.of(Direction::Original);
