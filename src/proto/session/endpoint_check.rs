@@ -1,7 +1,7 @@
-//! Which announcements are honoured.
+//! The reasons for which an announcement is refused, and the check of its endpoint.
 //!
-//! Safe by default: the announced address is the announcer's own and the port is not privileged
-//! (RFC 2577 §3).
+//! By default the announced address has to be the announcer's own, and the port must not be
+//! privileged (RFC 2577 §3).
 
 use ipnetwork::IpNetwork;
 
@@ -11,67 +11,67 @@ use crate::proto::{
     net::Addresses,
 };
 
-/// The lowest data port that is honoured (RFC 2577 §3: ports below 1024 are refused).
+/// The lowest port that may be announced. RFC 2577 §3 advises to refuse ports below 1024.
 pub const DATA_PORT_MIN: u16 = 1024;
 
-/// Why an announcement is not honoured. The names are stable: log reasons, `replay --json`, and
-/// metric labels.
+/// Why an announcement is refused. The names are stable: they appear in logs and in the output of
+/// `replay --json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// The address is neither the announcer's own nor its public form nor zero.
+    /// The address is not the announcer's own, nor its public address, nor zero.
     ThirdPartyAddress,
     /// The port is below [`DATA_PORT_MIN`].
     PrivilegedPort,
-    /// The connection did not begin as FTP does: the server first, with 220, then commands.
+    /// The connection did not begin as FTP does: a greeting with 220, then commands.
     NotFtp,
     /// The server has not let the user in.
     NotLoggedIn,
-    /// The client announces after its session was encrypted: it may be a piece of what it encrypts, chosen
-    /// by who knows the keys.
+    /// The client announces after its session was encrypted. The line may be a piece of the
+    /// ciphertext, chosen by someone who knows the keys.
     AfterTls,
-    /// A 227, 228 or 229 that does not answer the command it would belong to.
+    /// A 227, 228 or 229 that does not answer PASV, LPSV or EPSV.
     UnsolicitedReply,
     /// The line cannot be read, or can be read in two ways.
     Malformed,
-    /// The client has promised EPSV only (RFC 2428 §4).
+    /// The client has sent EPSV ALL, after which only EPSV may follow (RFC 2428 §4).
     AfterEpsvAll,
-    /// The client has sent so many commands ahead that the answer to this one could not be told
-    /// from the others.
+    /// The client has sent so many commands ahead that the answer to this one could not be
+    /// distinguished from others.
     TooManyUnanswered,
-    /// The session, or its client's host, announces too much (`budget`).
+    /// The session or the host of its client opens too many pinholes (`budget`).
     TooManyOpenings,
-    /// Part of the line had left before it could be recognised.
+    /// A part of the line had left before the line ended.
     AlreadyForwarded,
-    /// One side has closed the control connection.
+    /// One end has closed its side of the control connection.
     Closing,
     /// No outside port of the configured range is free.
     NoFreePort,
     /// Too many rewritten lines wait for their acknowledgement.
     TooManyEdits,
-    /// The rewritten line is longer, and conntrack's window check could not be relaxed.
+    /// The rewritten line has another length, and conntrack could not be set liberal.
     WindowNotRelaxed,
     /// The kernel did not take the expectation.
     Kernel(ExpectError),
 }
 
 impl Refusal {
-    /// Whether the line that is refused does not reach its reader, and its client reads a 550 instead.
-    ///
-    /// What a client announces in vain would have its server connect to a third host, to a port that
-    /// another reader reads in it, or to an address that is a private one. A server's line is replaced where
-    /// it could be read in two ways or what it announces could not be let in; the address of somebody
-    /// else may still serve a client that connects to the server it knows, whatever a 227 says. What
-    /// nobody takes for an announcement, or would be refused by its server anyway, passes.
+    /// Whether a refused line is kept from its receiver, so that the client reads a 550 instead.
     #[must_use]
     pub const fn is_answered(self, announcer: Role) -> bool {
         match self {
+            // A PORT with such an endpoint has the server connect to a third host. But a 227 with
+            // one may still serve: many clients ignore its address and connect to their server.
             Self::ThirdPartyAddress | Self::PrivilegedPort => matches!(announcer, Role::Client),
+            // The receiver could read another endpoint in the line, or the data connection could
+            // not come: its endpoint is a private one or has no pinhole.
             Self::Malformed
             | Self::AfterEpsvAll
             | Self::TooManyOpenings
             | Self::NoFreePort
             | Self::WindowNotRelaxed
             | Self::Kernel(_) => true,
+            // The receiver does not take such a line for an announcement, or refuses it itself. Or
+            // the line has left already, and cannot be replaced.
             Self::NotFtp
             | Self::NotLoggedIn
             | Self::AfterTls
@@ -107,23 +107,23 @@ impl Refusal {
     }
 }
 
-/// The hosts for which the operator relaxes the check of endpoints.
+/// The hosts for which the operator has made exemptions from the check.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EndpointExemptions<'a> {
     /// Hosts that may announce ports below [`DATA_PORT_MIN`].
     pub privileged_ports: &'a [IpNetwork],
-    /// Hosts whose endpoints others may announce: between servers, a client announces to the one
-    /// what the other has told it (FXP, RFC 959 §5.2).
+    /// Hosts whose endpoints others may announce. For a transfer between two servers the client
+    /// announces to one server the endpoint of the other (FXP, RFC 959 §5.2).
     pub third_party_data: &'a [IpNetwork],
 }
 
-/// Checks that an announced endpoint is its announcer's own, and its port not privileged.
+/// Checks that an announced endpoint is the announcer's own, and that its port is not privileged.
 ///
-/// A server that was configured with its public address announces the address that its peer knows it
-/// by; a zero address means "the one you talk to".
+/// The public address of the announcer is its own too, because servers can be configured to
+/// announce it. A zero address stands for the address of the control connection.
 ///
 /// # Errors
-/// The [`Refusal`] where it is not honoured.
+/// [`Refusal::ThirdPartyAddress`] or [`Refusal::PrivilegedPort`].
 pub fn check_endpoint(
     announcement: &Announcement,
     announcer: Addresses,

@@ -1,45 +1,48 @@
-//! What a connection has shown of being FTP, before anything is opened for it.
+//! Whether a connection has shown that it is FTP and that its user is logged in. Nothing is opened
+//! before.
 //!
-//! A browser can be made to send anything to anybody's port 21, lines that look like PORT
-//! included (NAT slipstreaming). It cannot be made to wait for a greeting, nor to begin with
-//! anything but a request of HTTP. So a session has to begin as FTP does: the server speaks first,
-//! with 220; the client says nothing but commands; and the server lets the user in (RFC 959 §5.4).
+//! A web page can make a browser send any bytes to port 21 of any host, also lines that look like
+//! PORT (NAT slipstreaming). But the browser waits for no greeting, and it begins with an HTTP
+//! request. So a session has to begin as FTP does (RFC 959 §5.4): the server speaks first, with
+//! 220, the client sends commands only, and the server lets the user in.
 
 use super::{Outstanding, endpoint_check::Refusal};
 use crate::proto::ftp::is_command_shaped;
 
-/// How far the proof has come.
+/// How far the login has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum LoginState {
-    /// The connection was picked up in its middle, or lines of it passed unseen: the login may have
-    /// been among them. A server can bring that about at will, by leaving bytes out, so what the
-    /// client says is still listened to.
+    /// The login may have passed unseen: the connection was picked up in its middle, or lines of it
+    /// were missed. A server can cause that at will by leaving bytes out. So the lines of the client
+    /// can still show that this is not FTP.
     #[default]
     Unknown,
-    /// Nothing was said yet.
+    /// The server has not sent its greeting yet.
     AwaitingGreeting,
-    /// The server has greeted.
+    /// The server has greeted, and not let the user in yet.
     AwaitingLogin,
     /// The server has let the user in.
     LoggedIn,
-    /// Whatever this is, it is not FTP. For good.
+    /// The connection is not FTP. This state is final.
     NotFtp,
 }
 
 impl LoginState {
     /// Takes one line of the client.
     pub(super) fn handle_command(&mut self, line: &[u8]) {
-        let refutes = match self {
+        let is_not_ftp = match self {
+            // An FTP client waits for the greeting (RFC 959 §5.4). A browser does not.
             Self::AwaitingGreeting => true,
             Self::Unknown | Self::AwaitingLogin => !is_command_shaped(line),
+            // A user who is logged in may send what the server does not know.
             Self::LoggedIn | Self::NotFtp => false,
         };
-        if refutes {
+        if is_not_ftp {
             *self = Self::NotFtp;
         }
     }
 
-    /// Takes the server's final answer to what it was asked.
+    /// Takes a final reply of the server, and what it answers.
     pub(super) fn handle_answer(&mut self, answered: Option<Outstanding>, code: u16) {
         *self = match (*self, answered, code) {
             (Self::AwaitingGreeting, Some(Outstanding::Greeting), 220) => Self::AwaitingLogin,
@@ -49,14 +52,15 @@ impl LoginState {
         };
     }
 
-    /// Lines passed unseen: the login may have been among them.
+    /// Lines passed unseen, and the login may have been among them.
     pub(super) fn handle_gap(&mut self) {
+        // `NotFtp` stays: otherwise a server could undo it by leaving bytes out.
         if matches!(self, Self::AwaitingGreeting | Self::AwaitingLogin) {
             *self = Self::Unknown;
         }
     }
 
-    /// Why nothing is opened for the connection yet.
+    /// Why nothing is opened yet; `None` where announcements are honoured.
     pub(super) const fn refusal(self) -> Option<Refusal> {
         match self {
             Self::Unknown | Self::LoggedIn => None,
