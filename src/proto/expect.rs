@@ -1,4 +1,4 @@
-//! Expectations as data: permission for one announced data connection.
+//! Expectations: the permission for one announced data connection.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -7,53 +7,53 @@ use std::{
 
 use super::net::IfIndex;
 
-/// Names one expectation for as long as the core speaks of it. Different for all cores of a process.
+/// The name of one expectation. It is unique among all cores of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExpectationId(pub u64);
 
-/// Permission for exactly one connection: from any port of `source` to `destination`, both as
-/// the connector's first packet shows them when it arrives at the gateway, before NAT
-/// (`nf_conntrack_expect`'s tuple under its mask).
+/// The permission for one connection, from any port of `source` to `destination`.
 ///
-/// The data connection is translated like its master: to `translated_destination`, from
-/// `translated_source`. Where the master has no NAT these equal `destination` and `source`.
+/// Both are those of the connector's first packet as it arrives at the gateway, before NAT
+/// (`struct nf_conntrack_expect`: the tuple under its mask).
+///
+/// The data connection is translated like its master, to `translated_destination` and from
+/// `translated_source`. Without NAT these equal `destination` and `source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Expectation {
     /// The connector's own address.
     pub source: IpAddr,
-    /// Where the connector was told to connect.
+    /// The endpoint that the connector reads in the line.
     pub destination: SocketAddr,
-    /// Where the announcer listens.
+    /// The endpoint on which the announcer listens.
     pub translated_destination: SocketAddr,
-    /// The connector as the announcer knows it; its port is left to the kernel.
+    /// The connector's address as the announcer sees it. The kernel chooses the port.
     pub translated_source: IpAddr,
-    /// The interface by which this data connection must not arrive: its announcer's. A first packet
+    /// The interface by which this data connection must not arrive: the announcer's. A first packet
     /// that bears the connector's address and arrives there was forged by a neighbour of the
     /// announcer. `None` where it is unknown, or where both ends share an interface.
     pub denied_iif: Option<IfIndex>,
-    /// How long it may wait for its connection.
+    /// The time within which the connection has to come.
     pub timeout: Duration,
 }
 
 impl Expectation {
-    /// Whether the data connection's destination is translated (an announcer behind NAT).
+    /// Whether the destination is translated, because the announcer is behind NAT.
     #[must_use]
     pub fn has_translated_destination(&self) -> bool {
         self.destination != self.translated_destination
     }
 
-    /// Whether the data connection's source is translated (a connector behind NAT).
+    /// Whether the source is translated, because the connector is behind NAT.
     #[must_use]
     pub fn has_translated_source(&self) -> bool {
         self.source != self.translated_source
     }
 }
 
-/// Why the kernel did not take an expectation. The names are stable: they are log reasons and
-/// metric labels.
+/// Why the kernel refused an expectation. The names are stable: they appear in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExpectError {
-    /// The same source, destination and port are already expected.
+    /// The same connection is expected already.
     Clash,
     /// The set, map or expectation table is full.
     TableFull,
@@ -63,10 +63,9 @@ pub enum ExpectError {
     NotPermitted,
     /// Our table, a set in it, or the control connection's conntrack entry is gone.
     Gone,
-    /// The control connection began before our helper was there to be attached to it
-    /// (conntrack backend).
+    /// The control connection began before our helper could be attached to it (conntrack backend).
     NoHelper,
-    /// Anything else; the log has the error number.
+    /// Another error. The log has its number.
     Other,
 }
 

@@ -1,4 +1,4 @@
-//! What an announcement becomes on the other side of the gateway.
+//! The translation of an announcement through the NAT of its control connection.
 
 mod ports;
 
@@ -13,22 +13,21 @@ use super::{
     session::endpoint_check::Refusal,
 };
 
-/// An announcement translated through its control connection's NAT (RFC 2663's ALG).
+/// A translated announcement (RFC 2663 §2.9 describes such an ALG).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translation {
-    /// Where the announcer listens.
+    /// The endpoint on which the announcer listens.
     pub inside: SocketAddr,
-    /// Where the connector must connect to reach it.
+    /// The endpoint to which the connector has to connect.
     pub outside: SocketAddr,
-    /// Whether `outside` was leased and must be released.
+    /// Whether `outside` is leased, and has to be released.
     pub is_leased: bool,
 }
 
 impl Translation {
-    /// Translates the announcement in `line` of the end that has these addresses.
+    /// Translates the announcement in `line`. The addresses are those of the announcer.
     ///
-    /// An announcer without NAT keeps its port. Behind NAT it is given one of `ports`. The endpoint of
-    /// a third host, which was admitted, stays as it is: how it is reached is not known here.
+    /// An announcer without NAT keeps its port. An announcer behind NAT gets one of `ports`.
     ///
     /// # Errors
     /// [`Refusal::NoFreePort`] where all of `ports` are leased.
@@ -42,6 +41,8 @@ impl Translation {
         let third_party = announcement.address.filter(|at| !announcer.has(*at));
         let host = third_party.unwrap_or(announcer.own);
         let inside = SocketAddr::new(host, announcement.port.get());
+        // The endpoint of a third host stays as it is: the NAT of this control connection says
+        // nothing about the way to that host.
         if announcer.own == announcer.seen || third_party.is_some() {
             return Ok(Self {
                 inside,
@@ -58,14 +59,14 @@ impl Translation {
         })
     }
 
-    /// Gives back what was leased.
+    /// Releases the outside endpoint, where it is leased.
     pub fn release(&self, leases: &mut LeaseTable) {
         if self.is_leased {
             leases.release(self.outside);
         }
     }
 
-    /// The expectation of the data connection: from the connector, translated like its master.
+    /// The expectation of the data connection, which is translated like its master.
     #[must_use]
     pub fn expectation(
         &self,

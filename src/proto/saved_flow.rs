@@ -1,73 +1,73 @@
-//! What of a connection must outlive the process.
+//! The state of a flow that has to outlive the process.
 //!
-//! A connection without a sequence offset needs nothing: it is picked up again. One with an
-//! offset would stall without it, and withheld bytes that were acknowledged on the receiver's
-//! behalf exist nowhere else. [`SavedFlow`] holds just that, as text that an engineer can read.
+//! A connection without a sequence offset needs none: it is picked up again. A connection with an
+//! offset would stall, and bytes that were acknowledged locally exist nowhere else. [`SavedFlow`]
+//! holds both, as text that an engineer can read.
 
 use serde::{Deserialize, Serialize};
 
 use super::net::{ConntrackTuples, Direction, Tuple};
 
-/// The layout of [`SavedFlow`]; another version is not believed.
+/// The version of the layout of [`SavedFlow`]. Any other version is refused.
 const VERSION: u32 = 2;
 
-/// What is kept of one connection.
+/// The saved state of one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedFlow {
     version: u32,
     original: Tuple,
     reply: Tuple,
-    /// The original direction's stream, then the reply direction's.
+    /// The stream of the original direction, and that of the reply direction.
     pub streams: [SavedStream; 2],
 }
 
-/// What is kept of one direction.
+/// The saved state of one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedStream {
-    /// The offset that forgotten edits left.
+    /// The offset that forgotten edits have left.
     pub base_offset: i32,
     /// The end of the last forgotten edit.
     pub folded_to: Option<u32>,
     /// The edits, oldest first.
     pub edits: Vec<SavedEdit>,
-    /// Up to here bytes have left: no line before it may be rewritten any more.
+    /// The end of the bytes that may have left. No line before it may be rewritten any more.
     pub left_to: Option<u32>,
-    /// Bytes that the sender will not repeat.
+    /// The bytes that were acknowledged locally, and that the receiver may lack.
     pub locally_acked: Option<SavedLocalAck>,
-    /// The window that the sender announced last, as its packets have it.
+    /// The window of the sender's last packet, unscaled.
     pub window: u16,
-    /// The latest value of the sender's timestamp clock (RFC 7323).
+    /// The last value of the sender's timestamp clock (RFC 7323).
     pub tsval: Option<u32>,
-    /// What the sender expects next of its peer.
+    /// The next byte that the sender expects of its peer.
     pub rcv_nxt: Option<u32>,
 }
 
-/// One edit that may not be acknowledged yet.
+/// An edit that may not be acknowledged yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedEdit {
     /// The first replaced byte.
     pub start: u32,
-    /// How many bytes are replaced.
+    /// The number of replaced bytes.
     pub old_len: u32,
-    /// By what.
+    /// The new bytes.
     pub new: Vec<u8>,
 }
 
-/// Bytes that the sender will not repeat.
+/// Bytes that were acknowledged locally, and that the receiver may lack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedLocalAck {
-    /// The first of them.
+    /// The first byte.
     pub start: u32,
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// Where the line starts that has begun and not ended.
+    /// The start of the partial line among them, where it is known.
     pub line_start: Option<u32>,
 }
 
-/// Why kept text is not believed.
+/// Why a saved flow is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SavedFlowError {
-    /// It is not what this version writes.
+    /// It is not in the format of this version.
     #[error("not a saved flow: {0}")]
     Unreadable(String),
     /// It was written by another version of this program.
@@ -76,7 +76,7 @@ pub enum SavedFlowError {
 }
 
 impl SavedFlow {
-    /// What is to be kept of a connection.
+    /// The state of a connection. The stream of the original direction comes first.
     #[must_use]
     pub fn new(tuples: &ConntrackTuples, streams: [SavedStream; 2]) -> Self {
         Self {
@@ -87,16 +87,16 @@ impl SavedFlow {
         }
     }
 
-    /// The connection that it belongs to.
+    /// The tuples of the connection.
     #[must_use]
     pub fn tuples(&self) -> ConntrackTuples {
         ConntrackTuples::new(self.original, self.reply)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Reads the text that [`encode`](Self::encode) has written.
     ///
     /// # Errors
-    /// [`SavedFlowError`] where it is something else.
+    /// [`SavedFlowError`] for any other text.
     pub fn parse(text: &[u8]) -> Result<Self, SavedFlowError> {
         let saved: Self = serde_json::from_slice(text)
             .map_err(|error| SavedFlowError::Unreadable(error.to_string()))?;
@@ -106,7 +106,7 @@ impl SavedFlow {
         Ok(saved)
     }
 
-    /// As text.
+    /// The state as text.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()

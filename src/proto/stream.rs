@@ -1,11 +1,13 @@
-//! One direction of a control connection as a byte stream that can be edited on its way through.
+//! One direction of a control connection: a byte stream that can be edited on its way.
 //!
-//! The sender's bytes live in the *input* sequence space, what the receiver gets in the *output*
-//! space. [`SequenceMap`] holds the edits between the two; [`Stream`] holds the bytes that may
-//! still have to be sent again, cuts them into lines, and decides which of them may leave.
+//! The sender numbers its bytes in the *input* sequence space, and the receiver gets them in the
+//! *output* space. [`SequenceMap`] holds the edits between the two. [`Stream`] keeps the bytes that
+//! may have to be sent again, cuts them into lines, and decides which of them may leave.
 //!
-//! Invariants, in input space: `base ≤ sent ≤ released ≤ next`, no edit lies beyond `released`,
-//! and whatever left once leaves again with the same bytes, whatever a retransmission holds.
+//! Invariants, in input space:
+//!
+//! * `buf_start ≤ snd_nxt ≤ snd_limit ≤ rcv_nxt`, and no edit lies beyond `snd_limit`.
+//! * A byte that has left leaves again as the same byte, whatever the retransmission holds.
 
 mod acks;
 mod emit;
@@ -24,70 +26,73 @@ pub use map::{EDITS_MAX, Edit, SequenceMap};
 use self::lines::LineScanner;
 use super::net::SeqNumber;
 
-/// How many bytes of a direction are kept for retransmissions once they have left. Control
-/// connections rarely have a tenth of it in flight; older bytes that are still unacknowledged
-/// pass as the sender repeats them.
+/// How many bytes of a direction are kept for retransmissions after they have left. A control
+/// connection rarely has a tenth of it in flight. Older bytes that are not acknowledged pass as the
+/// sender repeats them.
 pub const HISTORY_MAX: usize = 4096;
 
-/// How many more there may be before the oldest are forgotten, all at once: forgetting moves the
-/// rest.
+/// How many more bytes are kept before the oldest are forgotten, all at once, because each removal
+/// moves the other bytes.
 const HISTORY_SLACK: usize = HISTORY_MAX / 4;
 
-/// How far behind the receiver may fall with bytes that the sender believes acknowledged
-/// ([`Stream::ack_locally`]) before further segments are dropped for the sender to repeat.
+/// How many bytes are kept that the sender believes acknowledged ([`Stream::ack_locally`]) and the
+/// receiver lacks. Beyond it segments are dropped, and the sender repeats them.
 pub const LOCAL_ACK_BACKLOG_MAX: usize = 4 * HISTORY_MAX;
 
-/// How often a segment beyond the next expected byte comes in a row before the bytes between are
-/// taken as passed. A sender repeats the first unacknowledged segment, and once perhaps the last
+/// How often in a row a segment beyond the next expected byte comes before the bytes between count
+/// as passed. A sender repeats its first unacknowledged segment, and perhaps once its last
 /// (RFC 8985 §7).
 const GAP_REPEATS_MAX: u8 = 4;
 
-/// How far from the next expected byte a segment may be for what it says of its sender to be
-/// believed. Whoever forges one without having seen the connection has to guess that well.
+/// The farthest from the next expected byte that a segment may be, in bytes, for its window and
+/// acknowledgement to be believed. An attacker who has not seen the connection has to guess that
+/// well.
 const NEAR: u32 = 1 << 16;
 
-/// An idle buffer larger than this gives its memory back.
+/// The largest capacity in bytes that an empty buffer keeps.
 const IDLE_CAPACITY: usize = 512;
 
-/// What a segment meant for its stream.
+/// The place of a segment in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// It brought bytes never seen before, in order.
+    /// It brought new bytes, in order.
     New,
-    /// Every byte of it was here before, or it has none.
+    /// Each byte of it was here before, or it has none.
     Old,
-    /// It lies beyond the next expected byte, or no more may be taken now: to be dropped, so that
-    /// the sender repeats it in order.
+    /// It lies beyond the next expected byte, or no more bytes may be taken now. It is to be
+    /// dropped, so that the sender repeats it in order.
     OutOfOrder,
-    /// It lies beyond the next expected byte and its sender keeps repeating it: what is missing
-    /// has passed unseen and been acknowledged. The stream has lost its place.
+    /// It lies beyond the next expected byte, and its sender keeps repeating it. So the bytes
+    /// between have passed unseen and were acknowledged: the stream has lost sync.
     GapAcked,
 }
 
-/// One direction's stream. See the module's documentation for its invariants.
+/// The stream of one direction. The module's documentation has its invariants.
 #[derive(Clone, Debug)]
 pub struct Stream {
     map: SequenceMap,
     scanner: LineScanner,
-    /// Input bytes from `base` to `next`.
+    /// The kept bytes, in input space: from `buf_start` to [`rcv_nxt`](Self::rcv_nxt).
     bytes: Vec<u8>,
     buf_start: SeqNumber,
-    /// Up to here bytes have left at least once.
+    /// The end of the bytes that have left at least once.
     snd_nxt: SeqNumber,
-    /// Up to here bytes may leave.
+    /// The end of the bytes that may leave.
     snd_limit: SeqNumber,
-    /// Up to here another process has let them leave.
+    /// The end of the bytes that left before a restart of the daemon.
     left_by_predecessor: Option<SeqNumber>,
-    /// Up to here the receiver has acknowledged, as far as was seen.
+    /// The end of the bytes that the receiver has acknowledged, as far as was seen.
     snd_una: SeqNumber,
-    /// The same as the receiver said it: in output space.
+    /// The same in output space, as the receiver wrote it.
     snd_una_output: SeqNumber,
-    /// Up to here bytes were acknowledged on the receiver's behalf.
+    /// The end of the bytes that were acknowledged locally.
     locally_acked: Option<SeqNumber>,
     /// The first byte, where the stream is known from its start.
     first: Option<SeqNumber>,
-    /// The last segment beyond the next expected byte, and how often it came in a row.
-    beyond: (SeqNumber, u8),
+    /// The last segment beyond the next expected byte.
+    beyond: SeqNumber,
+    /// How often in a row that segment came.
+    beyond_count: u8,
     synchronised: bool,
     finished: bool,
 }
@@ -99,14 +104,14 @@ impl Default for Stream {
 }
 
 impl Stream {
-    /// A stream of which nothing was seen yet: it starts wherever its first segment starts, in
-    /// the middle of a line for all we know.
+    /// A stream without a segment yet. It will start at its first segment, perhaps in the middle of
+    /// a line.
     #[must_use]
     pub fn with_map(map: SequenceMap) -> Self {
         let start = SeqNumber::default();
         Self {
             map,
-            scanner: LineScanner::in_unknown_line(),
+            scanner: LineScanner::behind(&[]),
             bytes: Vec::new(),
             buf_start: start,
             snd_nxt: start,
@@ -116,33 +121,35 @@ impl Stream {
             snd_una_output: start,
             locally_acked: None,
             first: None,
-            beyond: (start, 0),
+            beyond: start,
+            beyond_count: 0,
             synchronised: false,
             finished: false,
         }
     }
 
-    /// Starts at `first`, which is known to be the stream's first byte and so a line's start.
+    /// Starts at the first byte of the stream, where a line starts too.
     pub fn start_at(&mut self, first: SeqNumber) {
         *self = Self::with_map(SequenceMap::default());
         self.sync_at(first);
         self.first = Some(first);
-        self.scanner = LineScanner::at_line_start();
+        self.scanner = LineScanner::at(0);
     }
 
-    /// Starts in the middle of a connection, at a segment that begins a line or not, for all we
-    /// can tell.
+    /// Starts in the middle of a connection, at a segment. `begins_line` where it seems to begin a
+    /// line.
     pub fn pick_up(&mut self, seq: SeqNumber, begins_line: bool) {
         self.sync_at(seq);
         if begins_line && !self.scanner.is_stopped() {
-            self.scanner = LineScanner::at_line_start();
+            self.scanner = LineScanner::at(0);
         }
     }
 
-    /// Takes a segment's payload in. Bytes that were here before are never overwritten: the
-    /// first writer wins. `is_last` where the segment also closes the sender's side.
+    /// Takes the payload of a segment. It never overwrites bytes that were here before. `is_last`
+    /// where the segment also closes the sender's side.
     pub fn ingest(&mut self, seq: SeqNumber, payload: &[u8], is_last: bool) -> Arrival {
         if payload.is_empty() {
+            // A FIN beyond a gap has to wait like bytes: the missing bytes may hold a line.
             let is_ahead = is_last && self.synchronised && self.rcv_nxt().is_before(seq);
             return if is_ahead {
                 Arrival::OutOfOrder
@@ -166,20 +173,20 @@ impl Stream {
         if self.finished || self.has_backlog() {
             return Arrival::OutOfOrder;
         }
-        self.beyond.1 = 0;
+        self.beyond_count = 0;
         self.prune();
         self.bytes.extend_from_slice(new);
         Arrival::New
     }
 
-    /// The next complete line that was not yet looked at.
+    /// The next complete line that was not read yet.
     pub fn poll_line(&mut self) -> Option<Line> {
         self.scanner
             .poll(&self.bytes)
             .map(|found| found.at(self.buf_start))
     }
 
-    /// The bytes of a line that [`poll_line`](Self::poll_line) gave, without its end.
+    /// The bytes, without the line's end, of a line that [`poll_line`](Self::poll_line) gave.
     #[must_use]
     pub fn line_bytes(&self, line: &Line) -> &[u8] {
         let from = self.index_of(line.start);
@@ -188,42 +195,43 @@ impl Stream {
             .unwrap_or_default()
     }
 
-    /// The line that has begun but not ended, where its beginning is known and short enough.
+    /// The partial line; empty where its start is unknown or it is too long.
     #[must_use]
     pub fn partial_line(&self) -> &[u8] {
         self.scanner.partial(&self.bytes)
     }
 
-    /// Where the partial line starts; the next expected byte where there is none.
+    /// The start of the partial line; the next expected byte where there is none.
     #[must_use]
     pub fn partial_line_start(&self) -> SeqNumber {
         let partial = self.partial_line().len() as u32;
         SeqNumber(self.rcv_nxt().0.wrapping_sub(partial))
     }
 
-    /// Lets everything out that has come in.
+    /// Lets all bytes leave that have come in.
     pub fn release_all(&mut self) {
         self.snd_limit = self.rcv_nxt();
     }
 
-    /// Lets everything out but the partial line.
+    /// Lets all bytes leave but the partial line.
     pub fn release_lines(&mut self) {
+        // The limit never moves back: a line may be held only after a part of it was released.
         self.snd_limit = self.snd_limit.later(self.partial_line_start());
     }
 
-    /// Gives the begun line up as a line: its rest passes unread.
+    /// Lets the partial line leave, and its rest pass unread.
     pub fn abandon_line(&mut self) {
         self.scanner.skip_line(&self.bytes);
         self.release_all();
     }
 
-    /// Stops cutting lines for good: the rest of the stream is not text.
+    /// Stops cutting lines, because the rest of the stream is not text.
     pub fn stop_scanning(&mut self) {
         self.scanner.stop();
         self.release_all();
     }
 
-    /// Up to here bytes may leave, for keeping it outside the process.
+    /// The end of the bytes that may have left, for the saved flow.
     #[must_use]
     pub fn left_to(&self) -> Option<SeqNumber> {
         let known = self.synchronised.then_some(self.snd_limit);
@@ -233,20 +241,20 @@ impl Stream {
             .reduce(SeqNumber::later)
     }
 
-    /// Whether bytes are withheld.
+    /// Whether a partial line is held.
     #[must_use]
-    pub fn is_withholding(&self) -> bool {
+    pub fn is_holding(&self) -> bool {
         self.snd_limit != self.rcv_nxt()
     }
 
-    /// Replaces the bytes of `line` (not its end) from now on, in every transmission. The caller
-    /// has made sure that the map [is not full](SequenceMap::is_full).
+    /// Replaces the bytes of `line`, without its end, in each transmission from now on. The caller
+    /// has checked that the map [is not full](SequenceMap::is_full).
     pub fn record_edit(&mut self, line: &Line, new: Vec<u8>) {
         self.map.record(Edit::new(line.start, line.len, new));
     }
 
-    /// Forgets where the stream is: segments passed that were not seen here. The next segment
-    /// starts it anew, in the middle of a line for all we know; offsets stay.
+    /// Forgets the position of the stream, because segments passed unseen. The next segment starts
+    /// it anew, perhaps in the middle of a line. The offset stays.
     pub fn lose_sync(&mut self) {
         let mut map = std::mem::take(&mut self.map);
         map.fold_all();
@@ -276,31 +284,31 @@ impl Stream {
         self.buf_start.plus(self.bytes.len() as u32)
     }
 
-    /// Whether a segment at `seq` can be of this stream's sender.
+    /// Whether a segment at `seq` can come from the sender of this stream.
     #[must_use]
     pub fn is_near(&self, seq: SeqNumber) -> bool {
         !self.synchronised || self.rcv_nxt().offset_from(seq).unsigned_abs() <= NEAR
     }
 
-    /// The sequence number that the receiver expects next, as far as was sent.
+    /// The end of the bytes that have left, in output space.
     #[must_use]
     pub fn snd_nxt_output(&self) -> SeqNumber {
         self.map.to_output(self.snd_nxt)
     }
 
-    /// The stream's first byte, where it was seen.
+    /// The first byte of the stream, where it was seen.
     #[must_use]
     pub fn started_at(&self) -> Option<SeqNumber> {
         self.first
     }
 
-    /// Whether the stream knows its place.
+    /// Whether the position of the stream is known.
     #[must_use]
     pub fn is_synchronised(&self) -> bool {
         self.synchronised
     }
 
-    /// The edits and offsets, for keeping them outside the process.
+    /// The edits and the offset.
     #[must_use]
     pub fn map(&self) -> &SequenceMap {
         &self.map
@@ -317,7 +325,8 @@ impl Stream {
         self.buf_start = at;
         self.snd_nxt = at;
         self.snd_limit = at;
-        // What was rewritten before and is still remembered has not been acknowledged yet.
+        // An edit that is still in the map has not been acknowledged. The receiver may lack it,
+        // although the stream starts behind it.
         let edit = self.map.edits().first();
         self.snd_una = edit.map_or(at, |edit| at.earlier(edit.start()));
         self.snd_una_output = self.map.to_output(self.snd_una);
@@ -326,13 +335,13 @@ impl Stream {
     }
 
     fn handle_beyond(&mut self, seq: SeqNumber) -> Arrival {
-        let times = if self.beyond.0 == seq {
-            self.beyond.1.saturating_add(1)
-        } else {
-            1
-        };
-        self.beyond = (seq, times);
-        if times < GAP_REPEATS_MAX || self.needs_retransmit() {
+        if self.beyond != seq {
+            self.beyond = seq;
+            self.beyond_count = 0;
+        }
+        self.beyond_count = self.beyond_count.saturating_add(1);
+        // Losing sync would lose the retransmit queue, whose bytes exist only here.
+        if self.beyond_count < GAP_REPEATS_MAX || self.needs_retransmit() {
             Arrival::OutOfOrder
         } else {
             Arrival::GapAcked
@@ -347,17 +356,21 @@ impl Stream {
         at.offset_from(self.buf_start).max(0).unsigned_abs() as usize
     }
 
-    /// Forgets bytes and edits that no retransmission can need. It runs when new bytes come, and
-    /// not when they are acknowledged, so that a repeated last segment meets its bytes even where
-    /// the acknowledgement was lost on its way to the sender.
+    /// Forgets bytes and edits that no retransmission can need.
+    ///
+    /// It runs when new bytes come, and not when bytes are acknowledged. So a repeated last segment
+    /// meets its bytes, also where the acknowledgement was lost on its way to the sender.
     fn prune(&mut self) {
         let kept_line = self
             .buf_start
             .plus(self.scanner.kept_from(&self.bytes) as u32);
-        let mut from = self.snd_una.earlier(self.snd_nxt).earlier(kept_line);
-        self.map.forget_before(self.snd_una.earlier(self.snd_nxt));
+        // The receiver may acknowledge bytes before they leave, if they reached it unseen.
+        let acked = self.snd_una.earlier(self.snd_nxt);
+        self.map.forget_before(acked);
+        let mut from = acked.earlier(kept_line);
         let oldest = SeqNumber(self.rcv_nxt().0.wrapping_sub(HISTORY_MAX as u32));
         let is_due = self.bytes.len() > HISTORY_MAX.saturating_add(HISTORY_SLACK);
+        // Bytes that were acknowledged locally exist only here and are never too old to keep.
         if is_due && self.retransmit_from().is_none() {
             from = from.later(oldest).earlier(self.snd_nxt).earlier(kept_line);
         }
@@ -371,8 +384,8 @@ impl Stream {
     }
 }
 
-/// The part of `bytes`, whose first stands at `origin`, between two positions; empty where it does
-/// not reach that far.
+/// The part between two positions of `bytes`, which start at `origin`; empty where the bytes do not
+/// reach that far.
 fn bytes_between(bytes: &[u8], origin: SeqNumber, from: SeqNumber, to: SeqNumber) -> &[u8] {
     let (first, last) = (from.offset_from(origin), to.offset_from(origin));
     if first < 0 || last <= first {

@@ -197,7 +197,7 @@ impl TcpRelay {
 
     /// How many bytes of a line have left already.
     pub(super) fn left_of(&self, direction: Direction, line: &Line) -> u32 {
-        self.half[direction].stream.has_left_of(line)
+        self.half[direction].stream.left_of(line)
     }
 
     /// Whether one more line of a direction can be rewritten.

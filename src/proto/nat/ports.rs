@@ -1,4 +1,4 @@
-//! Which outside port an announcement is given.
+//! The outside ports, and the choice of one for an announcement.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -10,39 +10,41 @@ use serde::Deserialize;
 
 use crate::proto::ftp::Announcement;
 
-/// How many ports are tried before the search gives up. Each try costs a hash look-up; a range
-/// in which this many in a row are leased is as good as exhausted.
+/// The most ports that one search tries. Each try takes a hash look-up, and a range with so many
+/// leased ports in a row is as good as full.
 const TRIES_MAX: u32 = 8192;
 
-/// One port for each number of digits that the two halves of a port number, or the number as a
-/// whole, can have. What a line's length becomes depends on nothing else.
+/// One port for each combination of lengths that the two halves of a port number, and the whole
+/// number, have in decimal. The length of a rewritten line depends on them alone.
 const PORTS_OF_EACH_LENGTH: [u16; 9] = [
     0x0405, 0x0432, 0x04ff, 0x0a05, 0x0a32, 0x0aff, 0x6405, 0x6432, 0x64ff,
 ];
 
-/// How many endpoints rest after they were given back; the one that rests longest goes first.
+/// The most endpoints in quarantine. The one that has been there longest leaves first.
 ///
-/// A server that connects from its port 20, or a client that always uses the same, cannot connect
-/// to an endpoint again for as long as its last connection is in TIME-WAIT (RFC 9293 §3.6.1), a
-/// minute on Linux: its transfer would fail with a 425.
+/// A server that connects from its port 20 cannot connect to the same endpoint again while its last
+/// connection is in TIME-WAIT (RFC 9293 §3.6.1), which lasts a minute on Linux. Its transfer would
+/// fail with a 425. The same holds for a client that always uses one port.
 const QUARANTINE_MAX: usize = 1024;
 
-/// Gateways that stand in for each other; conntrackd knows of no more than a handful.
+/// The most gateways that share an address. conntrackd synchronises no more than a handful.
 const SHARES_MAX: u16 = 16;
 
-/// Which of the ports are this gateway's to give, of several that stand in for each other: each
-/// gives others, since none knows which of those that the one before it gave are still in use.
+/// The slice of the outside ports that this gateway leases, of several that share an address.
+///
+/// Slices are disjoint. After a failover the new gateway does not know which ports of the old one
+/// are still in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PortShare {
-    /// Which part, from 1 on.
+    /// The number of the slice, from 1 on.
     pub part: u16,
-    /// How many parts there are.
+    /// The number of slices.
     pub of: u16,
 }
 
 impl PortShare {
-    /// Every port.
+    /// All ports.
     pub const WHOLE: Self = Self { part: 1, of: 1 };
 
     fn has(self, port: u16) -> bool {
@@ -74,20 +76,20 @@ impl Default for PortShare {
     }
 }
 
-/// The outside endpoints that are given away, and the ports that never are: an expected
-/// connection to a control port would be taken for a control connection.
+/// The leased outside endpoints, and those in quarantine.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseTable {
-    taken: HashSet<SocketAddr>,
+    leased: HashSet<SocketAddr>,
     quarantined: HashSet<SocketAddr>,
-    /// What rests, the longest first.
+    /// The same endpoints, the longest in quarantine first.
     quarantine_order: VecDeque<SocketAddr>,
+    /// The control ports. A data connection to one would be taken for a control connection.
     reserved: Vec<u16>,
     share: PortShare,
 }
 
 impl LeaseTable {
-    /// Nothing is given away yet; `reserved` never is, nor what is not in `share`.
+    /// A table without leases, of the ports in `share` that are not `reserved`.
     #[must_use]
     pub fn reserving(reserved: Vec<u16>, share: PortShare) -> Self {
         Self {
@@ -97,13 +99,13 @@ impl LeaseTable {
         }
     }
 
-    /// Takes `outside` if nobody has it.
+    /// Leases an endpoint. `false` where it is leased already, or not to be leased.
     pub fn lease(&mut self, outside: SocketAddr) -> bool {
         let port = outside.port();
-        self.share.has(port) && !self.reserved.contains(&port) && self.taken.insert(outside)
+        self.share.has(port) && !self.reserved.contains(&port) && self.leased.insert(outside)
     }
 
-    /// Takes `outside` if nobody has it, nor had it lately.
+    /// Leases an endpoint that is not in quarantine.
     pub fn lease_unquarantined(&mut self, outside: SocketAddr) -> bool {
         !self.quarantined.contains(&outside) && self.lease(outside)
     }
@@ -111,41 +113,41 @@ impl LeaseTable {
     /// How many endpoints are leased.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.taken.len()
+        self.leased.len()
     }
 
     /// Whether none is leased.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.taken.is_empty()
+        self.leased.is_empty()
     }
 
-    /// Gives `outside` back. It is quarantined for a while.
+    /// Ends a lease, and puts the endpoint in quarantine.
     pub fn release(&mut self, outside: SocketAddr) {
-        let was_leased = self.taken.remove(&outside);
-        debug_assert!(was_leased, "{outside} was given back twice");
+        let was_leased = self.leased.remove(&outside);
+        debug_assert!(was_leased, "{outside} was released twice");
         if !was_leased || !self.quarantined.insert(outside) {
             return;
         }
         self.quarantine_order.push_back(outside);
         if self.quarantine_order.len() > QUARANTINE_MAX
-            && let Some(rested) = self.quarantine_order.pop_front()
+            && let Some(oldest) = self.quarantine_order.pop_front()
         {
-            self.quarantined.remove(&rested);
+            self.quarantined.remove(&oldest);
         }
     }
 
-    /// Whatever was given back has rested.
+    /// Ends the quarantine of all endpoints.
     pub fn clear_quarantine(&mut self) {
         self.quarantined.clear();
         self.quarantine_order.clear();
     }
 }
 
-/// Leases an outside endpoint for an announcement: one that keeps the line's length where there
-/// is one (a line of unchanged length needs no sequence offset), else the announced port, else
-/// any. Of ports that were not announced those come first that have rested. `None` where none is
-/// free.
+/// Leases an outside endpoint for an announcement. `None` where no port of the range is free.
+///
+/// A port that keeps the length of the line comes first, because such a line needs no sequence
+/// offset. The announced port comes next, and then any other.
 #[must_use]
 pub fn choose_port(
     line: &[u8],
@@ -161,6 +163,8 @@ pub fn choose_port(
         let find_once = |leases: &mut LeaseTable| {
             find_port(announced, ports, wanted, |port| {
                 let outside = SocketAddr::new(address, port);
+                // The client has chosen the announced port itself, and knows best whether its last
+                // connection is over.
                 let is_leased = if port == announced {
                     leases.lease(outside)
                 } else {
@@ -170,6 +174,7 @@ pub fn choose_port(
             })
         };
         find_once(leases).or_else(|| {
+            // A port out of quarantine may fail. A refusal fails for certain.
             leases.clear_quarantine();
             find_once(leases)
         })
@@ -179,9 +184,8 @@ pub fn choose_port(
     kept.or_else(|| find(&|_| true))
 }
 
-/// Leases the first port that is `wanted`: the announced one where it is in the range, then
-/// onwards from it, then the range's beginning. Whether a port is wanted depends on its digits
-/// only, so whole stretches are left out at once.
+/// Leases the first wanted port: from the announced one to the end of the range, and then from the
+/// start of the range.
 fn find_port(
     announced: u16,
     ports: &RangeInclusive<u16>,
@@ -200,6 +204,7 @@ fn find_port(
         while at < end {
             let port = at as u16;
             if !wanted(port) {
+                // The next ports have the same digits, and are wanted no more than this one.
                 at = next_digits(at);
                 continue;
             }
@@ -214,7 +219,7 @@ fn find_port(
     None
 }
 
-/// The next port whose halves, or which as a whole, has another number of digits.
+/// The next port with another number of digits in one of its halves or in the whole number.
 fn next_digits(port: u32) -> u32 {
     let half = port & 0xff00;
     let next = match port & 0xff {
@@ -262,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_search_ends_after_so_many_tries_whatever_the_range() {
+    fn the_search_ends_after_its_most_tries_in_any_range() {
         assert_eq!(tried(65_535, &(1..=65_535)).len(), TRIES_MAX as usize);
     }
 
@@ -308,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leased_endpoint_is_given_to_nobody_else_until_released() {
+    fn a_leased_endpoint_is_not_leased_again_until_it_is_released() {
         let mut leases = LeaseTable::default();
         let outside = "203.0.113.1:5000".parse().unwrap();
         assert!(leases.lease(outside));
@@ -318,8 +323,8 @@ mod tests {
     }
 
     #[test]
-    fn two_gateways_never_give_the_same_port_and_leave_none_out() {
-        let given_by = |part| {
+    fn two_gateways_never_lease_the_same_port_and_leave_none_out() {
+        let leased_by = |part| {
             let share = PortShare { part, of: 2 };
             let mut leases = LeaseTable::reserving(Vec::new(), share);
             let endpoint = |port| SocketAddr::from(([203, 0, 113, 1], port));
@@ -327,13 +332,13 @@ mod tests {
                 .filter(|&port| leases.lease(endpoint(port)))
                 .collect::<HashSet<_>>()
         };
-        let (first, second) = (given_by(1), given_by(2));
+        let (first, second) = (leased_by(1), leased_by(2));
         assert!(first.is_disjoint(&second));
         assert_eq!(first.len() + second.len(), usize::from(u16::MAX));
     }
 
     #[test]
-    fn a_released_endpoint_rests_while_so_many_others_are_released() {
+    fn a_released_endpoint_stays_in_quarantine_while_as_many_others_are_released() {
         let mut leases = LeaseTable::default();
         let endpoint = |port| SocketAddr::from(([203, 0, 113, 1], port));
         let use_once = |leases: &mut LeaseTable, port| {
@@ -349,9 +354,9 @@ mod tests {
         use_once(&mut leases, 5000);
     }
 
-    /// What a client behind a longer address is given for each of these ports, each given back
-    /// before the next is asked for.
-    fn given(announced: &[u16], ports: &RangeInclusive<u16>) -> Vec<u16> {
+    /// The outside port for each of these announced ports, of a client with a longer address. Each
+    /// is released before the next is announced.
+    fn leased_for(announced: &[u16], ports: &RangeInclusive<u16>) -> Vec<u16> {
         let mut leases = LeaseTable::default();
         let outside = "203.0.113.1".parse().unwrap();
         let mut choose = |port: &u16| {
@@ -359,28 +364,28 @@ mod tests {
             let Command::Announce(_, Ok(announcement)) = Command::parse(line.as_bytes()) else {
                 panic!("{line} announces");
             };
-            let given = choose_port(line.as_bytes(), &announcement, outside, ports, &mut leases);
-            leases.release(given.unwrap());
-            given.unwrap().port()
+            let leased = choose_port(line.as_bytes(), &announcement, outside, ports, &mut leases);
+            leases.release(leased.unwrap());
+            leased.unwrap().port()
         };
         announced.iter().map(&mut choose).collect()
     }
 
     #[test]
     fn one_transfer_after_the_other_has_another_port_each() {
-        // Two characters fewer: four ports of which the numbers are 4 and 10 to 99.
+        // The port loses two characters: its first half has one digit, and its second half two.
         let announced: Vec<u16> = (0..50).map(|n| (164 << 8) + 10 + n).collect();
-        let given = given(&announced, &(1024..=65535));
-        let different: HashSet<_> = given.iter().collect();
-        assert_eq!(different.len(), given.len(), "{given:?}");
-        assert!(given.iter().all(|port| (0x040a..=0x0963).contains(port)));
+        let leased = leased_for(&announced, &(1024..=65535));
+        let different: HashSet<_> = leased.iter().collect();
+        assert_eq!(different.len(), leased.len(), "{leased:?}");
+        assert!(leased.iter().all(|port| (0x040a..=0x0963).contains(port)));
     }
 
     #[test]
-    fn where_every_port_that_keeps_the_length_is_quarantined_they_are_given_again_in_turn() {
+    fn where_each_port_that_keeps_the_length_is_quarantined_they_are_leased_again_in_turn() {
         let announced = [(164 << 8) + 10; 5];
         assert_eq!(
-            given(&announced, &(1034..=1036)),
+            leased_for(&announced, &(1034..=1036)),
             [1034, 1035, 1036, 1034, 1035]
         );
     }

@@ -1,25 +1,25 @@
-//! Acknowledgements: the receiver's in the sender's numbers, and those on the receiver's behalf.
+//! Acknowledgements: those of the receiver, translated for the sender, and local ones.
 
 use super::{LineScanner, SequenceMap, Stream, bytes_between};
 use crate::proto::net::SeqNumber;
 
-/// Bytes that the sender believes acknowledged and the receiver may lack.
+/// Bytes that were acknowledged locally and that the receiver may lack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocallyAcked {
-    /// The first of them, in input space.
+    /// The first byte, in input space.
     pub start: SeqNumber,
-    /// All that came in from there on.
+    /// All bytes that have come in from there on.
     pub bytes: Vec<u8>,
-    /// Where among them the line starts that has begun and not ended, if that is known.
+    /// The start of the partial line among them, where it is known.
     pub line_start: Option<SeqNumber>,
 }
 
-/// The receiver acknowledged bytes that never came through here.
+/// The receiver has acknowledged bytes that never came through here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AckedUnseen;
 
 impl Stream {
-    /// A stream as another process knew it, which had let bytes leave up to `left`.
+    /// A stream as a process before this one knew it. Up to `left`, bytes may have left.
     #[must_use]
     pub fn restored(
         map: SequenceMap,
@@ -30,12 +30,12 @@ impl Stream {
         stream.left_by_predecessor = left;
         if let Some(locally_acked) = locally_acked {
             stream.sync_at(locally_acked.start);
-            // The receiver has all that lies before, rewritten lines too.
+            // The receiver has acknowledged all bytes before, rewritten lines too.
             stream.snd_una = locally_acked.start;
             stream.snd_una_output = stream.map.to_output(locally_acked.start);
             stream.bytes = locally_acked.bytes;
             stream.locally_acked = Some(stream.rcv_nxt());
-            // Of a line whose start has arrived the rest may leave.
+            // A line whose start has arrived cannot be rewritten any more, so its rest may leave.
             let line = locally_acked
                 .line_start
                 .filter(|line| !line.is_before(stream.buf_start));
@@ -49,7 +49,7 @@ impl Stream {
         stream
     }
 
-    /// The bytes that the sender believes acknowledged and the receiver may lack.
+    /// The bytes that were acknowledged locally and that the receiver may lack.
     #[must_use]
     pub fn locally_acked(&self) -> Option<LocallyAcked> {
         let start = self.retransmit_from()?;
@@ -65,9 +65,10 @@ impl Stream {
         })
     }
 
-    /// Records that everything that came in is now acknowledged to the sender on the receiver's
-    /// behalf, and gives the acknowledgement number to use. `None` where bytes that the receiver
-    /// may lack are not kept any more: then only the sender can repeat them.
+    /// Acknowledges all bytes locally, and gives the acknowledgement number (input space).
+    ///
+    /// `None` where bytes that the receiver may lack are not kept any more. Only the sender can
+    /// repeat those.
     pub fn ack_locally(&mut self) -> Option<SeqNumber> {
         if self.snd_una.is_before(self.buf_start) {
             return None;
@@ -77,16 +78,17 @@ impl Stream {
         Some(next)
     }
 
-    /// Takes the receiver's acknowledgement number (output space).
+    /// Takes an acknowledgement number of the receiver (output space).
     ///
     /// # Errors
-    /// [`AckedUnseen`] where the receiver has bytes that never came through here: the stream has lost
-    /// its place; see [`lose_sync`](Self::lose_place).
+    /// [`AckedUnseen`] where the receiver has bytes that never came through here. The caller has to
+    /// call [`lose_sync`](Self::lose_sync).
     pub fn handle_ack(&mut self, ack: SeqNumber) -> Result<(), AckedUnseen> {
         let input = self.map.to_input(ack);
         if !self.synchronised {
             return Ok(());
         }
+        // A FIN takes one sequence number too (RFC 9293 §3.4).
         let end = self.rcv_nxt().plus(u32::from(self.finished));
         if end.is_before(input) {
             return Err(AckedUnseen);
@@ -99,7 +101,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The receiver's acknowledgement number (output space) as the sender is to see it.
+    /// The acknowledgement number that the sender gets for one of the receiver (output space).
     #[must_use]
     pub fn translate_ack(&self, ack: SeqNumber) -> SeqNumber {
         let input = self.map.to_input(ack);
@@ -107,9 +109,8 @@ impl Stream {
             .map_or(input, |locally_acked| input.later(locally_acked))
     }
 
-    /// Translates a SACK block of the receiver (output space) for the sender. What was
-    /// acknowledged on the receiver's behalf is not told of again, or it would seem a duplicate;
-    /// a real duplicate lies before the receiver's own acknowledgement (RFC 2883 §4).
+    /// Translates a SACK block of the receiver (output space) for the sender. `None` where the
+    /// sender gets no block.
     #[must_use]
     pub fn translate_sack(
         &self,
@@ -117,27 +118,30 @@ impl Stream {
         right: SeqNumber,
         ack: Option<SeqNumber>,
     ) -> Option<(SeqNumber, SeqNumber)> {
+        // A block before the receiver's own acknowledgement reports a duplicate (RFC 2883 §4).
         let is_duplicate = ack.is_some_and(|ack| !ack.is_before(right));
         let (left, right) = self.map.sack_to_input(left, right)?;
+        // Any other block must not lie before the acknowledgement that the sender gets. Otherwise
+        // it would look like the report of a duplicate.
         let locally_acked = self.locally_acked.filter(|_| !is_duplicate);
         let left = locally_acked.map_or(left, |locally_acked| left.later(locally_acked));
         left.is_before(right).then_some((left, right))
     }
 
-    /// Whether the receiver may lack bytes that the sender believes acknowledged.
+    /// Whether the retransmit queue holds bytes.
     #[must_use]
     pub fn needs_retransmit(&self) -> bool {
         self.retransmit_from().is_some()
     }
 
-    /// Whether sequence numbers differ between the two spaces anywhere, or the sender was told of
-    /// acknowledgements that the receiver did not send.
+    /// Whether packets need other numbers: there is an offset, or bytes were acknowledged locally.
     #[must_use]
     pub fn needs_every_packet(&self) -> bool {
         self.map.has_offset() || self.locally_acked.is_some()
     }
 
-    /// Where the receiver's view of vouched bytes still lags: the first such byte.
+    /// The start of the retransmit queue: of the bytes that were acknowledged locally and not by
+    /// the receiver.
     #[must_use]
     pub fn retransmit_from(&self) -> Option<SeqNumber> {
         self.locally_acked

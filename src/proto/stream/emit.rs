@@ -1,24 +1,26 @@
-//! What of a stream leaves, and in which segments.
+//! The bytes that leave, and the segments that carry them.
+
+use std::ops::Range;
 
 use super::{Line, Stream, bytes_between};
 use crate::proto::net::SeqNumber;
 
-/// What of a segment's payload leaves.
+/// The bytes that leave for one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Emission {
-    /// Exactly what came, at the same sequence number.
+    /// The payload as it came, at the same sequence number.
     Same,
-    /// These segments instead, in order; at least one. One without bytes where all is withheld, or
-    /// where the receiver has had all of it long ago.
+    /// These segments in order, at least one. It is one without bytes where all bytes are held, or
+    /// where the receiver has acknowledged all of them.
     Changed(Vec<OutSegment>),
 }
 
-/// Bytes for one packet.
+/// The bytes of one packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutSegment {
-    /// Where the bytes stand in output space.
+    /// The position of the first byte, in output space.
     pub seq: SeqNumber,
-    /// What the receiver gets.
+    /// The bytes.
     pub payload: Vec<u8>,
 }
 
@@ -30,7 +32,7 @@ impl OutSegment {
         }
     }
 
-    /// The position behind it, in output space.
+    /// The position behind the last byte, in output space.
     #[must_use]
     pub fn end(&self) -> SeqNumber {
         self.seq.plus(self.payload.len() as u32)
@@ -45,27 +47,28 @@ struct Repeated<'a> {
 }
 
 impl Stream {
-    /// What of a segment leaves. Call it once a segment was ingested and its lines were looked
-    /// at; what it gives counts as sent. A segment takes along what was withheld before it and
-    /// what the sender will not repeat; one without payload takes along what was released since
-    /// the last one. A out has no more than `max_payload` bytes, or is one edit.
+    /// The bytes that leave for a segment, which count as sent. Call it after the segment was
+    /// ingested and its lines were read.
+    ///
+    /// A segment takes along the held bytes before it and the retransmit queue. A segment without
+    /// payload takes along the bytes that were released since the last segment. A segment that
+    /// leaves has at most `max_payload` bytes, or is one edit.
     pub fn emit(&mut self, seq: SeqNumber, payload: &[u8], max_payload: usize) -> Emission {
-        let Some((from, to)) = self.span_to_emit(seq, payload) else {
+        let Some(Range { start, end }) = self.span_to_emit(seq, payload) else {
             return self.emit_nothing(seq);
         };
-        if to.is_before(from) || (from == to && from != self.snd_nxt) {
-            return self.emit_stale(from);
+        if end.is_before(start) || (start == end && start != self.snd_nxt) {
+            return self.emit_stale(start);
         }
-        let (from, to) = self.map.widen(from, to);
-        self.snd_nxt = self.snd_nxt.later(to);
-        if self.is_same(seq, payload, from, to) {
+        let span = self.map.widen(start, end);
+        self.snd_nxt = self.snd_nxt.later(span.end);
+        if self.is_same(seq, payload, &span) {
             return Emission::Same;
         }
-        Emission::Changed(self.segments((from, to), max_payload, Repeated { seq, payload }))
+        Emission::Changed(self.segments(span, max_payload, Repeated { seq, payload }))
     }
 
-    /// The bytes that the sender will not repeat since they were acknowledged on the receiver's
-    /// behalf, and that the receiver has not acknowledged. They count as sent.
+    /// The retransmit queue, as far as it may leave. Its bytes count as sent.
     pub fn emit_retransmit(&mut self, max_payload: usize) -> Vec<OutSegment> {
         let (Some(from), Some(locally_acked)) = (self.retransmit_from(), self.locally_acked) else {
             return Vec::new();
@@ -74,66 +77,59 @@ impl Stream {
         if !from.is_before(to) {
             return Vec::new();
         }
-        self.emit_kept(from, to, max_payload)
+        let span = self.map.widen(from, to);
+        self.snd_nxt = self.snd_nxt.later(span.end);
+        let nothing = Repeated {
+            seq: span.start,
+            payload: &[],
+        };
+        self.segments(span, max_payload, nothing)
     }
 
-    /// Whether `line` can still be edited as a whole: none of it has left yet, neither from here
-    /// nor from another process.
+    /// How many bytes from the start of `line` on have left, now or before a restart of the daemon.
     #[must_use]
-    pub fn is_unsent(&self, line: &Line) -> bool {
-        self.has_left_of(line) == 0
-    }
-
-    /// How many bytes of `line` have left, from here or from another process, as far as is known.
-    #[must_use]
-    pub fn has_left_of(&self, line: &Line) -> u32 {
+    pub fn left_of(&self, line: &Line) -> u32 {
         let left = self
             .left_by_predecessor
             .map_or(self.snd_nxt, |left| left.later(self.snd_nxt));
         left.offset_from(line.start).max(0).unsigned_abs()
     }
 
-    /// Bytes that are kept here, without a segment that repeats them.
-    fn emit_kept(&mut self, from: SeqNumber, to: SeqNumber, max_payload: usize) -> Vec<OutSegment> {
-        let (from, to) = self.map.widen(from, to);
-        self.snd_nxt = self.snd_nxt.later(to);
-        let nothing = Repeated {
-            seq: from,
-            payload: &[],
-        };
-        self.segments((from, to), max_payload, nothing)
-    }
-
-    fn span_to_emit(&self, seq: SeqNumber, payload: &[u8]) -> Option<(SeqNumber, SeqNumber)> {
+    fn span_to_emit(&self, seq: SeqNumber, payload: &[u8]) -> Option<Range<SeqNumber>> {
         if payload.is_empty() {
             let has_news =
                 self.synchronised && seq == self.rcv_nxt() && self.snd_nxt != self.snd_limit;
-            return has_news.then_some((self.snd_nxt, self.snd_limit));
+            return has_news.then_some(self.snd_nxt..self.snd_limit);
         }
         let end = seq.plus(payload.len() as u32);
+        // Only the newest segment takes along what lies behind it. A repeated older one stays what
+        // it was, or each of its copies would carry the same later bytes.
         let to = if end.is_before(self.rcv_nxt()) {
             end.earlier(self.snd_limit)
         } else {
             self.snd_limit
         };
-        Some((self.first_to_emit(seq), to))
+        Some(self.first_to_emit(seq)..to)
     }
 
-    /// A segment takes along what was withheld before it, and what the sender will not repeat.
+    /// The start of the bytes that a segment takes along.
     fn first_to_emit(&self, seq: SeqNumber) -> SeqNumber {
         let from = seq.earlier(self.snd_nxt);
         let from = self
             .retransmit_from()
-            .map_or(from, |orphan| from.earlier(orphan));
+            .map_or(from, |queue| from.earlier(queue));
         self.map.clip_forgotten(from)
     }
 
-    /// A segment without bytes. Where bytes are withheld it must not seem to come after them; one
-    /// that asks for an answer by a number that its sender believes acknowledged (a keep-alive, a
-    /// probe of a closed window) still has one. Any other has none: an acknowledgement from a
-    /// sender that has gone back would be answered, and the answer perhaps acknowledged, for ever.
+    /// A segment without bytes.
     fn emit_nothing(&self, seq: SeqNumber) -> Emission {
-        let output = if self.is_withholding() && !seq.is_before(self.snd_nxt) {
+        let output = if self.is_holding() && !seq.is_before(self.snd_nxt) {
+            // The number must not lie behind held bytes. A keep-alive or a probe of a closed window
+            // has a number before those that its sender believes acknowledged. It still has to ask
+            // for an answer, with a number that the receiver has acknowledged.
+            //
+            // Any other segment must not: two ends would answer each other's acknowledgements for
+            // ever.
             let is_probe = self
                 .locally_acked
                 .is_some_and(|locally_acked| seq.is_before(locally_acked));
@@ -148,23 +144,23 @@ impl Stream {
         }
     }
 
-    /// A repeated segment of which nothing is remembered, because the receiver has acknowledged
-    /// all of it and the sender does not know. What leaves makes the receiver say so again: it is
-    /// one before what is expected, like a keep-alive (RFC 9293 §3.8.4).
+    /// A repeated segment whose bytes were forgotten, because the receiver has acknowledged them.
     fn emit_stale(&self, known_from: SeqNumber) -> Emission {
+        // Its sender has missed the acknowledgement. With a number before the expected one the
+        // receiver acknowledges again, as it does a keep-alive (RFC 9293 §3.8.4).
         let seq = self.map.to_output(known_from).shifted(-1);
         Emission::Changed(vec![OutSegment::empty(seq)])
     }
 
-    fn is_same(&self, seq: SeqNumber, payload: &[u8], from: SeqNumber, to: SeqNumber) -> bool {
-        from == seq
-            && to == seq.plus(payload.len() as u32)
-            && self.map.is_identity(from, to)
-            && self.holds(seq, payload)
+    fn is_same(&self, seq: SeqNumber, payload: &[u8], span: &Range<SeqNumber>) -> bool {
+        span.start == seq
+            && span.end == seq.plus(payload.len() as u32)
+            && self.map.is_identity(span.start, span.end)
+            && self.agrees_with_kept(seq, payload)
     }
 
-    /// Whether the kept bytes, as far as they are still kept, equal `payload` at `seq`.
-    fn holds(&self, seq: SeqNumber, payload: &[u8]) -> bool {
+    /// Whether `payload` at `seq` equals the bytes that are kept of it.
+    fn agrees_with_kept(&self, seq: SeqNumber, payload: &[u8]) -> bool {
         let forgotten = self.buf_start.offset_from(seq).max(0).unsigned_abs() as usize;
         let Some(kept) = payload.get(forgotten..) else {
             return true;
@@ -176,19 +172,19 @@ impl Stream {
     /// Cuts a widened span into segments.
     fn segments(
         &self,
-        (from, to): (SeqNumber, SeqNumber),
+        span: Range<SeqNumber>,
         max_payload: usize,
         repeated: Repeated<'_>,
     ) -> Vec<OutSegment> {
         let mut segments = Vec::with_capacity(1);
-        let mut at = from;
+        let mut at = span.start;
         loop {
-            let end = self.map.cut(at, to, max_payload);
+            let end = self.map.cut(at, span.end, max_payload);
             segments.push(self.without_acknowledged(OutSegment {
                 seq: self.map.to_output(at),
                 payload: self.compose(at, end, repeated),
             }));
-            if !end.is_before(to) {
+            if !end.is_before(span.end) {
                 return segments;
             }
             at = end;
@@ -208,9 +204,10 @@ impl Stream {
         output
     }
 
-    /// Leaves out what the receiver has acknowledged, where more follows it. A receiver whose
-    /// window took a part of an edit may not look at a segment that begins before the rest.
+    /// Leaves out the bytes that the receiver has acknowledged, where more bytes follow.
     fn without_acknowledged(&self, mut out: OutSegment) -> OutSegment {
+        // An edit leaves as a whole, but the receiver's window may have taken a part of it. Then
+        // the whole would begin before the window and end behind it, and might be refused.
         let known = self.snd_una_output.offset_from(out.seq);
         if known > 0 && self.snd_una_output.is_before(out.end()) {
             out.payload.drain(..known.unsigned_abs() as usize);
@@ -219,7 +216,7 @@ impl Stream {
         out
     }
 
-    /// Copies unedited bytes: the kept ones where they are kept, else as the sender repeats them.
+    /// Copies unedited bytes, and takes those that are not kept from the sender's segment.
     fn copy_plain(
         &self,
         from: SeqNumber,

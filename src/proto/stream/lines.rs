@@ -1,27 +1,27 @@
 //! Cuts a stream's bytes into lines.
 //!
-//! A line ends with LF; a CR before it belongs to the end (RFC 959 §5.3.1 asks for CRLF, some
-//! clients send LF alone). A CR elsewhere is part of the line. Lines longer than [`LINE_MAX`] are
-//! reported once, cut, and skipped to their end.
+//! A line ends with LF, and a CR before it belongs to the end. RFC 959 §5.3.1 asks for CRLF, but
+//! some clients send LF alone. A CR elsewhere is part of the line. Of a line longer than
+//! [`LINE_MAX`] the beginning is reported once, and the rest is skipped.
 
 use crate::proto::net::SeqNumber;
 
-/// The longest line, in bytes without its end, that is read as a whole. The longest announcement
-/// is far below it: a 227 of 23 characters of host-port within a human text.
+/// The longest line that is read as a whole, in bytes without its end. An announcement is far
+/// shorter: a 227 has 23 characters of host-port within a sentence.
 pub const LINE_MAX: usize = 512;
 
 /// One line of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Where the line starts in input space.
+    /// The position of its first byte, in input space.
     pub start: SeqNumber,
     /// Its length in bytes, without CRLF or LF.
     pub len: u32,
-    /// False where only the first [`LINE_MAX`] bytes are given, and the rest is skipped.
+    /// False where the line has only its first [`LINE_MAX`] bytes, and the rest is skipped.
     pub is_complete: bool,
 }
 
-/// A line by its place in the kept bytes.
+/// A line as a range of the kept bytes.
 pub(super) struct Found {
     start: usize,
     len: usize,
@@ -40,15 +40,15 @@ impl Found {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// `start` is a line's first byte.
+    /// `start` is the first byte of a line.
     InLine,
-    /// The line's start is unknown or forgotten: skip to the next LF.
+    /// The start of the line is unknown or too far back. All is skipped up to the next LF.
     Skipping,
-    /// No lines any more.
+    /// The bytes are not text.
     Stopped,
 }
 
-/// Where the scanner is; offsets count from the first kept byte.
+/// The position of the scanner. Offsets count from the first kept byte.
 #[derive(Clone, Debug)]
 pub(super) struct LineScanner {
     state: State,
@@ -57,23 +57,7 @@ pub(super) struct LineScanner {
 }
 
 impl LineScanner {
-    pub(super) const fn at_line_start() -> Self {
-        Self {
-            state: State::InLine,
-            start: 0,
-            searched: 0,
-        }
-    }
-
-    pub(super) const fn in_unknown_line() -> Self {
-        Self {
-            state: State::Skipping,
-            start: 0,
-            searched: 0,
-        }
-    }
-
-    /// At a line's start that lies `offset` bytes in.
+    /// A scanner at the start of a line, `offset` bytes behind the first kept byte.
     pub(super) const fn at(offset: usize) -> Self {
         Self {
             state: State::InLine,
@@ -82,7 +66,7 @@ impl LineScanner {
         }
     }
 
-    /// In an unknown line, behind bytes of which nothing is to be read any more.
+    /// A scanner behind `bytes`, which are not to be read, in the middle of a line.
     pub(super) const fn behind(bytes: &[u8]) -> Self {
         Self {
             state: State::Skipping,
@@ -91,7 +75,7 @@ impl LineScanner {
         }
     }
 
-    /// Where the begun line starts, if that is known.
+    /// The start of the partial line, where it is known.
     pub(super) fn line_start(&self) -> Option<usize> {
         (self.state == State::InLine).then_some(self.start)
     }
@@ -138,7 +122,7 @@ impl LineScanner {
         self.state == State::Stopped
     }
 
-    /// The first byte that is still needed to read the begun line.
+    /// The first byte that is still needed to read the partial line.
     pub(super) fn kept_from(&self, bytes: &[u8]) -> usize {
         match self.state {
             State::InLine => self.start,
@@ -155,6 +139,7 @@ impl LineScanner {
         self.searched = bytes.len();
         let start = self.start;
         match self.state {
+            // Reported before it ends: a line without an end would take ever more memory.
             State::InLine if bytes.len().saturating_sub(start) > LINE_MAX => {
                 self.state = State::Skipping;
                 self.start = bytes.len();
@@ -207,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_line_ends_with_crlf_or_lf_alone_and_a_lone_cr_is_part_of_it() {
-        let mut scanner = LineScanner::at_line_start();
+        let mut scanner = LineScanner::at(0);
         let found = lines(&mut scanner, b"NOOP\r\nPASV\na\rb\r\nQU");
         assert_eq!(
             found,
@@ -222,7 +207,7 @@ mod tests {
 
     #[test]
     fn an_unknown_start_is_skipped_to_the_next_line() {
-        let mut scanner = LineScanner::in_unknown_line();
+        let mut scanner = LineScanner::behind(&[]);
         assert_eq!(lines(&mut scanner, b"PORT 1,2,3"), []);
         assert_eq!(scanner.partial(b"PORT 1,2,3"), b"");
         assert_eq!(
@@ -233,13 +218,13 @@ mod tests {
 
     #[test]
     fn an_over_long_line_is_reported_once_and_cut() {
-        let mut scanner = LineScanner::at_line_start();
+        let mut scanner = LineScanner::at(0);
         let mut bytes = vec![b'x'; LINE_MAX + 1];
         let cut = "x".repeat(LINE_MAX);
         assert_eq!(lines(&mut scanner, &bytes), [(cut.clone(), false)]);
         bytes.extend_from_slice(b"xx\r\nNOOP\r\n");
         assert_eq!(lines(&mut scanner, &bytes), [("NOOP".into(), true)]);
-        let mut whole = LineScanner::at_line_start();
+        let mut whole = LineScanner::at(0);
         assert_eq!(
             lines(&mut whole, &bytes),
             [(cut, false), ("NOOP".into(), true)]
@@ -248,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_stopped_scanner_gives_no_line_and_keeps_nothing() {
-        let mut scanner = LineScanner::at_line_start();
+        let mut scanner = LineScanner::at(0);
         scanner.stop();
         assert_eq!(lines(&mut scanner, b"NOOP\r\nPA"), []);
         assert_eq!(scanner.kept_from(b"NOOP\r\nPA"), 8);

@@ -1,10 +1,12 @@
-//! The mapping between what a sender sent and what its receiver gets.
+//! The mapping between the bytes that a sender sent and those that its receiver gets.
+
+use std::ops::Range;
 
 use crate::proto::net::SeqNumber;
 
-/// The most edits of one direction that may wait for their acknowledgement: one for each command
-/// whose answer a session tracks (`session::OUTSTANDING_MAX`). A control connection has one
-/// announcement under way at a time; a pipelined burst has a few.
+/// The most edits of one direction that wait for their acknowledgement: one for each reply that a
+/// session tracks (`session::OUTSTANDING_MAX`). A client has one announcement under way at a time,
+/// or a few if it pipelines.
 pub const EDITS_MAX: usize = 32;
 
 /// One replaced span.
@@ -38,21 +40,21 @@ impl Edit {
         self.start.plus(self.old_len)
     }
 
-    /// What the receiver gets instead.
+    /// The bytes that the receiver gets instead.
     #[must_use]
     pub fn new_bytes(&self) -> &[u8] {
         &self.new
     }
 
-    /// Whether its bytes stand at other positions than the replaced ones, so that only the whole of
-    /// it can be told of. A span of the same length is replaced byte by byte.
+    /// Whether it changes the length. Then no part of the new bytes stands for a part of the
+    /// replaced ones. With the same length each byte stands for one.
     #[must_use]
     pub fn is_shifting(&self) -> bool {
         self.new.len() as u64 != u64::from(self.old_len)
     }
 
-    /// What the receiver gets for the part of the replaced span that lies in a span; all of it
-    /// where it is shifting.
+    /// The new bytes for the part of the edit that lies in a span; all of them where the edit is
+    /// [shifting](Self::is_shifting).
     #[must_use]
     pub fn new_bytes_between(&self, from: SeqNumber, to: SeqNumber) -> &[u8] {
         if self.is_shifting() {
@@ -63,7 +65,7 @@ impl Edit {
         self.new.get(range).unwrap_or_default()
     }
 
-    /// How much longer the stream becomes.
+    /// How many bytes longer the stream becomes.
     #[must_use]
     pub fn delta(&self) -> i32 {
         (self.new.len() as u32)
@@ -72,10 +74,10 @@ impl Edit {
     }
 }
 
-/// The edits of one direction, oldest first, and the offset that forgotten ones left behind.
+/// The edits of one direction, oldest first, and the offset that forgotten edits have left.
 ///
-/// Positions before the end of the last forgotten edit are acknowledged, so that nothing but a
-/// stale retransmission has them.
+/// Positions before the end of the last forgotten edit are acknowledged. Only a stale
+/// retransmission has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SequenceMap {
     edits: Vec<Edit>,
@@ -85,7 +87,7 @@ pub struct SequenceMap {
 }
 
 impl SequenceMap {
-    /// A map as it was kept outside the process.
+    /// A map from a saved flow.
     #[must_use]
     pub fn restored(base_offset: i32, folded_to: Option<SeqNumber>, edits: Vec<Edit>) -> Self {
         Self {
@@ -95,7 +97,7 @@ impl SequenceMap {
         }
     }
 
-    /// Adds an edit after all others. Beyond [`EDITS_MAX`] it is not taken.
+    /// Adds an edit behind all others. An edit beyond [`EDITS_MAX`] is ignored.
     pub fn record(&mut self, edit: Edit) {
         if !self.is_full() {
             self.edits.push(edit);
@@ -108,7 +110,7 @@ impl SequenceMap {
         self.edits.len() >= EDITS_MAX
     }
 
-    /// Where an input position stands in output space. Inside a shifting edit: the edit's start.
+    /// The output position of an input position. Inside a shifting edit it is the edit's start.
     #[must_use]
     pub fn to_output(&self, seq: SeqNumber) -> SeqNumber {
         let mut offset = self.base_offset;
@@ -121,15 +123,17 @@ impl SequenceMap {
         seq.shifted(offset)
     }
 
-    /// Where an acknowledgement of the receiver stands in input space. Inside a shifting edit: the
-    /// edit's start, since no part of it stands for a part of the replaced span.
+    /// The input position of an acknowledgement (output space). Inside a shifting edit it is the
+    /// edit's start, because a part of the new bytes acknowledges no part of the replaced ones.
     #[must_use]
     pub fn to_input(&self, output: SeqNumber) -> SeqNumber {
         self.locate(output, |edit| edit.start)
     }
 
-    /// A SACK block of the receiver in input space. A block may only promise whole edits, so that
-    /// the left edge moves right and the right edge moves left; `None` where nothing is left.
+    /// A SACK block (output space) in input space; `None` where nothing of it is left.
+    ///
+    /// A block may only acknowledge whole edits. So inside an edit the left edge moves right, and
+    /// the right edge moves left.
     #[must_use]
     pub fn sack_to_input(
         &self,
@@ -150,9 +154,10 @@ impl SequenceMap {
         self.fold(done);
     }
 
-    /// Forgets every edit and keeps the offset they leave.
+    /// Forgets all edits, and keeps the offset that they leave.
     pub fn fold_all(&mut self) {
         self.fold(self.edits.len());
+        // The next segment may lie before the last edit: nothing says that it was acknowledged.
         self.folded_to = None;
     }
 
@@ -163,19 +168,19 @@ impl SequenceMap {
             .filter(move |edit| edit.start.is_before(to) && from.is_before(edit.end()))
     }
 
-    /// The span, enlarged to whole shifting edits.
+    /// The span, enlarged so that it cuts no shifting edit.
     #[must_use]
-    pub fn widen(&self, from: SeqNumber, to: SeqNumber) -> (SeqNumber, SeqNumber) {
+    pub fn widen(&self, from: SeqNumber, to: SeqNumber) -> Range<SeqNumber> {
         self.edits_between(from, to)
             .filter(|edit| edit.is_shifting())
-            .fold((from, to), |(from, to), edit| {
-                (from.earlier(edit.start), to.later(edit.end()))
+            .fold(from..to, |span, edit| {
+                span.start.earlier(edit.start)..span.end.later(edit.end())
             })
     }
 
-    /// The end of the longest part of a span, from its start, that takes at most `room` bytes in
-    /// output space and cuts no shifting edit; at least one edit or byte. The span must be
-    /// [widened](Self::widen).
+    /// The end of the longest part of a [widened](Self::widen) span, from its start, that has at
+    /// most `room` bytes in output space and cuts no shifting edit. The part has at least one edit
+    /// or byte.
     #[must_use]
     pub fn cut(&self, from: SeqNumber, to: SeqNumber, room: usize) -> SeqNumber {
         let limit = self
@@ -217,7 +222,7 @@ impl SequenceMap {
         self.edits.is_empty() && self.base_offset == 0
     }
 
-    /// The remembered edits, oldest first.
+    /// The edits, oldest first.
     #[must_use]
     pub fn edits(&self) -> &[Edit] {
         &self.edits

@@ -1,10 +1,9 @@
-//! Cutting lines again where there were none for a while.
+//! Cutting lines again behind bytes that were not text.
 
 use super::{LineScanner, Stream};
 
 impl Stream {
-    /// Cuts lines again in what comes from now on, which begins a line or not. What came before is
-    /// no text.
+    /// Cuts lines again in the bytes that come from now on. `begins_line` where they begin a line.
     pub fn resume(&mut self, begins_line: bool) {
         self.scanner = if begins_line {
             LineScanner::at(self.bytes.len())
@@ -13,9 +12,9 @@ impl Stream {
         };
     }
 
-    /// Begins anew at the next segment, with lines: segments passed that were not seen here.
+    /// Loses sync, and cuts lines again once the next segment has come.
     pub fn begin_anew(&mut self) {
-        self.scanner = LineScanner::in_unknown_line();
+        self.scanner = LineScanner::behind(&[]);
         self.lose_sync();
     }
 }

@@ -1,10 +1,10 @@
-//! One stream by itself: what is withheld, vouched for, lost, repeated.
+//! One stream by itself: partial lines, local acknowledgements, lost sync, retransmissions.
 
 use super::*;
 
 const START: SeqNumber = SeqNumber(u32::MAX - 9);
 
-/// A stream that begins near the end of the ring and has taken `text` in; lines are out.
+/// A stream that begins near the end of the ring, has taken `text`, and has released its lines.
 fn stream_of(text: &[u8]) -> Stream {
     let mut stream = Stream::default();
     stream.start_at(START);
@@ -26,18 +26,18 @@ fn emitted(stream: &mut Stream, seq: SeqNumber, payload: &[u8]) -> Vec<(SeqNumbe
 }
 
 #[test]
-fn whole_lines_leave_and_a_begun_one_stays() {
+fn whole_lines_leave_and_a_partial_line_is_held() {
     let mut stream = stream_of(b"NOOP\r\nPO");
     assert_eq!(
         emitted(&mut stream, START, b"NOOP\r\nPO"),
         [(START, b"NOOP\r\n".to_vec())]
     );
-    assert!(stream.is_withholding());
+    assert!(stream.is_holding());
     assert_eq!(stream.partial_line(), b"PO");
 }
 
 #[test]
-fn what_was_withheld_leaves_with_the_segment_that_completes_the_line() {
+fn a_partial_line_leaves_with_the_segment_that_completes_it() {
     let mut stream = stream_of(b"PO");
     assert_eq!(emitted(&mut stream, START, b"PO"), [(START, Vec::new())]);
     let rest = START.plus(2);
@@ -51,16 +51,16 @@ fn what_was_withheld_leaves_with_the_segment_that_completes_the_line() {
 }
 
 #[test]
-fn a_probe_of_a_sender_whose_bytes_are_withheld_still_asks_for_an_answer() {
+fn a_probe_of_a_sender_whose_bytes_are_held_still_asks_for_an_answer() {
     let mut stream = stream_of(b"NOOP\r\nPO");
     emitted(&mut stream, START, b"NOOP\r\nPO");
     let (sent, next) = (START.plus(6), START.plus(8));
-    // A sender that has gone back acknowledges; nobody has to answer that.
+    // A sender that has gone back acknowledges, and needs no answer.
     assert_eq!(
         emitted(&mut stream, next.shifted(-1), b""),
         [(sent, Vec::new())]
     );
-    // One that believes all of it acknowledged asks.
+    // A sender that believes all bytes acknowledged asks for one.
     stream.ack_locally();
     assert_eq!(
         emitted(&mut stream, next.shifted(-1), b""),
@@ -70,11 +70,11 @@ fn a_probe_of_a_sender_whose_bytes_are_withheld_still_asks_for_an_answer() {
 }
 
 #[test]
-fn what_was_acknowledged_for_the_receiver_is_sent_until_the_receiver_has_it() {
+fn locally_acknowledged_bytes_are_sent_until_the_receiver_has_them() {
     let mut stream = stream_of(b"PO");
     emitted(&mut stream, START, b"PO");
     assert_eq!(stream.ack_locally(), Some(START.plus(2)));
-    assert!(stream.emit_retransmit(1000).is_empty(), "still withheld");
+    assert!(stream.emit_retransmit(1000).is_empty(), "still held");
     assert_eq!(stream.translate_ack(START), START.plus(2));
     stream.abandon_line();
     for _ in 0..2 {
@@ -90,7 +90,7 @@ fn what_was_acknowledged_for_the_receiver_is_sent_until_the_receiver_has_it() {
 }
 
 #[test]
-fn bytes_that_are_not_kept_any_more_are_not_acknowledged_for_anybody() {
+fn bytes_that_are_not_kept_any_more_are_not_acknowledged_locally() {
     let mut stream = stream_of(b"NOOP\r\n");
     let mut at = START.plus(6);
     for _ in 0..2 * HISTORY_MAX / 6 {
@@ -107,13 +107,13 @@ fn bytes_that_are_not_kept_any_more_are_not_acknowledged_for_anybody() {
 }
 
 #[test]
-fn a_sack_block_within_what_was_vouched_for_is_not_told_but_a_duplicate_is() {
+fn a_sack_block_of_locally_acknowledged_bytes_is_left_out_but_a_duplicate_is_not() {
     let mut stream = stream_of(b"NOOP\r\nPO");
     stream.ack_locally();
     let block = |left, right, ack| {
         stream.translate_sack(START.plus(left), START.plus(right), Some(START.plus(ack)))
     };
-    assert_eq!(block(2, 6, 0), None, "told already");
+    assert_eq!(block(2, 6, 0), None, "acknowledged already");
     assert_eq!(
         block(6, 12, 0),
         Some((START.plus(8), START.plus(12))),
@@ -136,7 +136,7 @@ fn an_acknowledgement_of_bytes_that_never_came_is_an_error() {
 }
 
 #[test]
-fn nothing_comes_after_a_fin() {
+fn bytes_behind_a_fin_are_out_of_order() {
     let mut stream = stream_of(b"QUIT\r\n");
     stream.finish();
     assert_eq!(
@@ -146,7 +146,7 @@ fn nothing_comes_after_a_fin() {
 }
 
 #[test]
-fn a_fin_beyond_a_gap_is_ahead() {
+fn a_fin_beyond_a_gap_is_out_of_order() {
     let mut stream = stream_of(b"NOOP\r\n");
     assert_eq!(stream.ingest(START.plus(7), b"", true), Arrival::OutOfOrder);
     assert_eq!(stream.ingest(START.plus(6), b"", true), Arrival::Old);
@@ -185,7 +185,7 @@ fn an_edit_of_the_same_length_may_be_repeated_in_part() {
 }
 
 #[test]
-fn a_stream_that_lost_its_place_keeps_its_offset() {
+fn a_stream_that_lost_sync_keeps_its_offset() {
     let mut stream = Stream::default();
     stream.start_at(START);
     stream.ingest(START, b"PORT a\r\n", false);
@@ -223,7 +223,7 @@ fn a_rewritten_line_that_another_process_sent_is_repeated_although_later_bytes_c
 }
 
 #[test]
-fn what_another_process_vouched_for_is_sent_without_the_acknowledged_line_before_it() {
+fn a_restored_retransmit_queue_is_sent_without_the_acknowledged_line_before_it() {
     let mut map = SequenceMap::default();
     map.record(Edit::new(START, 18, b"PORT 10,9,9,22,4,5".to_vec()));
     let start = START.plus(20);
