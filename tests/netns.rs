@@ -8,6 +8,8 @@ mod confined;
 mod conntrack;
 #[path = "netns/expectations.rs"]
 mod expectations;
+#[path = "netns/independent_reader.rs"]
+mod independent_reader;
 #[path = "netns/injection.rs"]
 mod injection;
 #[path = "netns/interfaces.rs"]
