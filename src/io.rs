@@ -8,7 +8,7 @@ pub mod confinement;
 pub mod cthelper;
 pub mod ctnetlink;
 pub mod expectations;
-pub mod inject;
+pub mod injector;
 pub mod interfaces;
 pub mod netlink;
 pub mod nfqueue;

@@ -17,7 +17,7 @@
 mod build;
 mod iptables;
 mod nft;
-mod table;
+mod statement;
 
 use std::ops::RangeInclusive;
 
@@ -25,7 +25,7 @@ use serde::Deserialize;
 
 pub use iptables::{to_iptables, to_iptables_removal};
 pub use nft::REMOVAL as NFT_REMOVAL;
-pub use table::{
+pub use statement::{
     Chain, ChainType, ControlPort, Family, FlagTest, HelperObject, Hook, Rule, Ruleset, Set,
     SetKind, State, Statement,
 };

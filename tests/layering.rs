@@ -74,7 +74,7 @@ const IMPURE_CALLS: [&str; 8] = [
 /// The only files with unsafe code: what libmnl, libnftnl and one socket option cannot do without.
 /// Each block says why it is sound, which clippy sees to (`undocumented_unsafe_blocks`).
 const UNSAFE: [&str; 5] = [
-    "src/io/inject.rs",
+    "src/io/injector.rs",
     "src/io/netlink/socket.rs",
     "src/io/nftables/expression.rs",
     "src/io/nftables/object.rs",

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use ftp_alg::io::nfqueue::{Event, Queue, Verdict};
+use ftp_alg::io::nfqueue::{Queue, QueueEvent, QueueVerdict};
 
 const PACKETS: u32 = 100_000;
 
@@ -21,9 +21,10 @@ fn main() -> Result<()> {
     run("iptables -I OUTPUT -p udp --dport 1002 -j NFQUEUE --queue-num 2")?;
     let mut ours = Queue::open(1)?;
     thread::spawn(move || {
-        while let Ok(Event::Packet(packet)) = ours.recv(Some(Duration::from_secs(9))) {
+        while let Ok(QueueEvent::Packet(packet)) = ours.recv(Some(Duration::from_secs(9))) {
             let id = packet.id;
-            ours.verdict(id, Verdict::Accept).expect("the socket works");
+            ours.verdict(id, QueueVerdict::Accept)
+                .expect("the socket works");
         }
     });
     let mut theirs = nfq::Queue::open()?;

@@ -3,8 +3,8 @@
 //! Each capture is a gateway of its own: nothing is remembered from one to the next.
 
 mod gateway;
-mod nat;
-mod output;
+mod nat_mapping;
+mod output_line;
 
 use std::{
     io::Write,
@@ -14,9 +14,9 @@ use std::{
 use clap::Args;
 
 use self::{
-    gateway::Gateway,
-    nat::{Mapping, Mappings},
-    output::{AnnouncementLine, CommandLine, Counts, Form, Line, SummaryLine},
+    gateway::ReplayGateway,
+    nat_mapping::{Mapping, Mappings},
+    output_line::{AnnouncementLine, Counts, Form, OutputLine, PolicyLine, SummaryLine},
 };
 use super::{Failure, after_help, failure::say};
 use crate::{
@@ -87,7 +87,7 @@ impl Replay {
             out,
             counts: Counts::default(),
         };
-        let mut gateway = Gateway::new(config, Mappings::new(&self.nat));
+        let mut gateway = ReplayGateway::new(config, Mappings::new(&self.nat));
         let end = replay_frames(path, &mut gateway, &mut printer)?;
         if let Err(error) = &end {
             printer.counts.errors += 1;
@@ -101,7 +101,7 @@ impl Replay {
 /// The outer error ends the program, the inner one only this capture.
 fn replay_frames(
     path: &Path,
-    gateway: &mut Gateway,
+    gateway: &mut ReplayGateway,
     printer: &mut Printer<'_>,
 ) -> Result<Result<(), CaptureError>, Failure> {
     let mut capture = match Capture::open(path) {
@@ -136,14 +136,14 @@ impl Printer<'_> {
                     Decision::Refuse(_) => self.counts.refused += 1,
                 }
                 let line = AnnouncementLine::new(self.file, event, report);
-                self.form.write(self.out, &Line::Announcement(line))?;
+                self.form.write(self.out, &OutputLine::Announcement(line))?;
             }
             EventKind::Command(report) => {
                 let is_refused =
                     matches!(report.action, PolicyAction::Refuse | PolicyAction::Reset);
                 self.counts.commands_refused += u64::from(is_refused);
-                let line = CommandLine::new(self.file, event, report);
-                self.form.write(self.out, &Line::Command(line))?;
+                let line = PolicyLine::new(self.file, event, report);
+                self.form.write(self.out, &OutputLine::Command(line))?;
             }
             EventKind::KernelHelper { .. }
             | EventKind::UnknownOffset
@@ -169,6 +169,6 @@ impl Printer<'_> {
             file: self.file,
             counts: self.counts,
         };
-        Ok(self.form.write(self.out, &Line::Summary(line))?)
+        Ok(self.form.write(self.out, &OutputLine::Summary(line))?)
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use crate::{
     io::{
         ctnetlink::{
-            Conntrack, ConntrackExpectations, ImportedExpectation, Translation, list_imported,
+            ChildNat, Conntrack, ConntrackExpectations, ImportedExpectation, list_imported,
         },
         netlink::NetlinkError,
     },
@@ -31,7 +31,7 @@ pub struct Adopted {
 pub fn adopt(timeout: Duration) -> anyhow::Result<Adopted> {
     let imported = list_imported().context("cannot list expectations")?;
     let mut conntrack = Conntrack::open().context("cannot open a socket to conntrack")?;
-    let mut expectations = ConntrackExpectations::open(Translation::FollowMaster)
+    let mut expectations = ConntrackExpectations::open(ChildNat::FollowMaster)
         .context("cannot open a socket to conntrack")?;
     let mut adopted = Adopted::default();
     for newcomer in &imported {

@@ -11,10 +11,10 @@ use super::{config::Config, setup::params_of};
 use crate::{
     io::{
         cthelper,
-        ctnetlink::{Conntrack, ConntrackExpectations, Translation},
+        ctnetlink::{ChildNat, Conntrack, ConntrackExpectations},
         expectations::Expectations,
         nftables::{
-            ApplyError, ExpectationStore, GrantStore, Probe, Table, has_helper_object, probe,
+            ApplyError, ExpectationStore, PairStore, Probe, Table, has_helper_object, probe,
         },
     },
     ruleset::{Backend, HELPER, QueueStatement, Ruleset},
@@ -29,7 +29,7 @@ const LOAD_ATTEMPTS: u32 = 3;
 pub(super) struct Choice {
     backend: Backend,
     statement: QueueStatement,
-    translation: Translation,
+    child_nat: ChildNat,
 }
 
 impl Choice {
@@ -48,7 +48,7 @@ impl Choice {
                 ExpectationStore::open().context("cannot open a socket to nf_tables")?,
             ),
             Backend::Conntrack => Expectations::Conntrack {
-                expectations: ConntrackExpectations::open(self.translation)
+                expectations: ConntrackExpectations::open(self.child_nat)
                     .context("cannot open a socket to conntrack")?,
                 denied_iif: ExpectationStore::open_denied_iif()
                     .context("cannot open a socket to nf_tables")?,
@@ -75,10 +75,10 @@ pub(super) fn choose(config: &Config) -> anyhow::Result<Choice> {
     let choice = Choice {
         backend,
         statement,
-        translation: if found.nat.is_available() {
-            Translation::FollowMaster
+        child_nat: if found.nat.is_available() {
+            ChildNat::FollowMaster
         } else {
-            Translation::Absent
+            ChildNat::Absent
         },
     };
     info!(
@@ -167,7 +167,7 @@ fn forget_grants(config: &Config) {
     if config.policy.granted_ports().is_none() {
         return;
     }
-    let flushed = GrantStore::open().and_then(|mut grants| grants.flush());
+    let flushed = PairStore::open().and_then(|mut grants| grants.flush());
     if let Err(error) = flushed {
         warn!(%error, "what an earlier daemon had granted could not be taken back");
     }

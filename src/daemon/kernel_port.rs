@@ -12,7 +12,7 @@ use crate::{
         ctnetlink::{AttachedHelper, Conntrack, ConntrackEntry, TcpState},
         expectations::Expectations,
         netlink::NetlinkError,
-        nftables::GrantStore,
+        nftables::PairStore,
     },
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
@@ -33,7 +33,7 @@ pub(super) struct KernelPort {
     /// Expectations.
     pub(super) expectations: Expectations,
     /// The sets of pairs whose first packets are queued, where anybody may be granted something.
-    pub(super) grants: Option<GrantStore>,
+    pub(super) grants: Option<PairStore>,
     /// The flows that earlier processes saved.
     pub(super) flow_store: Arc<FlowStore>,
     /// The tables that all workers share.

@@ -23,10 +23,10 @@ use crate::{
     io::{
         ctnetlink::Conntrack,
         expectations::Expectations,
-        inject::Injector,
+        injector::Injector,
         interfaces::Interfaces,
         nfqueue::{Queue, Waker},
-        nftables::{GrantStore, Table},
+        nftables::{PairStore, Table},
     },
     proto::{
         budget::Limits, command_policy::CommandPolicy, flow::Settings, nat::LeaseTable,
@@ -224,8 +224,8 @@ fn open_kernel(
     })
 }
 
-fn open_grants(config: &Config) -> anyhow::Result<Option<GrantStore>> {
-    let grants = config.policy.granted_ports().map(|_| GrantStore::open());
+fn open_grants(config: &Config) -> anyhow::Result<Option<PairStore>> {
+    let grants = config.policy.granted_ports().map(|_| PairStore::open());
     grants
         .transpose()
         .context("cannot open a socket to nf_tables")

@@ -18,9 +18,9 @@ use super::{flow_store::FlowStore, kernel_port::KernelPort, report};
 use crate::{
     io::{
         clock,
-        inject::Injector,
+        injector::Injector,
         interfaces::Interfaces,
-        nfqueue::{self, Event, Queue},
+        nfqueue::{Queue, QueueEvent, QueueVerdict, QueuedPacketId},
     },
     proto::{
         alg::{Alg, InboundPacket},
@@ -140,7 +140,7 @@ impl Worker {
             self.execute(effects, None);
             // 2. The next packet, or the next deadline.
             let wait = self.next_wait();
-            if let Event::Packet(packet) = self.equipment.queue.recv(wait)? {
+            if let QueueEvent::Packet(packet) = self.equipment.queue.recv(wait)? {
                 self.received += 1;
                 let inbound = InboundPacket {
                     id: PacketId(self.received),
@@ -160,7 +160,7 @@ impl Worker {
     }
 
     /// Carries out what leaves: flows are saved before the packets that depend on them.
-    fn execute(&mut self, effects: Effects, verdict: Option<(nfqueue::PacketId, Verdict)>) {
+    fn execute(&mut self, effects: Effects, verdict: Option<(QueuedPacketId, Verdict)>) {
         for save in effects.saves {
             match save {
                 Save::Store(saved) => self.shared.flow_store.save(&saved),
@@ -180,11 +180,11 @@ impl Worker {
         }
     }
 
-    fn send_verdict(&mut self, packet: nfqueue::PacketId, verdict: &Verdict) {
+    fn send_verdict(&mut self, packet: QueuedPacketId, verdict: &Verdict) {
         let verdict = match verdict {
-            Verdict::Accept => nfqueue::Verdict::Accept,
-            Verdict::Drop => nfqueue::Verdict::Drop,
-            Verdict::Replace(bytes) => nfqueue::Verdict::Replace(bytes),
+            Verdict::Accept => QueueVerdict::Accept,
+            Verdict::Drop => QueueVerdict::Drop,
+            Verdict::Replace(bytes) => QueueVerdict::Replace(bytes),
         };
         if let Err(error) = self.equipment.queue.verdict(packet, verdict) {
             error!(%error, "a packet did not get its verdict");

@@ -13,7 +13,7 @@ mod imported;
 use std::net::IpAddr;
 
 pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
-pub use expectation::{ConntrackExpectations, Translation};
+pub use expectation::{ChildNat, ConntrackExpectations};
 pub use imported::{ImportedExpectation, list_imported};
 
 use crate::{

@@ -45,13 +45,13 @@ const NFQNL_COPY_PACKET: u8 = 2;
 
 /// Names a queued packet until its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PacketId(u32);
+pub struct QueuedPacketId(u32);
 
 /// A queued packet. It waits in the kernel for exactly one verdict.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet<'a> {
+pub struct QueuedPacket<'a> {
     /// Its name.
-    pub id: PacketId,
+    pub id: QueuedPacketId,
     /// By which link it came, by the kernel's number; 0 where it was made here.
     pub link: u32,
     /// The packet from its IP header on.
@@ -60,7 +60,7 @@ pub struct Packet<'a> {
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict<'a> {
+pub enum QueueVerdict<'a> {
     /// It goes on as it is.
     Accept,
     /// It ends here.
@@ -71,9 +71,9 @@ pub enum Verdict<'a> {
 
 /// What a worker was woken by.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum QueueEvent<'a> {
     /// A packet.
-    Packet(Packet<'a>),
+    Packet(QueuedPacket<'a>),
     /// [`Waker::wake`].
     Woken,
     /// The time was up.
@@ -123,16 +123,16 @@ impl Queue {
     /// # Errors
     /// When the socket fails for good. An overrun is survived; the kernel counts what it costs
     /// ([`LossCounters`]).
-    pub fn recv(&mut self, timeout: Option<Duration>) -> Result<Event<'_>, QueueError> {
+    pub fn recv(&mut self, timeout: Option<Duration>) -> Result<QueueEvent<'_>, QueueError> {
         self.limit_wait(timeout)?;
         let length = loop {
             if self.waker.was_woken() {
-                return Ok(Event::Woken);
+                return Ok(QueueEvent::Woken);
             }
             let length = match self.socket.receive_datagram() {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Event::TimedOut);
+                    return Ok(QueueEvent::TimedOut);
                 }
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => continue,
                 Err(error) => return Err(NetlinkError::from(error).into()),
@@ -149,7 +149,7 @@ impl Queue {
         };
         let packet = self.socket.received(length).find_map(|one| parse(&one));
         packet
-            .map(Event::Packet)
+            .map(QueueEvent::Packet)
             .ok_or(QueueError::Netlink(NetlinkError::Malformed))
     }
 
@@ -157,15 +157,19 @@ impl Queue {
     ///
     /// # Errors
     /// When it cannot be sent. A packet that is too long to be sent is dropped first.
-    pub fn verdict(&mut self, id: PacketId, verdict: Verdict<'_>) -> Result<(), QueueError> {
+    pub fn verdict(
+        &mut self,
+        id: QueuedPacketId,
+        verdict: QueueVerdict<'_>,
+    ) -> Result<(), QueueError> {
         let (code, payload) = match verdict {
-            Verdict::Accept => (libc::NF_ACCEPT, None),
-            Verdict::Drop => (libc::NF_DROP, None),
-            Verdict::Replace(bytes) if bytes.len() > REPLACEMENT_MAX => {
-                self.verdict(id, Verdict::Drop)?;
+            QueueVerdict::Accept => (libc::NF_ACCEPT, None),
+            QueueVerdict::Drop => (libc::NF_DROP, None),
+            QueueVerdict::Replace(bytes) if bytes.len() > REPLACEMENT_MAX => {
+                self.verdict(id, QueueVerdict::Drop)?;
                 return Err(QueueError::TooLong(bytes.len()));
             }
-            Verdict::Replace(bytes) => (libc::NF_ACCEPT, Some(bytes)),
+            QueueVerdict::Replace(bytes) => (libc::NF_ACCEPT, Some(bytes)),
         };
         let kind = message(libc::NFQNL_MSG_VERDICT);
         self.verdict.clear();
@@ -227,7 +231,7 @@ impl Queue {
             }
             for id in early {
                 // Bound already, so that only the socket could fail, which its next use shows.
-                let _ = self.verdict(id, Verdict::Drop);
+                let _ = self.verdict(id, QueueVerdict::Drop);
             }
             match answer {
                 Some(0) => return Ok(()),
@@ -289,10 +293,10 @@ const fn message(request: i32) -> MessageType {
     }
 }
 
-fn parse<'a>(message: &Message<'a>) -> Option<Packet<'a>> {
+fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
     let attributes = message.attributes();
-    Some(Packet {
-        id: PacketId(attributes.u32(libc::NFQA_PACKET_HDR as u16)?),
+    Some(QueuedPacket {
+        id: QueuedPacketId(attributes.u32(libc::NFQA_PACKET_HDR as u16)?),
         link: attributes
             .u32(libc::NFQA_IFINDEX_INDEV as u16)
             .unwrap_or_default(),

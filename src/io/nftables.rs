@@ -14,7 +14,7 @@ mod set;
 mod store;
 mod table;
 
-pub use pair_store::GrantStore;
+pub use pair_store::PairStore;
 pub use probe::{Availability, Probe, probe};
 pub use store::ExpectationStore;
 pub use table::{ApplyError, Table, has_helper_object};

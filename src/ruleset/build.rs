@@ -12,14 +12,14 @@
 //!   of two packets that come at once, one passes.
 
 mod attachment;
-mod tls;
+mod ftps_chains;
 
 use super::{
     Backend, ChainType, ControlPort, Family, FlagTest, HELPER, Hook, Marks, Params, QueueStatement,
     Rule, Ruleset, Set, SetKind, State,
     Statement::{self, *},
     WhenAbsent,
-    table::Chain,
+    statement::Chain,
 };
 use crate::proto::packet::Flags as TcpFlags;
 
@@ -55,7 +55,7 @@ impl Ruleset {
         let mut chains = vec![injected(), denied_iif()];
         sets.extend(Family::BOTH.map(|family| Set {
             why: "links by which none of these comes, as its announcer is there: who does is forged",
-            kind: SetKind::Barred(family),
+            kind: SetKind::Spoofed(family),
         }));
         if queues_itself || !is_ours {
             sets.push(Set {
@@ -71,8 +71,8 @@ impl Ruleset {
             chains.push(admission(&params.marks));
         }
         if let (Some(ports), true) = (&params.tls_ports, queues_itself) {
-            sets.extend(Family::BOTH.map(tls::set));
-            chains.extend(tls::chains(ports, params));
+            sets.extend(Family::BOTH.map(ftps_chains::set));
+            chains.extend(ftps_chains::chains(ports, params));
         }
         if queues_itself || is_ours {
             chains.extend(entries(queues_itself, is_ours));
@@ -159,7 +159,7 @@ fn injected() -> Chain {
 
 /// Before conntrack, which would use the expectation up.
 fn denied_iif() -> Chain {
-    let rules = Family::BOTH.map(|family| rule("", [Flags(OPENING), Barred(family), Drop]));
+    let rules = Family::BOTH.map(|family| rule("", [Flags(OPENING), Spoofed(family), Drop]));
     base(
         "in the connector's name from its announcer's side: somebody there has forged it",
         "spoofed_prerouting",
@@ -467,7 +467,7 @@ mod tests {
         }
         let without = |params: &Params| {
             let Ruleset { chains, sets, .. } = Ruleset::build(params);
-            let is_grants = |set: &Set| matches!(set.kind, SetKind::Grants(_));
+            let is_grants = |set: &Set| matches!(set.kind, SetKind::FtpsPairs(_));
             !chains.iter().any(|chain| chain.name.starts_with("tls_"))
                 && !sets.iter().any(is_grants)
         };

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::{
     ChainType, ControlPort, ELEMENTS_MAX, Family, FlagTest, HELPER, HelperObject, Rule, Ruleset,
-    SHARE_SEED, Set, SetKind, State, Statement, TABLE, TEXT, table::Chain,
+    SHARE_SEED, Set, SetKind, State, Statement, TABLE, TEXT, statement::Chain,
 };
 use crate::proto::packet::Flags as TcpFlags;
 
@@ -59,8 +59,8 @@ impl fmt::Display for Set {
         let keyword = match self.kind {
             SetKind::ControlPorts(_)
             | SetKind::Permission(_)
-            | SetKind::Grants(_)
-            | SetKind::Barred(_) => "set",
+            | SetKind::FtpsPairs(_)
+            | SetKind::Spoofed(_) => "set",
             SetKind::Destination(_) | SetKind::Source(_) => "map",
         };
         writeln!(f, "\t{keyword} {} {{", self.kind.name())?;
@@ -81,12 +81,12 @@ impl fmt::Display for Set {
                     &format!(" : {} . inet_service", address_type(*family)),
                 )?;
             }
-            SetKind::Grants(family) => {
+            SetKind::FtpsPairs(family) => {
                 let address = address_type(*family);
                 writeln!(f, "\t\ttype {address} . {address}")?;
                 writeln!(f, "\t\tsize {ELEMENTS_MAX}")?;
             }
-            SetKind::Barred(family) => expiring(f, *family, " . iface_index")?,
+            SetKind::Spoofed(family) => expiring(f, *family, " . iface_index")?,
             SetKind::Source(family) => {
                 expiring(f, *family, &format!(" : {}", address_type(*family)))?;
             }
@@ -163,8 +163,8 @@ impl fmt::Display for Statement {
                 write!(f, "@ih,0,8 {first}-{last}")
             }
             Self::ToPorts { first, last } => to_ports(f, *first, *last),
-            Self::Granted(family) => {
-                let (protocol, set) = (protocol(*family), SetKind::Grants(*family).name());
+            Self::FromFtpsPair(family) => {
+                let (protocol, set) = (protocol(*family), SetKind::FtpsPairs(*family).name());
                 write!(f, "{protocol} saddr . {protocol} daddr @{set}")
             }
             Self::ControlPort(port) => write!(f, "{port} @control_ports"),
@@ -175,8 +175,8 @@ impl fmt::Display for Statement {
                 )
             }
             Self::Expected(family) => write!(f, "{} @{}", packet_key(*family), permission(*family)),
-            Self::Barred(family) => {
-                let set = SetKind::Barred(*family).name();
+            Self::Spoofed(family) => {
+                let set = SetKind::Spoofed(*family).name();
                 write!(f, "{} . iif @{set}", packet_key(*family))
             }
             Self::SetConnectionMark(bits) => write!(f, "ct mark set ct mark | {bits:#010x}"),

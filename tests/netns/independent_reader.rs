@@ -11,7 +11,7 @@ use std::{
 
 use ftp_alg::{
     io::{
-        nfqueue::{Event, Packet, Queue, Verdict},
+        nfqueue::{Queue, QueueEvent, QueueVerdict, QueuedPacket},
         nftables::{Table, probe},
     },
     ruleset::{Chain, Hook, QueueStatement, Rule, Ruleset, Statement},
@@ -85,7 +85,7 @@ fn with_payload(packet: &[u8], payload: &[u8]) -> Vec<u8> {
 fn read_ours(mut queue: Queue) -> Vec<Seen> {
     let mut sent_on = Vec::new();
     loop {
-        let Event::Packet(Packet { id, link, bytes }) = queue.recv(None).unwrap() else {
+        let QueueEvent::Packet(QueuedPacket { id, link, bytes }) = queue.recv(None).unwrap() else {
             continue;
         };
         let bytes = bytes.to_vec();
@@ -93,12 +93,12 @@ fn read_ours(mut queue: Queue) -> Vec<Seen> {
             .ends_with(b"replace")
             .then(|| with_payload(&bytes, &[b'x'; 900]));
         let verdict = match &replacement {
-            Some(replacement) => Verdict::Replace(replacement),
-            None if bytes.ends_with(b"drop") => Verdict::Drop,
-            None => Verdict::Accept,
+            Some(replacement) => QueueVerdict::Replace(replacement),
+            None if bytes.ends_with(b"drop") => QueueVerdict::Drop,
+            None => QueueVerdict::Accept,
         };
         queue.verdict(id, verdict).unwrap();
-        if is_compared(&bytes) && verdict != Verdict::Drop {
+        if is_compared(&bytes) && verdict != QueueVerdict::Drop {
             sent_on.push((link, replacement.unwrap_or_else(|| bytes.clone())));
         }
         if ends(&bytes) {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ftp_alg::io::inject::Injector;
+use ftp_alg::io::injector::Injector;
 
 use super::{
     lab::{Lab, endpoint, ip},

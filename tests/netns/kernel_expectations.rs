@@ -12,7 +12,7 @@ use ftp_alg::{
     daemon::adoption::{Adopted, adopt},
     io::{
         cthelper,
-        ctnetlink::{AttachedHelper, Conntrack, ConntrackExpectations, Translation},
+        ctnetlink::{AttachedHelper, ChildNat, Conntrack, ConntrackExpectations},
         nftables::{Table, probe},
     },
     proto::{
@@ -74,7 +74,7 @@ impl Control {
         let served = accept(&listener).0;
         let (store, mut conntrack) = lab.gateway.inside(|| {
             (
-                ConntrackExpectations::open(Translation::FollowMaster).unwrap(),
+                ConntrackExpectations::open(ChildNat::FollowMaster).unwrap(),
                 Conntrack::open().unwrap(),
             )
         });
@@ -274,7 +274,7 @@ fn an_expectation_has_its_own_timeout_whatever_the_helpers_policy_says() {
 
 /// What conntrackd makes of an expectation that it brings from another gateway: all but the NAT.
 fn bring_without_translation(control: &Control) {
-    let brought = || ConntrackExpectations::open(Translation::Absent).unwrap();
+    let brought = || ConntrackExpectations::open(ChildNat::Absent).unwrap();
     let mut brought = control.lab.gateway.inside(brought);
     brought.expect(ID, &to_client(), &control.tuples).unwrap();
 }

@@ -12,7 +12,10 @@ use ftp_alg::{
     io::{
         clock,
         ctnetlink::Conntrack,
-        nfqueue::{Event, LossCounters, Packet, Queue, QueueError, QueueLosses, Verdict, Waker},
+        nfqueue::{
+            LossCounters, Queue, QueueError, QueueEvent, QueueLosses, QueueVerdict, QueuedPacket,
+            Waker,
+        },
         nftables::{Table, probe},
     },
     proto::net::Direction,
@@ -35,18 +38,18 @@ impl Worker {
     fn start(
         namespace: &Namespace,
         number: u16,
-        mut decide: impl FnMut(Packet<'_>) -> Option<Vec<u8>> + Send + 'static,
+        mut decide: impl FnMut(QueuedPacket<'_>) -> Option<Vec<u8>> + Send + 'static,
     ) -> Self {
         let mut queue = namespace.inside(|| Queue::open(number).unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (waker, log) = (queue.waker(), Arc::clone(&seen));
         let thread = thread::spawn(move || {
-            while let Event::Packet(packet) = queue.recv(None).unwrap() {
+            while let QueueEvent::Packet(packet) = queue.recv(None).unwrap() {
                 log.lock().unwrap().push(packet.bytes.to_vec());
                 let (id, replacement) = (packet.id, decide(packet));
                 let verdict = replacement
                     .as_deref()
-                    .map_or(Verdict::Accept, Verdict::Replace);
+                    .map_or(QueueVerdict::Accept, QueueVerdict::Replace);
                 queue.verdict(id, verdict).unwrap();
             }
         });
@@ -319,11 +322,11 @@ fn a_wait_ends_by_time_or_by_a_waker() {
     let mut queue = namespace.inside(|| Queue::open(7).unwrap());
     assert!(matches!(
         queue.recv(Some(Duration::ZERO)).unwrap(),
-        Event::TimedOut
+        QueueEvent::TimedOut
     ));
     assert!(matches!(
         queue.recv(Some(Duration::from_millis(20))).unwrap(),
-        Event::TimedOut
+        QueueEvent::TimedOut
     ));
     let waker = queue.waker();
     for _ in 0..3 {
@@ -332,17 +335,17 @@ fn a_wait_ends_by_time_or_by_a_waker() {
                 thread::sleep(Duration::from_millis(20));
                 waker.wake();
             });
-            assert!(matches!(queue.recv(None).unwrap(), Event::Woken));
+            assert!(matches!(queue.recv(None).unwrap(), QueueEvent::Woken));
         });
     }
     waker.wake();
     assert!(
-        matches!(queue.recv(None).unwrap(), Event::Woken),
+        matches!(queue.recv(None).unwrap(), QueueEvent::Woken),
         "wakes a later wait as well"
     );
     assert!(matches!(
         queue.recv(Some(Duration::from_millis(20))).unwrap(),
-        Event::TimedOut
+        QueueEvent::TimedOut
     ));
 }
 

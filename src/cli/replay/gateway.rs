@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::nat::Mappings;
+use super::nat_mapping::Mappings;
 use crate::{
     daemon::{config::Config, setup::settings_of},
     io::clock,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The gateway of one capture.
-pub(super) struct Gateway {
+pub(super) struct ReplayGateway {
     alg: Alg,
     control_ports: Vec<u16>,
     nat: Mappings,
@@ -49,7 +49,7 @@ struct Times {
     latest: Instant,
 }
 
-impl Gateway {
+impl ReplayGateway {
     pub(super) fn new(config: &Config, nat: Mappings) -> Self {
         let leases = LeaseTable::reserving(config.control_ports.to_vec(), config.nat.share);
         let shared = Arc::new(SharedTables::with_ports(leases));

@@ -53,7 +53,7 @@ const FOLLOW_MASTER: &str = "nat-follow-master";
 
 /// Whether expected connections are to be translated by the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Translation {
+pub enum ChildNat {
     /// Like their control connection, no NAT rule of the operator being asked.
     FollowMaster,
     /// The kernel has no NAT.
@@ -64,7 +64,7 @@ pub enum Translation {
 #[derive(Debug)]
 pub struct ConntrackExpectations {
     socket: Socket,
-    translation: Translation,
+    child_nat: ChildNat,
 }
 
 /// An expectation of the kernel, as far as it must be told from another.
@@ -79,10 +79,10 @@ impl ConntrackExpectations {
     ///
     /// # Errors
     /// When no netlink socket can be had.
-    pub fn open(translation: Translation) -> Result<Self, NetlinkError> {
+    pub fn open(child_nat: ChildNat) -> Result<Self, NetlinkError> {
         Ok(Self {
             socket: Socket::open()?,
-            translation,
+            child_nat,
         })
     }
 
@@ -140,7 +140,7 @@ impl ConntrackExpectations {
     ) -> Result<(), NetlinkError> {
         let head = message(IPCTNL_MSG_EXP_NEW, expectation).with(flags::CREATE | flags::EXCL);
         let is_translated =
-            self.translation == Translation::FollowMaster && is_between_ends(expectation, master);
+            self.child_nat == ChildNat::FollowMaster && is_between_ends(expectation, master);
         self.socket.request(head, |buffer| {
             put_whole(buffer, expectation, master);
             if is_translated {

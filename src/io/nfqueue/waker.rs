@@ -45,7 +45,7 @@ impl Waker {
     }
 
     /// Makes the current or the next [`recv`](super::Queue::recv) return
-    /// [`Event::Woken`](super::Event::Woken).
+    /// [`QueueEvent::Woken`](super::QueueEvent::Woken).
     pub fn wake(&self) {
         self.0.woken.store(true, Ordering::Release);
         let mut message = MessageBuffer::default();

@@ -35,7 +35,7 @@ pub(super) struct Element<'a> {
     timeout: Duration,
 }
 
-/// What one expectation is made of: the permission first, then what NAT needs, then where it is barred.
+/// The elements of one expectation: the permission, the two for NAT, and the denied interface.
 pub(super) type Elements<'a> = [Option<Element<'a>>; 4];
 
 /// What a key maps to.
@@ -74,7 +74,7 @@ pub(super) fn elements(expectation: &Expectation) -> Option<Elements<'_>> {
 pub(super) fn denied_iif_elements(expectation: &Expectation) -> Option<Elements<'_>> {
     let family = family_of(expectation)?;
     let denied_iif = expectation.denied_iif.map(|link| Element {
-        set: SetKind::Barred(family).name(),
+        set: SetKind::Spoofed(family).name(),
         expectation,
         link: Some(link),
         data: Data::None,

@@ -67,9 +67,9 @@ impl Lowering {
             Statement::HasPayload => self.first_octet(0..=0xff),
             Statement::BeginsAsText => self.first_octet(TEXT),
             Statement::ToPorts { first, last } => self.destination_ports(first, last),
-            Statement::Granted(family) => {
+            Statement::FromFtpsPair(family) => {
                 self.addresses(family);
-                self.look_up(SetKind::Grants(family).name(), None);
+                self.look_up(SetKind::FtpsPairs(family).name(), None);
             }
             Statement::ControlPort(port) => self.control_port(port),
             Statement::Share { index, of } => self.share(index, of),
@@ -77,10 +77,10 @@ impl Lowering {
                 self.packet_key(family);
                 self.look_up(SetKind::Permission(family).name(), None);
             }
-            Statement::Barred(family) => {
+            Statement::Spoofed(family) => {
                 self.packet_key(family);
                 self.meta_into(libc::NFT_META_IIF, link_register(family));
-                self.look_up(SetKind::Barred(family).name(), None);
+                self.look_up(SetKind::Spoofed(family).name(), None);
             }
             Statement::SetConnectionMark(bits) => self.set_connection_mark(bits),
             Statement::TranslateDestination(family) => self.translate_destination(family),

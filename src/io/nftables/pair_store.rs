@@ -1,7 +1,8 @@
-//! Who is granted data connections: elements of two sets of our table, a pair of addresses each.
+//! The pairs of hosts with an encrypted session: elements of two sets of our table.
 //!
-//! A first packet from the one to the other, within the granted ports, is queued. An element opens
-//! nothing by itself: one that is left over costs a look at such packets.
+//! The first packet of a data connection between the two is queued, if it goes to a port of the
+//! configured range. An element opens nothing by itself: one that is left over costs a look at such
+//! packets.
 
 use std::net::IpAddr;
 
@@ -19,11 +20,11 @@ use crate::{
     ruleset::{Family, SetKind, TABLE},
 };
 
-/// A worker's connection to the sets of grants.
+/// A worker's connection to the sets of pairs.
 #[derive(Debug)]
-pub struct GrantStore(Socket);
+pub struct PairStore(Socket);
 
-impl GrantStore {
+impl PairStore {
     /// Opens the connection. The table need not exist yet.
     ///
     /// # Errors
@@ -75,7 +76,7 @@ impl GrantStore {
         self.0.transaction(SUBSYSTEM, |batch| {
             batch.add(head, |buffer| {
                 buffer.put_name(NFTA_SET_ELEM_LIST_TABLE, TABLE);
-                buffer.put_name(NFTA_SET_ELEM_LIST_SET, SetKind::Grants(family).name());
+                buffer.put_name(NFTA_SET_ELEM_LIST_SET, SetKind::FtpsPairs(family).name());
                 write(buffer);
             });
         })

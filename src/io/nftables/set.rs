@@ -37,7 +37,7 @@ pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'
     let mut object = Set::new_named(&name, id, table, ProtoFamily::Inet);
     match &set.kind {
         SetKind::ControlPorts(ports) => ports.iter().for_each(|port| object.add(&Port(*port))),
-        SetKind::Grants(family) => pairs(&object, *family),
+        SetKind::FtpsPairs(family) => pairs(&object, *family),
         SetKind::Permission(family) => {
             expiring(&object, *family, &[], None);
             limit_to_one_packet(&object);
@@ -52,7 +52,7 @@ pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'
             );
         }
         SetKind::Source(family) => expiring(&object, *family, &[], Some(address(*family))),
-        SetKind::Barred(family) => expiring(&object, *family, &[LINK], None),
+        SetKind::Spoofed(family) => expiring(&object, *family, &[LINK], None),
     }
     object
 }

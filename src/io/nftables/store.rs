@@ -60,7 +60,7 @@ impl ExpectationStore {
         })
     }
 
-    /// The same for expectations that the kernel itself has: only where they are barred is kept.
+    /// The same for expectations that the kernel itself has: only their denied interfaces are kept.
     ///
     /// # Errors
     /// When no netlink socket can be had.

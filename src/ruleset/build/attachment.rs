@@ -4,7 +4,7 @@ use super::{base, rule};
 use crate::ruleset::{
     ChainType, ControlPort, HelperObject, State,
     Statement::{AttachHelper, ControlPort as ToControlPort, State as InState, Tcp},
-    table::Chain,
+    statement::Chain,
 };
 
 /// After conntrack (-200), before anything is queued.

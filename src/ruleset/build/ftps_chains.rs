@@ -5,14 +5,14 @@ use std::ops::RangeInclusive;
 use super::{OPENING, RAW, base, not_twice, rule};
 use crate::ruleset::{
     ChainType, Family, Params, QueueStatement, Rule, Set, SetKind,
-    Statement::{Flags, Granted, Queue, ToPorts},
-    table::Chain,
+    Statement::{Flags, FromFtpsPair, Queue, ToPorts},
+    statement::Chain,
 };
 
 pub(super) const fn set(family: Family) -> Set {
     Set {
         why: "encrypted sessions, by client and server: the daemon sees who may open what",
-        kind: SetKind::Grants(family),
+        kind: SetKind::FtpsPairs(family),
     }
 }
 
@@ -30,7 +30,7 @@ pub(super) fn chains(ports: &RangeInclusive<u16>, params: &Params) -> [Chain; 2]
                 bypass: true,
                 through_xt: params.queue_statement == QueueStatement::XtTarget,
             };
-            rule("", [Flags(OPENING), ports, Granted(family), queue])
+            rule("", [Flags(OPENING), ports, FromFtpsPair(family), queue])
         });
         std::iter::once(not_twice()).chain(queued).collect()
     };

@@ -25,9 +25,9 @@ pub(super) enum Form {
 /// One line of output.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub(super) enum Line<'a> {
+pub(super) enum OutputLine<'a> {
     Announcement(AnnouncementLine<'a>),
-    Command(CommandLine<'a>),
+    Command(PolicyLine<'a>),
     Summary(SummaryLine<'a>),
 }
 
@@ -50,7 +50,7 @@ pub(super) struct AnnouncementLine<'a> {
 
 /// A command that a rule of the configuration spoke of.
 #[derive(Debug, Serialize)]
-pub(super) struct CommandLine<'a> {
+pub(super) struct PolicyLine<'a> {
     pub(super) file: &'a str,
     pub(super) frame: u64,
     pub(super) client: SocketAddr,
@@ -138,7 +138,7 @@ impl<'a> AnnouncementLine<'a> {
     }
 }
 
-impl<'a> CommandLine<'a> {
+impl<'a> PolicyLine<'a> {
     pub(super) fn new(file: &'a str, event: &Event, report: &'a CommandReport) -> Self {
         Self {
             file,
@@ -175,7 +175,7 @@ impl From<&RewriteReport> for RewrittenPart {
 
 impl Form {
     /// Writes one line.
-    pub(super) fn write(self, out: &mut dyn Write, line: &Line<'_>) -> io::Result<()> {
+    pub(super) fn write(self, out: &mut dyn Write, line: &OutputLine<'_>) -> io::Result<()> {
         match self {
             Self::Text => writeln!(out, "{line}"),
             Self::Json => {
@@ -186,7 +186,7 @@ impl Form {
     }
 }
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for OutputLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Announcement(line) => line.fmt(f),
@@ -235,7 +235,7 @@ impl fmt::Display for AnnouncementLine<'_> {
     }
 }
 
-impl fmt::Display for CommandLine<'_> {
+impl fmt::Display for PolicyLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             file,
@@ -282,7 +282,7 @@ impl fmt::Display for SummaryLine<'_> {
 mod tests {
     use super::*;
 
-    fn printed(form: Form, line: &Line<'_>) -> String {
+    fn printed(form: Form, line: &OutputLine<'_>) -> String {
         let mut out = Vec::new();
         form.write(&mut out, line).unwrap();
         String::from_utf8(out).unwrap()
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn an_announcement_is_one_json_object_with_its_names_in_order() {
         assert_eq!(
-            printed(Form::Json, &Line::Announcement(expected())),
+            printed(Form::Json, &OutputLine::Announcement(expected())),
             concat!(
                 r#"{"type":"announcement","file":"a.pcap","frame":17,"client":"10.0.0.2:40001","#,
                 r#""server":"203.0.113.10:21","from":"client","kind":"PORT","address":"10.0.0.2","#,
@@ -352,14 +352,14 @@ mod tests {
             expectation: None,
             ..rewritten()
         };
-        let json = printed(Form::Json, &Line::Announcement(line));
+        let json = printed(Form::Json, &OutputLine::Announcement(line));
         let part = r#""expectation":null,"rewritten":{"address":"203.0.113.1","port":5555,"line":"PORT 203,0,113,1,21,179\u001b[2J","delta":3}}"#;
         assert!(json.trim_end().ends_with(part), "{json}");
     }
 
     #[test]
     fn an_announcement_without_endpoint_has_nulls() {
-        let json = printed(Form::Json, &Line::Announcement(malformed()));
+        let json = printed(Form::Json, &OutputLine::Announcement(malformed()));
         let part = r#""address":null,"port":null,"decision":"refuse","reason":"malformed","expectation":null,"#;
         assert!(json.contains(part), "{json}");
     }
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(
             printed(
                 Form::Json,
-                &Line::Summary(SummaryLine {
+                &OutputLine::Summary(SummaryLine {
                     file: "a.pcap",
                     counts
                 })
@@ -404,13 +404,13 @@ mod tests {
             ),
         ];
         for (line, text) in cases {
-            assert_eq!(printed(Form::Text, &Line::Announcement(line)), text);
+            assert_eq!(printed(Form::Text, &OutputLine::Announcement(line)), text);
         }
     }
 
     #[test]
     fn a_servers_words_cannot_steer_the_terminal() {
-        let text = printed(Form::Text, &Line::Announcement(rewritten()));
+        let text = printed(Form::Text, &OutputLine::Announcement(rewritten()));
         assert!(
             text.contains(r#"sent as "PORT 203,0,113,1,21,179\u{1b}[2J" (+3)"#),
             "{text}"

@@ -67,11 +67,11 @@ pub enum SetKind {
     Destination(Family),
     /// source . destination . port : translated source
     Source(Family),
-    /// source . destination . port . link of a connection that comes by no such link: what does is
-    /// forged.
-    Barred(Family),
-    /// client . server: pairs whose first packets to granted ports are looked at.
-    Grants(Family),
+    /// source . destination . port . interface of a connection that never comes by that interface:
+    /// a packet that does is spoofed.
+    Spoofed(Family),
+    /// client . server of encrypted sessions: the daemon sees the first packets of each pair.
+    FtpsPairs(Family),
 }
 
 impl SetKind {
@@ -86,10 +86,10 @@ impl SetKind {
             Self::Destination(Family::Ipv6) => "dnat6",
             Self::Source(Family::Ipv4) => "snat4",
             Self::Source(Family::Ipv6) => "snat6",
-            Self::Barred(Family::Ipv4) => "spoofed4",
-            Self::Barred(Family::Ipv6) => "spoofed6",
-            Self::Grants(Family::Ipv4) => "tls4",
-            Self::Grants(Family::Ipv6) => "tls6",
+            Self::Spoofed(Family::Ipv4) => "spoofed4",
+            Self::Spoofed(Family::Ipv6) => "spoofed6",
+            Self::FtpsPairs(Family::Ipv4) => "tls4",
+            Self::FtpsPairs(Family::Ipv6) => "tls6",
         }
     }
 }
@@ -202,8 +202,8 @@ pub enum Statement {
         /// The last.
         last: u16,
     },
-    /// The packet's source and destination are an element of the family's set of grants.
-    Granted(Family),
+    /// The packet's source and destination are a pair with an encrypted session.
+    FromFtpsPair(Family),
     /// The connection goes to a control port.
     ControlPort(ControlPort),
     /// The connection is dealt to this share of the workers, the same in both directions.
@@ -216,9 +216,9 @@ pub enum Statement {
     /// The packet's source, destination and destination port are an element of the family's
     /// permission set, which was not matched before.
     Expected(Family),
-    /// The packet's source, destination, destination port and link are an element of the family's set
-    /// of barred ones.
-    Barred(Family),
+    /// The packet's source, destination, destination port and interface are an element of the
+    /// family's set of spoofed ones.
+    Spoofed(Family),
     /// Sets bits in the connection's mark.
     SetConnectionMark(u32),
     /// Destination NAT as the map says; falls through where it has no such element.
