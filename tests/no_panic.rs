@@ -14,7 +14,7 @@ use ftp_alg::proto::{
     egress::{Effects, PacketId, Save, Verdict},
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
-    kernel::{Kernel, SetLiberalError, TrackedConnection, WhenKernelHelps},
+    kernel::{Kernel, LookUpError, SetLiberalError, TrackedConnection, WhenKernelHelps},
     net::{ConntrackTuples, Direction, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
@@ -42,6 +42,7 @@ struct Core {
 struct Answers {
     tuples: ConntrackTuples,
     is_known: bool,
+    is_beginning: bool,
     is_adjusted: bool,
     is_opaque: bool,
     kernel_helper: Option<WhenKernelHelps>,
@@ -53,13 +54,14 @@ struct Answers {
 }
 
 impl Kernel for Answers {
-    fn look_up(&mut self, _: Tuple) -> Option<TrackedConnection> {
-        self.is_known.then_some(TrackedConnection {
+    fn look_up(&mut self, _: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
+        Ok(self.is_known.then_some(TrackedConnection {
+            is_beginning: self.is_beginning,
             tuples: self.tuples,
             is_adjusted: self.is_adjusted,
             is_opaque: self.is_opaque,
             kernel_helper: self.kernel_helper,
-        })
+        }))
     }
 
     fn load(&mut self, _: &ConntrackTuples) -> Option<SavedFlow> {
@@ -112,6 +114,7 @@ impl Core {
             kernel: Answers {
                 tuples: topology.tuples(0),
                 is_known: true,
+                is_beginning: true,
                 is_adjusted: false,
                 is_opaque: false,
                 kernel_helper: None,
@@ -239,6 +242,7 @@ enum Operation {
     Noise(Vec<u8>),
     /// From now on conntrack knows the connection or not, with these marks.
     Tracked(bool, bool, bool),
+    Begins(bool),
     KernelHelper(Option<WhenKernelHelps>),
     RefuseLiberal(bool),
     RefuseExpect(Option<ExpectError>),
@@ -345,6 +349,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
             Some(WhenKernelHelps::StepAside),
             Some(WhenKernelHelps::Refuse),
         ]).prop_map(Operation::KernelHelper),
+        1 => any::<bool>().prop_map(Operation::Begins),
         2 => any::<bool>().prop_map(Operation::RefuseLiberal),
         2 => error.prop_map(Operation::RefuseExpect),
         1 => any::<bool>().prop_map(Operation::Die),
@@ -367,6 +372,7 @@ fn apply(core: &mut Core, operation: &Operation) {
             kernel.is_adjusted = *is_adjusted;
             kernel.is_opaque = *is_opaque;
         }
+        Operation::Begins(is_beginning) => kernel.is_beginning = *is_beginning,
         Operation::KernelHelper(then) => kernel.kernel_helper = *then,
         Operation::RefuseLiberal(refuses) => kernel.refuses_liberal = *refuses,
         Operation::RefuseExpect(error) => kernel.expect = *error,

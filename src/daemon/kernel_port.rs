@@ -16,7 +16,7 @@ use crate::{
     },
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
-        kernel::{Kernel, SetLiberalError, TrackedConnection, WhenKernelHelps},
+        kernel::{Kernel, LookUpError, SetLiberalError, TrackedConnection, WhenKernelHelps},
         net::{ConntrackTuples, Direction, Tuple},
         saved_flow::SavedFlow,
         session::Withdrawal,
@@ -45,12 +45,12 @@ pub(super) struct KernelPort {
 }
 
 impl Kernel for KernelPort {
-    fn look_up(&mut self, tuple: Tuple) -> Option<TrackedConnection> {
+    fn look_up(&mut self, tuple: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
         match self.conntrack.resolve(&tuple) {
-            Ok(entry) => entry.map(|entry| self.tracked(&entry)),
+            Ok(entry) => Ok(entry.map(|entry| self.tracked(&entry))),
             Err(error) => {
-                warn!(%tuple, %error, "conntrack could not be asked: the connection passes unread");
-                None
+                warn!(%tuple, %error, "conntrack could not be asked: the connection is not read");
+                Err(LookUpError)
             }
         }
     }
@@ -152,6 +152,7 @@ impl KernelPort {
         let is_helped = entry.helper == Some(AttachedHelper::KernelFtp);
         TrackedConnection {
             tuples: entry.tuples,
+            is_beginning: entry.tcp_state.is_some_and(TcpState::is_handshake),
             is_adjusted: has(self.marks.adjust),
             is_opaque: has(self.marks.opaque),
             kernel_helper: is_helped.then_some(self.when_kernel_helps),

@@ -171,12 +171,9 @@ impl Alg {
     }
 
     fn handle_segment(&mut self, segment: &Segment<'_>, input: &mut Input<'_>) -> Verdict {
-        let place = match self.find(segment) {
-            Some(place) => place,
-            None => match self.track(segment, input) {
-                Ok(place) => place,
-                Err(verdict) => return verdict,
-            },
+        let place = match self.place_of(segment, input) {
+            Ok(place) => place,
+            Err(verdict) => return verdict,
         };
         let handled = self.with_flow(place.key, input, |flow, context| {
             flow.handle_segment(place.direction, segment, context)
@@ -191,12 +188,25 @@ impl Alg {
         verdict
     }
 
-    /// The connection that a segment belongs to. A handshake of another one under the same tuple
-    /// belongs to none that is known: its other tuple may differ.
-    fn find(&self, segment: &Segment<'_>) -> Option<Place> {
-        let (key, direction) = self.flows.find(segment.tuple)?;
-        let flow = self.flows.flow(key)?;
-        (!flow.is_replaced_by(direction, segment)).then_some(Place { key, direction })
+    /// The connection that a segment belongs to, and that is followed from now on if it was not.
+    ///
+    /// # Errors
+    /// The segment's verdict, where the connection is not followed.
+    fn place_of(&mut self, segment: &Segment<'_>, input: &mut Input<'_>) -> Result<Place, Verdict> {
+        let Some((key, direction)) = self.flows.find(segment.tuple) else {
+            return self.track(segment, input);
+        };
+        let may_replace = self.with_flow(key, input, |flow, context| {
+            let is_other = flow.is_replaced_by(direction, segment);
+            is_other.then(|| flow.admit_ingress(direction, context))
+        });
+        match may_replace.flatten() {
+            None => Ok(Place { key, direction }),
+            // It bears the address of an end that is elsewhere.
+            Some(false) => Err(Verdict::Drop),
+            // The other tuple of another connection may differ: it is looked up anew.
+            Some(true) => self.track(segment, input),
+        }
     }
 
     fn handle_due(&mut self, key: FlowKey, input: &mut Input<'_>) {

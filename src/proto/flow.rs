@@ -149,6 +149,11 @@ impl Flow {
         self.quota.resume_session(context);
     }
 
+    /// Whether the packet at hand may be of the end that sends in `direction`.
+    pub fn admit_ingress(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
+        self.ingress.admit(direction, context)
+    }
+
     /// Whether a segment is of the handshake of another connection that has come under the same tuple.
     #[must_use]
     pub fn is_replaced_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
@@ -229,7 +234,7 @@ impl Flow {
     /// Whether the flow may be forgotten to make room: nothing is lost but its place.
     #[must_use]
     pub fn is_evictable(&self) -> bool {
-        !self.relay.is_adjusted()
+        !self.relay.is_adjusted() || self.life.is_closed()
     }
 
     /// Whether something is under way that would be lost with the flow.

@@ -23,7 +23,10 @@ use super::{
 pub trait Kernel {
     /// Looks a connection up by the tuple of one of its directions, as a packet shows it before NAT.
     /// `None` where conntrack does not know it.
-    fn look_up(&mut self, tuple: Tuple) -> Option<TrackedConnection>;
+    ///
+    /// # Errors
+    /// Conntrack could not be asked; the caller has logged why.
+    fn look_up(&mut self, tuple: Tuple) -> Result<Option<TrackedConnection>, LookUpError>;
 
     /// Reads what an earlier process saved of a connection.
     fn load(&mut self, tuples: &ConntrackTuples) -> Option<SavedFlow>;
@@ -85,6 +88,9 @@ pub trait Kernel {
 pub struct TrackedConnection {
     /// Its tuples.
     pub tuples: ConntrackTuples,
+    /// Its handshake is under way: conntrack has seen its SYN, and not the acknowledgement of the
+    /// SYN/ACK (`TCP_CONNTRACK_SYN_SENT`, `SYN_RECV`). Only such a connection begins.
+    pub is_beginning: bool,
     /// Its mark has the bit `adjust`: it has a sequence offset.
     pub is_adjusted: bool,
     /// Its mark has the bit `opaque`: it is encrypted.
@@ -94,11 +100,12 @@ pub struct TrackedConnection {
 }
 
 impl TrackedConnection {
-    /// A connection that no process has marked.
+    /// A connection that no process has marked, and that begins.
     #[must_use]
     pub const fn unmarked(tuples: ConntrackTuples) -> Self {
         Self {
             tuples,
+            is_beginning: true,
             is_adjusted: false,
             is_opaque: false,
             kernel_helper: None,
@@ -117,6 +124,10 @@ pub enum WhenKernelHelps {
     /// Its packets are dropped, so that only our policy opens anything.
     Refuse,
 }
+
+/// Conntrack could not be asked; the caller has logged why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookUpError;
 
 /// The kernel did not make conntrack liberal; the caller has logged why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use ftp_alg::proto::{
     event::{Event, EventKind},
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
-    kernel::{self, SetLiberalError, TrackedConnection},
+    kernel::{self, LookUpError, SetLiberalError, TrackedConnection},
     net::{ConntrackTuples, Direction, IfIndex, PerDirection, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
@@ -68,10 +68,44 @@ pub(crate) struct Model {
     pub(crate) granted: HashSet<HostPair>,
     /// Data connections that were let in, and have not ended.
     pub(crate) children: HashSet<Tuple>,
+    /// Conntrack cannot be asked.
+    pub(crate) refuses_look_up: bool,
+    handshakes: Handshakes,
     liberal: HashSet<Tuple>,
     opaque: HashSet<Tuple>,
     now: Instant,
     traces: bool,
+}
+
+/// The handshakes under way, as conntrack follows them (`nf_conntrack_proto_tcp.c`): a SYN in an
+/// established connection changes nothing, until its SYN/ACK shows that both ends have begun anew.
+#[derive(Default)]
+struct Handshakes {
+    /// The number that the last SYN of each connection has acknowledged.
+    asked: BTreeMap<Tuple, u32>,
+    beginning: HashSet<Tuple>,
+}
+
+impl Handshakes {
+    fn handle_frame(&mut self, frame: &Frame, tuples: &ConntrackTuples) {
+        let original = tuples.of(Direction::Original);
+        let is_original = tuple_of(frame) == original;
+        if frame.has(SYN) && !frame.has(ACK) && is_original {
+            self.asked.insert(original, frame.seq.wrapping_add(1));
+        } else if frame.has(SYN) && !is_original {
+            let answered = self.asked.get(&original).copied();
+            if answered == Some(frame.ack) {
+                self.asked.remove(&original);
+                self.beginning.insert(original);
+            }
+        } else if is_original && frame.has(ACK) && !frame.has(SYN) {
+            self.beginning.remove(&original);
+        }
+    }
+
+    fn is_beginning(&self, tuples: &ConntrackTuples) -> bool {
+        self.beginning.contains(&tuples.of(Direction::Original))
+    }
 }
 
 impl Deref for Kernel {
@@ -106,6 +140,8 @@ impl Kernel {
                 queued: 0,
                 granted: HashSet::new(),
                 children: HashSet::new(),
+                refuses_look_up: false,
+                handshakes: Handshakes::default(),
                 liberal: HashSet::new(),
                 opaque: HashSet::new(),
                 now: super::origin(),
@@ -127,6 +163,7 @@ impl Kernel {
         let Some(tuples) = self.lookup(tuple) else {
             return;
         };
+        self.handshakes.handle_frame(&frame, &tuples);
         if self.is_absent || !self.is_queued(&frame, &tuples) {
             return self.forward(packet, &tuples);
         }
@@ -296,13 +333,17 @@ impl Model {
 }
 
 impl kernel::Kernel for Model {
-    fn look_up(&mut self, tuple: Tuple) -> Option<TrackedConnection> {
-        let tuples = self.lookup(tuple)?;
-        Some(TrackedConnection {
+    fn look_up(&mut self, tuple: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
+        if self.refuses_look_up {
+            return Err(LookUpError);
+        }
+        let found = self.lookup(tuple);
+        Ok(found.map(|tuples| TrackedConnection {
+            is_beginning: self.handshakes.is_beginning(&tuples),
             is_adjusted: self.is_liberal(&tuples),
             is_opaque: self.is_opaque(&tuples),
             ..TrackedConnection::unmarked(tuples)
-        })
+        }))
     }
 
     fn load(&mut self, tuples: &ConntrackTuples) -> Option<SavedFlow> {

@@ -43,7 +43,7 @@ fn ruled(rules: Vec<PolicyEntry>) -> Settings {
     }
 }
 
-fn deny() -> Settings {
+pub(crate) fn deny() -> Settings {
     ruled(vec![rule(PolicyAction::Refuse, &["DELE"])])
 }
 

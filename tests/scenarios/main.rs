@@ -16,6 +16,7 @@ mod eprt_through_snat;
 mod exemptions;
 mod forged;
 mod growth_beyond_the_mtu;
+mod identity;
 mod keep_alive;
 mod kernel_refuses;
 mod local_ack;

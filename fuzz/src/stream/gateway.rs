@@ -13,7 +13,7 @@ use ftp_alg::proto::{
     event::EventKind,
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
-    kernel::{Kernel, SetLiberalError, TrackedConnection},
+    kernel::{Kernel, LookUpError, SetLiberalError, TrackedConnection},
     net::{ConntrackTuples, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
@@ -103,13 +103,13 @@ impl Model {
 }
 
 impl Kernel for Model {
-    fn look_up(&mut self, _: Tuple) -> Option<TrackedConnection> {
+    fn look_up(&mut self, _: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
         self.is_known = true;
         let is_adjusted = self.memory().is_some();
-        Some(TrackedConnection {
+        Ok(Some(TrackedConnection {
             is_adjusted,
             ..TrackedConnection::unmarked(self.tuples)
-        })
+        }))
     }
 
     fn load(&mut self, _: &ConntrackTuples) -> Option<SavedFlow> {

@@ -57,12 +57,24 @@ impl AttachedHelper {
 pub struct TcpState(pub u8);
 
 impl TcpState {
+    /// One SYN was seen.
+    const SYN_SENT: Self = Self(1);
+    /// The SYN was answered, and the answer not yet acknowledged.
+    const SYN_RECV: Self = Self(2);
     /// Both SYNs are acknowledged, and neither end has closed.
     pub const ESTABLISHED: Self = Self(3);
     /// Both ends have closed.
     const TIME_WAIT: Self = Self(7);
     /// One end has reset it.
     const CLOSE: Self = Self(8);
+    /// Both ends have sent a SYN of their own (simultaneous open).
+    const SYN_SENT2: Self = Self(9);
+
+    /// Whether its handshake is under way.
+    #[must_use]
+    pub fn is_handshake(self) -> bool {
+        [Self::SYN_SENT, Self::SYN_RECV, Self::SYN_SENT2].contains(&self)
+    }
 
     /// Whether nothing is said on it any more.
     #[must_use]

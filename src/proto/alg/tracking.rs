@@ -22,7 +22,15 @@ impl Alg {
         input: &mut Input<'_>,
     ) -> Result<Place, Verdict> {
         let found = input.kernel.look_up(segment.tuple);
+        let found = found.map_err(|_| self.unread())?;
         let found = found.ok_or(Verdict::Accept)?;
+        // Conntrack passes a SYN/ACK in mid-connection, without a check of its window. A flow that began
+        // anew with it would forget its offset, its login state and its command policy. An honest one
+        // repeats a handshake whose end was lost, perhaps before this process was there: it passes,
+        // and begins nothing.
+        if segment.flags.is_syn() && !found.is_beginning {
+            return Err(Verdict::Accept);
+        }
         let direction = found.tuples.direction_of(segment.tuple);
         let direction = direction.ok_or(Verdict::Accept)?;
         let id = SessionId(self.session_ids.advance());

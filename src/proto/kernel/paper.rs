@@ -1,6 +1,6 @@
 //! A kernel on paper, for whoever runs the core without one.
 
-use super::{Kernel, SetLiberalError, TrackedConnection};
+use super::{Kernel, LookUpError, SetLiberalError, TrackedConnection};
 use crate::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
     net::{ConntrackTuples, Tuple},
@@ -15,8 +15,8 @@ use crate::proto::{
 pub struct PaperKernel(pub Option<ConntrackTuples>);
 
 impl Kernel for PaperKernel {
-    fn look_up(&mut self, _: Tuple) -> Option<TrackedConnection> {
-        self.0.map(TrackedConnection::unmarked)
+    fn look_up(&mut self, _: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
+        Ok(self.0.map(TrackedConnection::unmarked))
     }
 
     fn load(&mut self, _: &ConntrackTuples) -> Option<SavedFlow> {
