@@ -38,6 +38,14 @@ def require(truth, reason):
         raise CaseFailure(reason)
 
 
+def require_logged(engine, words, reason):
+    """Raises unless the log has these words soon: a packet's verdict comes before its log line."""
+    deadline = time.monotonic() + PATIENCE
+    while words not in engine.log():
+        require(time.monotonic() < deadline, reason)
+        time.sleep(0.01)
+
+
 def one_shot(mode, stage):
     """An announcement is good for one data connection."""
     session = stage.session()
@@ -279,7 +287,7 @@ def steps_aside(mode, stage):
     offer = stage.session().announce(mode)
     require(offer.connects(), "the announced data connection did not come through")
     engine = stage.lab.engine
-    require("left to it" in engine.log(), "the log does not say who helps")
+    require_logged(engine, "left to it", "the log does not say who helps")
     require(not engine.announcements(), "two helpers read the same announcement")
 
 
@@ -295,13 +303,13 @@ def refuses(mode, stage):
     else:
         raise CaseFailure("a control connection came up that the kernel's helper reads")
     engine = stage.lab.engine
-    require("refused, as `when_kernel_helps` says" in engine.log(), "the log does not say why")
+    require_logged(engine, "as `when_kernel_helps` says", "the log does not say why")
     engine.kernel.disable()
     require(
         stage.session().announce(mode).connects(),
         "without the kernel's helper a data connection did not come through",
     )
-    require(engine.announcements(), "nobody read the announcement")
+    require_logged(engine, '"announcement"', "nobody read the announcement")
 
 
 def beside_kernel_batches():

@@ -17,7 +17,7 @@ import clients
 import transfers
 from clients import CLIENT_SECONDS, Target, abort, answer_after
 from deployments import CONTROL_PORTS
-from guarantees import require
+from guarantees import require, require_logged
 from lab import BIG, SMALL, UPLOAD, Batch, Case, CaseFailure
 from servers import SERVERS, Listen
 from shell import inside, run
@@ -222,7 +222,7 @@ def logged(stage):
     """An entry that only logs changes nothing for either end."""
     session = talk(stage, "SITE HELP")
     require(not is_refusal(session.answer("SITE HELP")), "what is only logged was refused")
-    require("told-of-help" in stage.lab.engine.log(), "the log does not name the entry")
+    require_logged(stage.lab.engine, "told-of-help", "the log does not name the entry")
     require_file(session)
 
 
