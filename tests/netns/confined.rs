@@ -147,9 +147,20 @@ fn all_threads_are_another_user_with_one_capability_and_a_filter_and_say_so() {
     let (daemon, held) = Daemon::running(&[], "user = \"64999\"");
     daemon.assert_confined("64999");
     assert_eq!(daemon.of_each_thread("Groups"), [""; 3]);
-    let mut names = daemon.of_each_thread("Name");
-    names.sort();
-    assert_eq!(names, ["ftp-alg", "worker-0", "worker-1"]);
+    // A thread names itself once it runs, which may be later than the daemon is ready.
+    let expected = ["ftp-alg", "worker-0", "worker-1"];
+    let names = || {
+        let mut names = daemon.of_each_thread("Name");
+        names.sort();
+        names
+    };
+    for _ in 0..1000 {
+        if names() == expected {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(names(), expected);
     for said in [
         "uid=64999",
         "capabilities=\"net_admin\"",
