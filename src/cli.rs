@@ -4,6 +4,7 @@
 //! An error is one line on stderr that says what, where, and what to do.
 
 mod adopt;
+mod after_help;
 mod check;
 mod completions;
 mod failure;
@@ -17,22 +18,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+use after_help::after_help;
 use failure::Failure;
-
-/// What help ends with: an example, and what the exit status means.
-macro_rules! after_help {
-    ($example:literal) => {
-        concat!(
-            "Example:\n  ",
-            $example,
-            "\n\nExit status: 0 success, 1 something failed while running, ",
-            "2 bad usage or configuration."
-        )
-    };
-}
-use after_help;
 
 /// FTP NAT and firewall helper (ALG): reads FTP control connections from an NFQUEUE, rewrites
 /// announced addresses where NAT makes them wrong, and opens exactly the announced data connection.
@@ -64,8 +53,8 @@ impl Command {
             Self::Adopt(adopt) => adopt.run(out),
             Self::Rules(rules) => rules.run(out),
             Self::Replay(replay) => replay.run(out),
-            Self::Completions(completions) => completions.run(out),
-            Self::Man(man) => man.run(),
+            Self::Completions(completions) => completions.run(Arguments::command(), out),
+            Self::Man(man) => man.run(Arguments::command()),
         }
     }
 }

@@ -9,11 +9,12 @@ pub mod config;
 mod confine;
 mod control;
 mod flow_store;
+pub(crate) mod from_config;
 mod kernel_port;
 pub mod logging;
 mod overload;
 mod report;
-pub(crate) mod setup;
+mod setup;
 mod supervisor;
 mod worker;
 

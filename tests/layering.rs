@@ -7,7 +7,7 @@ mod source_text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use source_text::{Source, sources};
+use source_text::{ModuleGraph, Source, sources};
 
 /// Modules in the order in which they may know each other: a module may import what stands on its
 /// own line or above. Only the roots `lib`, `main` and `proto` are not listed.
@@ -101,6 +101,23 @@ fn every_module_has_its_layer() {
 #[test]
 fn no_modules_import_each_other_in_a_circle() {
     assert_no(circles(&sources()));
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let sources = sources();
+    let circles = ModuleGraph::of(&sources).circles();
+    assert_eq!(circles, BTreeSet::new());
+}
+
+#[test]
+fn every_file_has_a_name_of_its_own() {
+    assert_no(repeated(file_names(&sources())));
+}
+
+#[test]
+fn every_type_has_a_name_of_its_own() {
+    assert_no(repeated(type_names(&sources())));
 }
 
 #[test]
@@ -210,6 +227,56 @@ fn reachable(from: &str, imports: &BTreeMap<String, BTreeSet<String>>) -> BTreeS
         }
     }
     found
+}
+
+/// Names that stand in several files, with those files.
+fn repeated(names: Vec<(String, &str)>) -> Vec<String> {
+    let mut places: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (name, place) in names {
+        places.entry(name).or_default().push(place);
+    }
+    places.retain(|_, places| places.len() > 1);
+    places
+        .into_iter()
+        .map(|(name, places)| format!("{name} is the name of several: {}", places.join(", ")))
+        .collect()
+}
+
+/// The base names of the files that are shipped.
+fn file_names(sources: &[Source]) -> Vec<(String, &str)> {
+    let shipped = sources.iter().filter(|source| !source.code.is_empty());
+    let base = |source: &Source| {
+        source
+            .name
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    shipped
+        .map(|source| (base(source), &*source.name))
+        .collect()
+}
+
+/// The types that others can see, whatever their kind.
+fn type_names(sources: &[Source]) -> Vec<(String, &str)> {
+    const KINDS: [&str; 5] = ["struct", "enum", "trait", "type", "union"];
+    let of_line = |line: &str| -> Option<String> {
+        let words: Vec<_> = line
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .collect();
+        let is_type = |pair: &&[&str]| KINDS.contains(&pair[0]);
+        let name = words.windows(2).find(is_type)?[1];
+        // A macro's `$name` is none.
+        (line.trim_start().starts_with("pub") && !name.is_empty()).then(|| name.to_owned())
+    };
+    sources
+        .iter()
+        .flat_map(|source| {
+            let names = source.code.lines().filter_map(of_line);
+            names.map(|name| (name, &*source.name)).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn impurities(sources: &[Source]) -> Vec<String> {
@@ -324,6 +391,41 @@ fn a_circle_within_one_layer_is_found() {
     ];
     assert_eq!(circles(&files).len(), 3);
     assert_no(circles(&files[..2]));
+}
+
+#[test]
+fn a_circle_of_files_is_found_through_what_a_module_re_exports() {
+    let circles = |texts: [&str; 3]| {
+        let names = ["net.rs", "net/left.rs", "net/right.rs"];
+        let files = names.iter().zip(texts);
+        let files: Vec<_> = files.map(|(name, text)| core_file(name, text)).collect();
+        ModuleGraph::of(&files).circles().len()
+    };
+    let parent =
+        "mod left;\nmod right;\npub use left::Left;\npub use self::right::{Right, Both};\n";
+    let right = "pub struct Right;\nfn f() -> super::Left { todo() }";
+    assert_eq!(circles([parent, "use super::Right;\n", right]), 1);
+    assert_eq!(
+        circles([parent, "use super::{\n    Right as R,\n};\n", ""]),
+        0
+    );
+    assert_eq!(circles([parent, "use super::Other;\n", right]), 0);
+    let uses_child = format!("{parent}pub struct Other;\nfn f() {{ left::f() }}");
+    assert_eq!(circles([&uses_child, "use super::Other;\n", ""]), 1);
+    let imports_child = format!("{parent}use left::f;\npub struct Other;");
+    assert_eq!(circles([&imports_child, "use super::Other;\n", ""]), 1);
+}
+
+#[test]
+fn a_name_that_stands_twice_is_found() {
+    let files = [
+        core_file("net/flags.rs", "pub struct Flags;\nstruct Own;"),
+        core_file("ftp/flags.rs", "pub(super) enum Flags {}\nstruct Own;"),
+        core_file("ftp/tests/flags.rs", "pub struct Flags;"),
+    ];
+    assert_eq!(repeated(file_names(&files)).len(), 1);
+    assert_eq!(repeated(type_names(&files)).len(), 1);
+    assert_no(repeated(file_names(&files[1..])));
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::{Arguments, Failure, after_help};
+use super::{Failure, after_help};
 
 /// Print a completion script for a shell.
 #[derive(Args)]
@@ -18,14 +18,14 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(&self, out: &mut dyn Write) -> Result<(), Failure> {
+    /// Prints the script for this program.
+    pub(super) fn run(
+        &self,
+        mut program: clap::Command,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(
-            self.shell,
-            &mut Arguments::command(),
-            "ftp-alg",
-            &mut script,
-        );
+        clap_complete::generate(self.shell, &mut program, "ftp-alg", &mut script);
         Ok(out.write_all(&script)?)
     }
 }

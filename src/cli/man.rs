@@ -3,9 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::Context;
-use clap::{Args, CommandFactory};
+use clap::Args;
 
-use super::{Arguments, Failure, after_help};
+use super::{Failure, after_help};
 
 /// Write the manual pages into a folder, one for each subcommand.
 #[derive(Args)]
@@ -17,10 +17,11 @@ pub(super) struct Man {
 }
 
 impl Man {
-    pub(super) fn run(&self) -> Result<(), Failure> {
+    /// Writes the pages of this program.
+    pub(super) fn run(&self, program: clap::Command) -> Result<(), Failure> {
         let folder = &self.folder;
         fs::create_dir_all(folder)
-            .and_then(|()| clap_mangen::generate_to(Arguments::command(), folder))
+            .and_then(|()| clap_mangen::generate_to(program, folder))
             .with_context(|| format!("{}: cannot write manual pages", folder.display()))?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, after_help};
 use crate::{
-    daemon::{config::Config, setup::params_of},
+    daemon::{config::Config, from_config::params_of},
     ruleset::{NFT_REMOVAL, QueueStatement, Ruleset, to_iptables, to_iptables_removal},
 };
 

@@ -7,7 +7,7 @@
 use anyhow::{Context, bail};
 use tracing::{info, warn};
 
-use super::{config::Config, setup::params_of};
+use super::{config::Config, from_config::params_of};
 use crate::{
     io::{
         cthelper,

@@ -14,6 +14,7 @@ use super::{
     config::Config,
     confine::{drop_privileges, install_seccomp},
     flow_store::FlowStore,
+    from_config::settings_of,
     kernel_port::KernelPort,
     overload::OverloadWatch,
     supervisor::Supervisor,
@@ -28,11 +29,7 @@ use crate::{
         nfqueue::{Queue, Waker},
         nftables::{PairStore, Table},
     },
-    proto::{
-        budget::Limits, command_policy::CommandPolicy, flow::Settings, nat::LeaseTable,
-        net::Direction, saved_flow::SavedFlow, shared::SharedTables, tls::TlsSettings,
-    },
-    ruleset::{Backend, Params, QueueStatement},
+    proto::{nat::LeaseTable, net::Direction, saved_flow::SavedFlow, shared::SharedTables},
 };
 
 /// A running gateway: its table and its workers.
@@ -120,72 +117,6 @@ impl Gateway {
         }
         backend::leave(self.choice);
         Ok(())
-    }
-}
-
-/// What the core needs to know of the configuration.
-pub(crate) fn settings_of(config: &Config) -> Settings {
-    Settings {
-        expectation_timeout: *config.expectation.timeout,
-        max_per_session: config.expectation.max_per_session.get() as usize,
-        unproven_servers: config.policy.unproven_servers.to_vec(),
-        privileged_ports: config.policy.privileged_ports.to_vec(),
-        third_party_data: config.policy.third_party_data.to_vec(),
-        unsolicited_replies: config.policy.unsolicited_replies.to_vec(),
-        after_epsv_all: config.policy.after_epsv_all.to_vec(),
-        command_policy: Arc::new(command_policy_of(config)),
-        limits: limits_of(config),
-        ports: RangeInclusive::clone(&config.nat.ports),
-        tls: tls_of(config),
-    }
-}
-
-fn command_policy_of(config: &Config) -> CommandPolicy {
-    let entries = config.command_policy.as_deref().unwrap_or_default();
-    let directory = config.policy.login_directory.as_deref();
-    CommandPolicy::new(entries.to_vec()).with_login_directory(directory.cloned())
-}
-
-/// The limits of one worker.
-fn limits_of(config: &Config) -> Limits {
-    let limits = &config.limits;
-    Limits {
-        session_commands: limits.session_commands.get(),
-        session_bytes: *limits.session_bytes,
-        session_openings: limits.session_openings.get(),
-        host_commands: limits.host_commands.get(),
-        host_bytes: *limits.host_bytes,
-        host_openings: limits.host_openings.get(),
-        host_sessions: limits.host_sessions.get(),
-        memory: *limits.memory / config.queue.len().max(1),
-    }
-}
-
-fn tls_of(config: &Config) -> TlsSettings {
-    let policy = &config.policy;
-    TlsSettings {
-        ports: policy.granted_ports().cloned(),
-        at_once: policy.tls_at_once.get() as usize,
-        servers: policy.tls_servers.to_vec(),
-        implicit_ports: policy.tls_implicit_ports.to_vec(),
-    }
-}
-
-/// What the table depends on.
-#[must_use]
-pub(crate) fn params_of(
-    config: &Config,
-    queue_statement: QueueStatement,
-    backend: Backend,
-) -> Params {
-    Params {
-        control_ports: config.control_ports.to_vec(),
-        queues: RangeInclusive::clone(&config.queue),
-        when_absent: config.when_absent,
-        marks: config.mark,
-        queue_statement,
-        backend,
-        tls_ports: config.policy.granted_ports().cloned(),
     }
 }
 

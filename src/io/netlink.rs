@@ -13,12 +13,17 @@ mod message;
 mod netlink_error;
 mod socket;
 
+use std::time::Duration;
+
 pub use attributes::{Attributes, Message, Messages};
 pub(crate) use message::flags;
 pub use message::{Head, MessageBuffer, MessageType};
 pub use netlink_error::NetlinkError;
-pub(crate) use socket::ANSWER_TIMEOUT;
 pub use socket::{Batch, Socket};
+
+/// How long an answer may take. The kernel answers within the call that sends the request, so
+/// this only bounds what a bug of ours could cost.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The flag of an attribute that contains attributes (`NLA_F_NESTED`).
 pub(crate) const NESTED: u16 = 0x8000;

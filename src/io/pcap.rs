@@ -26,6 +26,7 @@ use pcap_parser::{
 
 use blocks::{CapturedFrame, Section};
 pub use capture_error::CaptureError;
+pub use link_layer::FrameSkip;
 
 /// How much of a file is read at once.
 const BUFFER: usize = 256 << 10;
@@ -52,17 +53,6 @@ pub struct Frame<'a> {
     pub timestamp: Duration,
     /// The IP packet without link header and padding, or why there is none.
     pub data: Result<&'a [u8], FrameSkip>,
-}
-
-/// Why a frame gives no IP packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameSkip {
-    /// It carries something else, such as ARP.
-    NotIp,
-    /// It was captured with a snapshot length shorter than the packet.
-    Truncated,
-    /// Its link type (a LINKTYPE_ number of tcpdump.org) is not one that can be read.
-    UnknownLinkType(u32),
 }
 
 /// An open capture.

@@ -12,14 +12,14 @@
 //!   of two packets that come at once, one passes.
 
 mod attachment;
+mod chain_parts;
 mod ftps_chains;
 
+use chain_parts::{OPENING, RAW, base, chain, filter, is_marked, nat, not_twice, rule};
+
 use super::{
-    Backend, ChainType, ControlPort, Family, FlagTest, HELPER, Hook, Marks, Params, QueueStatement,
-    Rule, Ruleset, Set, SetKind, State,
-    Statement::{self, *},
-    WhenAbsent,
-    statement::Chain,
+    Backend, ControlPort, Family, FlagTest, HELPER, Marks, Params, QueueStatement, Rule, Ruleset,
+    Set, SetKind, State, Statement::*, WhenAbsent, statement::Chain,
 };
 use crate::proto::packet::Flags as TcpFlags;
 
@@ -29,17 +29,6 @@ const INSPECTION: i32 = -150;
 const DESTINATION_NAT: i32 = -110;
 /// Before the operator's source NAT (100).
 const SOURCE_NAT: i32 = 90;
-/// Before conntrack.
-const RAW: i32 = -300;
-
-const OPENING: FlagTest = FlagTest::Exactly {
-    set: TcpFlags::SYN,
-    of: TcpFlags::SYN
-        .union(TcpFlags::ACK)
-        .union(TcpFlags::FIN)
-        .union(TcpFlags::RST),
-};
-
 const HANDSHAKE: FlagTest = FlagTest::Exactly {
     set: TcpFlags::SYN.union(TcpFlags::ACK),
     of: TcpFlags::SYN.union(TcpFlags::ACK),
@@ -152,7 +141,7 @@ fn injected() -> Chain {
     base(
         "what the daemon injects is no connection of this machine",
         "raw_output",
-        (ChainType::Filter, "output", RAW),
+        filter("output", RAW),
         rules,
     )
 }
@@ -163,7 +152,7 @@ fn denied_iif() -> Chain {
     base(
         "in the connector's name from its announcer's side: somebody there has forged it",
         "spoofed_prerouting",
-        (ChainType::Filter, "prerouting", RAW),
+        filter("prerouting", RAW),
         rules.into(),
     )
 }
@@ -267,11 +256,6 @@ fn admission(marks: &Marks) -> Chain {
     )
 }
 
-/// Packets of the machine to itself pass the output and the prerouting hook.
-fn not_twice() -> Rule {
-    rule("the output chain has seen it", [FromLoopback, Return])
-}
-
 /// Where packets enter the table. Ordered so that other traffic leaves each rule early: a packet
 /// of an established connection evaluates some twenty of nf_tables' expressions here.
 fn entries(queues_itself: bool, admits: bool) -> [Chain; 2] {
@@ -296,27 +280,19 @@ fn entries(queues_itself: bool, admits: bool) -> [Chain; 2] {
         base(
             "",
             "prerouting",
-            (ChainType::Filter, "prerouting", INSPECTION),
+            filter("prerouting", INSPECTION),
             dispatch.clone(),
         ),
-        base(
-            "",
-            "output",
-            (ChainType::Filter, "output", INSPECTION),
-            dispatch,
-        ),
+        base("", "output", filter("output", INSPECTION), dispatch),
     ]
 }
 
 fn translation_chains(marks: &Marks) -> [Chain; 6] {
-    let nat = |why, name, hook, priority, target| {
-        base(
-            why,
-            name,
-            (ChainType::Nat, hook, priority),
-            vec![rule("", [is_marked(marks.data), Goto(target)])],
-        )
+    let translate = |name, hook, target| {
+        let rules = vec![rule("", [is_marked(marks.data), Goto(target)])];
+        base("", name, hook, rules)
     };
+    let (destination, source) = (DESTINATION_NAT, SOURCE_NAT);
     [
         chain(
             "as the map says, else to where it goes already; no NAT rule of yours is asked",
@@ -338,67 +314,25 @@ fn translation_chains(marks: &Marks) -> [Chain; 6] {
                 rule("", [KeepSource(Family::Ipv6)]),
             ],
         ),
-        nat(
-            "",
+        translate(
             "nat_prerouting",
-            "prerouting",
-            DESTINATION_NAT,
+            nat("prerouting", destination),
             "to_announcer",
         ),
-        nat("", "nat_output", "output", DESTINATION_NAT, "to_announcer"),
-        nat("", "nat_input", "input", SOURCE_NAT, "from_connector"),
-        nat(
-            "",
+        translate("nat_output", nat("output", destination), "to_announcer"),
+        translate("nat_input", nat("input", source), "from_connector"),
+        translate(
             "nat_postrouting",
-            "postrouting",
-            SOURCE_NAT,
+            nat("postrouting", source),
             "from_connector",
         ),
     ]
 }
 
-const fn is_marked(bits: u32) -> Statement {
-    ConnectionMark { bits, set: true }
-}
-
-fn rule<const N: usize>(why: &'static str, statements: [Statement; N]) -> Rule {
-    Rule {
-        why,
-        statements: statements.into(),
-    }
-}
-
-const fn chain(why: &'static str, name: &'static str, rules: Vec<Rule>) -> Chain {
-    Chain {
-        why,
-        name,
-        hook: None,
-        rules,
-    }
-}
-
-const fn base(
-    why: &'static str,
-    name: &'static str,
-    (chain_type, hook, priority): (ChainType, &'static str, i32),
-    rules: Vec<Rule>,
-) -> Chain {
-    let hook = Some(Hook {
-        chain_type,
-        name: hook,
-        priority,
-    });
-    Chain {
-        why,
-        name,
-        hook,
-        rules,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ruleset::Statement;
 
     fn chain_named(params: &Params, name: &str) -> Chain {
         let chains = Ruleset::build(params).chains;

@@ -2,7 +2,11 @@
 //!
 //! This reads lines, not Rust: it relies on rustfmt's layout, which CI checks.
 
+mod module_graph;
+
 use std::{collections::BTreeSet, fs, path::Path};
+
+pub(super) use module_graph::ModuleGraph;
 
 /// One file of `src`.
 pub(super) struct Source {
@@ -96,21 +100,7 @@ impl Source {
 
     /// Every `a::b::c` of the file, the braces of imports spread out.
     pub(super) fn paths(&self) -> Vec<String> {
-        let code = &self.code;
-        let mut paths = Vec::new();
-        let mut read_to = 0;
-        for (at, _) in code.match_indices("::") {
-            if at < read_to {
-                continue;
-            }
-            let start = code[..at]
-                .rfind(|c: char| !is_word(c))
-                .map_or(0, |before| before + 1);
-            let (found, length) = tree(&code[start..]);
-            read_to = start + length;
-            paths.extend(found);
-        }
-        paths
+        paths_in(&self.code)
     }
 
     /// First line and number of lines of each function.
@@ -143,6 +133,24 @@ impl Source {
         let name = self.name.trim_start_matches("src/").trim_end_matches(".rs");
         name.split('/').map(str::to_owned).collect()
     }
+}
+
+/// Every `a::b::c` of some code, the braces of imports spread out.
+fn paths_in(code: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    let mut read_to = 0;
+    for (at, _) in code.match_indices("::") {
+        if at < read_to {
+            continue;
+        }
+        let start = code[..at]
+            .rfind(|c: char| !is_word(c))
+            .map_or(0, |before| before + 1);
+        let (found, length) = tree(&code[start..]);
+        read_to = start + length;
+        paths.extend(found);
+    }
+    paths
 }
 
 fn unit_of(module: &[String]) -> String {

@@ -10,7 +10,7 @@ use std::{
 
 use super::nat_mapping::Mappings;
 use crate::{
-    daemon::{config::Config, setup::settings_of},
+    daemon::{config::Config, from_config::settings_of},
     io::clock,
     proto::{
         alg::{Alg, InboundPacket},

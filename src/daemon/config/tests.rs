@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use super::*;
 use crate::{
-    daemon::setup::{params_of, settings_of},
+    daemon::from_config::{params_of, settings_of},
     proto::{budget::Limits, flow::Settings},
     ruleset::{Backend, Params, QueueStatement},
 };

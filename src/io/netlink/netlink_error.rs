@@ -12,7 +12,7 @@ pub enum NetlinkError {
     #[error("netlink socket: {0}")]
     Socket(#[from] io::Error),
     /// The kernel did not answer in time.
-    #[error("the kernel did not answer within {} s", super::socket::ANSWER_TIMEOUT.as_secs())]
+    #[error("the kernel did not answer within {} s", super::ANSWER_TIMEOUT.as_secs())]
     NoAnswer,
     /// The kernel's answer cannot be read.
     #[error("the kernel's answer cannot be read")]

@@ -7,7 +7,6 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
-    time::Duration,
 };
 
 use rustix::{
@@ -19,14 +18,10 @@ use rustix::{
 };
 
 use super::{
-    MessageBuffer, MessageType, Messages, NetlinkError,
+    ANSWER_TIMEOUT, MessageBuffer, MessageType, Messages, NetlinkError,
     attributes::Message,
     message::{Head, flags},
 };
-
-/// How long an answer may take. The kernel answers within the call that sends the request, so
-/// this only bounds what a bug of ours could cost.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the kernel may put into one datagram of answers (`NLMSG_GOODSIZE` and more).
 const ANSWER_SIZE: usize = 32 * 1024;

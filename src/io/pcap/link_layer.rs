@@ -2,7 +2,16 @@
 //!
 //! Link types are the LINKTYPE_ numbers of tcpdump.org, protocols the EtherTypes of IEEE 802.
 
-use super::FrameSkip;
+/// Why a frame gives no IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameSkip {
+    /// It carries something else, such as ARP.
+    NotIp,
+    /// It was captured with a snapshot length shorter than the packet.
+    Truncated,
+    /// Its link type (a LINKTYPE_ number of tcpdump.org) is not one that can be read.
+    UnknownLinkType(u32),
+}
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;

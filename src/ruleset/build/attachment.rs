@@ -1,8 +1,8 @@
 //! Gives control connections our connection tracking helper (backend `conntrack`).
 
-use super::{base, rule};
+use super::chain_parts::{base, filter, rule};
 use crate::ruleset::{
-    ChainType, ControlPort, HelperObject, State,
+    ControlPort, HelperObject, State,
     Statement::{AttachHelper, ControlPort as ToControlPort, State as InState, Tcp},
     statement::Chain,
 };
@@ -22,7 +22,7 @@ pub(super) fn chains() -> [Chain; 4] {
             "",
             [InState(State::New), Tcp, ToControlPort(port), AttachHelper],
         )];
-        base(why, name, (ChainType::Filter, hook, ATTACHMENT), rules)
+        base(why, name, filter(hook, ATTACHMENT), rules)
     };
     let (dialled, listening) = (ControlPort::Dialled, ControlPort::Listening);
     [

@@ -2,9 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use super::{OPENING, RAW, base, not_twice, rule};
+use super::chain_parts::{OPENING, RAW, base, filter, not_twice, rule};
 use crate::ruleset::{
-    ChainType, Family, Params, QueueStatement, Rule, Set, SetKind,
+    Family, Params, QueueStatement, Rule, Set, SetKind,
     Statement::{Flags, FromFtpsPair, Queue, ToPorts},
     statement::Chain,
 };
@@ -38,14 +38,9 @@ pub(super) fn chains(ports: &RangeInclusive<u16>, params: &Params) -> [Chain; 2]
         base(
             "data connections of encrypted sessions, before conntrack sees them",
             "tls_prerouting",
-            (ChainType::Filter, "prerouting", RAW),
+            filter("prerouting", RAW),
             rules(),
         ),
-        base(
-            "",
-            "tls_output",
-            (ChainType::Filter, "output", RAW),
-            rules(),
-        ),
+        base("", "tls_output", filter("output", RAW), rules()),
     ]
 }

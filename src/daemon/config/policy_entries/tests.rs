@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    daemon::{config::Config, setup::settings_of},
+    daemon::{config::Config, from_config::settings_of},
     proto::command_policy::CommandPolicy,
 };
 

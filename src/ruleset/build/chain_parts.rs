@@ -1,0 +1,79 @@
+//! The parts that several chains of the table are made of.
+
+use crate::{
+    proto::packet::Flags as TcpFlags,
+    ruleset::{
+        ChainType, FlagTest, Hook, Rule,
+        Statement::{self, ConnectionMark, FromLoopback, Return},
+        statement::Chain,
+    },
+};
+
+/// The priority before conntrack.
+pub(super) const RAW: i32 = -300;
+
+/// The first packet of a connection.
+pub(super) const OPENING: FlagTest = FlagTest::Exactly {
+    set: TcpFlags::SYN,
+    of: TcpFlags::SYN
+        .union(TcpFlags::ACK)
+        .union(TcpFlags::FIN)
+        .union(TcpFlags::RST),
+};
+
+/// Packets of the machine to itself pass the output and the prerouting hook.
+pub(super) fn not_twice() -> Rule {
+    rule("the output chain has seen it", [FromLoopback, Return])
+}
+
+pub(super) const fn is_marked(bits: u32) -> Statement {
+    ConnectionMark { bits, set: true }
+}
+
+pub(super) fn rule<const N: usize>(why: &'static str, statements: [Statement; N]) -> Rule {
+    Rule {
+        why,
+        statements: statements.into(),
+    }
+}
+
+/// A chain that others jump to.
+pub(super) const fn chain(why: &'static str, name: &'static str, rules: Vec<Rule>) -> Chain {
+    Chain {
+        why,
+        name,
+        hook: None,
+        rules,
+    }
+}
+
+/// A chain that the kernel calls.
+pub(super) const fn base(
+    why: &'static str,
+    name: &'static str,
+    hook: Hook,
+    rules: Vec<Rule>,
+) -> Chain {
+    Chain {
+        why,
+        name,
+        hook: Some(hook),
+        rules,
+    }
+}
+
+pub(super) const fn filter(name: &'static str, priority: i32) -> Hook {
+    Hook {
+        chain_type: ChainType::Filter,
+        name,
+        priority,
+    }
+}
+
+pub(super) const fn nat(name: &'static str, priority: i32) -> Hook {
+    Hook {
+        chain_type: ChainType::Nat,
+        name,
+        priority,
+    }
+}
