@@ -119,12 +119,7 @@ impl Flow {
     /// Whom its events are about.
     #[must_use]
     pub fn subject(&self) -> Subject {
-        let original = self.tuples().of(Direction::Original);
-        Subject {
-            session: self.id,
-            client: original.source,
-            server: original.destination,
-        }
+        Subject::of(self.id, self.tuples())
     }
 
     /// The address of its client.

@@ -18,7 +18,7 @@ use ipnetwork::IpNetwork;
 
 use super::{
     expect::ExpectError,
-    net::{ConntrackTuples, Direction},
+    net::{ConntrackTuples, Direction, Tuple},
 };
 
 /// How many ports may be granted. Servers are told to use a range of their own for FTPS, and no
@@ -67,10 +67,15 @@ impl HostPair {
     /// The ends of a control connection.
     #[must_use]
     pub fn of(tuples: &ConntrackTuples) -> Self {
-        let original = tuples.of(Direction::Original);
+        Self::dialled(tuples.of(Direction::Original))
+    }
+
+    /// The ends of a connection that the client opens, by the tuple of its packets.
+    #[must_use]
+    pub fn dialled(tuple: Tuple) -> Self {
         Self {
-            client: original.source.ip(),
-            server: original.destination.ip(),
+            client: tuple.source.ip(),
+            server: tuple.destination.ip(),
         }
     }
 }

@@ -47,7 +47,7 @@ impl Alg {
                     input
                         .effects
                         .events
-                        .push(subject_of(&session).event(opened));
+                        .push(Subject::of(session.session, &session.master).event(opened));
                 }
                 Err(reason) => self.report_refused(&syn, &session, reason, input),
             },
@@ -82,10 +82,7 @@ impl Alg {
 
     /// A control connection that ended unseen grants nothing any more.
     fn end_dead(&self, syn: &DataSyn, master: Tuple, input: &mut Input<'_>) {
-        let pair = HostPair {
-            client: syn.tuple.source.ip(),
-            server: syn.tuple.destination.ip(),
-        };
+        let pair = HostPair::dialled(syn.tuple);
         let is_last = self.shared.grants().end_connection(pair, master);
         if is_last {
             input.kernel.pass_data_syns(pair);
@@ -149,7 +146,11 @@ impl Alg {
     ) {
         let port = syn.tuple.destination.port();
         let refused = EventKind::TlsRefused { port, reason };
-        self.report_rarely(subject_of(session), refused, input);
+        self.report_rarely(
+            Subject::of(session.session, &session.master),
+            refused,
+            input,
+        );
     }
 }
 
@@ -164,13 +165,4 @@ fn withdraw(
     input
         .kernel
         .unexpect(id, expectation, &session.master, reason);
-}
-
-fn subject_of(session: &FtpsSession) -> Subject {
-    let original = session.master.of(Direction::Original);
-    Subject {
-        session: session.session,
-        client: original.source,
-        server: original.destination,
-    }
 }

@@ -102,7 +102,7 @@ impl Alg {
             return Ok((Flow::new(id, tuples, now), false));
         }
         input.effects.packets.extend(reset(segment));
-        self.report_rarely(subject(id, &tuples), EventKind::UnknownOffset, input);
+        self.report_rarely(Subject::of(id, &tuples), EventKind::UnknownOffset, input);
         Err(Verdict::Drop)
     }
 
@@ -115,7 +115,11 @@ impl Alg {
         then: WhenKernelHelps,
         input: &mut Input<'_>,
     ) -> Verdict {
-        self.report_rarely(subject(id, tuples), EventKind::KernelHelper { then }, input);
+        self.report_rarely(
+            Subject::of(id, tuples),
+            EventKind::KernelHelper { then },
+            input,
+        );
         match then {
             WhenKernelHelps::StepAside => {
                 input.kernel.mark_untouched(tuples);
@@ -160,14 +164,5 @@ impl Alg {
             self.remove(evictable, input);
         }
         evictable.is_some()
-    }
-}
-
-fn subject(session: SessionId, tuples: &ConntrackTuples) -> Subject {
-    let original = tuples.of(Direction::Original);
-    Subject {
-        session,
-        client: original.source,
-        server: original.destination,
     }
 }

@@ -8,7 +8,7 @@ use crate::proto::{
     event::{Event, EventKind},
     expect::{ExpectError, Expectation, ExpectationId},
     kernel::Kernel,
-    net::{ConntrackTuples, IfIndex},
+    net::{ConntrackTuples, Direction, IfIndex},
     session::{SessionId, Withdrawal},
     shared::SharedTables,
 };
@@ -47,6 +47,17 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// The session of a control connection.
+    #[must_use]
+    pub fn of(session: SessionId, tuples: &ConntrackTuples) -> Self {
+        let original = tuples.of(Direction::Original);
+        Self {
+            session,
+            client: original.source,
+            server: original.destination,
+        }
+    }
+
     /// The event of this kind about it.
     #[must_use]
     pub fn event(self, kind: EventKind) -> Event {

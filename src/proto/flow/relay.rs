@@ -57,7 +57,7 @@ impl TcpRelay {
 
     /// Begins the connection anew, with what is known of its ends.
     pub(super) fn restart(&mut self) {
-        let peers = [Direction::Original, Direction::Reply].map(|at| self.half[at].peer);
+        let peers = Direction::BOTH.map(|at| self.half[at].peer);
         *self = Self::new(self.tuples);
         [self.half.original.peer, self.half.reply.peer] = peers;
     }
@@ -268,7 +268,7 @@ impl TcpRelay {
 
     /// Reads no more lines, and lets everything out.
     pub(super) fn stop_reading(&mut self) {
-        for direction in [Direction::Original, Direction::Reply] {
+        for direction in Direction::BOTH {
             let half = &mut self.half[direction];
             half.stream.stop_scanning();
             if let Some(partial) = &mut half.partial {

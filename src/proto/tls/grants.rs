@@ -160,7 +160,7 @@ impl GrantTable {
             .ports
             .as_ref()
             .is_some_and(|ports| ports.contains(&port));
-        let grant = self.pairs.get_mut(&host_pair_of(syn.tuple));
+        let grant = self.pairs.get_mut(&HostPair::dialled(syn.tuple));
         let Some(grant) = grant.filter(|_| is_granted) else {
             return SynDecision::Pass;
         };
@@ -192,7 +192,7 @@ impl GrantTable {
         settings: &TlsSettings,
         now: Instant,
     ) -> (SynDecision, Vec<AdmittedData>) {
-        let Some(grant) = self.pairs.get_mut(&host_pair_of(syn.tuple)) else {
+        let Some(grant) = self.pairs.get_mut(&HostPair::dialled(syn.tuple)) else {
             return (SynDecision::Pass, Vec::new());
         };
         let Some(&session) = grant.sessions.last() else {
@@ -214,7 +214,7 @@ impl GrantTable {
 
     /// Remembers what was let in.
     pub fn record(&mut self, admitted: AdmittedData) {
-        if let Some(grant) = self.pairs.get_mut(&host_pair_of(admitted.tuple)) {
+        if let Some(grant) = self.pairs.get_mut(&HostPair::dialled(admitted.tuple)) {
             grant.admitted.push_back(admitted);
         }
     }
@@ -281,13 +281,6 @@ impl FtpsPinholes {
         let found = *older;
         older.until = now;
         Some(found)
-    }
-}
-
-fn host_pair_of(tuple: Tuple) -> HostPair {
-    HostPair {
-        client: tuple.source.ip(),
-        server: tuple.destination.ip(),
     }
 }
 

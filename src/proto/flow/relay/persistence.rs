@@ -35,7 +35,7 @@ impl TcpRelay {
     pub(in crate::proto::flow) fn save(&mut self, context: &mut Context<'_>) {
         if self.adjustment == Adjustment::Unsaved {
             self.adjustment = Adjustment::Saved;
-            let streams = [Direction::Original, Direction::Reply].map(|at| self.half[at].save());
+            let streams = Direction::BOTH.map(|at| self.half[at].save());
             let saved = SavedFlow::new(&self.tuples, streams);
             context.effects.saves.push(Save::Store(Box::new(saved)));
         }
