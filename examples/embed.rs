@@ -1,8 +1,9 @@
 //! A host of the core: `cargo run --no-default-features --example embed`.
 //!
-//! A host gives the core each packet of a control connection, a kernel to ask, and the time. It gets
-//! a verdict and what else leaves. A real host implements `Kernel` for its own packet filter. This
-//! one has a kernel on paper, and one client behind NAT that logs in and announces a data port.
+//! A host gives the core each packet of a control connection, a kernel to ask, and the time. It
+//! gets a verdict and what else leaves. A real host implements `Kernel` for its own packet filter.
+//! This one has a kernel on paper, and one client behind NAT that logs in and announces a data
+//! port.
 
 use std::{io::Write, net::SocketAddr, sync::Arc, time::Instant};
 

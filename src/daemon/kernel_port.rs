@@ -1,4 +1,5 @@
-//! The core's port to this machine's kernel: conntrack, expectations, marks and grants over netlink.
+//! The core's port to this machine's kernel: conntrack, expectations, marks and grants over
+//! netlink.
 //!
 //! A failure is logged here, where its cause is known. The core learns what it needs to decide.
 

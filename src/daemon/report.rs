@@ -40,7 +40,7 @@ pub(super) fn log(event: &Event, interfaces: &Interfaces) {
             debug!(line = %line.escape_ascii(), "a line was replaced");
         }
         EventKind::Aborted => {
-            warn!(%client, %server, "the connection was reset: a command must not reach its server");
+            warn!(%client, %server, "reset, because a command must not reach its server");
         }
         EventKind::Slowed => {
             warn!(%client, %server, "more commands than [limits] lets through: they wait");

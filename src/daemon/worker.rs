@@ -2,7 +2,8 @@
 //!
 //! The loop blocks in one place only, waiting for the queue, and never longer than until the core's
 //! next deadline. Whoever stops the worker or changes its settings wakes it
-//! ([`Waker`](crate::io::nfqueue::Waker)). Each packet gets its verdict before the next one is taken.
+//! ([`Waker`](crate::io::nfqueue::Waker)). Each packet gets its verdict before the next one is
+//! taken.
 
 use std::{
     sync::{

@@ -1,8 +1,8 @@
 //! The contract of the core: packets and times in, verdicts and effects out.
 //!
-//! * Inputs: [`handle_packet`](Alg::handle_packet) and [`handle_timeout`](Alg::handle_timeout). Each
-//!   returns what leaves, once. While it runs it asks the [`Kernel`] that it is given, whose answers
-//!   are return values.
+//! * Inputs: [`handle_packet`](Alg::handle_packet) and [`handle_timeout`](Alg::handle_timeout).
+//!   Each returns what leaves, once. While it runs it asks the [`Kernel`] that it is given, whose
+//!   answers are return values.
 //! * [`poll_timeout`](Alg::poll_timeout) says when `handle_timeout` is wanted.
 //! * [`handle_settings`](Alg::handle_settings) takes new settings between two inputs.
 //!
@@ -105,8 +105,8 @@ impl Alg {
 
     /// Takes one packet in, and gives what leaves for it.
     ///
-    /// A packet that is not a readable TCP segment passes as it is. A connection's first packet is one
-    /// of a data connection, because those of control connections are not queued. A packet that
+    /// A packet that is not a readable TCP segment passes as it is. A connection's first packet is
+    /// one of a data connection, because those of control connections are not queued. A packet that
     /// bears the address of an end that is elsewhere is dropped.
     pub fn handle_packet(
         &mut self,
@@ -134,7 +134,8 @@ impl Alg {
         }
     }
 
-    /// Does what is due by `now`, for [`TIMEOUTS_MAX`] connections at the most, and gives what leaves.
+    /// Does what is due by `now`, for [`TIMEOUTS_MAX`] connections at the most, and gives what
+    /// leaves.
     pub fn handle_timeout(&mut self, kernel: &mut dyn Kernel, now: Instant) -> Effects {
         let mut input = Input {
             packet: PacketId(0),

@@ -1,8 +1,8 @@
 //! One control connection: the conductor of the parts that follow it.
 //!
 //! Each part owns its state, and reaches no other part: the [`TcpRelay`] knows bytes, the
-//! [`Dialogue`] lines, the [`Pinholes`] expectations. Only [`Flow`] sees two of them. A segment goes
-//! straight through:
+//! [`Dialogue`] lines, the [`Pinholes`] expectations. Only [`Flow`] sees two of them. A segment
+//! goes straight through:
 //!
 //! 1. the interface it came by, and the quota of its host, say whether it is taken in;
 //! 2. the [`TlsState`] says whether it can be read;
@@ -149,7 +149,8 @@ impl Flow {
         self.ingress.admit(direction, context)
     }
 
-    /// Whether a segment is of the handshake of another connection that has come under the same tuple.
+    /// Whether a segment is of the handshake of another connection that has come under the same
+    /// tuple.
     #[must_use]
     pub fn is_replaced_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         segment.flags.is_syn()

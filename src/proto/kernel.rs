@@ -1,8 +1,8 @@
 //! The core's port to the kernel: everything that the core asks for while it handles an input.
 //!
-//! The daemon implements [`Kernel`] with netlink, `replay` with a kernel that grants everything, and
-//! tests with a model. Each call returns once the kernel has answered, so the order of the calls is
-//! the order of the effects: an expectation is in force before the verdict that lets its
+//! The daemon implements [`Kernel`] with netlink, `replay` with a kernel that grants everything,
+//! and tests with a model. Each call returns once the kernel has answered, so the order of the
+//! calls is the order of the effects: an expectation is in force before the verdict that lets its
 //! announcement out.
 
 mod paper;
@@ -21,8 +21,8 @@ use super::{
 
 /// The kernel, as the core sees it.
 pub trait Kernel {
-    /// Looks a connection up by the tuple of one of its directions, as a packet shows it before NAT.
-    /// `None` where conntrack does not know it.
+    /// Looks a connection up by the tuple of one of its directions, as a packet shows it before
+    /// NAT. `None` where conntrack does not know it.
     ///
     /// # Errors
     /// Conntrack could not be asked; the caller has logged why.
@@ -32,8 +32,8 @@ pub trait Kernel {
     fn load(&mut self, tuples: &ConntrackTuples) -> Option<SavedFlow>;
 
     /// Makes conntrack accept sequence numbers that it did not see, in both directions
-    /// (`IP_CT_TCP_FLAG_BE_LIBERAL`), and marks the connection `adjust`, so that all its packets are
-    /// queued from now on.
+    /// (`IP_CT_TCP_FLAG_BE_LIBERAL`), and marks the connection `adjust`, so that all its packets
+    /// are queued from now on.
     ///
     /// # Errors
     /// Nothing has changed then.
@@ -42,7 +42,8 @@ pub trait Kernel {
     /// Installs an expectation of the control connection `master`. It is in force on return.
     ///
     /// # Errors
-    /// Nothing is in force then. [`ExpectError::Clash`] where the same connection is expected already.
+    /// Nothing is in force then. [`ExpectError::Clash`] where the same connection is expected
+    /// already.
     fn expect(
         &mut self,
         id: ExpectationId,

@@ -1,8 +1,8 @@
 //! The tables that all cores of a process share.
 //!
-//! Each lock is taken for one look-up. Outside ports are leased once for each announcement of an end
-//! behind NAT. Hosts are charged for each packet with commands. Grants are looked at when encrypted
-//! sessions begin, end, and open data connections.
+//! Each lock is taken for one look-up. Outside ports are leased once for each announcement of an
+//! end behind NAT. Hosts are charged for each packet with commands. Grants are looked at when
+//! encrypted sessions begin, end, and open data connections.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

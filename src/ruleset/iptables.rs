@@ -162,8 +162,8 @@ fn put_tls_entries(script: &mut String, params: &Params) {
     *script += "done\n";
 }
 
-/// The rules by which first packets to granted ports are queued. Which client may open them, no rule
-/// of iptables can look up.
+/// The rules by which first packets to granted ports are queued. Which client may open them, no
+/// rule of iptables can look up.
 fn tls_entries(params: &Params) -> Vec<String> {
     let ports = params.tls_ports.iter();
     let queue = params.queues.start();

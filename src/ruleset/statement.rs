@@ -192,8 +192,8 @@ pub enum Statement {
     Beyond(u32),
     /// The segment carries at least one octet.
     HasPayload,
-    /// The segment's first octet is a digit, a letter, or one between: text begins so, and no record of
-    /// TLS (RFC 8446 §5.1).
+    /// The segment's first octet is a digit, a letter, or one between: text begins so, and no
+    /// record of TLS (RFC 8446 §5.1).
     BeginsAsText,
     /// The packet goes to one of these ports.
     ToPorts {

@@ -1,9 +1,10 @@
 //! First packets of data connections that nobody announced readably: those of encrypted sessions.
 //!
-//! Each is queued before conntrack has seen it. The grants of its client are looked up, the kernel is
-//! asked which of them are still alive, and one expectation is made for this connection alone. Then
-//! the packet goes on, and conntrack finds the expectation. Whatever is wrong, the packet goes on as
-//! well, and nothing is opened for it: the operator's rules decide, as if there were no grant.
+//! Each is queued before conntrack has seen it. The grants of its client are looked up, the kernel
+//! is asked which of them are still alive, and one expectation is made for this connection alone.
+//! Then the packet goes on, and conntrack finds the expectation. Whatever is wrong, the packet goes
+//! on as well, and nothing is opened for it: the operator's rules decide, as if there were no
+//! grant.
 
 use std::net::SocketAddr;
 
@@ -124,8 +125,8 @@ impl Alg {
             outside: SocketAddr::new(server.seen, port),
             is_leased: server.own != server.seen,
         };
-        // Where the port is leased to an announcement, that one is meant. Else it is quarantined, so
-        // that it is not leased to one soon.
+        // Where the port is leased to an announcement, that one is meant. Else it is quarantined,
+        // so that it is not leased to one soon.
         if translation.is_leased && !self.shared.ports().lease(translation.outside) {
             return Err(TlsRefusal::PortGiven);
         }

@@ -24,10 +24,10 @@ impl Alg {
         let found = input.kernel.look_up(segment.tuple);
         let found = found.map_err(|_| self.unread())?;
         let found = found.ok_or(Verdict::Accept)?;
-        // Conntrack passes a SYN/ACK in mid-connection, without a check of its window. A flow that began
-        // anew with it would forget its offset, its login state and its command policy. An honest one
-        // repeats a handshake whose end was lost, perhaps before this process was there: it passes,
-        // and begins nothing.
+        // Conntrack passes a SYN/ACK in mid-connection, without a check of its window. A flow that
+        // began anew with it would forget its offset, its login state and its command policy. An
+        // honest one repeats a handshake whose end was lost, perhaps before this process was there:
+        // it passes, and begins nothing.
         if segment.flags.is_syn() && !found.is_beginning {
             return Err(Verdict::Accept);
         }
@@ -66,8 +66,8 @@ impl Alg {
         Verdict::Drop
     }
 
-    /// Evicts connections until all that are left fit into the memory that they may take. The one of
-    /// the packet at hand stays.
+    /// Evicts connections until all that are left fit into the memory that they may take. The one
+    /// of the packet at hand stays.
     pub(super) fn evict_until_fits(&mut self, current: FlowKey, input: &mut Input<'_>) {
         while self.flows.memory_bytes() > self.settings.limits.memory {
             if !self.evict_one(Some(current), input) {
@@ -78,9 +78,10 @@ impl Alg {
 
     /// The flow of a connection, by its marks; and whether it was followed before.
     ///
-    /// A connection with an offset that is saved nowhere is another gateway's, perhaps. What its ends
-    /// say cannot be put right any more, and passed on as it is, it would be heard as something else.
-    /// It is dropped, and its sender is told by a reset. Only a handshake begins the connection anew.
+    /// A connection with an offset that is saved nowhere is another gateway's, perhaps. What its
+    /// ends say cannot be put right any more, and passed on as it is, it would be heard as
+    /// something else. It is dropped, and its sender is told by a reset. Only a handshake begins
+    /// the connection anew.
     fn make_flow(
         &mut self,
         id: SessionId,
@@ -106,8 +107,8 @@ impl Alg {
         Err(Verdict::Drop)
     }
 
-    /// Two helpers that rewrite the same line would spoil it. So the connection is left alone, and out
-    /// of the queue, for good; or each of its packets comes here again, and is dropped.
+    /// Two helpers that rewrite the same line would spoil it. So the connection is left alone, and
+    /// out of the queue, for good; or each of its packets comes here again, and is dropped.
     fn handle_kernel_helper(
         &mut self,
         id: SessionId,
@@ -129,8 +130,8 @@ impl Alg {
         }
     }
 
-    /// The verdict on a packet of a connection that nobody reads: the command policy cannot hold it to
-    /// anything.
+    /// The verdict on a packet of a connection that nobody reads: the command policy cannot hold it
+    /// to anything.
     fn unread(&self) -> Verdict {
         if self.settings.command_policy.is_empty() {
             Verdict::Accept
@@ -139,8 +140,8 @@ impl Alg {
         }
     }
 
-    /// Follows a connection from now on; whatever had one of its tuples before is over. `None` where
-    /// there is no place that could be made free.
+    /// Follows a connection from now on; whatever had one of its tuples before is over. `None`
+    /// where there is no place that could be made free.
     fn admit(&mut self, flow: Flow, input: &mut Input<'_>) -> Option<FlowKey> {
         for direction in Direction::BOTH {
             if let Some((stale, _)) = self.flows.find(flow.tuples().of(direction)) {

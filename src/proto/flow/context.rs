@@ -115,8 +115,8 @@ impl Context<'_> {
     }
 }
 
-/// Installs an expectation. Where the same connection is expected already, the older expectation makes
-/// way: its session was given up by its client, and the newest announcement counts.
+/// Installs an expectation. Where the same connection is expected already, the older expectation
+/// makes way: its session was given up by its client, and the newest announcement counts.
 ///
 /// # Errors
 /// The kernel's refusal; nothing is in force then.

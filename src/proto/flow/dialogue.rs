@@ -22,8 +22,8 @@ pub(super) struct Dialogue {
 pub(super) enum Heard {
     /// It goes on, and this is what it means.
     Finding(Finding),
-    /// The command policy refuses it: something harmless goes on in its place, and the answer to that
-    /// is known when it comes.
+    /// The command policy refuses it: something harmless goes on in its place, and the answer to
+    /// that is known when it comes.
     Refused,
     /// It must not reach the server, and nothing can be put in its place.
     MustAbort,
@@ -87,8 +87,8 @@ impl Dialogue {
         finding
     }
 
-    /// The command that was taken last does not go on: something harmless goes in its place. `false`
-    /// where the answer to that could not be told from others.
+    /// The command that was taken last does not go on: something harmless goes in its place.
+    /// `false` where the answer to that could not be told from others.
     #[must_use]
     pub(super) fn refuse_last(&mut self, reason: Reason) -> bool {
         self.session.refuse_last(reason)
@@ -102,7 +102,8 @@ impl Dialogue {
         }
     }
 
-    /// The connection was encrypted, and is in the clear again: what was said meanwhile is not known.
+    /// The connection was encrypted, and is in the clear again: what was said meanwhile is not
+    /// known.
     pub(super) fn handle_unread(&mut self) {
         self.session = Session::default();
         if let Some(policy) = &mut self.policy {
@@ -122,8 +123,8 @@ impl Dialogue {
         }
     }
 
-    /// Whether a partial line may not leave yet: it could still become an announcement, or it must be
-    /// read anyway.
+    /// Whether a partial line may not leave yet: it could still become an announcement, or it must
+    /// be read anyway.
     pub(super) fn must_hold(&self, role: Role, partial: &[u8]) -> bool {
         // The line's end is CRLF, and a segment may end between the two.
         let text = partial.strip_suffix(b"\r").unwrap_or(partial);
@@ -131,8 +132,8 @@ impl Dialogue {
         !is_sequences(text) && (self.must_read(role) || self.could_announce(role, text))
     }
 
-    /// Why nothing is opened yet, whatever is announced: the connection has not shown that it is FTP,
-    /// or its user is not logged in.
+    /// Why nothing is opened yet, whatever is announced: the connection has not shown that it is
+    /// FTP, or its user is not logged in.
     pub(super) fn not_yet_allowed(&self) -> Option<Refusal> {
         self.session.not_yet_allowed()
     }

@@ -17,8 +17,8 @@ use crate::proto::{
 };
 
 impl Flow {
-    /// The server has accepted AUTH: from now on nothing is read. The connection leaves the queue with
-    /// the client's next words.
+    /// The server has accepted AUTH: from now on nothing is read. The connection leaves the queue
+    /// with the client's next words.
     pub(super) fn enter_tls(&mut self, context: &mut Context<'_>) {
         self.stop_reading(context);
         self.tls = TlsState::AuthAccepted;
@@ -68,8 +68,8 @@ impl Flow {
         }
     }
 
-    /// The client's first words after its AUTH was accepted. If they are not of TLS, this is another
-    /// mechanism, or none: the connection is left alone for good, and granted nothing.
+    /// The client's first words after its AUTH was accepted. If they are not of TLS, this is
+    /// another mechanism, or none: the connection is left alone for good, and granted nothing.
     fn handle_first_record(
         &mut self,
         direction: Direction,
@@ -129,8 +129,8 @@ impl Flow {
             && !context.settings.is_exempt(Refusal::NotFtp, tuples)
     }
 
-    /// Of a connection with an offset all is seen, and its streams go on. Those of another one stay as
-    /// they were, so that what they had let out goes out again as it was.
+    /// Of a connection with an offset all is seen, and its streams go on. Those of another one stay
+    /// as they were, so that what they had let out goes out again as it was.
     fn classify_opaque(
         &mut self,
         direction: Direction,
@@ -205,8 +205,8 @@ impl Flow {
         context.report(EventKind::Readable);
     }
 
-    /// The server's first bytes in the clear, of a connection of which all was seen: what came before
-    /// them has no lines.
+    /// The server's first bytes in the clear, of a connection of which all was seen: what came
+    /// before them has no lines.
     fn resume_server(&mut self, direction: Direction, segment: &Segment<'_>) {
         let awaited = TlsState::ClearAgain {
             awaits_server: true,
@@ -224,9 +224,9 @@ impl Flow {
         }
     }
 
-    /// Implicit FTPS: from the client's first bytes to the server's nothing is read. If those are TLS
-    /// too, the connection is one of FTPS for all we can know. If not, it is nothing that is known here,
-    /// and left alone as well.
+    /// Implicit FTPS: from the client's first bytes to the server's nothing is read. If those are
+    /// TLS too, the connection is one of FTPS for all we can know. If not, it is nothing that is
+    /// known here, and left alone as well.
     fn classify_hello(
         &mut self,
         direction: Direction,

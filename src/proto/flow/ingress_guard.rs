@@ -19,8 +19,8 @@ impl IngressGuard {
     /// Whether the packet at hand may be of the end whose address it bears.
     ///
     /// A packet that comes by its peer's interface was forged by somebody there, the peer perhaps,
-    /// unless its own end came that way from the beginning (a hairpin, a router with one interface).
-    /// Any third interface is as good as the first: routes change.
+    /// unless its own end came that way from the beginning (a hairpin, a router with one
+    /// interface). Any third interface is as good as the first: routes change.
     pub(super) fn admit(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
         let Some(iif) = context.iif else { return true };
         let own = *self.iifs[direction].get_or_insert(iif);

@@ -42,7 +42,8 @@ impl Flow {
         }));
     }
 
-    /// Checks the endpoint that the sender of a direction announces, whatever else speaks against it.
+    /// Checks the endpoint that the sender of a direction announces, whatever else speaks against
+    /// it.
     ///
     /// # Errors
     /// It is not its own to announce.
@@ -117,8 +118,8 @@ impl Flow {
         }
     }
 
-    /// Has the kernel expect the data connection, and then rewrites the line where its receiver needs
-    /// another endpoint.
+    /// Has the kernel expect the data connection, and then rewrites the line where its receiver
+    /// needs another endpoint.
     fn expect(
         &mut self,
         at: &LineAt,
@@ -156,7 +157,8 @@ impl Flow {
         })
     }
 
-    /// The line in its canonical spelling with the outside endpoint in it, where that is another one.
+    /// The line in its canonical spelling with the outside endpoint in it, where that is another
+    /// one.
     fn rewritten(
         &self,
         at: &LineAt,

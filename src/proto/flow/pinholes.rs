@@ -10,8 +10,8 @@ use crate::proto::{
     session::{CommandNumber, Withdrawal},
 };
 
-/// The most pinholes beside [`Settings::max_per_session`](super::Settings::max_per_session): one for
-/// each transfer that a pipelining client has asked for and that has not ended.
+/// The most pinholes beside [`Settings::max_per_session`](super::Settings::max_per_session): one
+/// for each transfer that a pipelining client has asked for and that has not ended.
 const IN_USE_MAX: usize = 8;
 
 /// The pinholes of one session.
@@ -40,8 +40,8 @@ impl Pinholes {
         self.0.push(pinhole);
     }
 
-    /// Withdraws the oldest pinholes that were announced up to a command, until there is room for one
-    /// more beside those that transfers under way may need.
+    /// Withdraws the oldest pinholes that were announced up to a command, until there is room for
+    /// one more beside those that transfers under way may need.
     pub(super) fn make_room(
         &mut self,
         up_to: CommandNumber,

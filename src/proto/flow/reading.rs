@@ -72,8 +72,8 @@ impl Flow {
         }
     }
 
-    /// Packets of this direction passed unseen. Where a command could have been among them that was to
-    /// be refused, the connection is aborted.
+    /// Packets of this direction passed unseen. Where a command could have been among them that was
+    /// to be refused, the connection is aborted.
     fn lose_sync(&mut self, direction: Direction, context: &mut Context<'_>) {
         if direction == Direction::Original && self.dialogue.must_read(Role::Client) {
             return self.abort(context);
@@ -126,8 +126,8 @@ impl Flow {
         }
     }
 
-    /// FIN and RST: nothing more is announced, pinholes are withdrawn, and a partial line will not be
-    /// completed.
+    /// FIN and RST: nothing more is announced, pinholes are withdrawn, and a partial line will not
+    /// be completed.
     pub(super) fn handle_end(
         &mut self,
         direction: Direction,

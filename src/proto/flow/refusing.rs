@@ -1,9 +1,9 @@
 //! Lines that do not reach their readers.
 //!
-//! A refused command leaves as one that does nothing, in the same length, and the answer to that as a
-//! 550 (`session::refused`). Where a command must not reach the server and nothing can be put in its
-//! place, the connection is reset: part of the line may have left before it was read, or too many
-//! answers are owed to tell which one is its own.
+//! A refused command leaves as one that does nothing, in the same length, and the answer to that as
+//! a 550 (`session::refused`). Where a command must not reach the server and nothing can be put in
+//! its place, the connection is reset: part of the line may have left before it was read, or too
+//! many answers are owed to tell which one is its own.
 
 use super::{Flow, context::Context, line_at::LineAt};
 use crate::proto::{
@@ -21,7 +21,8 @@ use crate::proto::{
 
 impl Flow {
     /// Has a refused announcement answered, instead of going on, where that is called for. What a
-    /// client announces that must not reach the server, and cannot be answered, aborts the connection.
+    /// client announces that must not reach the server, and cannot be answered, aborts the
+    /// connection.
     pub(super) fn answer_refused(
         &mut self,
         at: &LineAt,
@@ -108,8 +109,8 @@ impl Flow {
         }
     }
 
-    /// The part of a line that can be replaced: all of it, or what stands behind Telnet sequences that
-    /// have left.
+    /// The part of a line that can be replaced: all of it, or what stands behind Telnet sequences
+    /// that have left.
     fn replaceable_part(&self, at: &LineAt) -> Option<LineAt> {
         let left = self.relay.left_of(at.direction, &at.line);
         let line = self.relay.line_bytes(at.direction, &at.line);

@@ -1,8 +1,8 @@
 //! TCP between the two ends: it edits the streams, holds partial lines, and acknowledges locally.
 //!
-//! The relay knows bytes and lines, and not what they mean. It owns both directions' [`Stream`]s, what
-//! is known of each end ([`Peer`]), the timers of partial lines, and whether the connection has a
-//! sequence offset that a later process would need.
+//! The relay knows bytes and lines, and not what they mean. It owns both directions' [`Stream`]s,
+//! what is known of each end ([`Peer`]), the timers of partial lines, and whether the connection
+//! has a sequence offset that a later process would need.
 
 mod adjustment;
 mod holding;
@@ -247,8 +247,8 @@ impl TcpRelay {
         self.half[direction].stream.finish();
     }
 
-    /// Whether a segment with FIN or RST closes its direction: it stands where its stream ends, as far
-    /// as is known.
+    /// Whether a segment with FIN or RST closes its direction: it stands where its stream ends, as
+    /// far as is known.
     pub(super) fn is_end(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         let is_rst = segment.flags.is_rst();
         let length = if is_rst {

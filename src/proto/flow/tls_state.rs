@@ -1,15 +1,16 @@
 //! How far the encryption of a connection has come, as far as it is seen.
 //!
-//! An encrypted connection without an offset leaves the queue, but for its FIN and RST and for segments
-//! that begin as text does. Its FIN or RST ends its grant. Text shows that it has gone back to clear
-//! text (CCC, RFC 4217 §12): the client's segment has to be whole lines that begin with a known
-//! command. No TLS record is, and a piece of one is once in four thousand million times.
+//! An encrypted connection without an offset leaves the queue, but for its FIN and RST and for
+//! segments that begin as text does. Its FIN or RST ends its grant. Text shows that it has gone
+//! back to clear text (CCC, RFC 4217 §12): the client's segment has to be whole lines that begin
+//! with a known command. No TLS record is, and a piece of one is once in four thousand million
+//! times.
 //!
 //! The owner of a server knows the keys of the connections to it, and could choose what its client
-//! sends (a browser's request, a mirrored directory's long names) so that it *encrypts* to "PORT …" at
-//! a segment's beginning. So implicit FTPS, which a browser can speak, never becomes readable again.
-//! And where AUTH TLS was said in the clear, nothing that the client announces afterwards is opened.
-//! What the server announces is: only its client, by itself, can make use of that.
+//! sends (a browser's request, a mirrored directory's long names) so that it *encrypts* to "PORT …"
+//! at a segment's beginning. So implicit FTPS, which a browser can speak, never becomes readable
+//! again. And where AUTH TLS was said in the clear, nothing that the client announces afterwards is
+//! opened. What the server announces is: only its client, by itself, can make use of that.
 
 use crate::proto::egress::Verdict;
 

@@ -37,8 +37,8 @@ impl TcpRelay {
         partial.record_retransmit(needs_retransmit, now);
     }
 
-    /// Does what is due for a direction's partial line. `must_read` where it may not leave before it
-    /// has ended, however long that takes.
+    /// Does what is due for a direction's partial line. `must_read` where it may not leave before
+    /// it has ended, however long that takes.
     pub(in crate::proto::flow) fn handle_timeout(
         &mut self,
         direction: Direction,
@@ -52,8 +52,8 @@ impl TcpRelay {
         match partial.poll_due(context.now) {
             None => {}
             Some(Due::GiveUp) => {
-                // A client could send "PO", wait for the time to be up, and send "RT …" unread. Where
-                // its bytes are acknowledged already, only the server waits for the rest.
+                // A client could send "PO", wait for the time to be up, and send "RT …" unread.
+                // Where its bytes are acknowledged already, only the server waits for the rest.
                 let is_kept = direction == Direction::Original
                     && (must_read || half.stream.needs_retransmit());
                 if is_kept {

@@ -10,8 +10,8 @@ use crate::proto::{
 };
 
 /// Packets up to this length pass everywhere: the least MTU of IPv6 (RFC 8200 §5) and the least
-/// reassembly buffer of IPv4 (RFC 791 §3.1), in bytes. A rewritten packet grows no further than this,
-/// or than the largest packet that its sender has sent, whichever is more.
+/// reassembly buffer of IPv4 (RFC 791 §3.1), in bytes. A rewritten packet grows no further than
+/// this, or than the largest packet that its sender has sent, whichever is more.
 const PACKET_MAX_V4: u16 = 576;
 const PACKET_MAX_V6: u16 = 1280;
 
@@ -91,8 +91,8 @@ impl TcpRelay {
         (verdict, rest.collect())
     }
 
-    /// A segment that seems to come from the sender of a direction. Conntrack and NAT do not see it: it
-    /// is addressed as its receiver knows its peer.
+    /// A segment that seems to come from the sender of a direction. Conntrack and NAT do not see
+    /// it: it is addressed as its receiver knows its peer.
     pub(super) fn encode_segment(
         &self,
         direction: Direction,
@@ -141,7 +141,8 @@ impl TcpRelay {
         )
     }
 
-    /// The most bytes of payload in a packet that goes in `direction`, whose headers have this length.
+    /// The most bytes of payload in a packet that goes in `direction`, whose headers have this
+    /// length.
     pub(super) fn max_payload(&self, direction: Direction, headers: Option<usize>) -> usize {
         let least = if self.tuples.sender(direction).is_ipv4() {
             PACKET_MAX_V4
@@ -278,9 +279,9 @@ impl TcpRelay {
 impl Urgency {
     /// The urgency with which a receiver reads what was read here.
     ///
-    /// Some systems take the urgent byte out of the stream (RFC 6093 §3), and the line is another one
-    /// without it. Of a client only Telnet's synch stays urgent, which is none of a line's bytes
-    /// (RFC 959 §5.3 for ABOR; BSD's clients mark its IAC).
+    /// Some systems take the urgent byte out of the stream (RFC 6093 §3), and the line is another
+    /// one without it. Of a client only Telnet's synch stays urgent, which is none of a line's
+    /// bytes (RFC 959 §5.3 for ABOR; BSD's clients mark its IAC).
     fn as_read(self, direction: Direction, payload: &[u8]) -> Self {
         let urgent = usize::from(self.pointer)
             .checked_sub(1)

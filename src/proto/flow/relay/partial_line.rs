@@ -1,8 +1,8 @@
 //! The timers of a line that has begun and not ended.
 //!
-//! A segment that ends inside a line that could still become an announcement goes on without it, and
-//! the partial line leaves with the segment that completes it. A sender under Nagle's algorithm does
-//! not send that segment before the first one is acknowledged (RFC 896). So after
+//! A segment that ends inside a line that could still become an announcement goes on without it,
+//! and the partial line leaves with the segment that completes it. A sender under Nagle's algorithm
+//! does not send that segment before the first one is acknowledged (RFC 896). So after
 //! [`LOCAL_ACK_DELAY`] the partial line is acknowledged on the receiver's behalf. From then on its
 //! bytes exist only here, and they are retransmitted until the receiver has acknowledged them.
 //!
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use crate::proto::net::SeqNumber;
 
 /// How long the rest of a line is waited for before the partial line is acknowledged locally. A
-/// sender that does not wait sends the rest within a round of its own loop; delayed acknowledgements
-/// begin at 40 ms.
+/// sender that does not wait sends the rest within a round of its own loop; delayed
+/// acknowledgements begin at 40 ms.
 pub const LOCAL_ACK_DELAY: Duration = Duration::from_millis(5);
 
 /// How long a server's partial line may be held in all.
@@ -26,8 +26,8 @@ pub const PARTIAL_LINE_TIMEOUT: Duration = Duration::from_secs(10);
 /// that. Linux repeats a segment after 200 ms at the earliest.
 const NOT_ACKNOWLEDGED_MAX: Duration = Duration::from_millis(200);
 
-/// The first retransmission of bytes that the sender does not repeat (RFC 6298 §2.4's lower bound is
-/// 1 s; Linux uses 200 ms); doubled each time.
+/// The first retransmission of bytes that the sender does not repeat (RFC 6298 §2.4's lower bound
+/// is 1 s; Linux uses 200 ms); doubled each time.
 const RETRANSMIT_FIRST: Duration = Duration::from_millis(200);
 
 /// The next one after the receiver has acknowledged a part: its window may have had no room for the

@@ -7,8 +7,8 @@ use crate::proto::{
 
 /// The window that is announced for an end whose own is not known, or was closed when it was last
 /// heard of: packets that only announce a window are not queued, and none at all would stop its
-/// peer. What comes and does not fit is repeated by its sender. Enough for a line. Any other window is
-/// announced as it was: two ends that both send beyond the other's window do not believe each
+/// peer. What comes and does not fit is repeated by its sender. Enough for a line. Any other window
+/// is announced as it was: two ends that both send beyond the other's window do not believe each
 /// other's acknowledgements any more, and answer them for ever.
 const WINDOW_ASSUMED: u16 = 512;
 
