@@ -4,7 +4,7 @@
 //! global. A capture replayed through it takes exactly the decisions that the daemon takes. What it
 //! needs of the kernel it asks through one port, [`kernel::Kernel`]; what leaves is returned.
 //!
-//! Imports run one way: `net` → `packet`, `stream`, `ftp`, `budget` → `session`, `expect`, `tls`,
+//! Imports run one way: `net` → `packet`, `stream`, `ftp`, `budget` → `session`, `expect`, `ftps`,
 //! `nat`, `saved_flow`, `shared`, `command_policy`, `kernel` → `event`, `egress` → `flow` → `alg`.
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ pub mod event;
 pub mod expect;
 pub mod flow;
 pub mod ftp;
+pub mod ftps;
 pub mod kernel;
 pub mod nat;
 pub mod net;
@@ -25,7 +26,6 @@ pub mod saved_flow;
 pub mod session;
 pub mod shared;
 pub mod stream;
-pub mod tls;
 
 /// When the unit tests begin. They add to it; none reads a clock.
 #[cfg(test)]

@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 10] = [
         "proto::command_policy",
         "proto::session",
         "proto::expect",
-        "proto::tls",
+        "proto::ftps",
         "proto::nat",
         "proto::saved_flow",
         "proto::shared",

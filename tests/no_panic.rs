@@ -14,11 +14,11 @@ use ftp_alg::proto::{
     egress::{Effects, PacketId, Save, Verdict},
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
+    ftps::{HostPair, TlsSettings},
     kernel::{Kernel, LookUpError, SetLiberalError, TrackedConnection, WhenKernelHelps},
     net::{ConntrackTuples, Direction, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
-    tls::{HostPair, TlsSettings},
 };
 use proptest::{collection::vec, prelude::*, sample};
 

@@ -17,12 +17,12 @@ use crate::{
     },
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
+        ftps::HostPair,
         kernel::{Kernel, LookUpError, SetLiberalError, TrackedConnection, WhenKernelHelps},
         net::{ConntrackTuples, Direction, Tuple},
         saved_flow::SavedFlow,
         session::Withdrawal,
         shared::SharedTables,
-        tls::HostPair,
     },
     ruleset::Marks,
 };

@@ -9,10 +9,10 @@ use super::{
     command_policy::PolicyAction,
     expect::Expectation,
     ftp::{AnnouncementKind, Role},
+    ftps::TlsRefusal,
     kernel::WhenKernelHelps,
     net::{IfIndex, SeqNumber},
     session::{SessionId, Withdrawal, endpoint_check::Refusal},
-    tls::TlsRefusal,
 };
 
 /// Names one packet handed in, as its caller likes: a queue's packet id, a capture's frame.

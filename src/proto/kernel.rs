@@ -13,10 +13,10 @@ use serde::Deserialize;
 
 use super::{
     expect::{ExpectError, Expectation, ExpectationId},
+    ftps::HostPair,
     net::{ConntrackTuples, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
-    tls::HostPair,
 };
 
 /// The kernel, as the core sees it.

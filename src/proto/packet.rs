@@ -21,7 +21,7 @@
 
 mod checksum;
 mod flags;
-mod inject;
+mod injected;
 mod options;
 mod packet_error;
 mod rebuild;
@@ -30,7 +30,7 @@ mod segment;
 mod tests;
 
 pub use flags::Flags;
-pub use inject::{Injected, reset, reset_of_receiver};
+pub use injected::{Injected, reset, reset_of_receiver};
 pub use options::{SackBlock, Timestamps};
 pub use packet_error::PacketError;
 pub use rebuild::{Change, rebuild};

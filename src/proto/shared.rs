@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{budget::HostTable, nat::LeaseTable, tls::GrantTable};
+use super::{budget::HostTable, ftps::GrantTable, nat::LeaseTable};
 
 /// The tables. A core is given them behind an [`Arc`](std::sync::Arc).
 #[derive(Debug, Default)]

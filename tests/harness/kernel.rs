@@ -19,11 +19,11 @@ use ftp_alg::proto::{
     event::{Event, EventKind},
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
+    ftps::HostPair,
     kernel::{self, LookUpError, SetLiberalError, TrackedConnection},
     net::{ConntrackTuples, Direction, IfIndex, PerDirection, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
-    tls::HostPair,
 };
 
 use super::frame::{ACK, FIN, Frame, RST, SYN};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{event::EventKind, flow::Settings, ftp::Role, tls::TlsSettings};
+use ftp_alg::proto::{event::EventKind, flow::Settings, ftp::Role, ftps::TlsSettings};
 
 use crate::{
     harness::{

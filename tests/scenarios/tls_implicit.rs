@@ -6,8 +6,8 @@ use ftp_alg::proto::{
     event::EventKind,
     flow::Settings,
     ftp::Role,
+    ftps::TlsSettings,
     net::{Direction, Tuple},
-    tls::TlsSettings,
 };
 
 use crate::{

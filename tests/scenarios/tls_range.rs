@@ -7,8 +7,8 @@ use ftp_alg::proto::{
     expect::ExpectError,
     flow::{IDLE_MAX, Settings},
     ftp::Role,
+    ftps::{TlsRefusal, TlsSettings},
     net::{Direction, Tuple},
-    tls::{TlsRefusal, TlsSettings},
 };
 
 use crate::{

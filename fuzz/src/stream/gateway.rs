@@ -13,13 +13,13 @@ use ftp_alg::proto::{
     event::EventKind,
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
+    ftps::HostPair,
     kernel::{Kernel, LookUpError, SetLiberalError, TrackedConnection},
     net::{ConntrackTuples, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
     shared::SharedTables,
     stream::{EDITS_MAX, LOCAL_ACK_BACKLOG_MAX},
-    tls::HostPair,
 };
 
 use super::frame::{ACK, FIN, Frame, RST, SYN};

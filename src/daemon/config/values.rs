@@ -10,7 +10,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    proto::{session::endpoint_check::DATA_PORT_MIN, tls::TLS_PORTS_MAX},
+    proto::{ftps::TLS_PORTS_MAX, session::endpoint_check::DATA_PORT_MIN},
     ruleset::Backend,
 };
 

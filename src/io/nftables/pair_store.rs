@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     io::netlink::{Head, MessageBuffer, NetlinkError, Socket, flags},
-    proto::tls::HostPair,
+    proto::ftps::HostPair,
     ruleset::{Family, SetKind, TABLE},
 };
 

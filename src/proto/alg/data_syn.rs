@@ -14,11 +14,11 @@ use crate::proto::{
     event::EventKind,
     expect::{Expectation, ExpectationId},
     flow::{Subject, expect_newest},
+    ftps::{AdmittedData, DataSyn, FtpsSession, HostPair, SynDecision, TLS_TIMEOUT, TlsRefusal},
     nat::Translation,
     net::{Addresses, Direction, Tuple},
     packet::Segment,
     session::Withdrawal,
-    tls::{AdmittedData, DataSyn, FtpsSession, HostPair, SynDecision, TLS_TIMEOUT, TlsRefusal},
 };
 
 /// The most sessions of one pair that a first packet may find dead, and take the grant from.

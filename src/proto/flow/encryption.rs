@@ -10,10 +10,10 @@ use crate::proto::{
     egress::Verdict,
     event::EventKind,
     ftp::{Role, reads_as_line},
+    ftps::{FtpsSession, HostPair, begins_tls},
     net::Direction,
     packet::Segment,
     session::{Withdrawal, endpoint_check::Refusal},
-    tls::{FtpsSession, HostPair, begins_tls},
 };
 
 impl Flow {

@@ -7,9 +7,9 @@ use ipnetwork::IpNetwork;
 use crate::proto::{
     budget::Limits,
     command_policy::CommandPolicy,
+    ftps::TlsSettings,
     net::{Addresses, ConntrackTuples, Direction},
     session::endpoint_check::{EndpointExemptions, Refusal},
-    tls::TlsSettings,
 };
 
 /// What the operator decides, as far as the core needs it.

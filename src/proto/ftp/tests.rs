@@ -1,10 +1,10 @@
 //! The grammar against the RFCs' examples, real servers' words, and everything in between.
 
-mod command;
-mod prefix;
+mod command_cases;
+mod prefix_cases;
 mod properties;
-mod reply;
-mod rewrite;
+mod reply_cases;
+mod rewrite_cases;
 
 use std::net::SocketAddr;
 

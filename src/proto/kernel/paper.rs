@@ -3,10 +3,10 @@
 use super::{Kernel, LookUpError, SetLiberalError, TrackedConnection};
 use crate::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
+    ftps::HostPair,
     net::{ConntrackTuples, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
-    tls::HostPair,
 };
 
 /// A kernel that does whatever it is asked. It knows one connection: that of the packet at hand, the

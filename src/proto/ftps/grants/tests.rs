@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::proto::tls::TLS_TIMEOUT;
+use crate::proto::ftps::TLS_TIMEOUT;
 
 fn master(port: u16) -> ConntrackTuples {
     ConntrackTuples::new(
