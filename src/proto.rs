@@ -1,8 +1,8 @@
-//! The pure core: FTP control connections in, verdicts and expectations out.
+//! The pure core: it takes packets of FTP control connections, and gives verdicts and expectations.
 //!
-//! Nothing below this module opens a socket or a file, reads a clock, starts a thread or keeps a
-//! global. A capture replayed through it takes exactly the decisions that the daemon takes. What it
-//! needs of the kernel it asks through one port, [`kernel::Kernel`]; what leaves is returned.
+//! Nothing in this module opens a socket or a file, reads a clock, starts a thread or keeps a
+//! global. So a replayed capture leads to the same decisions as in the daemon. The core asks the
+//! kernel through one port, [`kernel::Kernel`]. All other effects are return values.
 //!
 //! Imports run one way: `net` → `packet`, `stream`, `ftp`, `budget` → `session`, `expect`, `ftps`,
 //! `nat`, `saved_flow`, `shared`, `command_policy`, `kernel` → `event`, `egress` → `flow` → `alg`.
@@ -27,7 +27,7 @@ pub mod session;
 pub mod shared;
 pub mod stream;
 
-/// When the unit tests begin. They add to it; none reads a clock.
+/// The time at which the unit tests begin. They add to it, and none reads a clock.
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,

@@ -1,12 +1,14 @@
 //! The command policy: which FTP commands the operator allows, logs, refuses or resets.
 //!
-//! The entries whose [`Scope`] has a connection apply to it ([`SessionPolicy`]). Each command is
-//! compared with them in order. An entry that only logs does not decide. The first other entry that
-//! matches decides. A command that no entry matches goes on. A command that can be read in two ways
-//! (a NUL, a CR or a Telnet sequence inside it) is refused where any entry could have refused it.
+//! An entry applies to the connections in its [`Scope`] ([`SessionPolicy`]). Each command is
+//! compared with the entries in their order, and the first one that matches decides. An entry that
+//! only logs does not decide. A command that no entry matches goes on.
 //!
-//! What is refused never reaches the server: the caller puts something harmless in its place and
-//! turns the answer to that into a 550 (`ftp::refused`).
+//! A command with a NUL, a CR or a Telnet sequence inside can be read in two ways. It is refused
+//! where any entry could refuse a command.
+//!
+//! A refused command never reaches the server. The caller puts a substitute in its place, and turns
+//! the answer to the substitute into a 550 (`ftp::refused`).
 
 mod command_line;
 mod cwd;
@@ -24,7 +26,7 @@ pub use session_policy::{PolicyDecision, PolicyEffect, SessionPolicy};
 
 use super::net::{ConntrackTuples, Direction};
 
-/// The most entries there may be: each command is compared with all of them.
+/// The most entries, because each command may be compared with all of them.
 pub const ENTRIES_MAX: usize = 256;
 
 /// The entries, in order.
@@ -44,7 +46,7 @@ impl CommandPolicy {
         }
     }
 
-    /// The same where it is known in which directory each session begins, from the root.
+    /// The same policy, with the directory in which each session begins, as a path from the root.
     #[must_use]
     pub fn with_login_directory(self, login_directory: Option<String>) -> Self {
         Self {
@@ -53,13 +55,13 @@ impl CommandPolicy {
         }
     }
 
-    /// Whether there is none.
+    /// Whether it has no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The indices of the entries whose scope has a connection.
+    /// The indices of the entries that apply to a connection.
     fn of<'a>(&'a self, tuples: &'a ConntrackTuples) -> impl Iterator<Item = usize> + 'a {
         let entries = self.entries.iter().enumerate();
         entries.filter_map(|(index, entry)| entry.scope.has(tuples).then_some(index))
@@ -73,26 +75,26 @@ impl CommandPolicy {
 /// One entry of the command policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyEntry {
-    /// Its name: in the log, and in what the user reads.
+    /// Its name in the log and in the refusal.
     pub name: Arc<str>,
-    /// Whom it concerns.
+    /// The connections that it applies to.
     pub scope: Scope,
-    /// What it concerns.
+    /// The commands that it matches.
     pub matcher: PolicyMatcher,
-    /// What becomes of that.
+    /// The action on a command that it matches.
     pub action: PolicyAction,
-    /// What the user reads instead of the usual words.
+    /// The text of the refusal, in the place of the usual words.
     pub text: Option<Arc<str>>,
 }
 
-/// The connections that an entry concerns. An empty list concerns all.
+/// The connections that an entry applies to. An empty list stands for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// As the client dialled it, or as the server listens.
+    /// The port that the client dialled, or on which the server listens.
     pub control_ports: Vec<u16>,
-    /// By the client's own address.
+    /// The client's own address.
     pub clients: Vec<IpNetwork>,
-    /// By the server's own address, or the one its clients use.
+    /// The server's own address, or the one that its clients use.
     pub servers: Vec<IpNetwork>,
 }
 
@@ -113,31 +115,31 @@ impl Scope {
     }
 }
 
-/// The commands that an entry concerns. Every field that is given has to match; of a list, one
-/// element. An absent field matches everything.
+/// The commands that an entry matches. Each given field has to match, and of a list one element.
+/// An absent field matches all commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyMatcher {
     /// Verbs, such as `DELE` or `SITE CHMOD`.
     pub commands: Vec<Verb>,
-    /// The user who logs in, or has logged in.
+    /// The user of the session, or of the USER command at hand.
     pub users: Vec<Pattern>,
     /// The path that the command names.
     pub paths: Vec<Pattern>,
-    /// What the command does to the server's files.
+    /// The effect of the command on the server's files.
     pub operations: Vec<Operation>,
-    /// Who would listen for the data connection that the command prepares.
+    /// The end that would listen for the data connection.
     pub mode: Option<Mode>,
-    /// The family of the data connection that the command prepares.
+    /// The IP version of the data connection.
     pub data_family: Option<DataFamily>,
-    /// What the command does to a demand on encryption.
+    /// A demand on encryption that the command violates.
     pub tls: Option<Demand>,
-    /// Lines longer than so many bytes, without their end.
+    /// Lines longer than this number of bytes, without their end.
     pub line_max: Option<u32>,
-    /// Commands beyond so many a second, of those that match otherwise.
+    /// The commands beyond this rate, of those that match otherwise.
     pub commands_per_second: Option<u32>,
-    /// Logins beyond so many sessions of the client's host.
+    /// The logins beyond this number of sessions of the client's host.
     pub sessions_per_client: Option<u32>,
-    /// Logins beyond so many sessions.
+    /// The logins beyond this number of sessions.
     pub sessions: Option<u32>,
 }
 
@@ -147,7 +149,7 @@ impl PolicyMatcher {
     }
 }
 
-/// Who listens for a data connection.
+/// The end that listens for a data connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -167,13 +169,13 @@ pub enum DataFamily {
     Ipv6,
 }
 
-/// What is demanded of a session's encryption; a command that is not in keeping with it matches.
+/// A demand on the encryption of a session. The commands that violate it match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Demand {
-    /// No login before AUTH.
+    /// A login may only follow an accepted AUTH. Then it is encrypted, and not read here.
     Required,
-    /// No AUTH.
+    /// AUTH is forbidden.
     Forbidden,
 }
 
@@ -181,11 +183,11 @@ pub enum Demand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PolicyAction {
-    /// It goes on, whatever later entries say.
+    /// The command goes on. Later entries are not compared.
     Allow,
-    /// It is logged, and the next entry is compared.
+    /// The command is logged. The next entry is compared.
     Log,
-    /// The user reads a 550, and the server nothing.
+    /// The user reads a 550, and the server does not get the command.
     Refuse,
     /// The connection is reset towards both ends.
     Reset,

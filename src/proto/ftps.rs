@@ -1,10 +1,12 @@
-//! Data connections of sessions that cannot be read: which may come, without being announced.
+//! The data connections of encrypted sessions (FTPS), which come without an announcement.
 //!
-//! After an accepted AUTH TLS (RFC 4217), or on a connection that begins with TLS (implicit FTPS), no
-//! announcement can be read any more. Where the operator grants it, the client of such a session may
-//! then connect to its server within a range of ports: this client, the server as this client knows
-//! it, so many at a time, only while the control connection lives. Nothing is open in advance: each
-//! connection's first packet is looked at, and one [expectation](super::expect) made for it alone.
+//! After an accepted AUTH TLS (RFC 4217), and on a connection that begins with TLS (implicit FTPS),
+//! no announcement can be read. Where the operator grants it, the client of such a session may
+//! connect to its server within a range of ports. The number of connections at a time is limited,
+//! and the grant ends with the control connection.
+//!
+//! Nothing is open in advance. The first packet of each such connection is queued, and one
+//! [expectation](super::expect) is made for it alone.
 
 mod grants;
 
@@ -21,30 +23,30 @@ use super::{
     net::{ConntrackTuples, Direction, Tuple},
 };
 
-/// How many ports may be granted. Servers are told to use a range of their own for FTPS, and no
-/// server has a thousand transfers of one client at a time.
+/// The most ports that may be granted. A server has a range of its own for FTPS, and less than a
+/// thousand transfers of one client at a time.
 pub const TLS_PORTS_MAX: usize = 1024;
 
-/// How long what was let in may take to come. Its first packet is at hand; only what an operator's
-/// own queue behind ours may hold it up for counts.
+/// The timeout of an expectation for a first packet. The packet is at hand already, but another
+/// queue of the operator may delay it.
 pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the operator grants.
+/// The operator's grant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// The ports; none where nothing is granted.
+    /// The ports; `None` where nothing is granted.
     pub ports: Option<RangeInclusive<u16>>,
-    /// How many data connections of one session there may be at a time.
+    /// The most data connections of one session at a time.
     pub at_once: usize,
-    /// For which servers; for all of them where none is named.
+    /// The servers; empty for all servers.
     pub servers: Vec<IpNetwork>,
-    /// Control ports whose connections begin with TLS.
+    /// The control ports whose connections begin with TLS.
     pub implicit_ports: Vec<u16>,
 }
 
 impl TlsSettings {
-    /// Whether a control connection begins with TLS, by the port that its client dialled or the one
-    /// on which its server listens.
+    /// Whether a control connection begins with TLS. The port that its client dialled or the port
+    /// on which its server listens may say so.
     #[must_use]
     pub fn is_implicit(&self, tuples: &ConntrackTuples) -> bool {
         let dialled = tuples.of(Direction::Original).destination.port();
@@ -54,17 +56,17 @@ impl TlsSettings {
     }
 }
 
-/// Who may connect to whom: addresses as the client's packets have them, before any NAT.
+/// A client and a server, by the addresses of the client's packets before any NAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPair {
     /// The client.
     pub client: IpAddr,
-    /// The server as the client knows it.
+    /// The server.
     pub server: IpAddr,
 }
 
 impl HostPair {
-    /// The ends of a control connection.
+    /// The pair of a control connection.
     #[must_use]
     pub fn of(tuples: &ConntrackTuples) -> Self {
         Self::dialled(tuples.of(Direction::Original))
@@ -80,17 +82,17 @@ impl HostPair {
     }
 }
 
-/// Why a data connection that an encrypted session may have asked for is not let in. The names are
-/// stable: they are log reasons and metric labels.
+/// Why a data connection of an encrypted session is refused. The names are stable: they appear in
+/// logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TlsRefusal {
-    /// The session has as many as it may have at a time.
+    /// The session has as many data connections as it may have at a time.
     TooManyData,
-    /// The session or its client's host opens too much (`budget`).
+    /// The session or the host of its client opens too many pinholes (`budget`).
     TooManyOpenings,
-    /// It came in the client's name by the server's link.
+    /// Its first packet bears the client's address, and came by the server's interface.
     Forged,
-    /// The port on the outside is given to an announcement, whose connection this may be.
+    /// The outside port is leased to an announcement, and this may be its connection.
     PortGiven,
     /// The kernel did not take the expectation.
     Kernel(ExpectError),
@@ -110,8 +112,7 @@ impl TlsRefusal {
     }
 }
 
-/// Whether these are the first bytes of TLS: a record of the handshake, of any version since SSL 3
-/// (RFC 8446 §5.1).
+/// Whether TLS begins with these bytes: a handshake record of SSL 3 or later (RFC 8446 §5.1).
 #[must_use]
 pub fn begins_tls(payload: &[u8]) -> bool {
     payload.starts_with(&[22, 3])

@@ -1,18 +1,18 @@
-//! What a client's line says, as far as rules speak of it.
+//! One line of a client, as the entries of the command policy see it.
 //!
-//! A verb is read as the laxest server would: without what Telnet or spaces put before it, up to the
-//! first blank or control character, in any case, and under the name that RFC 959 gives to it where it
-//! has an older one (RFC 775).
+//! A verb is read as the most tolerant server reads it: without Telnet sequences or spaces before
+//! it, up to the first blank or control character, in any case. A verb with an older name (RFC 775)
+//! has its name of RFC 959.
 
 use serde::Deserialize;
 
 use super::{DataFamily, Demand, Mode, PolicyAction};
 use crate::proto::ftp::{Announcement, Command, Malformed, skip_sequences};
 
-/// The longest verb that is told of, in bytes (XSHA512 and the like have seven).
-const VERB_TOLD_MAX: usize = 8;
+/// The longest verb that is logged, in bytes. XSHA512 and its like have seven.
+const LOGGED_VERB_MAX: usize = 8;
 
-/// A verb as rules name it: one word, or SITE and another.
+/// A verb as an entry names it: one word, or SITE and a second word.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Verb {
@@ -48,7 +48,7 @@ fn is_word(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// What a command does to the server's files.
+/// The effect of a command on the server's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
@@ -58,7 +58,7 @@ pub enum Operation {
     Write,
     /// LIST, NLST, MLSD, MLST, and STAT of a path.
     List,
-    /// DELE, RMD, MKD, RNFR, RNTO, SITE, MFMT and its like.
+    /// DELE, RMD, MKD, RNFR, RNTO, SITE, MFMT and similar commands.
     Change,
 }
 
@@ -68,13 +68,13 @@ pub(super) struct CommandLine<'a> {
     /// The whole line, without its end.
     line: &'a [u8],
     verb: &'a [u8],
-    /// What stands behind the verb, without blanks around it.
+    /// The text behind the verb, without blanks around it.
     pub(super) argument: &'a [u8],
     is_complete: bool,
 }
 
 impl<'a> CommandLine<'a> {
-    /// Reads a line without its end. `is_complete` is false where it was cut.
+    /// Reads a line without its end. `is_complete` is false where only its beginning is known.
     pub(super) fn parse(line: &'a [u8], is_complete: bool) -> Self {
         let text = skip_sequences(line).trim_ascii_start();
         let length = text.iter().take_while(|byte| **byte > b' ').count();
@@ -87,19 +87,21 @@ impl<'a> CommandLine<'a> {
         }
     }
 
-    /// The verb for the log: nothing that could be a password said by mistake.
+    /// The verb for the log; `?` where the word may be no verb. A user may have sent a password in
+    /// its place by mistake.
     pub(super) fn loggable_verb(&self) -> String {
-        let is_verb = (1..=VERB_TOLD_MAX).contains(&self.verb.len())
+        let is_verb = (1..=LOGGED_VERB_MAX).contains(&self.verb.len())
             && self.verb.iter().all(u8::is_ascii_alphanumeric);
-        let told = is_verb.then(|| String::from_utf8_lossy(self.verb).to_ascii_uppercase());
-        told.unwrap_or_else(|| "?".to_owned())
+        let verb = is_verb.then(|| String::from_utf8_lossy(self.verb).to_ascii_uppercase());
+        verb.unwrap_or_else(|| "?".to_owned())
     }
 
-    /// Whether two servers could read two commands in it: a NUL, a CR or a Telnet sequence inside.
-    /// A doubled IAC is the byte 255 of a name (RFC 854).
+    /// Whether two servers could read two commands in it, because of a NUL, a CR or a Telnet
+    /// sequence inside.
     pub(super) fn has_two_readings(&self) -> bool {
         let mut rest = skip_sequences(self.line);
         while let Some(at) = rest.iter().position(|byte| matches!(byte, 0 | b'\r' | 255)) {
+            // A doubled IAC is the byte 255 of a name (RFC 854), which all servers read alike.
             let Some([255, 255, tail @ ..]) = rest.get(at..) else {
                 return true;
             };
@@ -132,7 +134,8 @@ impl<'a> CommandLine<'a> {
     pub(super) fn operation(&self) -> Option<Operation> {
         let has_argument = !self.argument.is_empty();
         let (_, operation) = OPERATIONS.iter().find(|(verb, _)| self.is(verb))?;
-        // STAT alone asks for the session's state, MDTM with one argument for a file's time.
+        // STAT without an argument asks for the state of the session. MDTM with one argument asks
+        // for the time of a file.
         let is_question =
             (self.is("STAT") && !has_argument) || (self.is("MDTM") && !sets_time(self.argument));
         (!is_question).then_some(*operation)
@@ -149,7 +152,8 @@ impl<'a> CommandLine<'a> {
             .then_some(Mode::Passive)
     }
 
-    /// The family of the data connection that is prepared, over a control connection of `own`.
+    /// The IP version of the data connection that the command prepares. `own` is the one of the
+    /// control connection.
     pub(super) fn data_family(&self, own: DataFamily) -> Option<DataFamily> {
         if self.is("PORT") || self.is("PASV") {
             return Some(DataFamily::Ipv4);
@@ -174,9 +178,10 @@ impl<'a> CommandLine<'a> {
         }
     }
 
-    /// The path that the command names, if it is one that names a path. A verb that is not known here
-    /// may name one.
+    /// The path that the command names, where it may name one.
     pub(super) fn path(&self) -> Option<&'a [u8]> {
+        // An unknown verb counts as one with a path. Otherwise a server with such a verb could be
+        // used to get around an entry.
         if WITHOUT_PATH.into_iter().any(|verb| self.is(verb)) {
             return None;
         }
@@ -209,7 +214,7 @@ impl DataFamily {
 }
 
 impl PolicyAction {
-    /// Whether a command may fail to reach the server by it.
+    /// Whether the command does not reach the server.
     pub(super) const fn is_against(self) -> bool {
         matches!(self, Self::Refuse | Self::Reset)
     }
@@ -234,18 +239,18 @@ const OPERATIONS: [(&str, Operation); 19] = [
     ("MFMT", Operation::Change),
     ("MFCT", Operation::Change),
     ("MFF", Operation::Change),
-    // Some clients set a file's time by it: MDTM YYYYMMDDhhmmss path.
+    // Some clients set the time of a file with it: MDTM YYYYMMDDhhmmss path.
     ("MDTM", Operation::Change),
 ];
 
-/// Verbs whose argument is no path.
+/// The verbs whose argument is no path.
 const WITHOUT_PATH: [&str; 28] = [
     "USER", "PASS", "ACCT", "PORT", "EPRT", "LPRT", "PASV", "EPSV", "LPSV", "TYPE", "MODE", "STRU",
     "REST", "ALLO", "NOOP", "QUIT", "REIN", "ABOR", "AUTH", "PBSZ", "PROT", "CCC", "HOST", "OPTS",
     "FEAT", "HELP", "LANG", "CLNT",
 ];
 
-/// The name in RFC 959 of a verb that has an older one, or one that a router made of it.
+/// The name in RFC 959 of a verb with an older name, or of one that a router has changed.
 fn canonical(verb: &[u8]) -> Option<&'static str> {
     const NAMES: [(&str, &str); 6] = [
         ("XMKD", "MKD"),
@@ -269,7 +274,7 @@ fn behind_word(text: &[u8]) -> &[u8] {
         .trim_ascii_start()
 }
 
-/// `-la path`: what `ls` would take for options.
+/// The path in `-la path`. Servers hand the words with a dash to `ls` as options.
 fn without_options(mut text: &[u8]) -> &[u8] {
     while text.first() == Some(&b'-') {
         text = behind_word(text);
@@ -277,11 +282,11 @@ fn without_options(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// MFMT and its like name a time or facts first, SITE a command of its own.
-fn is_behind_a_word(said: &CommandLine<'_>) -> bool {
+/// Whether the path is behind another word: a time, facts, or a command of SITE.
+fn is_behind_a_word(command: &CommandLine<'_>) -> bool {
     ["MFMT", "MFCT", "MFF", "MDTM", "SITE"]
         .into_iter()
-        .any(|verb| said.is(verb))
+        .any(|verb| command.is(verb))
 }
 
 /// Whether the argument of MDTM begins with a time of 14 digits.

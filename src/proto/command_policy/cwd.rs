@@ -1,24 +1,27 @@
-//! Where in the server's tree a session is, as far as its dialogue tells.
+//! The working directory of a session, as far as the dialogue shows it.
 //!
-//! A path is resolved by its text alone: links, and what a server makes of names besides (`.` and
-//! `..` apart), are its own business. A session's directory is known from the first answer to PWD, or the
-//! first accepted CWD with a path from the root; before that no path is known that does not begin there.
+//! The directory is known from the first answer to PWD on, or from the first accepted CWD with a
+//! path from the root. Before that, only paths from the root are known.
+//!
+//! Paths are resolved as text. Symbolic links of the server, and names other than `.` and `..` that
+//! it treats specially, are not known here.
 
 use std::collections::VecDeque;
 
 use super::command_line::CommandLine;
 
-/// How many changes may wait for their answers, and how long a directory may be, in bytes; beyond
-/// either it is not known any more.
+/// The most commands that wait for their answers. Beyond it the directory is unknown.
 const STEPS_MAX: usize = 32;
+
+/// The longest directory, in bytes. A longer one is unknown.
 const DIRECTORY_MAX: usize = 1024;
 
-/// The directory of a session.
+/// The working directory of a session.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WorkingDirectory {
-    /// From the root, each behind a slash; the root is empty.
+    /// The names from the root on, each behind a slash. The root is empty.
     known: Option<Vec<u8>>,
-    /// What was asked for and not answered yet.
+    /// The commands that the server has not answered yet.
     steps: VecDeque<Step>,
 }
 
@@ -29,7 +32,7 @@ enum Step {
 }
 
 impl WorkingDirectory {
-    /// Takes a command that goes to the server, if it is one of directories.
+    /// Takes a command that goes to the server.
     pub(super) fn handle_command(&mut self, command: &CommandLine<'_>) {
         let step = match command {
             command if command.is("CWD") => Step::Change(command.argument.to_vec()),
@@ -43,7 +46,7 @@ impl WorkingDirectory {
         }
     }
 
-    /// Takes the answer to the oldest of them.
+    /// Takes the answer to the oldest command that waits for one.
     pub(super) fn handle_answer(&mut self, code: u16, line: &[u8]) {
         match self.steps.pop_front() {
             Some(Step::Change(path)) if code / 100 == 2 => self.known = self.resolve(&path),
@@ -51,24 +54,26 @@ impl WorkingDirectory {
                 self.known = quoted(line).and_then(|path| self.resolve(&path))
             }
             Some(_) => {}
+            // The answer to a command that passed unseen, or that was one too many.
             None => self.known = None,
         }
     }
 
-    /// A login begins here, if that is known.
+    /// Takes a login, with the directory in which it begins, where that is known.
     pub(super) fn enter(&mut self, login_directory: Option<&str>) {
         self.forget();
         self.known = login_directory.and_then(|directory| self.resolve(directory.as_bytes()));
     }
 
-    /// It is not known any more where the session is.
+    /// Forgets the directory, and the commands that wait for their answers.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// A path from the root, or `None` where that is not known. While a change is unanswered, nothing is
-    /// known but what begins at the root.
+    /// A path as one from the root; `None` where it is unknown.
     pub(super) fn path(&self, path: &[u8]) -> Option<Vec<u8>> {
+        // A pipelining client may use a path before the server has answered its CWD. Nobody knows
+        // yet whether the server has changed the directory.
         let is_settled = self.steps.iter().all(|step| matches!(step, Step::Ask));
         if !is_settled && !is_separator(path.first()) {
             return None;
@@ -118,7 +123,7 @@ impl WorkingDirectory {
     }
 }
 
-/// Servers on Windows take a backslash for a slash.
+/// Whether a byte separates names. Servers on Windows take a backslash for a slash.
 fn is_separator(byte: Option<&u8>) -> bool {
     matches!(byte, Some(b'/' | b'\\'))
 }

@@ -1,5 +1,5 @@
-//! What an operator writes for names and paths: `*` is any text, `?` any character, and case does not
-//! matter, as it does not to some servers.
+//! The patterns for names and paths: `*` stands for any text, and `?` for any character. Case does
+//! not matter, because some servers ignore it.
 
 use serde::Deserialize;
 use wildmatch::WildMatch;
@@ -37,13 +37,13 @@ impl Pattern {
         }
     }
 
-    /// Whether it speaks of directories, and not of a file's name alone.
+    /// Whether it has a directory, and not only the name of a file.
     #[must_use]
     pub fn has_directory(&self) -> bool {
         self.has_directory
     }
 
-    /// Whether it is the pattern of `text`; bytes that are no UTF-8 are each one character.
+    /// Whether it matches `text`. Each byte that is not UTF-8 is one character.
     #[must_use]
     pub fn matches(&self, text: &[u8]) -> bool {
         self.matcher.matches(&String::from_utf8_lossy(text))

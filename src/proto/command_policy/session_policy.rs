@@ -1,4 +1,4 @@
-//! One session under the rules that concern it.
+//! The entries of the command policy that apply to one session, and their state.
 
 use std::{
     sync::Arc,
@@ -16,40 +16,40 @@ use crate::proto::{
     shared::SharedTables,
 };
 
-/// The time over which a rule's commands a second are averaged: so many may come at once.
+/// The depth of the token bucket of an entry: one second's worth of its rate.
 const RATE_BURST: Duration = Duration::from_secs(1);
 
-/// The longest name of a user that is kept, in bytes; of a longer one its beginning.
+/// The longest user name that is kept, in bytes. Of a longer one the beginning is kept.
 const USER_MAX: usize = 128;
 
-/// The name under which a command that can be read in two ways is refused.
+/// The name in the log and in the refusal of a command that can be read in two ways.
 const TWO_READINGS: &str = "two readings";
 
-/// What becomes of a command.
+/// The effect of the policy on a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyEffect {
-    /// It goes on.
+    /// The command goes on.
     Pass,
-    /// The user reads a 550, and the server nothing.
+    /// The user reads a 550, and the server does not get the command.
     Refuse,
     /// The connection is reset.
     Reset,
 }
 
-/// What the rules say of a command.
+/// The decision of the policy on a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyDecision {
-    /// What becomes of it.
+    /// The effect on the command.
     pub effect: PolicyEffect,
-    /// For the user whose command is refused.
+    /// The reason that the user of a refused command reads.
     pub reason: Reason,
-    /// Which rules speak of it in the log, and how, in their order.
+    /// The names and actions of the entries that log the command, in their order.
     pub logged: Vec<(Arc<str>, PolicyAction)>,
-    /// The verb, for the log; `?` where it might be something else than a verb.
+    /// The verb for the log; `?` where the word may be no verb.
     pub verb: String,
 }
 
-/// A session in the scope of at least one rule. It keeps the rules that it began with.
+/// A session in the scope of at least one entry. A reload does not change its entries.
 #[derive(Clone, Debug)]
 pub struct SessionPolicy {
     policy: Arc<CommandPolicy>,
@@ -60,16 +60,17 @@ pub struct SessionPolicy {
     directory: WorkingDirectory,
 }
 
-/// What a session has of one rule.
+/// The state of one entry in a session.
 #[derive(Clone, Copy, Debug)]
 struct EntryState {
+    /// The index of the entry.
     entry: usize,
     bucket: TokenBucket,
     is_counted: bool,
 }
 
 impl SessionPolicy {
-    /// The session of a connection; `None` where no rule concerns it.
+    /// The session of a connection; `None` where no entry applies to it.
     #[must_use]
     pub fn new(policy: &Arc<CommandPolicy>, tuples: &ConntrackTuples) -> Option<Box<Self>> {
         let entries: Vec<EntryState> = policy.of(tuples).map(EntryState::new).collect();
@@ -86,7 +87,7 @@ impl SessionPolicy {
         })
     }
 
-    /// Whether a command of this session could fail to reach its server.
+    /// Whether an entry could keep a command of this session from its server.
     #[must_use]
     pub fn can_refuse(&self) -> bool {
         let mut entries = self
@@ -96,7 +97,8 @@ impl SessionPolicy {
         entries.any(|entry| entry.action.is_against())
     }
 
-    /// Takes a line of the client, without its end; `is_complete` is false where it was cut.
+    /// Takes a line of the client without its end. `is_complete` is false where only its beginning
+    /// is known.
     pub fn handle_command(
         &mut self,
         line: &[u8],
@@ -112,17 +114,17 @@ impl SessionPolicy {
         decision
     }
 
-    /// Takes the final answer to a CWD, CDUP or PWD.
+    /// Takes the final answer to CWD, CDUP or PWD.
     pub fn handle_directory_reply(&mut self, code: u16, line: &[u8]) {
         self.directory.handle_answer(code, line);
     }
 
-    /// Lines passed unseen.
+    /// Forgets the directory, because lines passed unseen.
     pub fn handle_gap(&mut self) {
         self.directory.forget();
     }
 
-    /// Gives back its state among the sessions that rules count.
+    /// Records the end of the session with the entries that count it.
     pub fn end(&mut self, shared: &SharedTables) {
         for state in self.entries.iter_mut().filter(|state| state.is_counted) {
             state.is_counted = false;
@@ -179,7 +181,7 @@ impl SessionPolicy {
                     .logged
                     .push((Arc::clone(&entry.name), entry.action));
             }
-            // An entry that only logs does not decide: the next one may.
+            // An entry that only logs does not decide. The next one may.
             if entry.action != PolicyAction::Log {
                 decision.effect = entry.action.effect();
                 decision.reason = entry.reason();
@@ -189,7 +191,7 @@ impl SessionPolicy {
         decision
     }
 
-    /// Whether a rule concerns a line, whatever it counts.
+    /// Whether an entry matches a line, without its counts and its rate.
     fn matches(&self, entry: &PolicyEntry, command: &CommandLine<'_>) -> bool {
         let PolicyMatcher {
             commands,
@@ -216,7 +218,7 @@ impl SessionPolicy {
             && (paths.is_empty() || self.path_matches(paths, entry.action, command))
     }
 
-    /// Whether a command is one more than an entry lets pass, where the entry counts.
+    /// Whether a command exceeds the counts and the rate of an entry; true where it has none.
     fn exceeds(
         &mut self,
         at: usize,
@@ -231,6 +233,7 @@ impl SessionPolicy {
             return false;
         };
         if entry.matcher.counts_sessions() {
+            // A session counts from its login on, because the entry may name a user.
             let is_login = command.is("USER");
             if !is_login || !state.is_one_too_many(entry, self.client, shared) {
                 return false;
@@ -246,8 +249,7 @@ impl SessionPolicy {
         user.is_some_and(|user| users.iter().any(|pattern| pattern.matches(user)))
     }
 
-    /// Whether the path that a command names is one of these. One that is not known, since nobody knows
-    /// in which directory it begins, counts against its client where folders are spoken of.
+    /// Whether the path that a command names matches a pattern.
     fn path_matches(
         &self,
         paths: &[Pattern],
@@ -262,11 +264,13 @@ impl SessionPolicy {
         paths.iter().any(|pattern| match &whole {
             _ if !pattern.has_directory() => pattern.matches(name) || pattern.matches(path),
             Some(whole) => pattern.matches(whole),
+            // The working directory is unknown, and the path may be any. So an entry that refuses
+            // matches, and one that allows does not.
             None => action.is_against(),
         })
     }
 
-    /// Takes note of a command that goes to the server.
+    /// Records a command that goes to the server.
     fn record(&mut self, command: &CommandLine<'_>) {
         if command.is("USER") {
             let kept = command.argument.get(..USER_MAX).unwrap_or(command.argument);
@@ -289,7 +293,7 @@ impl EntryState {
         }
     }
 
-    /// Whether a login begins a session beyond those that an entry allows. One within is counted.
+    /// Counts the session of a login for an entry. `true` where it is one more than allowed.
     fn is_one_too_many(
         &mut self,
         entry: &PolicyEntry,
@@ -327,7 +331,7 @@ impl PolicyAction {
     }
 }
 
-/// The last name of a path, whatever slashes stand behind it.
+/// The last name of a path. Slashes may follow it.
 fn last_name(path: &[u8]) -> &[u8] {
     let mut names = path.rsplit(|byte| matches!(byte, b'/' | b'\\'));
     names.find(|name| !name.is_empty()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Which command meets which rule.
+//! The commands that entries of the policy match.
 
 use std::{
     sync::Arc,
@@ -19,9 +19,9 @@ fn connection() -> ConntrackTuples {
     )
 }
 
-fn rule(action: PolicyAction, matcher: PolicyMatcher) -> PolicyEntry {
+fn entry(action: PolicyAction, matcher: PolicyMatcher) -> PolicyEntry {
     PolicyEntry {
-        name: "rule 1".into(),
+        name: "entry 1".into(),
         scope: Scope::default(),
         matcher,
         action,
@@ -30,7 +30,19 @@ fn rule(action: PolicyAction, matcher: PolicyMatcher) -> PolicyEntry {
 }
 
 fn refusing(matcher: PolicyMatcher) -> PolicyEntry {
-    rule(PolicyAction::Refuse, matcher)
+    entry(PolicyAction::Refuse, matcher)
+}
+
+/// A matcher with these fields set.
+fn matching(set: impl FnOnce(&mut PolicyMatcher)) -> PolicyMatcher {
+    let mut matcher = PolicyMatcher::default();
+    set(&mut matcher);
+    matcher
+}
+
+/// A session with one entry, which refuses what it matches.
+fn trial(set: impl FnOnce(&mut PolicyMatcher)) -> Trial {
+    Trial::new(vec![refusing(matching(set))])
 }
 
 struct Trial {
@@ -40,8 +52,8 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(rules: Vec<PolicyEntry>) -> Self {
-        let session = SessionPolicy::new(&Arc::new(CommandPolicy::new(rules)), &connection());
+    fn new(entries: Vec<PolicyEntry>) -> Self {
+        let session = SessionPolicy::new(&Arc::new(CommandPolicy::new(entries)), &connection());
         Self {
             session: *session.unwrap(),
             shared: SharedTables::default(),
@@ -58,7 +70,7 @@ impl Trial {
         self.decision(line.as_ref()).effect == PolicyEffect::Pass
     }
 
-    /// What of these commands, said one after the other, is refused.
+    /// The commands, of these in their order, that are refused.
     fn refused<'a>(&mut self, lines: &[&'a str]) -> Vec<&'a str> {
         lines
             .iter()
@@ -80,12 +92,8 @@ fn patterns(texts: &[&str]) -> Vec<Pattern> {
 }
 
 #[test]
-fn a_command_is_known_in_any_case_behind_blanks_and_under_its_old_name() {
-    let commands = verbs(&["dele", "MKD", "SITE CHMOD"]);
-    let mut trial = Trial::new(vec![refusing(PolicyMatcher {
-        commands,
-        ..PolicyMatcher::default()
-    })]);
+fn a_verb_matches_in_any_case_behind_blanks_and_under_its_old_name() {
+    let mut trial = trial(|it| it.commands = verbs(&["dele", "MKD", "SITE CHMOD"]));
     let refused = [
         "DELE x",
         "dele x",
@@ -105,14 +113,9 @@ fn a_command_is_known_in_any_case_behind_blanks_and_under_its_old_name() {
 }
 
 #[test]
-fn what_can_be_read_in_two_ways_is_refused_where_anything_could_be() {
+fn a_command_with_two_readings_is_refused_where_an_entry_could_refuse() {
     let commands = verbs(&["DELE"]);
-    let deny = || {
-        refusing(PolicyMatcher {
-            commands: commands.clone(),
-            ..PolicyMatcher::default()
-        })
-    };
+    let deny = || refusing(matching(|it| it.commands = commands.clone()));
     for line in [
         &b"D\xff\xf1ELE x"[..],
         b"RETR x\0y",
@@ -120,7 +123,7 @@ fn what_can_be_read_in_two_ways_is_refused_where_anything_could_be() {
         b"RETR \xff\xfby",
     ] {
         assert!(!Trial::new(vec![deny()]).passes(line), "{line:?}");
-        let logs = rule(PolicyAction::Log, PolicyMatcher::default());
+        let logs = entry(PolicyAction::Log, PolicyMatcher::default());
         assert!(Trial::new(vec![logs]).passes(line), "{line:?}");
     }
     for line in [
@@ -133,23 +136,20 @@ fn what_can_be_read_in_two_ways_is_refused_where_anything_could_be() {
 }
 
 #[test]
-fn the_first_rule_that_does_more_than_log_decides() {
-    let of = |commands: &[&str]| PolicyMatcher {
-        commands: verbs(commands),
-        ..PolicyMatcher::default()
-    };
-    let named = |name: &str, rule: PolicyEntry| PolicyEntry {
+fn the_first_entry_that_does_more_than_log_decides() {
+    let of = |commands: &[&str]| matching(|it| it.commands = verbs(commands));
+    let named = |name: &str, entry: PolicyEntry| PolicyEntry {
         name: name.into(),
-        ..rule
+        ..entry
     };
     let mut trial = Trial::new(vec![
-        named("see", rule(PolicyAction::Log, of(&["DELE", "RMD"]))),
-        named("may", rule(PolicyAction::Allow, of(&["DELE"]))),
+        named("see", entry(PolicyAction::Log, of(&["DELE", "RMD"]))),
+        named("may", entry(PolicyAction::Allow, of(&["DELE"]))),
         named("may not", refusing(of(&["DELE", "RMD"]))),
-        named("out", rule(PolicyAction::Reset, of(&["SITE"]))),
+        named("out", entry(PolicyAction::Reset, of(&["SITE"]))),
     ]);
-    let told = |ruling: &PolicyDecision| -> Vec<_> {
-        ruling
+    let logged = |decision: &PolicyDecision| -> Vec<_> {
+        decision
             .logged
             .iter()
             .map(|(name, action)| format!("{name} {}", action.as_str()))
@@ -157,12 +157,12 @@ fn the_first_rule_that_does_more_than_log_decides() {
     };
     let allowed = trial.decision(b"DELE x");
     assert_eq!(
-        (allowed.effect, told(&allowed)),
+        (allowed.effect, logged(&allowed)),
         (PolicyEffect::Pass, vec!["see log".to_owned()])
     );
     let refused = trial.decision(b"RMD x");
     assert_eq!(refused.effect, PolicyEffect::Refuse);
-    assert_eq!(told(&refused), ["see log", "may not refuse"]);
+    assert_eq!(logged(&refused), ["see log", "may not refuse"]);
     assert_eq!(refused.reason, Reason::Named("may not".into()));
     assert_eq!(refused.verb, "RMD");
     assert_eq!(trial.decision(b"SITE EXEC").effect, PolicyEffect::Reset);
@@ -170,7 +170,7 @@ fn the_first_rule_that_does_more_than_log_decides() {
 }
 
 #[test]
-fn a_word_that_is_no_verb_is_not_told_of() {
+fn a_word_that_may_be_no_verb_is_not_logged() {
     let mut trial = Trial::new(vec![refusing(PolicyMatcher::default())]);
     assert_eq!(trial.decision(b"dele x").verb, "DELE");
     for line in [&b"hunter2-secret"[..], b"S3cret!", b"", b"verylongpassword"] {
@@ -179,13 +179,10 @@ fn a_word_that_is_no_verb_is_not_told_of() {
 }
 
 #[test]
-fn operations_tell_reading_from_writing_listing_and_changing() {
+fn operations_are_reading_writing_listing_and_changing() {
     let of = |operation| {
         let operations = vec![operation];
-        Trial::new(vec![refusing(PolicyMatcher {
-            operations,
-            ..PolicyMatcher::default()
-        })])
+        trial(|it| it.operations = operations)
     };
     let lines = [
         "RETR x",
@@ -248,12 +245,7 @@ fn modes_families_and_demands_are_read_from_the_command() {
             "AUTH TLS",
         ])
     };
-    let mode = |mode| {
-        refused(PolicyMatcher {
-            mode: Some(mode),
-            ..PolicyMatcher::default()
-        })
-    };
+    let mode = |mode| refused(matching(|it| it.mode = Some(mode)));
     assert_eq!(
         mode(Mode::Active),
         [
@@ -263,12 +255,7 @@ fn modes_families_and_demands_are_read_from_the_command() {
         ]
     );
     assert_eq!(mode(Mode::Passive), ["PASV", "EPSV", "EPSV 2", "P@SW"]);
-    let family = |family| {
-        refused(PolicyMatcher {
-            data_family: Some(family),
-            ..PolicyMatcher::default()
-        })
-    };
+    let family = |family| refused(matching(|it| it.data_family = Some(family)));
     assert_eq!(
         family(DataFamily::Ipv6),
         ["EPRT |2|2001:db8::1|1029|", "EPSV 2"]
@@ -283,23 +270,15 @@ fn modes_families_and_demands_are_read_from_the_command() {
             "P@SW"
         ]
     );
-    let tls = |demand| {
-        refused(PolicyMatcher {
-            tls: Some(demand),
-            ..PolicyMatcher::default()
-        })
-    };
+    let tls = |demand| refused(matching(|it| it.tls = Some(demand)));
     assert_eq!(tls(Demand::Required), ["USER x", "PASS y"]);
     assert_eq!(tls(Demand::Forbidden), ["AUTH TLS"]);
 }
 
 #[test]
-fn a_user_is_matched_at_login_and_remembered_for_what_follows() {
+fn a_user_is_matched_at_the_login_and_with_each_later_command() {
     let users = patterns(&["anonymous", "ftp*"]);
-    let mut trial = Trial::new(vec![refusing(PolicyMatcher {
-        users: users.clone(),
-        ..PolicyMatcher::default()
-    })]);
+    let mut trial = trial(|it| it.users = users.clone());
     assert_eq!(
         trial.refused(&[
             "USER ann",
@@ -310,11 +289,10 @@ fn a_user_is_matched_at_login_and_remembered_for_what_follows() {
         ]),
         ["USER Anonymous", "USER ftp2"]
     );
-    let matcher = PolicyMatcher {
-        users,
-        commands: verbs(&["STOR"]),
-        ..PolicyMatcher::default()
-    };
+    let matcher = matching(|it| {
+        it.users = users;
+        it.commands = verbs(&["STOR"]);
+    });
     let mut trial = Trial::new(vec![refusing(matcher)]);
     assert_eq!(
         trial.refused(&[
@@ -325,12 +303,8 @@ fn a_user_is_matched_at_login_and_remembered_for_what_follows() {
 }
 
 #[test]
-fn a_name_is_matched_wherever_it_stands_in_the_path() {
-    let paths = patterns(&["*.exe"]);
-    let mut trial = Trial::new(vec![refusing(PolicyMatcher {
-        paths,
-        ..PolicyMatcher::default()
-    })]);
+fn a_name_is_matched_at_any_place_in_the_path() {
+    let mut trial = trial(|it| it.paths = patterns(&["*.exe"]));
     let refused = [
         "RETR a.exe",
         "STOR pub/B.EXE",
@@ -354,15 +328,11 @@ fn a_name_is_matched_wherever_it_stands_in_the_path() {
 }
 
 #[test]
-fn folders_are_followed_by_what_the_server_accepts() {
-    let paths = patterns(&["/private", "/private/*"]);
-    let mut trial = Trial::new(vec![refusing(PolicyMatcher {
-        paths,
-        ..PolicyMatcher::default()
-    })]);
+fn the_directory_follows_the_changes_that_the_server_accepts() {
+    let mut trial = trial(|it| it.paths = patterns(&["/private", "/private/*"]));
     assert!(trial.passes("RETR /pub/x"));
     assert!(!trial.passes("RETR /pub/../private/x"));
-    assert!(!trial.passes("RETR x"), "nobody knows in which folder");
+    assert!(!trial.passes("RETR x"), "the directory is unknown");
     assert!(trial.passes("PWD"));
     trial
         .session
@@ -383,14 +353,11 @@ fn folders_are_followed_by_what_the_server_accepts() {
 }
 
 #[test]
-fn where_sessions_begin_may_be_known() {
+fn the_operator_may_name_the_directory_of_a_login() {
     let paths = patterns(&["/private/*"]);
-    let rule = refusing(PolicyMatcher {
-        paths,
-        ..PolicyMatcher::default()
-    });
-    let rules = CommandPolicy::new(vec![rule]).with_login_directory(Some("/".to_owned()));
-    let session = SessionPolicy::new(&Arc::new(rules), &connection()).unwrap();
+    let entry = refusing(matching(|it| it.paths = paths));
+    let policy = CommandPolicy::new(vec![entry]).with_login_directory(Some("/".to_owned()));
+    let session = SessionPolicy::new(&Arc::new(policy), &connection()).unwrap();
     let mut trial = Trial {
         session: *session,
         ..Trial::new(vec![refusing(PolicyMatcher::default())])
@@ -402,33 +369,21 @@ fn where_sessions_begin_may_be_known() {
 }
 
 #[test]
-fn an_unknown_folder_does_not_allow_anything() {
+fn an_unknown_directory_allows_nothing() {
     let paths = patterns(&["/pub/*"]);
-    let rules = vec![
-        rule(
-            PolicyAction::Allow,
-            PolicyMatcher {
-                paths,
-                ..PolicyMatcher::default()
-            },
-        ),
-        refusing(PolicyMatcher {
-            commands: verbs(&["RETR"]),
-            ..PolicyMatcher::default()
-        }),
+    let entries = vec![
+        entry(PolicyAction::Allow, matching(|it| it.paths = paths)),
+        refusing(matching(|it| it.commands = verbs(&["RETR"]))),
     ];
     assert_eq!(
-        Trial::new(rules).refused(&["RETR /pub/x", "RETR x", "RETR /pub/../y"]),
+        Trial::new(entries).refused(&["RETR /pub/x", "RETR x", "RETR /pub/../y"]),
         ["RETR x", "RETR /pub/../y"]
     );
 }
 
 #[test]
-fn long_lines_and_lines_that_were_cut_are_too_long() {
-    let mut trial = Trial::new(vec![refusing(PolicyMatcher {
-        line_max: Some(8),
-        ..PolicyMatcher::default()
-    })]);
+fn long_lines_and_lines_of_unknown_length_are_too_long() {
+    let mut trial = trial(|it| it.line_max = Some(8));
     assert!(trial.passes("RETR abc"));
     assert!(!trial.passes("RETR abcd"));
     let cut = trial
@@ -439,11 +394,10 @@ fn long_lines_and_lines_that_were_cut_are_too_long() {
 
 #[test]
 fn commands_beyond_the_rate_are_refused_until_a_second_has_passed() {
-    let matcher = PolicyMatcher {
-        commands: verbs(&["PASS"]),
-        commands_per_second: Some(3),
-        ..PolicyMatcher::default()
-    };
+    let matcher = matching(|it| {
+        it.commands = verbs(&["PASS"]);
+        it.commands_per_second = Some(3);
+    });
     let mut trial = Trial::new(vec![refusing(matcher)]);
     let passed = |trial: &mut Trial| (0..10).filter(|_| trial.passes("PASS x")).count();
     assert_eq!(passed(&mut trial), 3);
@@ -454,13 +408,10 @@ fn commands_beyond_the_rate_are_refused_until_a_second_has_passed() {
 
 #[test]
 fn logins_beyond_the_number_of_sessions_are_refused_until_one_ends() {
-    let matcher = PolicyMatcher {
-        sessions_per_client: Some(2),
-        ..PolicyMatcher::default()
-    };
-    let rules = Arc::new(CommandPolicy::new(vec![refusing(matcher)]));
+    let matcher = matching(|it| it.sessions_per_client = Some(2));
+    let policy = Arc::new(CommandPolicy::new(vec![refusing(matcher)]));
     let hosts = SharedTables::default();
-    let session = || SessionPolicy::new(&rules, &connection()).unwrap();
+    let session = || SessionPolicy::new(&policy, &connection()).unwrap();
     let login = |session: &mut SessionPolicy| {
         session
             .handle_command(b"USER x", true, &hosts, test_origin())
@@ -481,47 +432,31 @@ fn logins_beyond_the_number_of_sessions_are_refused_until_one_ends() {
 
 #[test]
 fn a_scope_is_the_port_the_client_and_the_server_by_either_of_its_addresses() {
-    let has = |scope: Scope| {
-        let rule = PolicyEntry {
-            scope,
+    let networks = |text: &str| -> Vec<IpNetwork> {
+        let given = (!text.is_empty()).then(|| text.parse().unwrap());
+        given.into_iter().collect()
+    };
+    for (ports, clients, servers, is_in) in [
+        (&[21][..], "", "", true),
+        (&[2121], "", "", true),
+        (&[22], "", "", false),
+        (&[], "10.0.0.0/8", "", true),
+        (&[], "10.0.1.0/24", "", false),
+        (&[], "", "192.168.1.5", true),
+        (&[], "", "203.0.113.1", true),
+        (&[], "", "203.0.113.2", false),
+        (&[], "10.0.1.0/24", "203.0.113.1", false),
+    ] {
+        let entry = PolicyEntry {
+            scope: Scope {
+                control_ports: ports.to_vec(),
+                clients: networks(clients),
+                servers: networks(servers),
+            },
             ..refusing(PolicyMatcher::default())
         };
-        SessionPolicy::new(&Arc::new(CommandPolicy::new(vec![rule])), &connection()).is_some()
-    };
-    let networks = |text: &str| vec![text.parse().unwrap()];
-    for port in [21, 2121] {
-        assert!(has(Scope {
-            control_ports: vec![port],
-            ..Scope::default()
-        }));
+        let policy = Arc::new(CommandPolicy::new(vec![entry]));
+        let session = SessionPolicy::new(&policy, &connection());
+        assert_eq!(session.is_some(), is_in, "{ports:?} {clients} {servers}");
     }
-    assert!(!has(Scope {
-        control_ports: vec![22],
-        ..Scope::default()
-    }));
-    assert!(has(Scope {
-        clients: networks("10.0.0.0/8"),
-        ..Scope::default()
-    }));
-    assert!(!has(Scope {
-        clients: networks("10.0.1.0/24"),
-        ..Scope::default()
-    }));
-    assert!(has(Scope {
-        servers: networks("192.168.1.5"),
-        ..Scope::default()
-    }));
-    assert!(has(Scope {
-        servers: networks("203.0.113.1"),
-        ..Scope::default()
-    }));
-    assert!(!has(Scope {
-        servers: networks("203.0.113.2"),
-        ..Scope::default()
-    }));
-    assert!(!has(Scope {
-        servers: networks("203.0.113.1"),
-        clients: networks("10.0.1.0/24"),
-        ..Scope::default()
-    }));
 }

@@ -1,7 +1,8 @@
-//! Who is granted data connections, and which were let in.
+//! The encrypted sessions that have a grant, and the data connections that were admitted.
 //!
-//! A first packet is looked at in two steps, since only the kernel knows what is still alive:
-//! [`GrantTable::look_up`] says what to ask, [`GrantTable::admit`] takes the answer and decides.
+//! A first packet is decided on in two steps, because only the kernel knows which connections are
+//! alive. [`GrantTable::look_up`] says which to ask about. [`GrantTable::admit`] takes the answer
+//! and decides.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,104 +18,104 @@ use crate::proto::{
     session::SessionId,
 };
 
-/// How many pairs of client and server are granted something. One more is granted nothing: its
-/// sessions work, their data connections are the operator's rules' matter.
+/// The most pairs of client and server with a grant. The sessions of one pair more still work, but
+/// the operator's rules decide on their data connections.
 pub const GRANTS_MAX: usize = 65_536;
 
-/// How many data connections of one pair are remembered, however many sessions it has. Beyond it
-/// none is let in.
+/// The most admitted data connections of one pair, for all its sessions together. Beyond it none is
+/// admitted.
 pub const ADMITTED_MAX: usize = 256;
 
-/// How many of the oldest data connections the kernel is asked about at a time; those that are alive
-/// wait for their next turn behind the others.
+/// The most data connections that the kernel is asked about at one time: the oldest. Those that are
+/// alive go behind the others.
 const ASKED_MAX: usize = 16;
 
-/// A session whose client may have data connections.
+/// An encrypted session with a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FtpsSession {
     /// Its name.
     pub session: SessionId,
     /// Its control connection.
     pub master: ConntrackTuples,
-    /// By which iifs the ends of the control connection are reached, where that is known.
+    /// The interfaces by which packets of its two directions arrive, where they are known.
     pub iifs: PerDirection<Option<IfIndex>>,
 }
 
-/// A connection that was let in.
+/// A data connection that was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdmittedData {
-    /// Its tuple, as its first packet had it.
+    /// The tuple of its first packet.
     pub tuple: Tuple,
-    /// Its first packet's number: another one begins another connection.
+    /// The sequence number of its first packet. Another number begins another connection.
     pub seq: SeqNumber,
     /// The name of its expectation.
     pub id: ExpectationId,
     /// Its expectation.
     pub expectation: Expectation,
-    /// When the kernel has forgotten the expectation, used or not.
+    /// The time from which on the kernel cannot know the expectation any more.
     pub until: Instant,
 }
 
-/// The first packet of a connection.
+/// The first packet of a data connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataSyn {
-    /// As it arrives, before any NAT.
+    /// Its tuple, before any NAT.
     pub tuple: Tuple,
-    /// Its number.
+    /// Its sequence number.
     pub seq: SeqNumber,
-    /// By which iif it came, where that is known.
+    /// The interface by which it came, where that is known.
     pub iif: Option<IfIndex>,
 }
 
-/// What becomes of a first packet.
+/// The decision on a first packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SynDecision {
-    /// Nothing is granted here, or it is repeated: it passes as it is.
+    /// It passes as it is, because nothing is granted here or because it is a repetition.
     Pass,
-    /// The kernel is to be asked which of these are alive; the first is a control connection's.
+    /// The caller has to ask the kernel which of these connections are alive. The first is a
+    /// control connection.
     Ask(Vec<Tuple>),
     /// It passes, and nothing is opened for it.
     Refuse(FtpsSession, TlsRefusal),
-    /// It is to be let in for this session.
+    /// It is admitted for this session.
     Open(FtpsSession),
 }
 
-/// What all sessions of one pair are granted.
+/// The grant of one pair.
 #[derive(Debug, Default)]
 struct FtpsPinholes {
-    /// The sessions, each followed by a core, which bounds them.
+    /// Its sessions, the youngest last. Their number is bounded by the number of flows.
     sessions: Vec<FtpsSession>,
-    /// What was let in, the longest unasked first.
+    /// Its data connections. The one that the kernel was not asked about for longest is first.
     admitted: VecDeque<AdmittedData>,
-    openings: TokenBucket,
+    pinholes: TokenBucket,
 }
 
-/// Everything that is granted.
+/// The grants of all pairs.
 #[derive(Debug, Default)]
 pub struct GrantTable {
     pairs: HashMap<HostPair, FtpsPinholes>,
 }
 
 impl GrantTable {
-    /// Grants a session's client data connections to its server; `false` where there are too many
-    /// pairs.
-    pub fn begin(&mut self, granted: FtpsSession) -> bool {
-        let pair = HostPair::of(&granted.master);
+    /// Adds a session to the grant of its pair. `false` where there are too many pairs.
+    pub fn begin(&mut self, session: FtpsSession) -> bool {
+        let pair = HostPair::of(&session.master);
         if self.pairs.len() >= GRANTS_MAX && !self.pairs.contains_key(&pair) {
             return false;
         }
         let sessions = &mut self.pairs.entry(pair).or_default().sessions;
-        sessions.retain(|other| other.master != granted.master);
-        sessions.push(granted);
+        sessions.retain(|other| other.master != session.master);
+        sessions.push(session);
         true
     }
 
-    /// A session is over; `true` where it was its pair's last.
+    /// Removes a session. `true` where it was the last of its pair, whose grant has ended.
     pub fn end(&mut self, master: &ConntrackTuples) -> bool {
         self.end_connection(HostPair::of(master), master.of(Direction::Original))
     }
 
-    /// The same of the session whose control connection has this original tuple.
+    /// [`end`](Self::end) for the session whose control connection has this original tuple.
     pub fn end_connection(&mut self, pair: HostPair, master: Tuple) -> bool {
         let Some(grant) = self.pairs.get_mut(&pair) else {
             return false;
@@ -129,25 +130,26 @@ impl GrantTable {
         is_last
     }
 
-    /// Whether something is granted to a pair.
+    /// Whether a pair has a grant.
     #[must_use]
     pub fn has(&self, pair: HostPair) -> bool {
         self.pairs.contains_key(&pair)
     }
 
-    /// How many pairs are granted something.
+    /// How many pairs have a grant.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Whether nothing is granted to anybody.
+    /// Whether no pair has a grant.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
-    /// Looks at a first packet. The youngest session is the one that it is taken for.
+    /// Decides on a first packet as far as that is possible without the kernel. The packet counts
+    /// for the youngest session of its pair.
     pub fn look_up(
         &mut self,
         syn: &DataSyn,
@@ -173,7 +175,7 @@ impl GrantTable {
         if session.is_forged(syn) {
             return SynDecision::Refuse(session, TlsRefusal::Forged);
         }
-        if !grant.openings.take(1, limits.session_openings, now) {
+        if !grant.pinholes.take(1, limits.session_openings, now) {
             return SynDecision::Refuse(session, TlsRefusal::TooManyOpenings);
         }
         let master = session.master.of(Direction::Original);
@@ -181,9 +183,11 @@ impl GrantTable {
         SynDecision::Ask(std::iter::once(master).chain(asked).collect())
     }
 
-    /// Takes the kernel's answer on what was `asked`, and decides. A session that is dead is taken
-    /// out with [`end`](Self::end) by the caller, who looks again. Gives as well what has had its use,
-    /// or makes way, and may still be known to the kernel.
+    /// Decides on a first packet, given the connections that the kernel was `asked` about and those
+    /// that are alive. Before that, the caller removes a dead session with [`end`](Self::end).
+    ///
+    /// The second value has the data connections that are over or make way. The kernel may still
+    /// have their expectations.
     pub fn admit(
         &mut self,
         syn: &DataSyn,
@@ -199,12 +203,13 @@ impl GrantTable {
             return (SynDecision::Pass, Vec::new());
         };
         let mut over = grant.record_live(asked, live);
-        // Another connection of the same tuple takes the older one's place.
+        // A tuple has one connection at a time. So a new first packet ends the older connection.
         let same = grant.admitted.iter().position(|one| one.tuple == syn.tuple);
         over.extend(same.and_then(|at| grant.admitted.remove(at)));
         let step = if grant.admitted.len() >= grant.room(settings) {
             SynDecision::Refuse(session, TlsRefusal::TooManyData)
         } else {
+            // Two expectations of the same endpoint would clash in the kernel.
             over.extend(grant.poll_older(syn.tuple.destination, now));
             SynDecision::Open(session)
         };
@@ -212,7 +217,7 @@ impl GrantTable {
         (step, over)
     }
 
-    /// Remembers what was let in.
+    /// Records an admitted data connection.
     pub fn record(&mut self, admitted: AdmittedData) {
         if let Some(grant) = self.pairs.get_mut(&HostPair::dialled(admitted.tuple)) {
             grant.admitted.push_back(admitted);
@@ -221,29 +226,29 @@ impl GrantTable {
 }
 
 impl FtpsSession {
-    /// Whether a packet in the client's name came by the server's iif.
+    /// Whether a packet that bears the client's address came by the server's interface.
     fn is_forged(&self, syn: &DataSyn) -> bool {
         syn.iif.is_some() && syn.iif != self.iifs.original && syn.iif == self.iifs.reply
     }
 }
 
 impl FtpsPinholes {
-    /// Whether a packet repeats one that was let in.
+    /// Whether a packet repeats one that was admitted.
     fn has_admitted(&self, syn: &DataSyn) -> bool {
         let (tuple, seq) = (syn.tuple, syn.seq);
         let mut admitted = self.admitted.iter();
         admitted.any(|one| one.tuple == tuple && one.seq == seq)
     }
 
-    /// How many data connections there may be.
+    /// The most data connections of the pair.
     fn room(&self, settings: &TlsSettings) -> usize {
         let room = settings.at_once.saturating_mul(self.sessions.len());
         room.min(ADMITTED_MAX)
     }
 
-    /// About which connections the kernel is asked before one more is let in: about none while there
-    /// is room.
+    /// The data connections that the kernel is asked about before one more is admitted.
     fn asked(&self, settings: &TlsSettings) -> Vec<Tuple> {
+        // Each question is a netlink request. While there is room, the answers change nothing.
         if self.admitted.len() < self.room(settings) {
             return Vec::new();
         }
@@ -251,30 +256,21 @@ impl FtpsPinholes {
         oldest.map(|one| one.tuple).collect()
     }
 
-    /// Forgets those of the oldest that were asked about and are not alive, and gives them.
+    /// Removes and gives the data connections that were asked about and are not alive. Those that
+    /// are alive go behind the others.
     fn record_live(&mut self, asked: &[Tuple], live: &[Tuple]) -> Vec<AdmittedData> {
-        let mut over = Vec::new();
-        for _ in 0..self.admitted.len().min(ASKED_MAX) {
-            let is_next = |one: &mut AdmittedData| asked.contains(&one.tuple);
-            let Some(one) = self
-                .admitted
-                .front_mut()
-                .is_some_and(is_next)
-                .then(|| self.admitted.pop_front())
-                .flatten()
-            else {
-                break;
-            };
-            if live.contains(&one.tuple) {
-                self.admitted.push_back(one);
-            } else {
-                over.push(one);
-            }
-        }
+        let is_asked = |one: &&AdmittedData| asked.contains(&one.tuple);
+        let oldest = self.admitted.iter().take(ASKED_MAX);
+        let count = oldest.take_while(is_asked).count();
+        let (alive, over): (Vec<_>, Vec<_>) = self
+            .admitted
+            .drain(..count)
+            .partition(|one| live.contains(&one.tuple));
+        self.admitted.extend(alive);
         over
     }
 
-    /// The expectation of one that was let in to the same port, where the kernel may still know it.
+    /// A data connection to the same endpoint whose expectation the kernel may still have.
     fn poll_older(&mut self, destination: SocketAddr, now: Instant) -> Option<AdmittedData> {
         let mut admitted = self.admitted.iter_mut();
         let older = admitted.find(|one| one.tuple.destination == destination && one.until > now)?;

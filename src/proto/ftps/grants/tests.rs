@@ -1,4 +1,4 @@
-//! Which first packets are asked about, admitted, refused.
+//! The decisions on first packets.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ fn admitted(syn: &DataSyn, now: Instant) -> AdmittedData {
     }
 }
 
-/// A table in which these connections were let in, of so many sessions.
+/// A table of this many sessions, with these data connections.
 fn table(sessions: u16, connections: &[DataSyn], now: Instant) -> GrantTable {
     let mut table = GrantTable::default();
     for port in 0..sessions {
@@ -113,7 +113,7 @@ fn only_a_granted_pair_and_port_is_asked_about() {
 }
 
 #[test]
-fn a_repeated_first_packet_passes_and_another_one_of_the_same_tuple_is_looked_at() {
+fn a_repeated_first_packet_passes_and_another_one_of_the_same_tuple_is_asked_about() {
     let (now, first) = (start(), syn(1, 50_000));
     let mut table = table(1, &[first], now);
     assert_eq!(look_up(&mut table, &first, 4, now), SynDecision::Pass);
@@ -131,7 +131,7 @@ fn a_repeated_first_packet_passes_and_another_one_of_the_same_tuple_is_looked_at
 }
 
 #[test]
-fn a_full_session_gets_one_more_once_one_is_over() {
+fn a_full_session_may_have_another_data_connection_once_one_is_over() {
     let (now, open) = (start(), [syn(1, 50_000), syn(2, 50_001)]);
     let mut table = table(1, &open, now);
     let third = syn(3, 50_002);
@@ -149,7 +149,7 @@ fn a_full_session_gets_one_more_once_one_is_over() {
 }
 
 #[test]
-fn each_session_of_a_pair_brings_its_own_number_and_the_last_takes_all_with_it() {
+fn each_session_of_a_pair_adds_to_its_room_and_the_last_one_ends_the_grant() {
     let (now, open) = (start(), [syn(1, 50_000)]);
     let mut table = table(2, &open, now);
     let next = syn(2, 50_001);
@@ -168,7 +168,7 @@ fn each_session_of_a_pair_brings_its_own_number_and_the_last_takes_all_with_it()
 }
 
 #[test]
-fn an_older_expectation_to_the_same_port_makes_way_once_and_only_while_it_may_be_there() {
+fn an_older_expectation_to_the_same_port_makes_way_once_and_only_while_it_may_exist() {
     let (now, open) = (start(), syn(1, 50_000));
     let next = syn(2, 50_000);
     let over = |table: &mut GrantTable, now| table.admit(&next, &[], &[], &settings(4), now).1;
@@ -180,25 +180,25 @@ fn an_older_expectation_to_the_same_port_makes_way_once_and_only_while_it_may_be
 }
 
 #[test]
-fn what_comes_by_the_servers_link_in_the_clients_name_is_refused() {
+fn a_packet_with_the_clients_address_by_the_servers_interface_is_refused() {
     let now = start();
     let mut table = table(1, &[], now);
-    let by = |link| DataSyn {
-        iif: link,
+    let by = |iif| DataSyn {
+        iif,
         ..syn(1, 50_000)
     };
     let forged = SynDecision::Refuse(granted(4000), TlsRefusal::Forged);
     assert_eq!(look_up(&mut table, &by(Some(IfIndex(2))), 4, now), forged);
-    for link in [None, Some(IfIndex(1)), Some(IfIndex(3))] {
+    for iif in [None, Some(IfIndex(1)), Some(IfIndex(3))] {
         assert!(matches!(
-            look_up(&mut table, &by(link), 4, now),
+            look_up(&mut table, &by(iif), 4, now),
             SynDecision::Ask(_)
         ));
     }
 }
 
 #[test]
-fn a_flood_of_first_packets_is_asked_about_no_more_than_a_session_may_open() {
+fn a_flood_of_first_packets_asks_the_kernel_no_more_often_than_a_session_may_open() {
     let (now, limits) = (
         start(),
         Limits {
@@ -219,7 +219,7 @@ fn a_flood_of_first_packets_is_asked_about_no_more_than_a_session_may_open() {
 }
 
 #[test]
-fn however_many_sessions_a_pair_has_its_connections_are_bounded_and_asked_about_in_turn() {
+fn the_connections_of_a_pair_with_many_sessions_are_bounded_and_asked_about_in_turn() {
     let now = start();
     let open: Vec<_> = (0..ADMITTED_MAX as u16).map(|n| syn(n, 50_000)).collect();
     let mut table = table(300, &open, now);
@@ -240,7 +240,7 @@ fn however_many_sessions_a_pair_has_its_connections_are_bounded_and_asked_about_
 }
 
 #[test]
-fn pairs_beyond_the_bound_are_granted_nothing() {
+fn a_pair_beyond_the_bound_has_no_grant() {
     let mut table = GrantTable::default();
     let nth = |nth: u32| {
         let client = std::net::Ipv4Addr::from(nth);
