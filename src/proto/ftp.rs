@@ -1,18 +1,19 @@
-//! The grammar of the control connection: lines in, commands, replies and announcements out.
+//! The grammar of the control connection: commands, replies and announcements (RFC 959, RFC 1123
+//! §4.1.2, RFC 1639, RFC 2428).
 //!
-//! Everything here works on one line at a time, without its end (CRLF or LF). What a line means
-//! for the session is not decided here, only what it says:
+//! All functions take one line, without its end (CRLF or LF). The session decides what a line
+//! means for its dialogue.
 //!
-//! * [`Command::parse`] and [`ReplyLine::parse`] say which command or reply a line is.
-//! * An [`Announcement`] is a data endpoint that a line announces, with the place in the line
-//!   where it stands, so that [`Announcement::rewrite`] can spell the line with another one.
-//! * [`could_announce`] says whether a line that has not ended yet could still become one, so
-//!   that its bytes are kept back until it is certain.
+//! * [`Command::parse`] and [`ReplyLine::parse`] read a command or a reply.
+//! * An [`Announcement`] is a data endpoint with its place in the line, so that
+//!   [`Announcement::rewrite`] can spell the line with another endpoint.
+//! * [`could_announce`] says whether a partial line could still become an announcement, so that it
+//!   has to be held.
 //!
-//! One rule governs every parser: an announcement is accepted if it can be read in one way only.
-//! A line that two servers or two clients in use would read differently (`010`, an octet above
-//! 255, seven numbers instead of six, two host-ports in one reply) is [`Malformed`]; nothing is
-//! wrapped, guessed or repaired. RFC 959, 1123 §4.1.2, 1639, 2428.
+//! One principle governs all parsers: an announcement is accepted only if it can be read in one
+//! way. Some lines are read differently by servers or clients in use: `010`, an octet above 255,
+//! seven numbers instead of six, two host-ports in one reply. They are [`Malformed`]. No parser
+//! guesses or repairs.
 
 #![cfg_attr(
     not(test),

@@ -1,4 +1,4 @@
-//! An announced data endpoint, and who may announce it with which line.
+//! Announced data endpoints, and the roles and lines that announce them.
 
 use std::{
     net::IpAddr,
@@ -9,7 +9,7 @@ use std::{
 use super::{cursor::Cursor, endpoint::Endpoint};
 use crate::proto::net::Direction;
 
-/// The two ends of a control connection, as FTP names them.
+/// The two ends of a control connection in the terms of FTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// The end that sends commands (the user-PI of RFC 959).
@@ -19,7 +19,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The end that sends in a direction of a control connection: its client opened it.
+    /// The end that sends in a direction of a control connection. Its client has opened it.
     #[must_use]
     pub const fn of_sender(direction: Direction) -> Self {
         match direction {
@@ -37,7 +37,7 @@ impl Role {
         }
     }
 
-    /// The kinds of line with which this end announces.
+    /// The kinds of lines with which this end announces.
     #[must_use]
     pub const fn kinds(self) -> &'static [AnnouncementKind] {
         match self {
@@ -66,7 +66,7 @@ impl ops::Not for Role {
     }
 }
 
-/// Which kind of line announces a data endpoint.
+/// A kind of line that announces a data endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AnnouncementKind {
     /// `PORT h1,h2,h3,h4,p1,p2` (RFC 959).
@@ -84,7 +84,7 @@ pub enum AnnouncementKind {
 }
 
 impl AnnouncementKind {
-    /// The name of the command that announces or asks for the announcement.
+    /// The name of the command that announces, or that asks for the announcement.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -97,7 +97,7 @@ impl AnnouncementKind {
         }
     }
 
-    /// The reply code that announces, for the kinds a server sends.
+    /// The reply code that announces; `None` for the kinds of the client.
     #[must_use]
     pub const fn code(self) -> Option<u16> {
         match self {
@@ -108,7 +108,7 @@ impl AnnouncementKind {
         }
     }
 
-    /// The kind that a reply code announces.
+    /// The kind of an announcing reply, by its code.
     #[must_use]
     pub const fn from_code(code: u16) -> Option<Self> {
         match code {
@@ -119,7 +119,7 @@ impl AnnouncementKind {
         }
     }
 
-    /// The end that announces, and will listen.
+    /// The end that announces and listens.
     #[must_use]
     pub const fn announcer(self) -> Role {
         match self {
@@ -134,16 +134,16 @@ impl AnnouncementKind {
 pub struct Announcement {
     /// The kind of line.
     pub kind: AnnouncementKind,
-    /// The announced address; `None` where the line leaves it to the control connection (229).
+    /// The announced address; `None` where it is that of the control connection (229).
     pub address: Option<IpAddr>,
     /// The announced port.
     pub port: NonZeroU16,
-    /// The part of the line that spells the endpoint.
+    /// The part of the line that has the endpoint.
     pub(super) token: Span,
 }
 
 impl Announcement {
-    /// What `cursor` has read since `start` announces `endpoint`.
+    /// The announcement of `endpoint`, whose part of the line reaches from `start` to the cursor.
     pub(super) const fn read(
         kind: AnnouncementKind,
         endpoint: Endpoint,
@@ -161,7 +161,7 @@ impl Announcement {
         }
     }
 
-    /// Where in the line the endpoint stands: the host-port without parentheses, or the fields
+    /// The part of the line that has the endpoint: the host-port without parentheses, or the fields
     /// of EPRT and 229 from the first delimiter to the last.
     #[must_use]
     pub const fn token_range(&self) -> Range<usize> {

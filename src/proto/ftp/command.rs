@@ -1,4 +1,4 @@
-//! What a client's line says.
+//! The lines of the client.
 
 use super::{
     announcement::{Announcement, AnnouncementKind, Role},
@@ -8,58 +8,58 @@ use super::{
     telnet,
 };
 
-/// A client's line, as far as a session has to know it. No argument is kept: what stands behind
-/// USER and PASS is nobody's business.
+/// A line of the client, as far as a session needs it. It has no argument, because the session has
+/// no use for the names of users or for passwords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// PORT, EPRT or LPRT: the client listens, if the line can be read.
+    /// PORT, EPRT or LPRT. The client listens, if the line can be read.
     Announce(AnnouncementKind, Result<Announcement, Malformed>),
-    /// The server is asked to listen (RFC 959).
+    /// PASV: the server is asked to listen (RFC 959).
     Pasv,
-    /// The server is asked to listen, by RFC 1639.
+    /// LPSV: the server is asked to listen (RFC 1639).
     Lpsv,
-    /// The server is asked to listen, by RFC 2428.
+    /// EPSV: the server is asked to listen (RFC 2428).
     Epsv(EpsvArgument),
-    /// The control connection is to be protected; it is opaque once the server agrees (RFC 2228).
+    /// AUTH: the connection is encrypted once the server agrees (RFC 2228).
     Auth,
-    /// The control connection returns to clear text (RFC 2228).
+    /// CCC: the control connection returns to clear text (RFC 2228).
     Ccc,
-    /// A step of a login: USER, PASS or ACCT.
+    /// USER, PASS or ACCT: a step of a login.
     Login,
-    /// The session begins anew.
+    /// REIN: the session begins anew.
     Rein,
-    /// The session ends.
+    /// QUIT: the session ends.
     Quit,
-    /// The transfer is given up.
+    /// ABOR: the transfer is aborted.
     Abor,
-    /// A virtual host is chosen, and the session begins anew (RFC 7151).
+    /// HOST: a virtual host is chosen, and the session begins anew (RFC 7151).
     Host,
     /// A command that uses the data connection: RETR, STOR, STOU, APPE, LIST, NLST or MLSD.
     Transfer,
-    /// The folder is changed or asked for: CWD, CDUP, PWD.
+    /// CWD, CDUP or PWD: the working directory is changed or asked for.
     Directory,
-    /// Nothing.
+    /// NOOP.
     Noop,
-    /// Any other line, including an empty one and one that is not FTP.
+    /// Any other line, also an empty one and one that is not FTP.
     Other,
 }
 
-/// What stands behind EPSV (RFC 2428 §3, §4).
+/// The argument of EPSV (RFC 2428 §3, §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EpsvArgument {
-    /// Nothing: any family.
+    /// None, for any address family.
     Any,
     /// The number of an address family: 1 is IPv4, 2 is IPv6.
     Family(u8),
-    /// `ALL`: the client will announce nothing and send neither PASV nor LPSV from here on.
+    /// `ALL`: from here on the client sends no PORT, EPRT, LPRT, PASV or LPSV.
     All,
-    /// Anything else; the server will refuse it.
+    /// Another argument, which the server will refuse.
     Unknown,
 }
 
 impl Command {
-    /// Parses a line without its end. It accepts verbs in any case, with Telnet sequences or
-    /// spaces before them.
+    /// Parses a line without its end. The verb may be in any case, behind Telnet sequences and
+    /// spaces.
     ///
     /// ```text
     /// PORT 10,0,0,1,19,137
@@ -75,6 +75,7 @@ impl Command {
             return Self::Announce(kind, parsed);
         }
         if let Some(kind) = hidden_verb(text) {
+            // Some server may read an announcement here. It is refused, not passed as unknown.
             return Self::Announce(kind, Err(Malformed::TelnetSequence));
         }
         match rest.first() {
@@ -94,12 +95,13 @@ impl Command {
     }
 }
 
-/// The lengths of verbs in use: CWD and RMD to XSHA512-like ones without digits, which come after
-/// the login.
+/// The shortest verb in use, in bytes: CWD or RMD.
 const VERB_MIN: usize = 3;
+
+/// The longest verb in use, in bytes. Verbs with digits, such as XSHA512, follow a login.
 const VERB_MAX: usize = 8;
 
-/// The verbs that matter to a session and whose argument does not.
+/// The verbs that a session needs without their argument. The frequent ones are first.
 const VERBS: [(&[u8], Command); 26] = [
     (b"RETR", Command::Transfer),
     (b"STOR", Command::Transfer),
@@ -126,7 +128,7 @@ const VERBS: [(&[u8], Command); 26] = [
     (b"HOST", Command::Host),
     (b"LPSV", Command::Lpsv),
     (b"ACCT", Command::Login),
-    // What some home routers made of PASV; Pure-FTPd and others answer it with a 227.
+    // Some home routers make this of PASV. Pure-FTPd and other servers answer it with a 227.
     (b"P@SW", Command::Pasv),
 ];
 
@@ -146,16 +148,15 @@ impl EpsvArgument {
     }
 }
 
-/// Parses a line of `kind`, whole or as far as it has come.
-///
-/// Spaces around the argument are accepted: servers skip them or answer 501, but none reads
-/// another endpoint. A space inside it is not: `sscanf` skips it, others stop there.
+/// Parses a line of `kind`.
 pub(super) fn parse_announcing_command(
     kind: AnnouncementKind,
     line: &[u8],
 ) -> Result<Announcement, Malformed> {
     telnet::refuse_controls(line)?;
     let mut cursor = Cursor::at(line, 0);
+    // Spaces around the argument are accepted: servers skip them or answer 501, but none reads
+    // another endpoint. A space inside is not: `sscanf` skips it, and other readers stop there.
     cursor.skip_spaces();
     cursor.expect_word(kind.as_str())?;
     cursor.expect(b' ', Malformed::MissingSpace)?;
@@ -175,7 +176,7 @@ pub(super) fn parse_announcing_command(
     Ok(announcement)
 }
 
-/// Whether bytes at the start of a line could become a command of `kind`, readable or not.
+/// Whether a partial line could become a command of `kind`, well-formed or not.
 pub(super) fn could_begin(kind: AnnouncementKind, start_of_line: &[u8]) -> bool {
     let text = telnet::skip_sequences(start_of_line).trim_ascii_start();
     let mut others = telnet::other_readings(text).into_iter().flatten();
@@ -184,7 +185,7 @@ pub(super) fn could_begin(kind: AnnouncementKind, start_of_line: &[u8]) -> bool 
         || others.any(|text| begins_verb(kind, text.trim_ascii_start()))
 }
 
-/// Whether a text is the beginning of a verb, or begins with it.
+/// Whether a text begins with a verb, or is a prefix of it.
 fn begins_verb(kind: AnnouncementKind, text: &[u8]) -> bool {
     let verb = kind.as_str().as_bytes();
     let is_prefix = |text: &[u8]| {
@@ -199,8 +200,10 @@ fn begins_verb(kind: AnnouncementKind, text: &[u8]) -> bool {
     }
 }
 
-/// Whether a line can be a command of FTP, known or not: a verb, and then nothing or a space. What
-/// other protocols begin with is none: a request line of HTTP or SIP, their headers, TLS records.
+/// Whether a line can be an FTP command, known or not: a verb, and then nothing or a space.
+///
+/// The first lines of other protocols are not: request lines of HTTP and SIP, their headers, and
+/// TLS records.
 #[must_use]
 pub fn is_command_shaped(line: &[u8]) -> bool {
     let text = telnet::skip_sequences(line).trim_ascii();
@@ -217,7 +220,7 @@ const fn is_of_verb(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'@'
 }
 
-/// The verb of an announcement that some server may find in a text, since it takes out what stands within.
+/// The announcing verb that a server may read in a text when it removes bytes from the inside.
 fn hidden_verb(text: &[u8]) -> Option<AnnouncementKind> {
     telnet::other_readings(text)?.into_iter().find_map(|text| {
         let text = text.trim_ascii_start();

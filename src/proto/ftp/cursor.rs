@@ -1,4 +1,4 @@
-//! Reading a line from left to right, with every number bounded while it is read.
+//! A reader of a line, from left to right. It checks the bound of a number at each digit.
 
 use super::malformed::Malformed;
 
@@ -15,12 +15,12 @@ impl<'a> Cursor<'a> {
         Self { line, position }
     }
 
-    /// How many bytes of the line have been read.
+    /// The number of bytes that were read.
     pub(super) const fn position(&self) -> usize {
         self.position
     }
 
-    /// The next byte, unread.
+    /// The next byte, without reading it.
     pub(super) fn peek(&self) -> Option<u8> {
         self.line.get(self.position).copied()
     }
@@ -32,7 +32,7 @@ impl<'a> Cursor<'a> {
         Some(byte)
     }
 
-    /// Reads `byte`, or stops for `reason`.
+    /// Reads `byte`. Any other byte is an error with this reason.
     pub(super) fn expect(&mut self, byte: u8, reason: Malformed) -> Result<(), Malformed> {
         if self.peek() != Some(byte) {
             return Err(reason);
@@ -52,7 +52,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Stops unless the whole line has been read.
+    /// Checks that the whole line was read.
     pub(super) fn expect_end(&self, reason: Malformed) -> Result<(), Malformed> {
         match self.peek() {
             None => Ok(()),
@@ -73,8 +73,8 @@ impl<'a> Cursor<'a> {
         u8::try_from(number).map_err(|_| Malformed::OctetOutOfRange)
     }
 
-    /// Reads a decimal number up to `limit`, without leading zeros. It never holds a value above
-    /// the limit, so it cannot wrap.
+    /// Reads a decimal number up to `limit`, without leading zeros. It cannot wrap, because no
+    /// value above the limit is kept.
     pub(super) fn number(&mut self, limit: u16, above: Malformed) -> Result<u16, Malformed> {
         let mut number = None;
         while let Some(digit) = self.peek().filter(u8::is_ascii_digit) {
@@ -93,7 +93,7 @@ impl<'a> Cursor<'a> {
         number.ok_or(Malformed::EmptyNumber)
     }
 
-    /// Reads the bytes before `delimiter`, and the delimiter. Each byte has to pass `is_allowed`.
+    /// Reads allowed bytes up to `delimiter`, and the delimiter.
     pub(super) fn field(
         &mut self,
         delimiter: u8,

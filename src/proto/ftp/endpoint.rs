@@ -1,4 +1,4 @@
-//! The three spellings of a data endpoint: host-port, long host-port, delimited fields.
+//! The three forms of a data endpoint: host-port, long host-port, and delimited fields.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -8,7 +8,7 @@ use std::{
 
 use super::{cursor::Cursor, malformed::Malformed};
 
-/// A data endpoint as a line spells it.
+/// A data endpoint that was read in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     /// The address, where the line has one.
@@ -34,7 +34,7 @@ pub(super) fn parse_host_port(cursor: &mut Cursor<'_>) -> Result<Endpoint, Malfo
     Endpoint::of_numbers(address.into(), port)
 }
 
-/// `4,4,10,0,0,1,2,19,137` is 10.0.0.1 port 5001; IPv6 is `6,16,…,2,p1,p2` (RFC 1639 §2).
+/// `4,4,10,0,0,1,2,19,137` is 10.0.0.1 port 5001. IPv6 is `6,16,…,2,p1,p2` (RFC 1639 §2).
 pub(super) fn parse_long_host_port(cursor: &mut Cursor<'_>) -> Result<Endpoint, Malformed> {
     let family = number_and_comma(cursor)?;
     let length = number_and_comma(cursor)?;
@@ -61,7 +61,7 @@ pub(super) fn parse_fields(cursor: &mut Cursor<'_>) -> Result<Endpoint, Malforme
     })
 }
 
-/// `|||6446|`, as RFC 2428 §3 wants it, or `|1|10.0.0.1|6446|`, which it does not forbid reading.
+/// `|||6446|`, as RFC 2428 §3 asks for, or `|1|10.0.0.1|6446|`, which it does not forbid to read.
 pub(super) fn parse_reply_fields(cursor: &mut Cursor<'_>) -> Result<Endpoint, Malformed> {
     let delimiter = parse_delimiter(cursor)?;
     let address = if cursor.peek() == Some(delimiter) {
@@ -77,8 +77,8 @@ pub(super) fn parse_reply_fields(cursor: &mut Cursor<'_>) -> Result<Endpoint, Ma
     })
 }
 
-/// Any of ASCII 33–126 (RFC 2428 §2) except a digit, behind which readers disagree where the
-/// number begins.
+/// Whether a byte is ASCII 33–126 (RFC 2428 §2) and no digit. Behind a digit, readers would
+/// disagree on where the number begins.
 const fn is_delimiter(byte: u8) -> bool {
     byte.is_ascii_graphic() && !byte.is_ascii_digit()
 }
@@ -92,7 +92,7 @@ fn parse_delimiter(cursor: &mut Cursor<'_>) -> Result<u8, Malformed> {
     }
 }
 
-/// `1|10.0.0.1|`: family and address, each with the delimiter behind it.
+/// `1|10.0.0.1|`: the family and the address, each with its delimiter.
 fn parse_address_fields(cursor: &mut Cursor<'_>, delimiter: u8) -> Result<IpAddr, Malformed> {
     let family = cursor.number(u16::from(u8::MAX), Malformed::UnknownFamily)?;
     cursor.expect(delimiter, Malformed::MissingDelimiter)?;
@@ -101,7 +101,7 @@ fn parse_address_fields(cursor: &mut Cursor<'_>, delimiter: u8) -> Result<IpAddr
     }
     let text = cursor.field(delimiter, is_of_address, Malformed::UnreadableAddress)?;
     let text = str::from_utf8(text).unwrap_or_default();
-    // `std` refuses leading zeros in dotted quads and zone indices, which have other readings.
+    // `std` refuses leading zeros in dotted quads, and zone indices. Both have other readings.
     let address = if family == 1 {
         text.parse().map(Ipv4Addr::into)
     } else {

@@ -1,21 +1,21 @@
-//! Why a line that looks like an announcement is not one.
+//! The faults of a line that looks like an announcement.
 
-/// What is wrong with a line that has an announcing verb or code. Nothing is opened for it.
+/// The fault of a line with an announcing verb or code. Nothing is opened for such a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Malformed {
-    /// A NUL, a bare CR or another control byte, which servers drop, keep or stop at.
+    /// A NUL, a bare CR or another control byte. Some servers drop it, some keep it, some stop.
     ControlByte,
-    /// A Telnet sequence (0xFF), which servers may or may not take out of the line.
+    /// A Telnet sequence (0xFF). Some servers remove it from the line.
     TelnetSequence,
-    /// The line has another verb or code than the one it was parsed for.
+    /// The line has not the verb or code that it was parsed for.
     NotAnnouncing,
     /// No space between the verb and its argument.
     MissingSpace,
     /// A number without digits.
     EmptyNumber,
-    /// A leading zero: octal to some, decimal to others.
+    /// A leading zero. Some readers take the number for octal.
     NonCanonicalNumber,
-    /// A number above 255 where an octet is due.
+    /// A number above 255 in the place of an octet.
     OctetOutOfRange,
     /// A port above 65535.
     PortOutOfRange,
@@ -25,20 +25,20 @@ pub enum Malformed {
     FieldCount,
     /// An address family that is neither IPv4 nor IPv6.
     UnknownFamily,
-    /// LPRT or 228: a length that does not belong to the family, or a port not of two octets.
+    /// LPRT or 228: an address with another length than its family, or a port without two octets.
     WrongLength,
-    /// The address does not parse, or is not of the family that stands before it.
+    /// The address does not parse, or is not of the family before it.
     UnreadableAddress,
     /// A delimiter outside 33–126 (RFC 2428 §2), or a digit.
     DelimiterNotAllowed,
-    /// Another byte where the delimiter of the line is due.
+    /// Another byte in the place of the delimiter.
     MissingDelimiter,
-    /// 229: no closing parenthesis after the last delimiter.
+    /// 229: no closing parenthesis behind the last delimiter.
     MissingParenthesis,
-    /// Something other than spaces after the endpoint of a command.
+    /// Bytes other than spaces behind the endpoint of a command.
     TrailingGarbage,
-    /// A reply with an announcing code that holds no endpoint.
+    /// A reply with an announcing code and no endpoint.
     NoEndpoint,
-    /// A reply that holds more than one endpoint, or one that can be read in two ways.
+    /// A reply with more than one endpoint, or with one that can be read in two ways.
     Ambiguous,
 }

@@ -1,12 +1,12 @@
-//! Whether a segment in the middle of a connection begins a line.
+//! Recognises a segment in the middle of a connection that begins a line.
 
 use super::{Command, ReplyLine, Role};
 
-/// Whether `payload`, whose past is unknown, reads as whole lines of FTP from its first byte on:
-/// a known command of the client, or a reply line of the server, and the last line ended.
+/// Whether `payload` seems to be whole lines: its first line is a known command of the client or a
+/// reply line of the server, and its last line has ended.
 ///
-/// It is how a connection that existed before the daemon is picked up. A line that begins
-/// elsewhere, or has not ended yet, is skipped to the next line's start instead.
+/// A connection that existed before the daemon is picked up at such a segment. In any other segment
+/// the bytes before the next line's start are skipped.
 #[must_use]
 pub fn reads_as_line(role: Role, payload: &[u8]) -> bool {
     let Some(lines) = payload.strip_suffix(b"\n") else {
@@ -29,19 +29,12 @@ mod tests {
 
     #[test]
     fn whole_commands_and_replies_read_as_lines() {
-        assert!(reads_as_line(Role::Client, b"PASV\r\n"));
-        assert!(reads_as_line(
-            Role::Client,
-            b"PORT 10,0,0,2,19,137\r\nRETR x\r\n"
-        ));
-        assert!(reads_as_line(
-            Role::Server,
-            b"227 Entering Passive Mode (10,0,0,5,19,137).\r\n"
-        ));
-        assert!(reads_as_line(
-            Role::Server,
-            b"211-Features:\n EPSV\n211 End\n"
-        ));
+        let (client, server) = (Role::Client, Role::Server);
+        let passive = b"227 Entering Passive Mode (10,0,0,5,19,137).\r\n";
+        assert!(reads_as_line(client, b"PASV\r\n"));
+        assert!(reads_as_line(client, b"PORT 10,0,0,2,19,137\r\nRETR x\r\n"));
+        assert!(reads_as_line(server, passive));
+        assert!(reads_as_line(server, b"211-Features:\n EPSV\n211 End\n"));
     }
 
     #[test]

@@ -1,29 +1,29 @@
-//! A refusal in FTP's own words, without a byte more or less in either direction.
+//! Refusals that keep the length of both lines.
 //!
-//! A command that must not reach its server is replaced by one that does nothing and has one answer;
-//! that answer becomes the 550 that the user reads. Both lines keep their length, so that nothing has to
-//! be remembered of it: no sequence number moves.
+//! A substitute that does nothing replaces a command that must not reach its server. The answer to
+//! the substitute becomes the 550 that the user reads. No sequence number changes, because both
+//! lines keep their length.
 
 use std::sync::Arc;
 
-/// The code of a refusal: "Requested action not taken" (RFC 959 §4.2.1), which no client takes for a
-/// reason to try the same again.
+/// The code of a refusal: "Requested action not taken" (RFC 959 §4.2.1). No client repeats a
+/// command because of it.
 const CODE: &[u8] = b"550";
 
-/// What is said, the longest first; with the name of the reason behind it where that fits.
+/// The words of a refusal, the longest first. The name of the reason follows where it fits.
 const WORDS: [&str; 4] = ["Refused by the gateway", "Refused", "Denied", "No"];
 
-/// Why a command is refused, for its user.
+/// The reason of a refusal, as the user reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// What refuses it has this name.
+    /// The name of the policy entry or of the check that refuses the command.
     Named(Arc<str>),
     /// The operator's own words.
     InWords(Arc<str>),
 }
 
 impl Reason {
-    /// What can be said of it in so many bytes.
+    /// The words for it in at most `room` bytes.
     fn within(&self, room: usize) -> String {
         match self {
             Self::InWords(words) => words.chars().take(room).collect(),
@@ -41,8 +41,9 @@ impl Reason {
     }
 }
 
-/// A command of `length` bytes that does nothing: NOOP and spaces. In less than four bytes it is a verb
-/// that no server knows, whose answer is as good.
+/// A command of `length` bytes that does nothing: NOOP and spaces.
+///
+/// In less than four bytes it is an unknown verb. The server answers that with one reply too.
 ///
 /// ```text
 /// DELE important.txt
@@ -55,7 +56,7 @@ pub fn substitute_command(length: usize) -> Vec<u8> {
     line
 }
 
-/// The last line of a refusal, in exactly `length` bytes: as much of the reason as fits.
+/// The last line of a refusal, in exactly `length` bytes, with as much of the reason as fits.
 ///
 /// ```text
 /// 200 NOOP command successful
@@ -65,12 +66,12 @@ pub fn substitute_command(length: usize) -> Vec<u8> {
 pub fn refusal_reply(length: usize, reason: &Reason) -> Vec<u8> {
     let room = length.saturating_sub(CODE.len()).saturating_sub(1);
     let mut line = [CODE, b" ", reason.within(room).as_bytes()].concat();
-    // In less than four bytes there is no room for the space either.
+    // It cuts as well: less than four bytes have no room for the space.
     line.resize(length, b' ');
     line
 }
 
-/// A line of a reply that goes on, with the code of a refusal in place of its own.
+/// A line of a reply, but not the last, with the code of a refusal in the place of its own.
 #[must_use]
 pub fn with_refusal_code(line: &[u8]) -> Vec<u8> {
     let rest = line.get(CODE.len()..).unwrap_or_default();

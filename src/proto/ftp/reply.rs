@@ -1,4 +1,4 @@
-//! What a server's line says.
+//! The lines of the server.
 
 use super::{
     announcement::{Announcement, AnnouncementKind},
@@ -8,21 +8,21 @@ use super::{
     telnet,
 };
 
-/// How many bytes stand before the text of a reply: the code and a space.
+/// The number of bytes before the text of a reply: the code and a space.
 pub(super) const TEXT_START: usize = 4;
 
-/// A server's line that begins with a code.
+/// A line of the server that begins with a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReplyLine {
     /// The three digits, as a number.
     pub code: u16,
-    /// Whether the line ends a reply (`227 text`, `227`) or is followed by more (`227-text`).
+    /// Whether the line ends a reply (`227 text`, `227`). Else more lines follow (`227-text`).
     pub last: bool,
 }
 
 impl ReplyLine {
-    /// Parses a line without its end, with or without Telnet sequences before it; `None` for a
-    /// line without a code, as they stand inside a multi-line reply (RFC 959 §4.2).
+    /// Parses a line without its end, behind any Telnet sequences. `None` for a line without a
+    /// code, which may be inside a multi-line reply (RFC 959 §4.2).
     ///
     /// ```text
     /// 227 Entering Passive Mode (10,0,0,1,19,137).
@@ -51,8 +51,7 @@ impl ReplyLine {
 ///
 /// # Errors
 ///
-/// [`Malformed`] where the line holds no endpoint or can be read in two ways, and for any other
-/// code.
+/// [`Malformed`] where the line has no endpoint, can be read in two ways, or has another code.
 pub fn parse_announcing_reply(code: u16, line: &[u8]) -> Result<Announcement, Malformed> {
     let kind = AnnouncementKind::from_code(code).ok_or(Malformed::NotAnnouncing)?;
     telnet::refuse_controls(line)?;
@@ -72,8 +71,7 @@ pub fn parse_announcing_reply(code: u16, line: &[u8]) -> Result<Announcement, Ma
     Ok(Announcement::read(kind, endpoint, start, &cursor))
 }
 
-/// Whether bytes at the start of a line could become the last line of a reply of `kind`, readable or
-/// not.
+/// Whether a partial line could become the last line of a reply of `kind`, well-formed or not.
 pub(super) fn could_begin(kind: AnnouncementKind, start_of_line: &[u8]) -> bool {
     let text = telnet::skip_sequences(start_of_line);
     let code = code_of(kind).unwrap_or_default();
@@ -81,7 +79,7 @@ pub(super) fn could_begin(kind: AnnouncementKind, start_of_line: &[u8]) -> bool 
     !code.is_empty() && (agrees || telnet::is_begun_sequence(text))
 }
 
-/// With a space: only the last line of a reply announces.
+/// The code of an announcing reply, with the space of its last line. Only that line announces.
 const fn code_of(kind: AnnouncementKind) -> Option<&'static [u8]> {
     match kind {
         AnnouncementKind::Pasv => Some(b"227 "),
@@ -104,16 +102,16 @@ fn parse_endpoint(kind: AnnouncementKind, cursor: &mut Cursor<'_>) -> Result<End
     } else {
         endpoint::parse_long_host_port(cursor)?
     };
-    // A seventh number: clients that search from the left read other six than those that
-    // search from the right.
+    // With a seventh number, clients that search from the left read another endpoint than those
+    // that search from the right.
     if cursor.peek() == Some(b',') {
         return Err(Malformed::FieldCount);
     }
     Ok(endpoint)
 }
 
-/// Where the only host-port of the text begins. RFC 1123 §4.1.2.6: nothing is certain about a
-/// 227 but its numbers, neither the words before them nor the parentheses.
+/// The start of the only host-port in the text. RFC 1123 §4.1.2.6: only the numbers of a 227 are
+/// certain, and neither the words before them nor the parentheses.
 ///
 /// ```text
 /// 227 Entering Passive Mode 2 (10,0,0,1,19,137).
@@ -142,9 +140,10 @@ const fn is_of_numbers(byte: u8) -> bool {
     byte.is_ascii_digit() || byte == b','
 }
 
-/// Whether numbers behind this text would continue a list that began in it. `sscanf("%u,%u…")`
-/// skips blanks and signs before a number, so in `9, 10,0,0,1,4,5` it finds other six numbers than
-/// a search for six adjoining ones.
+/// Whether numbers behind this text would continue a list that began in it.
+///
+/// `sscanf("%u,%u…")` skips blanks and signs before a number. So in `9, 10,0,0,1,4,5` it reads
+/// other six numbers than a search for six adjoining ones.
 pub(super) fn ends_list(text: &[u8]) -> bool {
     let mut text = text;
     while let [rest @ .., b' ' | b'+' | b'-'] = text {
@@ -153,7 +152,7 @@ pub(super) fn ends_list(text: &[u8]) -> bool {
     text.last() == Some(&b',')
 }
 
-/// Where the only delimited endpoint of the text begins, behind its parenthesis.
+/// The start of the only delimited endpoint in the text, behind its parenthesis.
 ///
 /// ```text
 /// 229 Entering Extended Passive Mode (|||6446|)
@@ -170,13 +169,14 @@ fn find_fields(line: &[u8]) -> Result<usize, Malformed> {
     found.ok_or(Malformed::NoEndpoint)
 }
 
-/// Whether clients might read fields here: a delimiter three times and a digit, as curl, wget,
-/// tnftp and lftp look for (blanks are delimiters to some of them), or a family between two.
-/// Whether they may stand there is decided when they are parsed.
+/// Whether a client might read fields here. The parser of the fields decides whether they are
+/// valid.
 fn begins_fields(text: &[u8]) -> bool {
     match *text {
+        // curl, wget, tnftp and lftp look for a delimiter three times and a digit. To some of them
+        // a blank is a delimiter too.
         [a, b, c, digit, ..] if a == b && b == c && digit.is_ascii_digit() => !a.is_ascii_digit(),
-        // In `((((1()` the delimiter of the first form would be found again as that of this one.
+        // The first delimiter of `((((1()` would match the second form too.
         [b'(', _, b'(', ..] => false,
         [a, family, b, ..] if a == b => a.is_ascii_punctuation() && family.is_ascii_digit(),
         _ => false,

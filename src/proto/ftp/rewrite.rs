@@ -1,10 +1,11 @@
-//! Spelling an announcement canonically, with this or another endpoint, in a line of the same length
-//! where possible.
+//! Spells an announcement canonically with an endpoint, in a line of the same length if possible.
 //!
-//! Every announcement leaves in one spelling, whatever it came in: the verb in capitals, one space, and
-//! nothing behind the endpoint; the endpoint of a reply in parentheses; `|` between fields; numbers and
-//! addresses in their shortest form. What a server, a client, the next gateway and an intrusion detection
-//! system might read differently is thereby either refused (`malformed`) or gone.
+//! Each announcement leaves in one spelling. The verb is in capitals, with one space behind it and
+//! nothing behind the endpoint. The endpoint of a reply is in parentheses, and fields have `|`
+//! between them. Numbers and addresses have their shortest form.
+//!
+//! So nothing is left that a server, a client, the next gateway and an intrusion detection system
+//! might read differently. It was refused before (`malformed`), or it is gone.
 
 use std::net::SocketAddr;
 
@@ -18,17 +19,18 @@ use super::{
 pub struct Rewritten {
     /// The line, without its end.
     pub line: Vec<u8>,
-    /// How many bytes it is longer than the line it replaces; negative where it is shorter.
+    /// How many bytes longer it is than the line that it replaces; negative where it is shorter.
     pub delta: i32,
 }
 
 impl Announcement {
-    /// Spells `line`, the one this announcement was parsed from, canonically and with this endpoint.
+    /// Spells `line`, from which the announcement was parsed, canonically and with this endpoint.
     ///
-    /// The length of a reply is kept by trimming or padding its human text, unless that has too
-    /// few bytes to give; then it is left alone. Commands have no text to give. An announcement
-    /// without an address (229) stays without one. `None` if the form cannot name the address:
-    /// PORT and 227 know only IPv4.
+    /// A reply keeps its length: its human text is trimmed or padded. Where the text is too short
+    /// for that it stays whole, and the line becomes longer. A command has no text to trim. An
+    /// announcement without an address (229) stays without one.
+    ///
+    /// `None` where the form has no such address: PORT and 227 have IPv4 addresses only.
     #[must_use]
     pub fn rewrite(&self, line: &[u8], endpoint: SocketAddr) -> Option<Rewritten> {
         let mut token = String::new();
@@ -44,7 +46,7 @@ impl Announcement {
         })
     }
 
-    /// How many bytes longer [`rewrite`](Self::rewrite) would make the line, without making it.
+    /// How many bytes longer the line of [`rewrite`](Self::rewrite) would be.
     #[must_use]
     pub fn delta_for(&self, line: &[u8], endpoint: SocketAddr) -> Option<i32> {
         let length = self.spelled_length(endpoint)?;
@@ -60,7 +62,7 @@ impl Announcement {
         })
     }
 
-    /// How many bytes more a token of this length takes, in its parentheses, than what stands there.
+    /// How many bytes more a token of this length takes, in parentheses, than the old token.
     fn growth_of(&self, text: &Text<'_>, length: usize) -> isize {
         let old = self.token.end.saturating_sub(self.token.start);
         let marks = text.opening.len().saturating_add(text.closing.len());
@@ -70,7 +72,7 @@ impl Announcement {
         )
     }
 
-    /// The human text around a reply's endpoint; a command has none.
+    /// The human text around the endpoint of a reply. A command has none.
     fn text_of<'a>(&self, line: &'a [u8]) -> Option<Text<'a>> {
         if self.kind.announcer() == Role::Client {
             return None;
@@ -97,7 +99,7 @@ impl Announcement {
     }
 }
 
-/// How many bytes the parentheses around an endpoint take.
+/// The number of bytes of the parentheses around an endpoint.
 const PARENTHESES: usize = 2;
 
 /// A reply in parts: `227 ` `Entering Passive Mode ` `(` … `)` `.`
@@ -110,7 +112,7 @@ struct Text<'a> {
 }
 
 impl Text<'_> {
-    /// The line with `token` in place of the old one, by which it grows unless there is room.
+    /// The line with `token` in the place of the old one. It grows where its text is too short.
     fn with_token(&self, token: &[u8], growth: isize) -> Vec<u8> {
         if growth <= signed(self.room()) {
             return self.fitted(token, growth);
@@ -118,25 +120,16 @@ impl Text<'_> {
         [self.code, self.head, b"(", token, b")", self.tail].concat()
     }
 
-    /// How many bytes of text can be given up.
+    /// The number of bytes of text that can be trimmed.
     const fn room(&self) -> usize {
         self.head.len().saturating_add(self.tail.len())
     }
 
-    /// The line with `token`, which takes `growth` bytes more than the old one and at most
-    /// [`room`](Self::room), in the old length.
-    ///
-    /// What goes first is least missed: padding, then what follows the endpoint, then the words
-    /// before it, from the right and whole.
-    ///
-    /// What is left over becomes spaces before the opening parenthesis, because nobody minds them
-    /// there: curl, lftp and ftplib search for the numbers, wget, tnftp and ncftp skip to the
-    /// first digit, FileZilla wants a space or a parenthesis on either side; for a 229 all of
-    /// them go to the parenthesis; and a client that knows one server only, with
-    /// `sscanf("227 Entering Passive Mode (%d,…")`, takes any number of spaces for one. Behind the
-    /// endpoint they would be less safe: Cisco's strict inspection closes a connection with more
-    /// than eight bytes there.
+    /// The line with `token` in the old length. `growth` is how many bytes more than the old one
+    /// the token takes, at most [`room`](Self::room).
     fn fitted(&self, token: &[u8], growth: isize) -> Vec<u8> {
+        // Padding is trimmed first, then the text behind the endpoint, then the words before it
+        // from the right: each whole, and the least useful first.
         let wanted = usize::try_from(growth).unwrap_or(0);
         let head = without_padding(self.head, wanted);
         let given = self.head.len().saturating_sub(head.len());
@@ -145,20 +138,27 @@ impl Text<'_> {
         let trimmed = without_words(head, wanted.saturating_sub(given));
         let given = given.saturating_add(head.len().saturating_sub(trimmed.len()));
         let surplus = usize::try_from(signed(given).saturating_sub(growth)).unwrap_or(0);
+        // Spaces before the parenthesis disturb no client. curl, lftp and ftplib search for the
+        // numbers; wget, tnftp and ncftp skip to the first digit; FileZilla accepts a space or a
+        // parenthesis. For a 229 all of them search for the parenthesis. A simple client has the
+        // pattern `sscanf("227 Entering Passive Mode (%d,…")`, where a space stands for several.
+        //
+        // Behind the endpoint spaces would be less safe: Cisco's strict inspection closes a
+        // connection with more than eight bytes there.
         let padding = vec![b' '; surplus];
         [self.code, trimmed, &padding, b"(", token, b")", tail].concat()
     }
 }
 
-/// `text` without up to `wanted` of the spaces at its end, but with one left.
+/// `text` without up to `wanted` of the spaces at its end. One of them always stays.
 fn without_padding(text: &[u8], wanted: usize) -> &[u8] {
     let spaces = text.iter().rev().take_while(|b| **b == b' ').count();
     let cut = spaces.saturating_sub(1).min(wanted);
     text.get(..text.len().saturating_sub(cut)).unwrap_or(text)
 }
 
-/// `text` without as many words at its end as have at least `wanted` bytes. It does not end in a
-/// comma that the numbers behind it would continue.
+/// `text` without as many words at its end as have at least `wanted` bytes together. It never ends
+/// in a comma, which the numbers behind it would continue.
 fn without_words(text: &[u8], wanted: usize) -> &[u8] {
     if wanted == 0 {
         return text;

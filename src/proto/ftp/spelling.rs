@@ -1,4 +1,4 @@
-//! Encoding an endpoint in the form a line announces it in: host-port, long host-port, fields.
+//! Encodes an endpoint in the form of its announcement: host-port, long host-port or fields.
 
 use std::{
     fmt::{self, Write},
@@ -8,9 +8,10 @@ use std::{
 use super::announcement::{Announcement, AnnouncementKind};
 
 impl Announcement {
-    /// How many bytes [`write_token`](Self::write_token) would write. It counts digits instead of
-    /// writing them, because the search for an outside port asks for thousands of ports.
+    /// How many bytes [`write_token`](Self::write_token) would write.
     pub(super) fn spelled_length(&self, endpoint: SocketAddr) -> Option<usize> {
+        // It counts digits and writes none, because the search for an outside port asks for
+        // thousands of ports.
         let (address, port) = (endpoint.ip(), endpoint.port());
         let port_octets = octets_length(&port.to_be_bytes());
         let lengths = match (self.kind, address) {
@@ -35,7 +36,7 @@ impl Announcement {
         Some(lengths.into_iter().fold(0, usize::saturating_add))
     }
 
-    /// Spells the endpoint in the form of this announcement, canonically.
+    /// Writes the endpoint canonically, in the form of this announcement.
     pub(super) fn write_token(&self, out: &mut impl Write, endpoint: SocketAddr) -> Option<()> {
         let (address, port) = (endpoint.ip(), endpoint.port());
         match self.kind {
@@ -47,8 +48,8 @@ impl Announcement {
             }
             AnnouncementKind::Eprt | AnnouncementKind::Epsv if self.address.is_some() => {
                 let family = if address.is_ipv4() { 1 } else { 2 };
-                // `|` is the delimiter that RFC 2428 §2 recommends, and `Display` of an address is
-                // RFC 5952's canonical text.
+                // RFC 2428 §2 recommends the delimiter `|`. `Display` writes the canonical text of
+                // RFC 5952.
                 write!(out, "|{family}|{address}|{port}|")
             }
             AnnouncementKind::Eprt | AnnouncementKind::Epsv => write!(out, "|||{port}|"),
@@ -90,7 +91,7 @@ fn write_octets(out: &mut impl Write, octets: &[u8]) -> fmt::Result {
     Ok(())
 }
 
-/// The IPv4 address that `address` is, or that it wraps on a dual-stack socket.
+/// The IPv4 address, also of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2).
 const fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
     match address.to_canonical() {
         IpAddr::V4(address) => Some(address),
@@ -98,7 +99,7 @@ const fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
     }
 }
 
-/// How many bytes an address has as text.
+/// The length of an address as text, in bytes.
 fn text_length(address: IpAddr) -> usize {
     match address {
         IpAddr::V4(address) => octets_length(&address.octets()),
@@ -109,7 +110,7 @@ fn text_length(address: IpAddr) -> usize {
     }
 }
 
-/// How many bytes octets have as decimal numbers with a separator between each two.
+/// The length of octets as decimal numbers with a separator between each two, in bytes.
 fn octets_length(octets: &[u8]) -> usize {
     octets
         .iter()
@@ -127,7 +128,7 @@ const fn digits(number: u16) -> usize {
     }
 }
 
-/// Counts what is written to it.
+/// A writer that counts its bytes.
 struct Length(usize);
 
 impl Write for Length {

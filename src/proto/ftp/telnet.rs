@@ -1,19 +1,19 @@
-//! What Telnet leaves in a control connection (RFC 854; RFC 959 §5.3 for ABOR).
+//! Telnet sequences in a control connection (RFC 854; RFC 959 §5.3 has them before ABOR).
 
 use super::malformed::Malformed;
 
-/// Interpret As Command: the byte that begins every Telnet sequence.
+/// Interpret As Command: the byte that begins each Telnet sequence.
 const IAC: u8 = 255;
-/// Data Mark: with IAC before it and marked urgent, Telnet's synch.
+/// Data Mark. Behind IAC, and urgent, it is Telnet's synch.
 const DM: u8 = 242;
-/// The bytes of Telnet's synch that may be urgent.
+/// Telnet's synch, whose bytes may be urgent.
 pub const SYNCH: [u8; 2] = [IAC, DM];
-/// Begins a subnegotiation, whose end is not looked for: nothing in FTP uses one.
+/// Begins a subnegotiation. Its end is not searched for, because FTP uses none.
 const SB: u8 = 250;
 /// WILL, WONT, DO and DONT, each followed by an option.
 const NEGOTIATIONS: std::ops::RangeInclusive<u8> = 251..=254;
 
-/// `line` without the Telnet sequences it begins with, as a server sees `IAC IP IAC DM ABOR`.
+/// `line` without the Telnet sequences at its start. A server reads `IAC IP IAC DM ABOR` like this.
 #[must_use]
 pub fn skip_sequences(mut line: &[u8]) -> &[u8] {
     loop {
@@ -25,7 +25,7 @@ pub fn skip_sequences(mut line: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether a sequence has begun here and not ended, of those that [`skip_sequences`] skips.
+/// Whether a text is the beginning of a sequence that [`skip_sequences`] would skip.
 pub(super) fn is_begun_sequence(text: &[u8]) -> bool {
     match text {
         [IAC] => true,
@@ -34,16 +34,17 @@ pub(super) fn is_begun_sequence(text: &[u8]) -> bool {
     }
 }
 
-/// Whether a text is nothing but Telnet sequences, of which the last may not have ended.
+/// Whether a text has Telnet sequences only. The last one may not have ended.
 #[must_use]
 pub fn is_sequences(text: &[u8]) -> bool {
     let rest = skip_sequences(text);
     rest.is_empty() || is_begun_sequence(rest)
 }
 
-/// What else the beginning of a line may read as: without the Telnet sequences and NULs inside it, as a
-/// server has it that removes them, and with each IAC alone taken out, as one has it whose system takes out
-/// the urgent byte. `None` where there is nothing to take out.
+/// The two other readings of a line's beginning; `None` where it has no IAC and no NUL.
+///
+/// One is without the Telnet sequences and NULs inside, as a server reads it that removes them. The
+/// other is without each IAC alone, as a server reads it whose system removes the urgent byte.
 pub(super) fn other_readings(text: &[u8]) -> Option<[Vec<u8>; 2]> {
     if !text.iter().any(|byte| matches!(*byte, IAC | 0)) {
         return None;
@@ -66,7 +67,7 @@ pub(super) fn other_readings(text: &[u8]) -> Option<[Vec<u8>; 2]> {
     Some([whole, alone])
 }
 
-/// Stops at any byte that a Telnet reader could take out of the line or end it at.
+/// Refuses a line with a byte that a Telnet reader could remove, or at which it could end the line.
 pub(super) fn refuse_controls(line: &[u8]) -> Result<(), Malformed> {
     match line
         .iter()
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_within_a_line_is_taken_out_in_either_way() {
+    fn a_sequence_inside_a_line_is_removed_in_both_ways() {
         let readings = |text: &[u8]| other_readings(text).map(|both| both.to_vec());
         let two = |whole: &[u8], alone: &[u8]| Some(vec![whole.to_vec(), alone.to_vec()]);
         assert_eq!(readings(b"PO\xff\xf1RT 1"), two(b"PORT 1", b"PO\xf1RT 1"));

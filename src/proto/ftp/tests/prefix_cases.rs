@@ -1,18 +1,29 @@
-//! Lines that have not ended yet.
+//! Partial lines.
 
 use super::*;
 
 fn role_of(line: &str) -> Role {
-    announcement(line).kind.announcer()
+    kind_of(line).announcer()
+}
+
+/// Checks whether each of these partial lines could announce.
+fn check(role: Role, prefixes: &[&str], expected: bool) {
+    for prefix in prefixes {
+        let could = could_announce(role, prefix.as_bytes());
+        assert_eq!(could, expected, "{prefix:?}");
+    }
 }
 
 #[test]
 fn every_prefix_of_an_announcement_could_announce() {
-    for (line, kind, _) in ACCEPTED {
+    for [line, _] in rows(ACCEPTED) {
         for length in 0..=line.len() {
             let prefix = &line.as_bytes()[..length];
             assert!(could_announce(role_of(line), prefix), "{prefix:?}");
-            assert!(could_announce_any_of(&[kind], prefix), "{prefix:?}");
+            assert!(
+                could_announce_any_of(&[kind_of(line)], prefix),
+                "{prefix:?}"
+            );
             let lower = prefix.to_ascii_lowercase();
             assert!(could_announce(role_of(line), &lower), "{lower:?}");
         }
@@ -20,21 +31,17 @@ fn every_prefix_of_an_announcement_could_announce() {
 }
 
 #[test]
-fn a_client_s_line_is_let_go_as_soon_as_it_is_another_command() {
-    for prefix in [
+fn another_command_could_not_announce() {
+    let prefixes = [
         "U", "R", "PA", "PORX", "PORTX", "EPS", "LIST", "\x01", "x PORT", "227 ", "1",
-    ] {
-        assert!(
-            !could_announce(Role::Client, prefix.as_bytes()),
-            "{prefix:?}"
-        );
-    }
+    ];
+    check(Role::Client, &prefixes, false);
     assert!(!could_announce(Role::Client, b"\xff\xf4\xff\xf2A"));
 }
 
 #[test]
-fn a_client_s_line_is_kept_while_it_could_be_an_announcement_readable_or_not() {
-    for prefix in [
+fn the_beginning_of_a_command_could_announce_also_if_it_will_be_malformed() {
+    let prefixes = [
         "",
         " ",
         "p",
@@ -52,12 +59,8 @@ fn a_client_s_line_is_kept_while_it_could_be_an_announcement_readable_or_not() {
         "EPRT |3|",
         "EPRT |2|::",
         "LPRT 5,4,",
-    ] {
-        assert!(
-            could_announce(Role::Client, prefix.as_bytes()),
-            "{prefix:?}"
-        );
-    }
+    ];
+    check(Role::Client, &prefixes, true);
     for prefix in [
         &b"\xff"[..],
         b"\xff\xfb",
@@ -75,20 +78,16 @@ fn a_client_s_line_is_kept_while_it_could_be_an_announcement_readable_or_not() {
 }
 
 #[test]
-fn a_server_s_line_is_let_go_as_soon_as_it_is_another_reply() {
-    for prefix in [
+fn another_reply_could_not_announce() {
+    let prefixes = [
         "1", "3", "21", "220", "226 ", "227-", "227x", "2271", "P", " ", "\0",
-    ] {
-        assert!(
-            !could_announce(Role::Server, prefix.as_bytes()),
-            "{prefix:?}"
-        );
-    }
+    ];
+    check(Role::Server, &prefixes, false);
 }
 
 #[test]
-fn a_server_s_line_is_kept_while_it_could_be_an_announcement_readable_or_not() {
-    for prefix in [
+fn the_beginning_of_a_reply_could_announce_also_if_it_will_be_malformed() {
+    let prefixes = [
         "",
         "2",
         "22",
@@ -102,16 +101,12 @@ fn a_server_s_line_is_kept_while_it_could_be_an_announcement_readable_or_not() {
         "229 (|||0|",
         "229 (|||6446|).",
         "227 a\tb",
-    ] {
-        assert!(
-            could_announce(Role::Server, prefix.as_bytes()),
-            "{prefix:?}"
-        );
-    }
+    ];
+    check(Role::Server, &prefixes, true);
 }
 
 #[test]
-fn only_the_kinds_asked_for_are_waited_for() {
+fn only_the_given_kinds_could_be_announced() {
     let epsv = &[AnnouncementKind::Epsv];
     assert!(could_announce_any_of(epsv, b"229 Ent"));
     assert!(could_announce_any_of(epsv, b"22"));

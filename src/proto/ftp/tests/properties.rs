@@ -1,4 +1,4 @@
-//! What holds for every line and every endpoint.
+//! Properties of all lines and endpoints.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,7 +10,7 @@ fn any_ipv4() -> impl Strategy<Value = IpAddr> {
     any::<[u8; 4]>().prop_map(|octets| Ipv4Addr::from(octets).into())
 }
 
-/// Addresses with runs of zeros, because that is what their text is about.
+/// Addresses with runs of zeros, which their text abbreviates.
 fn any_ipv6() -> impl Strategy<Value = IpAddr> {
     let group = prop_oneof![Just(0), any::<u16>()];
     proptest::array::uniform8(group).prop_map(|groups| Ipv6Addr::from(groups).into())
@@ -50,7 +50,7 @@ fn fields(d: char, address: IpAddr, port: u16) -> String {
     format!("{d}{family}{d}{address}{d}{port}{d}")
 }
 
-/// A line that announces, spelled here and not by the code under test, and what it announces.
+/// A line that announces, spelled without the code under test, and its address and port.
 fn any_announcement() -> impl Strategy<Value = (String, Option<IpAddr>, u16)> {
     let address = prop_oneof![any_ipv4(), any_ipv6()];
     let delimiters = (any_delimiter(), any_delimiter());
@@ -82,7 +82,7 @@ fn any_announcement() -> impl Strategy<Value = (String, Option<IpAddr>, u16)> {
             port,
         ),
         5 => {
-            // Letters are not looked for between words and an address.
+            // A letter between words and an address is not recognised as a delimiter.
             let e = if e.is_ascii_alphabetic() || e == '(' {
                 '|'
             } else {
@@ -108,7 +108,7 @@ fn any_endpoint() -> impl Strategy<Value = SocketAddr> {
     (address, 1..=u16::MAX).prop_map(SocketAddr::from)
 }
 
-/// Bytes that look like lines: the grammar's own characters, and then some.
+/// Bytes that look like lines, with the characters of the grammar and others.
 fn any_line() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         "PORT |EPRT |LPRT |227 |228 |229 |EPSV |port ".prop_map(String::into_bytes),
@@ -121,7 +121,7 @@ fn any_line() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn what_is_spelled_is_what_is_read((line, address, port) in any_announcement()) {
+    fn the_endpoint_that_a_line_spells_is_read((line, address, port) in any_announcement()) {
         let announcement = announcement(&line);
         prop_assert_eq!(announcement.address, address);
         prop_assert_eq!(announcement.port.get(), port);
@@ -155,7 +155,7 @@ proptest! {
         prop_assert_eq!(again.kind, original.kind);
         prop_assert_eq!(again.port.get(), endpoint.port());
         let named = address.map(|_| endpoint.ip());
-        // PORT and 227 name a mapped address by the IPv4 address it wraps.
+        // PORT and 227 have an IPv4-mapped address in its IPv4 form.
         prop_assert_eq!(again.address.map(|a| a.to_canonical()), named.map(|a| a.to_canonical()));
         let growth = rewritten.line.len() as i64 - line.len() as i64;
         prop_assert_eq!(i64::from(rewritten.delta), growth);
@@ -173,7 +173,7 @@ proptest! {
     }
 
     #[test]
-    fn every_prefix_of_what_announces_could(
+    fn each_prefix_of_an_announcement_could_announce(
         (line, _, _) in any_announcement(),
     ) {
         let role = announcement(&line).kind.announcer();
@@ -183,7 +183,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_a_line_holds_its_prefixes_agree_with_it(line in any_line()) {
+    fn each_prefix_of_a_random_announcement_could_announce(line in any_line()) {
         if let Some(Ok(announcement)) = announced(&line) {
             let role = announcement.kind.announcer();
             for length in 0..=line.len() {
@@ -193,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn once_a_line_cannot_announce_it_never_can(line in any_line()) {
+    fn a_line_that_cannot_announce_never_can(line in any_line()) {
         for role in [Role::Client, Role::Server] {
             let could = (0..=line.len()).map(|length| could_announce(role, &line[..length]));
             let could: Vec<_> = could.collect();
@@ -202,7 +202,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_panics_and_a_rewrite_of_anything_can_be_read_again(
+    fn nothing_panics_and_a_rewritten_random_line_can_be_read(
         line in any_line(),
         other in any_line(),
         endpoint in any_endpoint(),
@@ -213,7 +213,7 @@ proptest! {
                 let again = announced(&rewritten.line).unwrap();
                 prop_assert_eq!(again.unwrap().port.get(), endpoint.port());
             }
-            // A line it was not parsed from is our caller's mistake, and still no panic.
+            // A line from which it was not parsed is a mistake of the caller, and no panic.
             let _ = announcement.rewrite(&other, endpoint);
             let _ = announcement.delta_for(&other, endpoint);
         }

@@ -67,7 +67,7 @@ fn a_reply_that_two_clients_could_read_differently_is_refused() {
         "227 10,0,0,1,19,137 (10,0,0,1,19,138)",
         "227 (10,0,0,1,19,137) (10,0,0,1,19,137)",
         "227 (10,0,0,1,19,137)(1,2,3,4,5,6,7)",
-        // Six to those who skip blanks and signs before a number, other six to the rest.
+        // Readers that skip blanks and signs before a number read other six numbers.
         "227 (9, 10,0,0,1,19,137)",
         "227 (9,  10,0,0,1,19,137)",
         "227 (9,+10,0,0,1,19,137)",
