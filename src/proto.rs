@@ -8,6 +8,10 @@
 //! `nat`, `saved_flow`, `shared`, `command_policy`, `kernel` → `event`, `egress` → `flow` → `alg`.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
+)]
 
 pub mod alg;
 pub mod budget;

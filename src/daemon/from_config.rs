@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, sync::Arc};
 
 use super::config::Config;
 use crate::{
-    proto::{budget::Limits, command_policy::CommandPolicy, flow::Settings, tls::TlsSettings},
+    proto::{budget::Limits, command_policy::CommandPolicy, flow::Settings, ftps::TlsSettings},
     ruleset::{Backend, Params, QueueStatement},
 };
 

@@ -15,15 +15,7 @@
 //! seven numbers instead of six, two host-ports in one reply. They are [`Malformed`]. No parser
 //! guesses or repairs.
 
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod announcement;
 mod command;

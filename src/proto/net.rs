@@ -1,4 +1,4 @@
-//! The small values everything else is made of: directions, links, sequence numbers, tuples.
+//! The basic values: directions, interfaces, sequence numbers and tuples.
 
 mod direction;
 mod ifindex;

@@ -1,23 +1,14 @@
-//! One IP packet that holds a TCP segment: read, changed, made.
+//! IP packets with a TCP segment: reading, changing and making them.
 //!
-//! [`Segment::parse`] borrows a packet and refuses, as a value, everything that is not one whole
-//! TCP segment. [`rebuild()`] copies it with other sequence numbers and another payload,
-//! [`Injected`] makes a packet of our own. Every packet that leaves here has right lengths and
-//! right checksums.
+//! [`Segment::parse`] borrows a packet, and refuses all that is not one whole TCP segment.
+//! [`rebuild()`] copies a packet with other sequence numbers and another payload. [`Injected`] is a
+//! packet of our own. Each packet that leaves here has correct lengths and checksums.
 //!
-//! Headers and checksums are etherparse's. TCP options are walked by hand, because etherparse
-//! stops at the first option it does not know (TCP-AO, MPTCP, Fast Open …), while the timestamp
-//! and SACK options behind it still have to be found, with their place.
+//! etherparse reads and writes the headers, and sums the checksums. TCP options are read here,
+//! because etherparse stops at the first option that it does not know (TCP-AO, MPTCP, Fast Open).
+//! The timestamps and SACK options behind it still have to be found, with their places.
 
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod checksum;
 mod flags;

@@ -9,8 +9,8 @@ use crate::proto::{
     session::Withdrawal,
 };
 
-/// A kernel that does whatever it is asked. It knows one connection: that of the packet at hand, the
-/// only one that the core can ask for.
+/// A kernel that does whatever it is asked. It knows one connection: that of the packet at hand,
+/// the only one that the core can ask for.
 #[derive(Clone, Copy, Debug)]
 pub struct PaperKernel(pub Option<ConntrackTuples>);
 

@@ -1,11 +1,11 @@
-//! Which way a packet of a tracked connection goes, in conntrack's terms.
+//! The directions of a tracked connection.
 
 use std::ops;
 
 /// A direction of a tracked connection, as conntrack names it.
 ///
-/// On a control connection the original direction is client to server. On a data connection it
-/// may be the server that opened it, which is why FTP roles are never used for directions.
+/// On a control connection the original direction is from the client to the server. But a data
+/// connection may be opened by the server. So the roles of FTP are never used for directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     /// The direction of the connection's first packet (`IP_CT_DIR_ORIGINAL`).

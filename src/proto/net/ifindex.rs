@@ -1,6 +1,6 @@
-//! Where a packet came in.
+//! The number of an interface.
 
-/// The link by which a packet came to this machine, by the kernel's number; 0 for a packet of this
-/// machine itself.
+/// The interface by which a packet came, by its number in the kernel (`ifindex`). It is 0 for a
+/// packet of this machine itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IfIndex(pub u32);

@@ -4,8 +4,8 @@ use std::fmt;
 
 /// A TCP sequence number: a position on a ring of 2³² (RFC 9293 §3.4).
 ///
-/// It has no `Ord`: "before" on a ring is not transitive. Use [`is_before`](Self::is_before) and
-/// [`offset_from`](Self::offset_from), which are right for positions less than 2³¹ apart.
+/// It has no `Ord`, because "before" is not transitive on a ring. [`is_before`](Self::is_before)
+/// and [`offset_from`](Self::offset_from) are correct for positions less than 2³¹ apart.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct SeqNumber(pub u32);
 
@@ -16,19 +16,19 @@ impl SeqNumber {
         Self(self.0.wrapping_add(bytes))
     }
 
-    /// The position `bytes` further on, or back where negative.
+    /// The position `bytes` further on; back where negative.
     #[must_use]
     pub const fn shifted(self, bytes: i32) -> Self {
         Self(self.0.wrapping_add_signed(bytes))
     }
 
-    /// How far this position lies after `other`; negative where it lies before it.
+    /// How many bytes this position is behind `other`; negative where it is before.
     #[must_use]
     pub const fn offset_from(self, other: Self) -> i32 {
         self.0.wrapping_sub(other.0).cast_signed()
     }
 
-    /// Whether this position lies before `other` on the ring (the kernel's `before()`).
+    /// Whether this position is before `other` on the ring (`before()` of the kernel).
     #[must_use]
     pub const fn is_before(self, other: Self) -> bool {
         self.offset_from(other) < 0

@@ -1,4 +1,4 @@
-//! What identifies a TCP connection in one direction, and what conntrack knows of both.
+//! The tuples of a connection.
 
 use std::{
     fmt,
@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 use super::{Direction, PerDirection};
 
 /// The addresses and ports that identify a TCP connection in one direction
-/// (`nf_conntrack_tuple`; the protocol is always TCP here).
+/// (`struct nf_conntrack_tuple`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tuple {
-    /// Where packets of this direction come from.
+    /// The sender of the packets of this direction.
     pub source: SocketAddr,
-    /// Where packets of this direction go.
+    /// Their receiver.
     pub destination: SocketAddr,
 }
 
 impl Tuple {
-    /// The same connection seen from the other end, without any NAT between.
+    /// The tuple of the other direction, without NAT between.
     #[must_use]
     pub const fn inverted(self) -> Self {
         Self {
@@ -36,12 +36,11 @@ impl fmt::Display for Tuple {
     }
 }
 
-/// Both tuples of a conntrack entry. Without NAT the reply tuple is the original one inverted;
-/// what differs from that is the NAT.
+/// The two tuples of a conntrack entry. Without NAT the reply tuple is the original one inverted.
+/// The difference between the two is the NAT.
 ///
-/// Each tuple is how packets of that direction look *before* NAT, as they arrive at the gateway:
-/// `of(d).source` is the sender's own address, `of(d).destination` is the peer as the sender
-/// knows it.
+/// Each tuple is that of packets as they arrive at the gateway, *before* NAT. `of(d).source` is the
+/// sender's own address, and `of(d).destination` is the peer's address as the sender knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConntrackTuples(PerDirection<Tuple>);
 
@@ -64,19 +63,19 @@ impl ConntrackTuples {
         self.0[direction]
     }
 
-    /// The real address of the end that sends in `direction`.
+    /// The own address and port of the end that sends in `direction`.
     #[must_use]
     pub fn sender(&self, direction: Direction) -> SocketAddr {
         self.of(direction).source
     }
 
-    /// The end that sends in `direction`, as its peer knows it: after NAT.
+    /// The address and port, after NAT, by which the peer knows the end that sends in `direction`.
     #[must_use]
     pub fn sender_seen_by_peer(&self, direction: Direction) -> SocketAddr {
         self.of(!direction).destination
     }
 
-    /// Which direction a packet with this tuple belongs to, if it is of this connection.
+    /// The direction of a packet with this tuple; `None` if it is of another connection.
     #[must_use]
     pub fn direction_of(&self, tuple: Tuple) -> Option<Direction> {
         Direction::BOTH
@@ -88,9 +87,9 @@ impl ConntrackTuples {
 /// The addresses of one end of a control connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// Its real address.
+    /// Its own address.
     pub own: IpAddr,
-    /// The address that its peer knows it by.
+    /// The address, after NAT, by which its peer knows it.
     pub seen: IpAddr,
 }
 
@@ -104,8 +103,8 @@ impl Addresses {
         }
     }
 
-    /// Whether an announced address is this end's: one of its addresses, or zero ("the one you talk
-    /// to").
+    /// Whether an announced address is this end's. A zero address stands for that of the control
+    /// connection.
     #[must_use]
     pub fn has(&self, announced: IpAddr) -> bool {
         announced == self.own || announced == self.seen || announced.is_unspecified()
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_translated_client_is_seen_under_its_outside_address() {
+    fn the_server_sees_the_outside_address_of_a_translated_client() {
         let tuples = behind_snat();
         assert_eq!(
             tuples.sender(Direction::Original),
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_belongs_to_the_direction_whose_tuple_it_has() {
+    fn the_direction_of_a_packet_is_that_of_its_tuple() {
         let tuples = behind_snat();
         assert_eq!(
             tuples.direction_of(tuple("198.51.100.7:21", "203.0.113.1:4000")),

@@ -3,10 +3,10 @@
 use bitflags::bitflags;
 
 bitflags! {
-    /// The control bits of a TCP segment (RFC 9293 §3.1), as the header's octet has them.
+    /// The control bits of a TCP segment, as in the octet of its header (RFC 9293 §3.1).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Flags: u8 {
-        /// No more data from the sender.
+        /// The sender has no more data.
         const FIN = 0x01;
         /// Synchronise sequence numbers.
         const SYN = 0x02;
@@ -26,7 +26,7 @@ bitflags! {
 }
 
 impl Flags {
-    /// These bits without `other`'s.
+    /// These bits without those of `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         self.difference(other)
@@ -74,11 +74,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_flag_is_its_bit_of_the_header() {
+    fn each_flag_has_its_bit_of_the_header() {
         let flags = Flags::SYN | Flags::ACK;
         assert_eq!(flags, Flags::from_bits_retain(0x12));
         assert!(flags.is_syn() && flags.is_ack() && !flags.is_fin() && !flags.is_rst());
         assert_eq!(flags.without(Flags::SYN), Flags::ACK);
-        assert_eq!(Flags::all().bits(), 0xff, "every bit has a name");
+        assert_eq!(Flags::all().bits(), 0xff, "each bit has a name");
     }
 }

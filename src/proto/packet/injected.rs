@@ -1,4 +1,4 @@
-//! Making packets of our own.
+//! Packets of our own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,19 +11,19 @@ use super::{
 };
 use crate::proto::net::{SeqNumber, Tuple};
 
-/// The hop limit of injected packets: Linux's default, so that they look like their neighbours.
+/// The hop limit of injected packets. It is the default of Linux, as in most other packets.
 const HOP_LIMIT: u8 = 64;
 
-/// A packet to be made.
+/// A packet of our own, before it is encoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Injected<'a> {
-    /// Addresses and ports.
+    /// The addresses and ports.
     pub tuple: Tuple,
     /// The position of its first byte.
     pub seq: SeqNumber,
-    /// What it acknowledges; sets or clears the ACK flag.
+    /// The acknowledgement number; `None` without the ACK flag.
     pub ack: Option<SeqNumber>,
-    /// The control bits but ACK.
+    /// The control bits except ACK.
     pub flags: Flags,
     /// The window, unscaled.
     pub window: u16,
@@ -38,7 +38,7 @@ impl Injected<'_> {
     ///
     /// # Errors
     ///
-    /// [`PacketError::MixedFamilies`] if the addresses do not belong together,
+    /// [`PacketError::MixedFamilies`] if the addresses are of two families, and
     /// [`PacketError::TooLong`] if the payload does not fit.
     pub fn encode(&self) -> Result<Vec<u8>, PacketError> {
         let tcp = self.tcp_header();
@@ -67,8 +67,8 @@ impl Injected<'_> {
     }
 }
 
-/// A reset in answer to `segment`, with the number that its sender will heed (RFC 9293 §3.10.7.1);
-/// none to a reset, or to what acknowledges nothing.
+/// A reset in answer to `segment`, with the number that its sender accepts (RFC 9293 §3.10.7.1).
+/// `None` for a reset, and for a segment without an acknowledgement.
 #[must_use]
 pub fn reset(segment: &Segment<'_>) -> Option<Vec<u8>> {
     let seq = segment.ack.filter(|_| !segment.flags.is_rst())?;
@@ -84,9 +84,11 @@ pub fn reset(segment: &Segment<'_>) -> Option<Vec<u8>> {
     reset.encode().ok()
 }
 
-/// A reset of the connection of `segment` towards its receiver, in the sender's name, as the
-/// receiver knows it by `tuple`: with the number that the receiver expects, and in a handshake its
-/// own number acknowledged (RFC 9293 §3.10.7.3).
+/// A reset towards the receiver of `segment`, in the name of its sender. `tuple` is the one of the
+/// segment after NAT. `None` for a reset.
+///
+/// It has the number that the receiver expects. In a handshake it also acknowledges the receiver's
+/// own number (RFC 9293 §3.10.7.3).
 #[must_use]
 pub fn reset_of_receiver(segment: &Segment<'_>, tuple: Tuple) -> Option<Vec<u8>> {
     let reset = Injected {
@@ -102,7 +104,7 @@ pub fn reset_of_receiver(segment: &Segment<'_>, tuple: Tuple) -> Option<Vec<u8>>
 }
 
 impl Timestamps {
-    /// Two NOPs and the option, so that both words are aligned (RFC 7323 appendix A).
+    /// Two NOPs and the option, so that both of its words are aligned (RFC 7323 appendix A).
     const fn encode(self) -> [u8; 12] {
         let [a, b, c, d] = self.value.to_be_bytes();
         let [e, f, g, h] = self.echo.to_be_bytes();
@@ -129,7 +131,7 @@ fn ipv4_header(
     length: u16,
 ) -> Result<Vec<u8>, PacketError> {
     let (source, destination) = (source.octets(), destination.octets());
-    // It may not be fragmented, and so needs no identification (RFC 6864 §4.1).
+    // A packet that must not be fragmented needs no identification (RFC 6864 §4.1).
     let header = Ipv4Header::new(length, HOP_LIMIT, IpNumber::TCP, source, destination);
     let mut header = header.map_err(|_| PacketError::TooLong)?;
     header.dont_fragment = true;

@@ -1,9 +1,9 @@
-//! The options of a TCP header, each with its place.
+//! The options of a TCP header, with their places.
 
 use crate::proto::net::SeqNumber;
 
 const END: u8 = 0;
-/// Does nothing; fills what an option leaves.
+/// The option without a meaning. It fills the place of removed bytes.
 pub(super) const NOP: u8 = 1;
 const MSS: u8 = 2;
 const WINDOW_SCALE: u8 = 3;
@@ -12,27 +12,27 @@ const SACK_PERMITTED: u8 = 4;
 pub(super) const SACK: u8 = 5;
 /// The timestamps of RFC 7323.
 pub(super) const TIMESTAMPS: u8 = 8;
-/// How many bytes kind and length of an option have.
+/// The number of bytes of the kind and the length of an option.
 pub(super) const PREAMBLE: usize = 2;
-/// How many bytes all options can have: the data offset has four bits and counts words
-/// (RFC 9293 §3.1), 60 bytes with the fixed 20.
+/// The most bytes of all options together. The data offset has four bits and counts words
+/// (RFC 9293 §3.1), so that a header has at most 60 bytes. 20 of them are fixed.
 pub(super) const MOST_OPTION_BYTES: usize = 40;
 
 /// The timestamps option (RFC 7323 §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timestamps {
-    /// The sender's clock, TSval.
+    /// The value of the sender's clock (TSval).
     pub value: u32,
-    /// The peer's clock, echoed: TSecr.
+    /// The echo of the peer's clock (TSecr).
     pub echo: u32,
 }
 
-/// A stretch that the receiver has although bytes before it are missing (RFC 2018 §3).
+/// A range of bytes that the receiver has, although bytes before it are missing (RFC 2018 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SackBlock {
     /// Its first byte.
     pub left: SeqNumber,
-    /// The byte behind its last.
+    /// The byte behind its last one.
     pub right: SeqNumber,
 }
 
@@ -40,9 +40,9 @@ pub struct SackBlock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TcpOption<'a> {
     pub(super) kind: u8,
-    /// Where its body begins in the options.
+    /// The offset of its body in the options.
     pub(super) body_start: usize,
-    /// What stands behind kind and length.
+    /// The bytes behind its kind and length.
     pub(super) body: &'a [u8],
 }
 
@@ -54,7 +54,7 @@ impl<'a> TcpOption<'a> {
     }
 }
 
-/// Walks the options up to their end, or to the first whose length cannot be.
+/// An iterator over the options. It ends at their end, or at the first impossible length.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options<'a> {
     all: &'a [u8],
@@ -80,8 +80,9 @@ impl<'a> Options<'a> {
         })
     }
 
-    /// The SACK options. One is usual, but a receiver may heed a second.
+    /// The SACK options.
     pub(super) fn sacks(self) -> impl Iterator<Item = TcpOption<'a>> {
+        // There is one, usually. But a receiver may read a second one, which has to be right too.
         self.filter(|option| option.kind == SACK)
     }
 

@@ -1,35 +1,36 @@
-//! Why a packet is not one we can read or make.
+//! The faults of packets.
 
 use etherparse::{LenSource, err};
 
-/// What is wrong with a packet. It passes unread; nothing is opened for it.
+/// Why a packet cannot be read or made. A packet that cannot be read passes, and nothing is opened
+/// for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
 pub enum PacketError {
-    /// Shorter than its headers say.
+    /// It is shorter than its headers say.
     #[error("the packet is cut off")]
     Truncated,
-    /// Neither IPv4 nor IPv6.
+    /// It is neither IPv4 nor IPv6.
     #[error("the packet is not IP")]
     NotIp,
-    /// A length in a header that cannot be: shorter than the header itself, or an IPv6 payload
-    /// of 0 (a jumbogram, RFC 2675).
+    /// A length in a header is impossible: shorter than the header itself, or an IPv6 payload of 0
+    /// (a jumbogram, RFC 2675).
     #[error("a header has an impossible length")]
     WrongLength,
-    /// An extension header out of order or with impossible content.
+    /// An extension header is out of order, or has impossible content.
     #[error("an extension header is wrong")]
     WrongExtension,
-    /// A part of a datagram (more fragments, or an offset). Conntrack defragments before any
-    /// hook that queues, so none is expected.
+    /// It is a fragment of a datagram. None is expected, because conntrack defragments before each
+    /// hook that queues.
     #[error("the packet is a fragment")]
     Fragment,
-    /// An IPv6 routing header with segments left: the address in the header is not the
-    /// connection's, and the checksum is for another one (RFC 8200 §8.1).
+    /// An IPv6 routing header has segments left. So the address in the header is not the
+    /// connection's, and the checksum is for another address (RFC 8200 §8.1).
     #[error("the packet is routed by its source")]
     SourceRouted,
-    /// Another protocol.
+    /// It has another protocol than TCP.
     #[error("the packet is not TCP")]
     NotTcp,
-    /// A packet to be made would be longer than an IP packet can be.
+    /// A packet to be made would be longer than the longest IP packet.
     #[error("the packet would be longer than 65535 bytes")]
     TooLong,
     /// A packet to be made has an IPv4 and an IPv6 address.
@@ -58,7 +59,7 @@ impl From<err::ip::SliceError> for PacketError {
 impl From<err::tcp::HeaderSliceError> for PacketError {
     fn from(error: err::tcp::HeaderSliceError) -> Self {
         match error {
-            // The packet is as long as IP says, so it is TCP's data offset that is too large.
+            // The packet is as long as IP says. So the data offset of TCP is wrong.
             err::tcp::HeaderSliceError::Len(_) | err::tcp::HeaderSliceError::Content(_) => {
                 Self::WrongLength
             }

@@ -1,4 +1,4 @@
-//! Copying a packet with other positions in the sequence space and another payload.
+//! Copies of packets with other sequence numbers and another payload.
 
 use super::{
     PacketError, checksum,
@@ -9,36 +9,35 @@ use super::{
 };
 use crate::proto::net::SeqNumber;
 
-/// Where an IPv4 header has its total length.
+/// The offset of the total length in an IPv4 header.
 const IPV4_LENGTH: usize = 2;
-/// Where an IPv6 header has its payload length.
+/// The offset of the payload length in an IPv6 header.
 const IPV6_LENGTH: usize = 4;
-/// Offsets of the fields of a TCP header that change.
+/// The offsets of the fields of a TCP header that change.
 const TCP_SEQ: usize = 4;
 const TCP_ACK: usize = 8;
 const TCP_FLAGS: usize = 13;
 const TCP_URGENT: usize = 18;
 
-/// What a copy of a packet has differently.
+/// The fields of a copy that differ from the packet.
 #[derive(Clone, Copy)]
 pub struct Change<'b> {
     /// The position of its first byte.
     pub seq: SeqNumber,
-    /// What is acknowledged; sets or clears the ACK flag.
+    /// The acknowledgement number; `None` without the ACK flag.
     pub ack: Option<SeqNumber>,
     /// The bytes of the stream.
     pub payload: &'b [u8],
-    /// The control bits but ACK.
+    /// The control bits except ACK.
     pub flags: Flags,
     /// The urgent pointer.
     pub urgent_pointer: u16,
-    /// Maps each block of a SACK option. Where it answers `None` the block is left out and
-    /// its place filled with NOPs.
+    /// Maps each SACK block. A block that becomes `None` is removed, and NOPs fill its place.
     pub sack: &'b dyn Fn(SackBlock) -> Option<SackBlock>,
 }
 
 impl<'b> Change<'b> {
-    /// Nothing different from `segment`: the base for struct update.
+    /// A copy that does not differ from `segment`, as the base for a struct update.
     #[must_use]
     pub fn none(segment: &Segment<'b>) -> Self {
         Self {
@@ -52,12 +51,12 @@ impl<'b> Change<'b> {
     }
 }
 
-/// A copy of the segment's packet with `change` made to it, and right lengths and checksums.
-/// Everything else in its headers stays, the IPv4 identification too.
+/// A copy of the segment's packet with `change`, and with correct lengths and checksums. All other
+/// fields of its headers stay, also the IPv4 identification.
 ///
 /// # Errors
 ///
-/// [`PacketError::TooLong`] where IP's length field cannot hold the result.
+/// [`PacketError::TooLong`] where the copy is longer than the longest IP packet.
 pub fn rebuild(segment: &Segment<'_>, change: &Change<'_>) -> Result<Vec<u8>, PacketError> {
     let headers = segment.packet().get(..segment.headers_len());
     let mut packet = [headers.unwrap_or_default(), change.payload].concat();
@@ -105,8 +104,8 @@ fn write_sack(
     }
 }
 
-/// Maps the blocks in their place. Those that remain move to the front, because a shorter option
-/// has fewer blocks; without any the whole option becomes NOPs.
+/// Maps the blocks of an option. The remaining blocks move to the front of its place. Without any,
+/// the whole option becomes NOPs.
 fn write_sack_option(
     options: &mut [u8],
     option: TcpOption<'_>,

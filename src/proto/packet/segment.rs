@@ -1,4 +1,4 @@
-//! Reading a packet.
+//! The segment of a packet.
 
 use std::net::SocketAddr;
 
@@ -11,23 +11,23 @@ use super::{
 };
 use crate::proto::net::{SeqNumber, Tuple};
 
-/// How many bytes of a TCP header stand before its options.
+/// The number of bytes of a TCP header before its options.
 pub(super) const TCP_HEADER: usize = 20;
 
-/// A whole TCP segment in a borrowed packet.
+/// A whole TCP segment, which borrows its packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
-    /// Addresses and ports, as this packet has them.
+    /// The addresses and ports of this packet.
     pub tuple: Tuple,
-    /// The position of the first byte of the payload (or of SYN).
+    /// The position of the first byte of the payload, or of SYN.
     pub seq: SeqNumber,
-    /// What the sender expects next; `None` without the ACK flag.
+    /// The acknowledgement number; `None` without the ACK flag.
     pub ack: Option<SeqNumber>,
     /// The control bits.
     pub flags: Flags,
     /// The window, unscaled.
     pub window: u16,
-    /// The urgent pointer; means something with the URG flag only.
+    /// The urgent pointer. It has a meaning with the URG flag only.
     pub urgent_pointer: u16,
     /// The bytes of the stream.
     pub payload: &'a [u8],
@@ -36,12 +36,12 @@ pub struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// Parses a packet that begins with its IP header. Bytes behind the length that IP states
-    /// (Ethernet padding) are left out.
+    /// Parses a packet from its IP header on. Bytes behind the length in that header, such as the
+    /// padding of Ethernet, are left out.
     ///
     /// # Errors
     ///
-    /// [`PacketError`] for anything but a whole, unfragmented TCP segment.
+    /// [`PacketError`] where it is not a whole TCP segment.
     pub fn parse(packet: &'a [u8]) -> Result<Self, PacketError> {
         let ip = IpSlice::from_slice(packet)?;
         refuse_unreadable(&ip)?;
@@ -74,19 +74,19 @@ impl<'a> Segment<'a> {
         })
     }
 
-    /// The whole packet, without what stands behind its stated length.
+    /// The whole packet, without the bytes behind its length.
     #[must_use]
     pub const fn packet(&self) -> &'a [u8] {
         self.packet
     }
 
-    /// How many bytes the IP header with its options or extension headers has.
+    /// The length of the IP header with its options or extension headers, in bytes.
     #[must_use]
     pub const fn network_header_len(&self) -> usize {
         self.tcp_start
     }
 
-    /// How many bytes all headers have: where the payload begins.
+    /// The length of all headers, in bytes. The payload begins there.
     #[must_use]
     pub const fn headers_len(&self) -> usize {
         self.packet.len().saturating_sub(self.payload.len())
@@ -98,37 +98,37 @@ impl<'a> Segment<'a> {
         self.options().timestamps()
     }
 
-    /// The blocks of the SACK option, or of all of them.
+    /// The blocks of the SACK options.
     pub fn sack_blocks(&self) -> impl Iterator<Item = SackBlock> + use<'a> {
         self.options().sacks().flat_map(TcpOption::sack_blocks)
     }
 
-    /// The maximum segment size, in a SYN.
+    /// The maximum segment size in a SYN, in bytes.
     #[must_use]
     pub fn mss(&self) -> Option<u16> {
         self.options().mss()
     }
 
-    /// The shift of the window, in a SYN.
+    /// The shift of the window in a SYN, in bits.
     #[must_use]
     pub fn window_scale(&self) -> Option<u8> {
         self.options().window_scale()
     }
 
-    /// Whether the sender understands SACK, in a SYN.
+    /// Whether a SYN permits SACK.
     #[must_use]
     pub fn has_sack_permitted(&self) -> bool {
         self.options().has_sack_permitted()
     }
 
-    /// Whether the checksums of IPv4 and TCP are right. Captures taken on the sending machine
-    /// often have none yet, so this decides nothing.
+    /// Whether the checksums of IPv4 and TCP are correct. It decides nothing, because the packets
+    /// of a capture on the sending machine often have no checksums yet.
     #[must_use]
     pub fn has_valid_checksums(&self) -> bool {
         checksum::are_valid(self.packet, self.tcp_start)
     }
 
-    /// Where the TCP options begin, and what they are.
+    /// The TCP options.
     pub(super) fn options(&self) -> Options<'a> {
         let range = self.options_start()..self.headers_len();
         Options::new(self.packet.get(range).unwrap_or_default())
@@ -139,7 +139,7 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// Refuses what etherparse accepts and we cannot work with.
+/// Refuses packets that etherparse accepts and that cannot be handled here.
 fn refuse_unreadable(ip: &IpSlice<'_>) -> Result<(), PacketError> {
     let Some(ipv6) = ip.ipv6() else {
         return Ok(());
@@ -157,7 +157,7 @@ fn refuse_unreadable(ip: &IpSlice<'_>) -> Result<(), PacketError> {
     Ok(())
 }
 
-/// The packet up to its stated length, and where TCP begins in it.
+/// The packet up to the length in its IP header, and the offset of the TCP header.
 fn extent<'a>(packet: &'a [u8], ip: &IpSlice<'_>) -> Result<(&'a [u8], usize), PacketError> {
     let total = match ip {
         IpSlice::Ipv4(ipv4) => usize::from(ipv4.header().total_len()),

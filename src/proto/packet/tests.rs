@@ -1,4 +1,4 @@
-//! Packets of every shape through parse, rebuild and inject.
+//! Packets of all shapes, parsed, rebuilt and injected.
 
 use etherparse::{
     IpAuthHeader, IpFragOffset, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions,
@@ -15,7 +15,7 @@ const SERVER4: [u8; 4] = [203, 0, 113, 10];
 const CLIENT6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 const SERVER6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 
-/// A packet to be built by etherparse, which is not the code under test.
+/// A packet that etherparse builds, which is not the code under test.
 #[derive(Clone, Debug)]
 struct Template {
     ip: IpHeaders,
@@ -121,7 +121,7 @@ fn authentication() -> IpAuthHeader {
     IpAuthHeader::new(IpNumber::TCP, 1, 2, &[0; 12]).unwrap()
 }
 
-/// Every shape that has to be read.
+/// All shapes that have to be read.
 fn readable() -> Vec<(&'static str, Template)> {
     let ipv4_auth = {
         let mut template = Template::ipv4();
@@ -180,7 +180,7 @@ fn readable() -> Vec<(&'static str, Template)> {
 }
 
 #[test]
-fn every_shape_of_packet_is_read_down_to_its_payload() {
+fn each_shape_of_packet_is_read_down_to_its_payload() {
     for (name, template) in readable() {
         let packet = template.build();
         let segment = Segment::parse(&packet).expect(name);
@@ -243,7 +243,7 @@ fn a_packet_cut_off_anywhere_is_refused() {
 }
 
 #[test]
-fn what_is_not_a_whole_segment_is_refused_for_its_reason() {
+fn a_packet_that_is_no_whole_segment_is_refused_for_its_reason() {
     let udp = {
         let mut packet = Vec::new();
         let builder = PacketBuilder::ipv4(CLIENT4, SERVER4, 64).udp(1, 21);
@@ -390,7 +390,7 @@ fn a_changed_packet_has_exactly_the_changes() {
 }
 
 #[test]
-fn an_unchanged_packet_comes_out_as_it_was() {
+fn a_copy_without_a_change_equals_its_packet() {
     for (name, template) in readable() {
         let packet = template.build();
         let segment = Segment::parse(&packet).expect(name);
@@ -403,7 +403,7 @@ fn an_unchanged_packet_comes_out_as_it_was() {
 }
 
 #[test]
-fn without_something_to_acknowledge_the_flag_goes() {
+fn a_copy_without_an_acknowledgement_has_no_ack_flag() {
     let packet = Template::ipv4().build();
     let segment = Segment::parse(&packet).unwrap();
     let change = Change {
@@ -460,7 +460,7 @@ fn a_second_sack_option_is_mapped_too() {
 }
 
 #[test]
-fn a_packet_that_ip_cannot_hold_is_refused() {
+fn a_packet_longer_than_ip_allows_is_refused() {
     for (template, most) in [
         (Template::ipv4(), 65535 - 40),
         (Template::ipv6(), 65535 - 20),
@@ -498,7 +498,7 @@ fn a_wrong_checksum_is_seen() {
 }
 
 #[test]
-fn an_injected_packet_is_what_was_asked_for() {
+fn an_injected_packet_has_the_given_fields() {
     let ends = [
         ("10.0.0.2:40001", "203.0.113.10:21"),
         ("[fd00::2]:40001", "[2001:db8::1]:21"),
@@ -535,7 +535,7 @@ fn an_injected_packet_is_what_was_asked_for() {
 }
 
 #[test]
-fn an_injected_reset_is_one() {
+fn an_injected_reset_is_a_reset() {
     let tuple = Tuple {
         source: "10.0.0.2:40001".parse().unwrap(),
         destination: "203.0.113.10:21".parse().unwrap(),
@@ -608,7 +608,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_is_rebuilt_parses_to_what_was_asked_for(
+    fn a_rebuilt_packet_has_the_changed_fields(
         template in any_template(),
         (seq, ack) in any::<(u32, Option<u32>)>(),
         payload in proptest::collection::vec(any::<u8>(), 0..300),
@@ -651,7 +651,7 @@ proptest! {
     }
 }
 
-/// Everything that can be done with a packet, if it is one.
+/// Does all that can be done with a packet.
 fn exercise(packet: &[u8]) {
     let Ok(segment) = Segment::parse(packet) else {
         return;

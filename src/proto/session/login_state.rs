@@ -13,8 +13,8 @@ use crate::proto::ftp::is_command_shaped;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum LoginState {
     /// The login may have passed unseen: the connection was picked up in its middle, or lines of it
-    /// were missed. A server can cause that at will by leaving bytes out. So the lines of the client
-    /// can still show that this is not FTP.
+    /// were missed. A server can cause that at will by leaving bytes out. So the lines of the
+    /// client can still show that this is not FTP.
     #[default]
     Unknown,
     /// The server has not sent its greeting yet.
