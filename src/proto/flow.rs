@@ -155,7 +155,7 @@ impl Flow {
     pub fn is_replaced_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         segment.flags.is_syn()
             && !self.relay.has_started_with(direction, segment)
-            && !self.relay.completes_handshake(direction, segment)
+            && !self.completes_handshake(direction, segment)
     }
 
     /// Takes a segment in, and gives its verdict. Packets behind it are in the context's effects.
@@ -171,7 +171,10 @@ impl Flow {
         if !self.ingress.admit(direction, context) {
             return Ok(Verdict::Drop);
         }
-        self.quota.admit_session(segment.payload, context)?;
+        // What a closed session repeats does not count it again.
+        if !self.life.is_closed() {
+            self.quota.admit_session(segment.payload, context)?;
+        }
         self.life.handle_packet(context.now);
         if segment.flags.is_syn() {
             self.relay.record_peer(direction, segment);
@@ -266,10 +269,16 @@ impl Flow {
         if self.relay.has_started_with(direction, segment) {
             return;
         }
-        if !self.relay.completes_handshake(direction, segment) {
+        if !self.completes_handshake(direction, segment) {
             self.restart(context);
         }
         self.relay.start(direction, segment);
+    }
+
+    /// Whether a segment with SYN answers the SYN of the other direction. Once an end has said
+    /// something, none does: the stream that it would start has begun already.
+    fn completes_handshake(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        !self.life.has_spoken() && self.relay.completes_handshake(direction, segment)
     }
 
     /// The connection begins anew under the same tuples.
@@ -294,7 +303,7 @@ impl Flow {
         segment: &Segment<'_>,
         context: &mut Context<'_>,
     ) -> Verdict {
-        if self.relay.is_end(direction, segment) {
+        if !self.life.is_aborted() && self.relay.is_end(direction, segment) {
             self.handle_end(direction, segment, context);
         }
         if self.life.is_aborted() {

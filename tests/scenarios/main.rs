@@ -5,6 +5,7 @@
 mod harness;
 mod told;
 
+mod breaker;
 mod budgets;
 mod canonical;
 mod clash;

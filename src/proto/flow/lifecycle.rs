@@ -8,10 +8,9 @@ use crate::proto::net::Direction;
 /// it is picked up again. Longer than any server's idle timeout.
 pub const IDLE_MAX: Duration = Duration::from_secs(3 * 3600);
 
-/// A connection on which nobody has said anything, or one side has closed, is forgotten after this
-/// time, so that handshakes alone cost little. A mail client waits as long for its server's 220
-/// (RFC 5321 §4.5.3.2.1). Conntrack itself forgets a half-closed connection after 120 s
-/// (`nf_conntrack_tcp_timeout_fin_wait`).
+/// A connection on which nobody has said anything is forgotten after this time, closed on one side
+/// or not, so that handshakes alone cost little. A mail client waits as long for its server's 220
+/// (RFC 5321 §4.5.3.2.1).
 pub const SILENT_MAX: Duration = Duration::from_secs(300);
 
 /// A connection with an offset, or with a grant (its packets pass unseen), is kept for as long as
@@ -37,8 +36,14 @@ enum Phase {
     Silent,
     /// One of the ends has said something.
     Active,
-    /// The sender of this direction has sent FIN.
-    HalfClosed(Direction),
+    /// One of the ends has sent FIN.
+    HalfClosed {
+        /// The direction of that FIN.
+        first: Direction,
+        /// One of the ends has said something before. Keep-alives, which are not queued, keep such a
+        /// connection in conntrack for as long as its ends like.
+        has_spoken: bool,
+    },
     /// Both ends have sent FIN, or one has sent RST.
     Closed,
     /// We have reset it towards both ends.
@@ -68,16 +73,21 @@ impl Lifecycle {
 
     /// One of the ends says something.
     pub(super) fn handle_payload(&mut self) {
-        if self.phase == Phase::Silent {
-            self.phase = Phase::Active;
+        match &mut self.phase {
+            Phase::Silent => self.phase = Phase::Active,
+            Phase::HalfClosed { has_spoken, .. } => *has_spoken = true,
+            Phase::Active | Phase::Closed | Phase::Aborted => {}
         }
     }
 
     pub(super) fn handle_fin(&mut self, direction: Direction) {
         self.phase = match self.phase {
-            Phase::Silent | Phase::Active => Phase::HalfClosed(direction),
-            Phase::HalfClosed(first) if first != direction => Phase::Closed,
-            unchanged @ (Phase::HalfClosed(_) | Phase::Closed | Phase::Aborted) => unchanged,
+            Phase::Silent | Phase::Active => Phase::HalfClosed {
+                first: direction,
+                has_spoken: self.has_spoken(),
+            },
+            Phase::HalfClosed { first, .. } if first != direction => Phase::Closed,
+            unchanged @ (Phase::HalfClosed { .. } | Phase::Closed | Phase::Aborted) => unchanged,
         };
     }
 
@@ -91,21 +101,25 @@ impl Lifecycle {
         self.phase = Phase::Aborted;
     }
 
-    pub(super) fn has_spoken(&self) -> bool {
-        self.phase != Phase::Silent
+    pub(super) const fn has_spoken(&self) -> bool {
+        match self.phase {
+            Phase::Silent => false,
+            Phase::HalfClosed { has_spoken, .. } => has_spoken,
+            Phase::Active | Phase::Closed | Phase::Aborted => true,
+        }
     }
 
     /// Whether an end has closed: nothing more is announced.
     pub(super) const fn is_closing(&self) -> bool {
         match self.phase {
             Phase::Silent | Phase::Active => false,
-            Phase::HalfClosed(_) | Phase::Closed | Phase::Aborted => true,
+            Phase::HalfClosed { .. } | Phase::Closed | Phase::Aborted => true,
         }
     }
 
     pub(super) const fn is_closed(&self) -> bool {
         match self.phase {
-            Phase::Silent | Phase::Active | Phase::HalfClosed(_) => false,
+            Phase::Silent | Phase::Active | Phase::HalfClosed { .. } => false,
             Phase::Closed | Phase::Aborted => true,
         }
     }
@@ -120,8 +134,14 @@ impl Lifecycle {
         let quiet = match self.phase {
             Phase::Closed | Phase::Aborted => CLOSED_MAX,
             _ if is_kept => IDLE_ADJUSTED_MAX,
-            Phase::Silent | Phase::HalfClosed(_) => SILENT_MAX,
-            Phase::Active => IDLE_MAX,
+            Phase::Silent
+            | Phase::HalfClosed {
+                has_spoken: false, ..
+            } => SILENT_MAX,
+            Phase::Active
+            | Phase::HalfClosed {
+                has_spoken: true, ..
+            } => IDLE_MAX,
         };
         self.seen + quiet
     }
@@ -162,10 +182,17 @@ mod tests {
         let kept = |life: &Lifecycle, is_kept| life.forgotten_at(is_kept) - life.seen;
         assert_eq!(kept(&life, false), SILENT_MAX);
         assert_eq!(kept(&life, true), IDLE_ADJUSTED_MAX);
+        let mut closing = new();
+        closing.handle_fin(Reply);
+        assert_eq!(kept(&closing, false), SILENT_MAX);
         life.handle_payload();
         assert_eq!(kept(&life, false), IDLE_MAX);
         life.handle_fin(Reply);
-        assert_eq!(kept(&life, false), SILENT_MAX);
+        assert_eq!(
+            kept(&life, false),
+            IDLE_MAX,
+            "what it said is not forgotten"
+        );
         life.handle_rst();
         assert_eq!(kept(&life, true), CLOSED_MAX);
     }

@@ -140,6 +140,7 @@ impl Flow {
             denied_iif: self.ingress.denied_iif(at.direction),
             ..translation.expectation(&tuples, at.direction, timeout)
         };
+        self.pinholes.withdraw_same(&expectation, &tuples, context);
         let id = context
             .expect(&expectation, &tuples)
             .map_err(Refusal::Kernel)?;

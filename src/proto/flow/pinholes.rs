@@ -61,6 +61,24 @@ impl Pinholes {
         }
     }
 
+    /// Withdraws those that the kernel cannot tell from a new expectation: the end of an older one
+    /// would otherwise be the end of the new one.
+    pub(super) fn withdraw_same(
+        &mut self,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+        context: &mut Context<'_>,
+    ) {
+        let key = |of: &Expectation| (of.source, of.destination);
+        self.0.retain(|pinhole| {
+            let is_same = key(&pinhole.expectation) == key(expectation);
+            if is_same {
+                withdraw(pinhole, Withdrawal::Superseded, master, context);
+            }
+            !is_same
+        });
+    }
+
     /// Withdraws every pinhole and gives every port back.
     pub(super) fn withdraw_all(
         &mut self,

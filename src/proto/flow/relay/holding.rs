@@ -76,16 +76,17 @@ impl TcpRelay {
         } else {
             None
         };
-        let Some(partial) = &mut half.partial else {
-            return;
-        };
-        let Some(ack) = ack else {
-            return partial.handle_not_acknowledged(context.now);
-        };
-        partial.record_retransmit(true, context.now);
+        if let Some(partial) = &mut half.partial {
+            match ack {
+                Some(_) => partial.record_retransmit(true, context.now),
+                None => partial.handle_not_acknowledged(context.now),
+            }
+        }
         self.adjustment.handle_change();
         self.save(context);
-        context.send(self.encode_local_ack(direction, ack));
+        if let Some(ack) = ack {
+            context.send(self.encode_local_ack(direction, ack));
+        }
     }
 
     /// The line did not end in time: its bytes leave as they are.
