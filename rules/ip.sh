@@ -52,13 +52,13 @@ nft -f - <<'END'
 add table inet ftp_alg
 delete table inet ftp_alg
 table inet ftp_alg {
-	# links by which none of these comes, as its announcer is there: who does is forged
+	# what comes by that interface is spoofed, because the announcer is there
 	set spoofed4 {
 		type ipv4_addr . ipv4_addr . inet_service . iface_index
 		size 65536
 		flags timeout
 	}
-	# links by which none of these comes, as its announcer is there: who does is forged
+	# what comes by that interface is spoofed, because the announcer is there
 	set spoofed6 {
 		type ipv6_addr . ipv6_addr . inet_service . iface_index
 		size 65536
@@ -103,13 +103,13 @@ table inet ftp_alg {
 		flags timeout
 	}
 
-	# what the daemon injects is no connection of this machine
+	# packets that the daemon injects are no connections of this machine
 	chain raw_output {
 		type filter hook output priority -300; policy accept;
 		meta mark 0x46545041 notrack
 	}
 
-	# in the connector's name from its announcer's side: somebody there has forged it
+	# packets in the connector's name from the announcer's side are spoofed
 	chain spoofed_prerouting {
 		type filter hook prerouting priority -300; policy accept;
 		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport . iif @spoofed4 drop
@@ -136,7 +136,7 @@ table inet ftp_alg {
 		ct state new meta l4proto tcp jump admit
 	}
 
-	# as the map says, else to where it goes already; no NAT rule of yours is asked
+	# as the map says, else unchanged; no NAT rule of yours is asked
 	chain to_announcer {
 		dnat ip to ip saddr . ip daddr . tcp dport map @dnat4
 		dnat ip6 to ip6 saddr . ip6 daddr . tcp dport map @dnat6
@@ -144,7 +144,7 @@ table inet ftp_alg {
 		dnat ip6 to ip6 daddr
 	}
 
-	# as the map says, else from where it comes already
+	# as the map says, else unchanged
 	chain from_connector {
 		meta l4proto tcp snat ip to ct original ip saddr . ct original ip daddr . ct original proto-dst map @snat4
 		meta l4proto tcp snat ip6 to ct original ip6 saddr . ct original ip6 daddr . ct original proto-dst map @snat6
@@ -185,12 +185,12 @@ rule() {
 	ip6tables -w -t mangle -A "$@"
 }
 
-# Which packets of a control connection the daemon must see: all of one whose
-# sequence numbers are adjusted, of any other its ends and payload, of an encrypted one only
-# payload that begins as text does; none of one that is left to the kernel's own helper.
+# The packets of a control connection that the daemon must see: all packets of a flow
+# with a sequence offset; begin, end and payload of any other; of an encrypted one only
+# payload that begins as text; none of a connection of the kernel's own helper.
 rule FTP_ALG -m connmark --mark 0x60000000/0x60000000 -j RETURN
 rule FTP_ALG -m connmark --mark 0x20000000/0x20000000 -g FTP_ALG_ALWAYS
-# Of a flood of handshakes not all: unseen, a connection is known by its first word.
+# A flood of handshakes passes unseen: the greeting makes such a connection known.
 rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -m limit --limit 2000/second --limit-burst 2000 -g FTP_ALG_QUEUE
 rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -j RETURN
 rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE
@@ -236,7 +236,7 @@ rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 53248:57343 -j NFQUEUE --queue-
 rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 57344:61439 -j NFQUEUE --queue-num 0
 rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 61440:65535 -j NFQUEUE --queue-num 1
 
-# Before other rules of the table, as those may end a packet's way through it.
+# Before other rules of the table, because those may end a packet's way.
 for ipt in iptables ip6tables; do
 	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 21 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 21 -j FTP_ALG
 	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 21 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 21 -j FTP_ALG

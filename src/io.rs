@@ -1,7 +1,7 @@
 //! Thin adapters to the kernel and to capture files.
 //!
-//! Each adapter turns one kernel interface into values of the pure core and back, and decides
-//! nothing. Unsafe code is confined to the few files that say so in their first lines.
+//! Each adapter turns one interface of the kernel into values of the core and back. It decides
+//! nothing. The few files with unsafe code say so in their first lines.
 
 pub mod clock;
 pub mod confinement;

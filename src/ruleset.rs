@@ -2,17 +2,17 @@
 //!
 //! The table `inet ftp_alg` does three things, and nothing to any other traffic:
 //!
-//! * it sends the packets of control connections that the daemon must see to an NFQUEUE,
-//! * it lets each expected data connection be recognised once, by a mark of its own in the
-//!   conntrack mark, and translates it the way its control connection is translated,
+//! * it sends those packets of control connections to an NFQUEUE that the daemon must see,
+//! * it recognises each expected data connection once, marks it in the conntrack mark, and
+//!   translates it like its control connection,
 //! * it keeps conntrack away from packets that the daemon itself injects.
 //!
-//! With the backend `conntrack` the second is the kernel's own work, and the table only attaches
-//! our connection tracking helper to each control connection's first packet.
+//! With the backend `conntrack` the kernel does the second. The table then only attaches our
+//! connection tracking helper to the first packet of each control connection.
 //!
-//! [`Ruleset::build`] is pure; everything that shows or loads the table starts from its result:
-//! [`Ruleset::to_nft`] and [`to_iptables`] print it for an operator, `io::nftables` sends it to
-//! the kernel. What the daemon loads is therefore what `ftp-alg rules` prints.
+//! [`Ruleset::build`] is pure, and everything starts from its result: [`Ruleset::to_nft`] and
+//! [`to_iptables`] print it for an operator, `io::nftables` sends it to the kernel. So `ftp-alg
+//! rules` prints the table that the daemon loads.
 
 mod build;
 mod iptables;
@@ -33,37 +33,35 @@ pub use statement::{
 /// The name of our table, family `inet`. No other table is ever touched.
 pub const TABLE: &str = "ftp_alg";
 
-/// The kernel's name of our connection tracking helper. It is the machine's: all network namespaces
-/// share it.
+/// The kernel's name of our connection tracking helper. All network namespaces of the machine share
+/// it.
 pub const HELPER: &str = "ftp-alg";
 
-/// How many elements a set or map of expectations may hold, dead ones that the kernel has not
-/// collected yet included (it collects once a second). A full set refuses the announcement.
+/// How many elements a set or map of expectations may hold. Expired elements count until the kernel
+/// collects them, once a second. A full set refuses the announcement.
 pub const ELEMENTS_MAX: u32 = 65_536;
 
-/// The seed of the hash that shares connections out to the queues ("FTPA"). It is fixed, so that the
-/// rules of one chain, and both directions of a connection, agree on its queue.
+/// The seed of the hash that assigns connections to queues ("FTPA"). It is fixed, so that the rules
+/// of one chain, and both directions of a connection, agree on the queue.
 pub const SHARE_SEED: u32 = 0x4654_5041;
 
-/// The octets with which a line of text may begin: digits, letters, and what lies between.
+/// The octets with which a line of text may begin: digits, letters, and the octets between.
 pub const TEXT: RangeInclusive<u8> = b'0'..=b'z';
 
-/// How many handshakes a second the daemon is shown. Those beyond pass unseen, which costs their
-/// connections nothing: the first word of a server makes them known. Each costs the daemon a
-/// question to conntrack, some 15 µs in all, and a flood of handshakes that nobody completes costs
-/// it no more than a thirtieth of a processor in this way. It is far more than gateways see of new
-/// control connections.
+/// How many handshakes a second the table shows to the daemon. Further ones pass unseen, and their
+/// connections lose nothing, because the greeting of the server makes them known. Each handshake
+/// costs the daemon a question to conntrack, some 15 µs. So a flood of handshakes costs it at most
+/// a thirtieth of a processor. No gateway sees as many new control connections.
 pub const HANDSHAKES_A_SECOND: u32 = 2_000;
 
-/// The packet mark of what the daemon injects ("FTPA"); the output chain exempts it from
-/// conntrack.
+/// The packet mark of injected packets ("FTPA"). The output chain exempts them from conntrack.
 pub const INJECTED_MARK: u32 = 0x4654_5041;
 
-/// Everything the table depends on.
+/// The parameters of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Params {
-    /// The ports whose connections are control connections, as a client dials them or as a
-    /// server listens.
+    /// The control ports. A control connection goes to one of them, as the client dials it or as
+    /// the server listens.
     pub control_ports: Vec<u16>,
     /// The NFQUEUE numbers, one worker each.
     pub queues: RangeInclusive<u16>,
@@ -73,27 +71,27 @@ pub struct Params {
     pub marks: Marks,
     /// How the table reaches the queue.
     pub queue_statement: QueueStatement,
-    /// What lets expected data connections in.
+    /// The backend, which lets expected data connections in.
     pub backend: Backend,
     /// The ports to which encrypted sessions may have data connections, if any.
     pub tls_ports: Option<RangeInclusive<u16>>,
 }
 
-/// What lets expected data connections in, and translates them.
+/// The mechanism that lets expected data connections in and translates them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backend {
     /// Sets, maps and NAT chains of this table.
     #[default]
     Nftables,
-    /// The kernel's own expectations; our helper must be registered before the table is loaded.
+    /// The kernel's own expectations. Our helper must be registered before the table is loaded.
     Conntrack,
 }
 
-/// What happens to a queued packet that nobody reads.
+/// The fate of a queued packet that nobody reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WhenAbsent {
-    /// It passes, uninspected. Never so on a flow with a sequence offset.
+    /// It passes uninspected, unless its flow has a sequence offset.
     #[default]
     Bypass,
     /// It is dropped.
@@ -106,10 +104,10 @@ pub enum QueueStatement {
     /// nf_tables' own `queue` (`CONFIG_NFT_QUEUE`).
     #[default]
     Native,
-    /// The xtables target `NFQUEUE` inside our own table, for kernels without the former. No text
-    /// can express it: nft prints it as `queue` and reads that back as the native statement.
+    /// The xtables target `NFQUEUE` inside our own table, for kernels without the former. nft
+    /// cannot express it: it prints `queue`, and reads that back as the native statement.
     XtTarget,
-    /// Not by this table: the operator's iptables rules do it.
+    /// Not by this table, but by the operator's iptables rules.
     Elsewhere,
 }
 

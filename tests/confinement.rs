@@ -21,7 +21,7 @@ use ftp_alg::io::confinement::{
 };
 
 /// Tells the process that this test starts what it may reach.
-const FOLDER: &str = "FTP_ALG_TEST_CONFINED_TO";
+const DIRECTORY: &str = "FTP_ALG_TEST_CONFINED_TO";
 
 /// What is tried, and what comes of it. `EACCES` is Landlock's answer, `EPERM` the filter's.
 const TRIED: &[(&str, &str)] = &[
@@ -33,7 +33,7 @@ const TRIED: &[(&str, &str)] = &[
     ("speak to the service manager", "done"),
     ("read /etc/passwd", "EACCES"),
     ("read /etc/shadow", "EACCES"),
-    ("list the folder above", "EACCES"),
+    ("list the directory above", "EACCES"),
     ("write beside the configuration", "EACCES"),
     ("link a memory to another file", "EPERM"),
     ("run a program", "EPERM"),
@@ -47,8 +47,8 @@ const TRIED: &[(&str, &str)] = &[
 
 #[test]
 fn a_confined_process_reaches_what_it_needs_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let (found, is_fenced) = try_in_a_child(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let (found, is_fenced) = try_in_a_child(directory.path());
     // Without Landlock these are the matter of the user's rights, and this user may be root.
     let is_expected = |outcome: &str| is_fenced || outcome != "EACCES";
     let expected = TRIED.iter().filter(|(_, outcome)| is_expected(outcome));
@@ -62,9 +62,9 @@ fn a_confined_process_reaches_what_it_needs_and_nothing_else() {
     assert_eq!(found.len(), TRIED.len());
 }
 
-fn try_in_a_child(folder: &Path) -> (BTreeMap<String, String>, bool) {
-    fs::create_dir(folder.join("kept")).unwrap();
-    fs::create_dir(folder.join("configuration")).unwrap();
+fn try_in_a_child(directory: &Path) -> (BTreeMap<String, String>, bool) {
+    fs::create_dir(directory.join("kept")).unwrap();
+    fs::create_dir(directory.join("configuration")).unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args([
             "--ignored",
@@ -72,7 +72,7 @@ fn try_in_a_child(folder: &Path) -> (BTreeMap<String, String>, bool) {
             "--nocapture",
             "the_confined_process",
         ])
-        .env(FOLDER, folder)
+        .env(DIRECTORY, directory)
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
@@ -87,17 +87,17 @@ fn try_in_a_child(folder: &Path) -> (BTreeMap<String, String>, bool) {
 #[test]
 #[ignore = "a part of the test above, in a process of its own"]
 fn the_confined_process() {
-    let Some(folder) = std::env::var_os(FOLDER) else {
+    let Some(directory) = std::env::var_os(DIRECTORY) else {
         return;
     };
-    let folder = Path::new(&folder);
+    let directory = Path::new(&directory);
     let (kept, config) = (
-        folder.join("kept"),
-        folder.join("configuration/ftp-alg.toml"),
+        directory.join("kept"),
+        directory.join("configuration/ftp-alg.toml"),
     );
     fs::write(&config, "").unwrap();
-    fs::write(folder.join("configuration/new"), "").unwrap();
-    let paths = AllowedPaths::open(&folder.join("configuration"), &kept).unwrap();
+    fs::write(directory.join("configuration/new"), "").unwrap();
+    let paths = AllowedPaths::open(&directory.join("configuration"), &kept).unwrap();
     keep_capabilities(CapabilitySet::NET_ADMIN).unwrap();
     forbid_new_privileges().unwrap();
     let is_fenced = matches!(
@@ -136,7 +136,7 @@ fn try_all(kept: &Path, config: &Path) {
     report("speak to the service manager", UnixDatagram::unbound());
     report("read /etc/passwd", File::open("/etc/passwd"));
     report("read /etc/shadow", File::open("/etc/shadow"));
-    report("list the folder above", File::open("/"));
+    report("list the directory above", File::open("/"));
     report("write beside the configuration", fs::write(beside, ""));
     report("run a program", Command::new("/bin/true").status());
     report::<()>(

@@ -71,10 +71,9 @@ const IMPURE_CALLS: [&str; 8] = [
     "dbg!(",
 ];
 
-/// The only files with unsafe code: what libmnl, libnftnl and one socket option cannot do without.
+/// The only files with unsafe code: what libmnl and libnftnl cannot do without.
 /// Each block says why it is sound, which clippy sees to (`undocumented_unsafe_blocks`).
-const UNSAFE: [&str; 5] = [
-    "src/io/injector.rs",
+const UNSAFE: [&str; 4] = [
     "src/io/netlink/socket.rs",
     "src/io/nftables/expression.rs",
     "src/io/nftables/object.rs",

@@ -15,12 +15,12 @@ use crate::{
     proto::expect::ExpectationId,
 };
 
-/// What was found.
+/// The result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Adopted {
-    /// Expectations that have their translation now.
+    /// How many expectations have their translation now.
     pub completed: usize,
-    /// Expectations that the kernel refused, for a reason that was logged.
+    /// How many the kernel refused, for a reason that was logged.
     pub refused: usize,
 }
 
@@ -46,7 +46,7 @@ pub fn adopt(timeout: Duration) -> anyhow::Result<Adopted> {
     Ok(adopted)
 }
 
-/// `None` where there is nothing to complete.
+/// `None` if there is nothing to complete.
 fn complete(
     newcomer: &ImportedExpectation,
     timeout: Duration,

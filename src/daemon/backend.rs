@@ -1,8 +1,8 @@
-//! Which backend lets data connections in, and what it needs beyond the workers.
+//! Chooses the backend that lets data connections in, and installs what it needs.
 //!
-//! With `auto` the kernel is asked once, at start: its own expectations where it takes helpers of
-//! ours, our own sets and maps everywhere else. Rules that were loaded by hand have made the
-//! choice already.
+//! With `auto` the daemon asks the kernel once, at start. If the kernel takes helpers of ours, it
+//! expects the data connections itself. Otherwise our own sets and maps do. Rules that were loaded
+//! by hand have made the choice already.
 
 use anyhow::{Context, bail};
 use tracing::{info, warn};
@@ -20,11 +20,11 @@ use crate::{
     ruleset::{Backend, HELPER, QueueStatement, Ruleset},
 };
 
-/// How often the table is loaded anew because another daemon, in another network namespace, took
-/// the helper away in between.
+/// How often the daemon tries to load the table. A daemon in another network namespace may remove
+/// the shared helper in between.
 const LOAD_ATTEMPTS: u32 = 3;
 
-/// What was chosen.
+/// The choice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {
     backend: Backend,
@@ -57,7 +57,7 @@ impl Choice {
     }
 }
 
-/// Asks the kernel what it has, and chooses.
+/// Asks the kernel for its facilities, and chooses.
 ///
 /// # Errors
 /// The kernel lacks what the configuration asks for; the message names the build option or the
@@ -138,7 +138,7 @@ fn log_findings(found: &Probe) {
     );
 }
 
-/// Registers the helper where it is needed, and puts our table in place if it is ours to put.
+/// Registers the helper if the backend needs it, and loads our table unless the operator has.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -180,8 +180,8 @@ fn verify(mut table: Table) -> anyhow::Result<Table> {
     Ok(table)
 }
 
-/// Takes the helper away, unless somebody still needs it: a connection of this network namespace
-/// (the next daemon will go on with it), or the table of a daemon in another one.
+/// Unregisters the helper, unless it is still needed: by a connection of this network namespace,
+/// which the next daemon will handle, or by the table of a daemon in another namespace.
 pub(super) fn leave(choice: Choice) {
     if choice.backend != Backend::Conntrack {
         return;

@@ -1,5 +1,5 @@
-//! Waits for what ends or changes the daemon: signals, and workers that fail. Looks now and then
-//! whether the workers keep up.
+//! Waits for signals and for the end of a worker, and looks now and then whether the workers keep
+//! up.
 
 use std::path::Path;
 

@@ -6,7 +6,7 @@
 //! or the new, never half of one.
 //!
 //! Files are reached through the directory's descriptor: the daemon's user need not be let into the
-//! folders above.
+//! directories above.
 
 use std::{
     ffi::OsStr,

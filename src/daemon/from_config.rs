@@ -1,4 +1,4 @@
-//! What the configuration means to the core and to the table.
+//! Derives the settings of the core and the parameters of the table from the configuration.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -8,7 +8,7 @@ use crate::{
     ruleset::{Backend, Params, QueueStatement},
 };
 
-/// What the core needs to know of the configuration.
+/// The settings of the core.
 pub(crate) fn settings_of(config: &Config) -> Settings {
     Settings {
         expectation_timeout: *config.expectation.timeout,
@@ -56,7 +56,7 @@ fn tls_of(config: &Config) -> TlsSettings {
     }
 }
 
-/// What the table depends on.
+/// The parameters of the table.
 #[must_use]
 pub(crate) fn params_of(
     config: &Config,

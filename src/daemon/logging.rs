@@ -1,7 +1,7 @@
-//! Where log lines go and how they look: stderr, as text or JSON, filtered by `RUST_LOG`.
+//! Writes the log to stderr, as text or JSON, filtered by `RUST_LOG`.
 //!
-//! A line belongs to a session through the span it is written in; see [`session_span`]. What a
-//! user types after USER, PASS or ACCT is never handed to the log.
+//! The span of a line ([`session_span`]) tells its session. The log never gets the arguments of
+//! USER, PASS and ACCT.
 
 use std::io::{self, IsTerminal};
 

@@ -44,9 +44,9 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// Opens the queues, gives up what is not needed any more, starts the workers, loads the table,
-    /// and lets the workers begin, in this order: whatever follows has no more than what follows
-    /// needs, and a packet that is queued finds its reader. `path` is the configuration's.
+    /// Opens the queues, drops privileges, starts the workers, loads the table, and lets the
+    /// workers begin. The order matters: each step has the privileges that the rest needs and no
+    /// more, and a queued packet finds its reader. `path` is that of the configuration.
     pub(super) fn start(config: &Config, path: &Path) -> anyhow::Result<Self> {
         let choice = backend::choose(config)?;
         let flow_store = FlowStore::open(&config.restart.directory)
@@ -105,8 +105,8 @@ impl Gateway {
         self.wakers.iter().for_each(Waker::wake);
     }
 
-    /// Ends the workers, then removes the table: no packet is queued to nobody in between but
-    /// what `when_absent` says.
+    /// Ends the workers, then removes the table. `when_absent` decides about packets that come in
+    /// between.
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
         self.report_losses();
         self.shared.stop.store(true, Ordering::Release);
@@ -180,8 +180,8 @@ fn start_workers(
     Ok(supervisor)
 }
 
-/// Deletes the saved flows that conntrack does not know any more as ours. The
-/// others go on when their next packet comes, in the worker that gets it.
+/// Deletes the saved flows that conntrack no longer knows as ours. The others go on with their next
+/// packet, in the worker that gets it.
 fn delete_dead(config: &Config, flow_store: &FlowStore) -> anyhow::Result<()> {
     let mut conntrack = Conntrack::open().context("cannot open a socket to conntrack")?;
     let saved = flow_store.read_all().context("cannot read saved flows")?;

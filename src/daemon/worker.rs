@@ -1,9 +1,8 @@
 //! One worker: a queue, the core that reads it, and what leaves.
 //!
-//! The loop blocks in one place only, waiting for the queue, and never longer than until the core's
-//! next deadline. Whoever stops the worker or changes its settings wakes it
-//! ([`Waker`](crate::io::nfqueue::Waker)). Each packet gets its verdict before the next one is
-//! taken.
+//! The loop blocks in one place only: it waits for the queue, at most until the core's next
+//! deadline. A [`Waker`](crate::io::nfqueue::Waker) ends the wait when the worker must stop or has
+//! new settings. Each packet gets its verdict before the next one is taken.
 
 use std::{
     sync::{
@@ -146,7 +145,7 @@ impl Worker {
                 let inbound = InboundPacket {
                     id: PacketId(self.received),
                     bytes: packet.bytes,
-                    iif: Some(IfIndex(packet.link)),
+                    iif: Some(IfIndex(packet.iif)),
                 };
                 let kernel = &mut self.equipment.kernel;
                 let egress = self.alg.handle_packet(&inbound, kernel, clock::now());

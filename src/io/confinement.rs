@@ -23,8 +23,8 @@ pub use syscalls::{SeccompError, allowed_syscalls, install_seccomp};
 
 use std::io;
 
-/// Forbids every program that this process starts to gain privileges, and everybody but root to read
-/// its memory: that memory holds what users of FTP send in the clear.
+/// Forbids every program that this process starts to gain privileges, and everybody but root to
+/// read its memory: that memory holds what users of FTP send in the clear.
 ///
 /// # Errors
 /// The kernel refuses. Linux never does since 3.5.

@@ -1,15 +1,15 @@
 //! Our connection tracking helper: the kernel object that lets a control connection have
 //! expectations.
 //!
-//! The kernel's part does nothing: it is registered *disabled*, so that the kernel hands no packet
-//! to anybody on its account. What reads the control connection is the daemon, through its own
-//! queue. The table attaches the helper to the first packet of each control connection.
+//! The kernel's part does nothing. It is registered *disabled*, so the kernel hands no packet to
+//! it: the daemon reads control connections through its own queue. The table attaches the helper to
+//! the first packet of each control connection.
 //!
-//! A helper belongs to the whole machine, not to a network namespace (`nfnetlink_cthelper.c` keeps
-//! one list), which is why registering it takes CAP_NET_ADMIN in the *initial* user namespace.
-//! Daemons in several namespaces therefore share the one of this name: its policy is the same for
-//! all, each expectation brings its own timeout, and the limit of expectations a session is the
-//! core's.
+//! A helper belongs to the whole machine, not to a network namespace, because
+//! `nfnetlink_cthelper.c` keeps one list. Therefore registering one needs CAP_NET_ADMIN in the
+//! *initial* user namespace. Daemons in several namespaces share the helper of this name. Its
+//! policy is the same for all of them, each expectation brings its own timeout, and the core limits
+//! the expectations of a session.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use crate::io::netlink::{Head, MessageBuffer, MessageType, NetlinkError, Socket}
 /// The helper's name. The kernel takes at most 15 octets.
 pub use crate::ruleset::HELPER;
 
-/// How long an expectation waits unless it says otherwise: the configuration's default, so that
-/// an expectation with that needs no second message.
+/// How long an expectation waits unless it says otherwise. It is the default of the configuration,
+/// so that an expectation with that timeout needs no second message.
 pub(super) const POLICY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How many expectations a control connection may have in the kernel's eyes
-/// (`NF_CT_EXPECT_MAX_CNT`). The core holds it to fewer.
+/// How many expectations the kernel allows for one control connection (`NF_CT_EXPECT_MAX_CNT`). The
+/// core allows fewer.
 const EXPECTATIONS_MAX: u32 = 255;
 
 /// `nfnetlink_cthelper.h`
@@ -47,7 +47,7 @@ mod wire {
 }
 use wire::*;
 
-/// Registers the helper for both IP versions, or brings the one that is there up to date.
+/// Registers the helper for both IP versions, or updates the existing one.
 ///
 /// # Errors
 /// EPERM without CAP_NET_ADMIN in the initial user namespace; otherwise mostly a kernel without
@@ -59,9 +59,9 @@ pub fn register(name: &str) -> Result<(), NetlinkError> {
         .try_for_each(|family| request(&mut socket, NFNL_MSG_CTHELPER_NEW, name, family))
 }
 
-/// Takes the helper away, and from connections that still have it: they go on, and can have no
-/// more expectations. Tells whether it is gone; it stays while a table uses it, of whatever
-/// network namespace.
+/// Removes the helper, also from connections that still have it. They go on without further
+/// expectations. Returns whether the helper is gone: it stays while a table of any network
+/// namespace uses it.
 ///
 /// # Errors
 /// When the kernel refuses for another reason.

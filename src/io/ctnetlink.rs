@@ -1,10 +1,10 @@
 //! Conntrack entries over netlink: finding the entry of a packet, and telling the kernel about
 //! control connections whose sequence numbers we change.
 //!
-//! A packet that was queued at prerouting or output priority -150 carries the tuple of its own
-//! direction, before NAT, so its entry is found by it in either direction; the entry's two tuples
-//! then show the NAT. An entry can be found from its second packet on (before that it is not
-//! confirmed).
+//! A packet that is queued at priority -150 of prerouting or output carries the tuple of its own
+//! direction, before NAT. That tuple finds the entry in either direction, and the entry's two
+//! tuples show the NAT. An entry is found from its second packet on, because the first one confirms
+//! it.
 
 mod entry;
 mod expectation;
@@ -68,7 +68,8 @@ impl Conntrack {
     /// The entry of the connection that a packet with this tuple belongs to.
     ///
     /// # Errors
-    /// When conntrack cannot be asked, or its answer not be read; an unknown connection is none.
+    /// When conntrack cannot be asked, or its answer cannot be read. An unknown connection is no
+    /// error.
     pub fn resolve(&mut self, tuple: &Tuple) -> Result<Option<ConntrackEntry>, NetlinkError> {
         self.0.ask(
             message(IPCTNL_MSG_CT_GET, family_of(tuple.source.ip())),
@@ -80,9 +81,9 @@ impl Conntrack {
     /// Makes conntrack accept, on this one connection, sequence numbers outside the window it has
     /// seen, and sets `bits` in the connection's mark, both at once.
     ///
-    /// To be called before the first packet leaves whose length differs from what conntrack saw:
-    /// the receiver acknowledges octets that conntrack does not know of, and packets it calls
-    /// invalid escape NAT.
+    /// It must be called before a packet leaves with another length than conntrack saw. The
+    /// receiver then acknowledges octets that conntrack does not know, and conntrack lets packets
+    /// that it calls invalid pass without NAT.
     ///
     /// # Errors
     /// When the kernel refuses; ENOENT where the connection is gone.

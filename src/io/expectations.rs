@@ -1,4 +1,4 @@
-//! What lets announced data connections in: one interface, two backends.
+//! The two backends that let announced data connections in, behind one interface.
 
 use crate::{
     io::{ctnetlink::ConntrackExpectations, nftables::ExpectationStore},
@@ -46,8 +46,8 @@ impl Expectations {
         }
     }
 
-    /// Withdraws an expectation, if it is still unused: at once where it could still be used, else
-    /// by the next [`expect`](Self::expect) or [`flush`](Self::flush) at the latest.
+    /// Withdraws an expectation that is still unused. One that could still be used goes at once,
+    /// any other with the next [`expect`](Self::expect) or [`flush`](Self::flush).
     pub fn unexpect(
         &mut self,
         id: ExpectationId,
@@ -75,7 +75,7 @@ impl Expectations {
         }
     }
 
-    /// Whether something was withdrawn and not yet deleted.
+    /// Whether withdrawn expectations are not deleted yet.
     #[must_use]
     pub fn has_pending_deletes(&self) -> bool {
         match self {
@@ -86,7 +86,7 @@ impl Expectations {
         }
     }
 
-    /// Deletes what was withdrawn.
+    /// Deletes the withdrawn expectations.
     pub fn flush(&mut self) {
         match self {
             Self::Nftables(store)

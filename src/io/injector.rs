@@ -1,24 +1,22 @@
 //! Sends packets of our own making, in either end's name.
 //!
-//! They carry the mark [`INJECTED_MARK`], by which our table keeps conntrack away from them: a
-//! packet in the name of the other end of a connection belongs to no connection of this machine.
+//! They carry the mark [`INJECTED_MARK`], by which our table keeps conntrack away from them. A
+//! packet in the name of the other end belongs to no connection of this machine.
 //!
-//! The sockets are plain raw ones of protocol `IPPROTO_RAW`, which take the IP header from us in
-//! both IP versions. The crate `pnet` sends with a header of one's own in IPv4 only, and cannot
-//! mark what it sends; it does list the interfaces (`io::interfaces`).
-#![expect(
-    unsafe_code,
-    reason = "SO_MARK is an option that no safe wrapper in use here knows"
-)]
+//! The sockets are raw ones of protocol `IPPROTO_RAW`, which take the IP header from us in both IP
+//! versions. The crate `pnet` does not send them: it takes a header only in IPv4, and cannot mark a
+//! packet.
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::OwnedFd,
 };
 
-use rustix::net::{
-    AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with,
+use nix::sys::socket::{setsockopt, sockopt};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with},
 };
 
 use crate::ruleset::INJECTED_MARK;
@@ -43,10 +41,10 @@ pub enum InjectError {
     Socket(#[from] io::Error),
 }
 
-impl From<rustix::io::Errno> for InjectError {
-    fn from(error: rustix::io::Errno) -> Self {
+impl From<Errno> for InjectError {
+    fn from(error: Errno) -> Self {
         match error {
-            rustix::io::Errno::PERM | rustix::io::Errno::ACCESS => Self::NotPermitted,
+            Errno::PERM | Errno::ACCESS => Self::NotPermitted,
             other => Self::Socket(other.into()),
         }
     }
@@ -78,8 +76,8 @@ impl Injector {
         })
     }
 
-    /// Sends a packet, from its IP header on, to the destination it names. Its checksums are the
-    /// caller's, except that of the IPv4 header.
+    /// Sends a packet, from its IP header on, to its destination. The caller has set the checksums,
+    /// but for that of the IPv4 header.
     ///
     /// # Errors
     /// When it is no IP packet, or the kernel does not take it.
@@ -98,26 +96,10 @@ impl Injector {
 fn open(family: AddressFamily) -> Result<OwnedFd, InjectError> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::RAW, flags, Some(ipproto::RAW))?;
-    let mark = INJECTED_MARK;
-    // SAFETY: the descriptor is open, and the option's value is a 32-bit number that lives for
-    // the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MARK,
-            (&raw const mark).cast(),
-            4,
-        )
-    };
-    if result == 0 {
-        return Ok(socket);
+    match setsockopt(&socket, sockopt::Mark, &INJECTED_MARK) {
+        Ok(()) => Ok(socket),
+        Err(error) => Err(Errno::from_raw_os_error(error as i32).into()),
     }
-    let error = io::Error::last_os_error();
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        return Err(InjectError::NotPermitted);
-    }
-    Err(error.into())
 }
 
 /// The destination in a packet's IP header.

@@ -1,12 +1,12 @@
 //! Dialogs with the kernel's netfilter subsystems over netlink.
 //!
 //! [`Socket`] sends requests and waits for their answers. Callers add attributes through a
-//! [`MessageBuffer`] and read those of the answer through [`Attributes`]. One socket serves one thread and is kept open: opening one costs
-//! more than a hundred requests.
+//! [`MessageBuffer`] and read those of the answer through [`Attributes`]. One socket serves one
+//! thread and stays open, because opening one costs more than a hundred requests.
 //!
-//! Attributes are written and read here in safe Rust, not through libmnl's pointer functions: the
-//! format is a length, a type and padding, and a mistake in it is then an error instead of
-//! undefined behaviour. libmnl carries the bytes.
+//! Attributes are written and read in safe Rust, not through libmnl's pointer functions. The format
+//! is a length, a type and padding, and here a mistake in it is an error instead of undefined
+//! behaviour. libmnl carries the bytes.
 
 mod attributes;
 mod message;
@@ -21,8 +21,8 @@ pub use message::{Head, MessageBuffer, MessageType};
 pub use netlink_error::NetlinkError;
 pub use socket::{Batch, Socket};
 
-/// How long an answer may take. The kernel answers within the call that sends the request, so
-/// this only bounds what a bug of ours could cost.
+/// How long an answer may take. The kernel answers within the call that sends the request, so this
+/// limits only the cost of a bug of ours.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The flag of an attribute that contains attributes (`NLA_F_NESTED`).

@@ -1,10 +1,10 @@
 //! One NFQUEUE: packets in, verdicts out.
 //!
-//! The kernel's side is spoken here over libmnl instead of through the crate `nfq` (0.2.5), which
-//! cannot do what a worker needs: it keeps its descriptor private, so nobody can wait for a packet
-//! *and* for a timer or a shutdown, nor enlarge the receive buffer; and it configures a queue in
-//! several requests and throws away packets that arrive between them, which then sit in the
-//! kernel without a verdict.
+//! A worker needs two things that the crate `nfq` (0.2.5) does not have. It must wait for a packet,
+//! for a deadline and for a request to stop at the same time, but `nfq` keeps its descriptor
+//! private. And no packet may be left without a verdict, but `nfq` configures a queue in several
+//! requests and throws away packets that arrive between them
+//! (`docs/decisions/0003-own-queue-instead-of-nfq.md`).
 
 mod queue_error;
 mod queue_losses;
@@ -23,14 +23,14 @@ use crate::io::netlink::{
     self, Head, Message, MessageBuffer, MessageType, NetlinkError, Socket, flags,
 };
 
-/// How many packets the kernel keeps for us before it drops further ones. At the rates a worker
-/// reaches this is less than a tenth of a second.
+/// How many packets the kernel keeps for us before it drops further ones. A worker handles as many
+/// in less than a tenth of a second.
 const QUEUE_LENGTH_MAX: u32 = 4096;
 
-/// Room in the socket for them: as many of a full Ethernet frame, with the kernel's overhead.
+/// Room in the socket for as many packets of full Ethernet frames, with the kernel's overhead.
 const RECEIVE_BUFFER: usize = 16 << 20;
 
-/// Packets arrive whole: no IP packet is longer, and the kernel segments what it has coalesced.
+/// No IP packet is longer, and the kernel segments coalesced packets, so each one arrives whole.
 const COPY_RANGE: u32 = 0xffff;
 
 /// A packet and the attributes around it.
@@ -52,13 +52,13 @@ pub struct QueuedPacketId(u32);
 pub struct QueuedPacket<'a> {
     /// Its name.
     pub id: QueuedPacketId,
-    /// By which link it came, by the kernel's number; 0 where it was made here.
-    pub link: u32,
+    /// The number of the interface by which it came; 0 if this machine made it.
+    pub iif: u32,
     /// The packet from its IP header on.
     pub bytes: &'a [u8],
 }
 
-/// What becomes of a packet.
+/// The verdict on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueVerdict<'a> {
     /// It goes on as it is.
@@ -69,7 +69,7 @@ pub enum QueueVerdict<'a> {
     Replace(&'a [u8]),
 }
 
-/// What a worker was woken by.
+/// The end of a wait.
 #[derive(Debug)]
 pub enum QueueEvent<'a> {
     /// A packet.
@@ -87,12 +87,12 @@ pub struct Queue {
     number: u16,
     verdict: MessageBuffer,
     waker: Waker,
-    /// How long the kernel was told to let us wait.
+    /// The longest wait that the kernel was told.
     limit: Option<Duration>,
 }
 
 impl Queue {
-    /// Binds a queue number. Packets that no longer have a place in it are dropped, not accepted.
+    /// Binds a queue number. The kernel drops packets that find no place in the queue.
     ///
     /// # Errors
     /// When another process has that number, or the privilege or the kernel's support is missing.
@@ -111,14 +111,14 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Something that ends a [`recv`](Self::recv) from another thread.
+    /// A handle by which another thread ends a [`recv`](Self::recv).
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.waker.clone()
     }
 
-    /// Waits for the next packet, at most this long, or for ever. May end earlier: the time is
-    /// rounded down to a power of two of milliseconds, so that the kernel is told of it seldom.
+    /// Waits for the next packet, at most this long, or for ever. It may end earlier: the time is
+    /// rounded down to a power of two of milliseconds, because each new value costs a system call.
     ///
     /// # Errors
     /// When the socket fails for good. An overrun is survived; the kernel counts what it costs
@@ -139,7 +139,7 @@ impl Queue {
             };
             match self.content(length) {
                 Content::Packet => break length,
-                // The packet is gone already: its interface went down, or its connection.
+                // The packet is gone already, because its interface went down.
                 Content::Refusal(errno) => {
                     let error = io::Error::from_raw_os_error(errno);
                     debug!(queue = self.number, %error, "a verdict was refused");
@@ -185,7 +185,7 @@ impl Queue {
     }
 
     fn enlarge_buffer(&self) -> Result<(), QueueError> {
-        // Beyond the system's limit only where the privilege reaches; within it always.
+        // Only a privileged process may exceed the limit of the system.
         sockopt::set_socket_recv_buffer_size_force(&self.socket, RECEIVE_BUFFER)
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&self.socket, RECEIVE_BUFFER))
             .map_err(|error| socket_error(error).into())
@@ -215,8 +215,8 @@ impl Queue {
             .map_err(|error| QueueError::of_bind(self.number, error))
     }
 
-    /// Waits for the answer to `bind`. A packet that was queued before it is dropped; its sender
-    /// sends it again.
+    /// Waits for the answer to `bind`. A packet that was queued before the answer is dropped, and
+    /// its sender sends it again.
     fn await_bound(&mut self, sequence: u32) -> Result<(), NetlinkError> {
         loop {
             let length = self.socket.receive_datagram()?;
@@ -230,7 +230,7 @@ impl Queue {
                 }
             }
             for id in early {
-                // Bound already, so that only the socket could fail, which its next use shows.
+                // The queue is bound. Only the socket could fail, and its next use will show that.
                 let _ = self.verdict(id, QueueVerdict::Drop);
             }
             match answer {
@@ -247,7 +247,7 @@ impl Queue {
             Some(first) => match first.error() {
                 Some(errno) => Content::Refusal(errno),
                 None if parse(&first).is_some() => Content::Packet,
-                // A waker's.
+                // The message of a waker.
                 None => Content::Nothing,
             },
             None => Content::Nothing,
@@ -265,7 +265,7 @@ impl Queue {
     }
 }
 
-/// What a datagram from the queue's socket is about.
+/// The content of a datagram from the queue's socket.
 enum Content {
     Packet,
     Refusal(i32),
@@ -279,7 +279,7 @@ fn rounded(timeout: Duration) -> Duration {
     Duration::from_millis(1 << power)
 }
 
-/// Asks the queue subsystem something that changes nothing, to see whether it answers.
+/// Asks the queue subsystem for something that changes nothing, to see whether it answers.
 pub(super) fn probe() -> Result<(), NetlinkError> {
     Socket::open()?.request(Head::new(message(libc::NFQNL_MSG_CONFIG), 0), |buffer| {
         buffer.put(libc::NFQA_CFG_CMD as u16, &[NFQNL_CFG_CMD_PF_BIND, 0, 0, 0]);
@@ -297,7 +297,7 @@ fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
     let attributes = message.attributes();
     Some(QueuedPacket {
         id: QueuedPacketId(attributes.u32(libc::NFQA_PACKET_HDR as u16)?),
-        link: attributes
+        iif: attributes
             .u32(libc::NFQA_IFINDEX_INDEV as u16)
             .unwrap_or_default(),
         bytes: attributes.find(libc::NFQA_PAYLOAD as u16)?,

@@ -32,8 +32,8 @@ const fn message(request: i32) -> Head {
     Head::new(kind, INET)
 }
 
-/// Sends a transaction that libnftnl has written, in one datagram, because the kernel carries out a
-/// datagram at a time.
+/// Sends a transaction that libnftnl has written. It is one datagram, because the kernel carries
+/// out each datagram by itself.
 fn send(socket: &mut Socket, batch: &FinalizedBatch) -> Result<(), NetlinkError> {
     let bytes = batch.iter().collect::<Vec<_>>().concat();
     let numbers = batch.sequence_numbers();

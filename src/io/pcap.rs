@@ -1,8 +1,8 @@
 //! Captures: pcap and pcapng files as a stream of numbered, timed IP packets.
 //!
-//! pcap-parser reads the files through a buffer, which grows to the longest block and never beyond
-//! 16 MiB. Frames that carry no IP packet keep their number and say why they are skipped. Tunnels are
-//! not opened: an IPv6 packet inside IPv4 is an IPv4 packet here.
+//! pcap-parser reads the files through a buffer that grows to the longest block, up to 16 MiB. A
+//! frame without an IP packet keeps its number and says why it is skipped. Tunnels are not opened:
+//! an IPv6 packet inside IPv4 is an IPv4 packet here.
 //!
 //! A file that is cut or damaged gives all its frames before that place, and then a
 //! [`CaptureError`].
@@ -66,7 +66,7 @@ pub struct Capture<'a> {
     unreadable: Option<(u32, u64)>,
 }
 
-/// What has to be done before the reader gives a block.
+/// The obstacle that keeps the reader from giving a block.
 enum Obstacle {
     Refill,
     Grow,
@@ -112,8 +112,8 @@ impl<'a> Capture<'a> {
     /// The next frame, or `None` at the end of the capture.
     ///
     /// # Errors
-    /// The capture is cut or damaged here, or it ended and had frames of unknown link types. There is
-    /// nothing more to read after an error.
+    /// The capture is cut or damaged here, or it has ended and had frames of unknown link types.
+    /// There is nothing more to read after an error.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureError> {
         let Some((link_type, timestamp)) = self.read_frame()? else {
             return self.end();

@@ -2,14 +2,14 @@
 //!
 //! Two decisions are not obvious from the rules themselves:
 //!
-//! * Workers are chosen by a hash of the *conntrack's* original source port. The kernel's own
-//!   spreading over queues hashes the addresses a packet carries at that hook, which under NAT
-//!   differ between the two directions of one connection; both must reach the same worker.
-//! * An expectation is used once because its element carries a limit of one packet a day, far
-//!   longer than any timeout. A rule that deletes the element instead leaves a dead one behind
-//!   until the kernel collects it, once a second, and after some sixteen of the same key the
-//!   kernel refuses another (EBUSY), which costs a failed transaction. The limit also has a lock:
-//!   of two packets that come at once, one passes.
+//! * A hash of *conntrack's* original source port chooses the worker, because both directions of a
+//!   connection must reach the same one. The kernel's own spreading over queues hashes the
+//!   addresses of the packet, which differ between the directions under NAT.
+//! * An expectation is used once, because its element carries a limit of one packet a day, and no
+//!   timeout is as long. A rule that deletes the element would leave an expired one behind until
+//!   the kernel collects it, once a second. After some sixteen of the same key the kernel refuses
+//!   another (EBUSY), and the transaction fails. The limit also has a lock: of two packets that
+//!   come at the same time, one passes.
 
 mod attachment;
 mod chain_parts;
@@ -43,7 +43,7 @@ impl Ruleset {
         let mut sets = Vec::new();
         let mut chains = vec![injected(), denied_iif()];
         sets.extend(Family::BOTH.map(|family| Set {
-            why: "links by which none of these comes, as its announcer is there: who does is forged",
+            why: "what comes by that interface is spoofed, because the announcer is there",
             kind: SetKind::Spoofed(family),
         }));
         if queues_itself || !is_ours {
@@ -103,12 +103,12 @@ fn advice(params: &Params) -> Vec<String> {
     if let Some(ports) = &params.tls_ports {
         let (first, last) = (ports.start(), ports.end());
         advice.push(format!(
-            "tls_data = \"range\": of encrypted sessions, what comes to the ports {first}-{last} is let in."
+            "tls_data = \"range\": data connections of encrypted sessions, ports {first}-{last}."
         ));
     }
     if params.queue_statement == QueueStatement::XtTarget {
         advice.push(
-            "This kernel lacks nft's queue statement (CONFIG_NFT_QUEUE), so this text does not load."
+            "This text does not load: the kernel lacks nft's queue statement (CONFIG_NFT_QUEUE)."
                 .to_owned(),
         );
         advice.push(
@@ -139,25 +139,25 @@ fn expectation_sets(family: Family) -> [Set; 3] {
 fn injected() -> Chain {
     let rules = vec![rule("", [PacketMark(super::INJECTED_MARK), Notrack])];
     base(
-        "what the daemon injects is no connection of this machine",
+        "packets that the daemon injects are no connections of this machine",
         "raw_output",
         filter("output", RAW),
         rules,
     )
 }
 
-/// Before conntrack, which would use the expectation up.
+/// Before conntrack, because conntrack would use the expectation up.
 fn denied_iif() -> Chain {
     let rules = Family::BOTH.map(|family| rule("", [Flags(OPENING), Spoofed(family), Drop]));
     base(
-        "in the connector's name from its announcer's side: somebody there has forged it",
+        "packets in the connector's name from the announcer's side are spoofed",
         "spoofed_prerouting",
         filter("prerouting", RAW),
         rules.into(),
     )
 }
 
-/// `inspect` picks the packets the daemon must see, `deliver*` hand them to its workers.
+/// `inspect` picks the packets that the daemon must see, `deliver*` hand them to its workers.
 fn inspection_chains(params: &Params) -> [Chain; 3] {
     let Marks { adjust, opaque, .. } = params.marks;
     let bypass = params.when_absent == WhenAbsent::Bypass;
@@ -168,11 +168,11 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
             [is_marked(adjust), is_marked(opaque), Return],
         ),
         rule(
-            "every packet of a flow whose sequence numbers are adjusted, whatever runs or not",
+            "every packet of a flow with a sequence offset, even while no daemon runs",
             [is_marked(adjust), Goto("deliver_always")],
         ),
         rule(
-            "a flood of handshakes: unseen, such a connection is known by its first word",
+            "a flood of handshakes passes unseen: the greeting makes such a connection known",
             [Flags(HANDSHAKE), Beyond(super::HANDSHAKES_A_SECOND), Return],
         ),
         rule(
@@ -205,7 +205,7 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
             deliver(params, false),
         ),
         chain(
-            "which packets of a control connection the daemon must see",
+            "the packets of a control connection that the daemon must see",
             "inspect",
             inspect,
         ),
@@ -256,8 +256,8 @@ fn admission(marks: &Marks) -> Chain {
     )
 }
 
-/// Where packets enter the table. Ordered so that other traffic leaves each rule early: a packet
-/// of an established connection evaluates some twenty of nf_tables' expressions here.
+/// The entrances of the table. Other traffic leaves each rule early: a packet of an established
+/// connection evaluates some twenty expressions here.
 fn entries(queues_itself: bool, admits: bool) -> [Chain; 2] {
     let mut dispatch = Vec::new();
     if admits {
@@ -295,7 +295,7 @@ fn translation_chains(marks: &Marks) -> [Chain; 6] {
     let (destination, source) = (DESTINATION_NAT, SOURCE_NAT);
     [
         chain(
-            "as the map says, else to where it goes already; no NAT rule of yours is asked",
+            "as the map says, else unchanged; no NAT rule of yours is asked",
             "to_announcer",
             vec![
                 rule("", [TranslateDestination(Family::Ipv4)]),
@@ -305,7 +305,7 @@ fn translation_chains(marks: &Marks) -> [Chain; 6] {
             ],
         ),
         chain(
-            "as the map says, else from where it comes already",
+            "as the map says, else unchanged",
             "from_connector",
             vec![
                 rule("", [Tcp, TranslateSource(Family::Ipv4)]),

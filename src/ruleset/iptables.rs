@@ -1,20 +1,20 @@
 //! The queue rules as iptables commands, for firewalls that are written in iptables.
 //!
-//! Only the queueing is iptables': recognising and translating expected connections takes sets
-//! with timeouts that a rule can delete from, which iptables has not. That part stays our own
-//! nf_tables table, which any kernel of the last years runs beside iptables.
+//! iptables does the queueing only. To recognise and translate expected connections takes maps with
+//! timeouts, which iptables does not have. That part stays in our own nf_tables table, which any
+//! recent kernel runs beside iptables.
 
 use std::fmt::Write as _;
 
 use super::{HANDSHAKES_A_SECOND, Params, QueueStatement, Ruleset, TABLE, WhenAbsent};
 
-/// Ranges of source ports dealt to each worker. The connection's original source port decides,
-/// because it is the same in both directions; clients take theirs from a part of all ports, so
-/// each worker gets several ranges.
+/// Ranges of source ports for each worker. The connection's original source port decides, because
+/// it is the same in both directions. Each worker gets several ranges, because clients use only a
+/// part of all ports.
 const RANGES_PER_QUEUE: u32 = 8;
 
-/// Matches IPv4 packets in which something follows the TCP header (a program for `-m bpf`, where
-/// `len` is the packet's length):
+/// Matches IPv4 packets with a payload (a program for `-m bpf`, where `len` is the packet's
+/// length):
 ///
 /// ```text
 /// ldx 4*([0]&0xf); ldb [x+12]; and #0xf0; rsh #2; add x; tax; ld len; jgt x, 0, 1; ret -1; ret 0
@@ -22,11 +22,11 @@ const RANGES_PER_QUEUE: u32 = 8;
 const PAYLOAD4: &str = "10,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 0,\
                         128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0";
 
-/// The same for IPv6; a packet with extension headers matches always.
+/// The same for IPv6. A packet with extension headers always matches.
 const PAYLOAD6: &str = "12,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,116 0 0 2,\
                         4 0 0 40,7 0 0 0,128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0";
 
-/// Matches IPv4 packets in which what follows the TCP header begins as text does
+/// Matches IPv4 packets with a payload that begins as text
 /// ([`BeginsAsText`](super::Statement::BeginsAsText)):
 ///
 /// ```text
@@ -36,7 +36,7 @@ const PAYLOAD6: &str = "12,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,11
 const TEXT4: &str = "11,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 0,\
                      80 0 0 0,53 0 2 48,37 1 0 122,6 0 0 65535,6 0 0 0";
 
-/// The same for IPv6; a packet with extension headers matches always.
+/// The same for IPv6. A packet with extension headers always matches.
 const TEXT6: &str = "13,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,116 0 0 2,\
                      4 0 0 40,7 0 0 0,80 0 0 0,53 0 2 48,37 1 0 122,6 0 0 65535,6 0 0 0";
 
@@ -75,7 +75,7 @@ pub fn to_iptables(params: &Params) -> String {
     script
 }
 
-/// A shell script that removes what [`to_iptables`] loads, and nothing else.
+/// A shell script that removes the rules of [`to_iptables`], and nothing else.
 #[must_use]
 pub fn to_iptables_removal(params: &Params) -> String {
     let mut script = String::from("#!/bin/sh\n# Removes what ftp-alg's iptables script loaded.\n");
@@ -103,14 +103,15 @@ fn put_inspection(script: &mut String, params: &Params) {
     let bypass = params.when_absent == WhenAbsent::Bypass;
     let _ = write!(
         script,
-        "# Which packets of a control connection the daemon must see: all of one whose\n\
-         # sequence numbers are adjusted, of any other its ends and payload, of an encrypted one only\n\
-         # payload that begins as text does; none of one that is left to the kernel's own helper.\n\
+        "# The packets of a control connection that the daemon must see: all packets of a flow\n\
+         # with a sequence offset; begin, end and payload of any other; of an encrypted one only\n\
+         # payload that begins as text; none of a connection of the kernel's own helper.\n\
          rule FTP_ALG -m connmark --mark {both:#x}/{both:#x} -j RETURN\n\
          rule FTP_ALG -m connmark --mark {adjust:#x}/{adjust:#x} -g FTP_ALG_ALWAYS\n\
-         # Of a flood of handshakes not all: unseen, a connection is known by its first word.\n\
+         # A flood of handshakes passes unseen: the greeting makes such a connection known.\n\
          rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -m limit \
-         --limit {HANDSHAKES_A_SECOND}/second --limit-burst {HANDSHAKES_A_SECOND} -g FTP_ALG_QUEUE\n\
+         --limit {HANDSHAKES_A_SECOND}/second --limit-burst {HANDSHAKES_A_SECOND} \
+         -g FTP_ALG_QUEUE\n\
          rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -j RETURN\n\
          rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE\n\
          rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE\n\
@@ -135,7 +136,7 @@ fn put_inspection(script: &mut String, params: &Params) {
 }
 
 fn put_entries(script: &mut String, params: &Params) {
-    *script += "# Before other rules of the table, as those may end a packet's way through it.\n\
+    *script += "# Before other rules of the table, because those may end a packet's way.\n\
                 for ipt in iptables ip6tables; do\n";
     for entry in entries(params) {
         let _ = writeln!(
@@ -150,8 +151,8 @@ fn put_tls_entries(script: &mut String, params: &Params) {
     if params.tls_ports.is_none() {
         return;
     }
-    *script += "\n# First packets to the ports that encrypted sessions are granted, before conntrack sees them. The\n\
-                # daemon knows by whom and where to; it opens nothing for any other, and they go on.\n\
+    *script += "\n# First packets to the ports of encrypted sessions, before conntrack sees them. The\n\
+                # daemon opens connections of such sessions only. Every other packet goes on.\n\
                 for ipt in iptables ip6tables; do\n";
     for entry in tls_entries(params) {
         let _ = writeln!(
@@ -162,8 +163,8 @@ fn put_tls_entries(script: &mut String, params: &Params) {
     *script += "done\n";
 }
 
-/// The rules by which first packets to granted ports are queued. Which client may open them, no
-/// rule of iptables can look up.
+/// The rules that queue first packets to the ports of encrypted sessions. No rule of iptables can
+/// look up which client may open them.
 fn tls_entries(params: &Params) -> Vec<String> {
     let ports = params.tls_ports.iter();
     let queue = params.queues.start();
@@ -179,7 +180,7 @@ fn tls_entries(params: &Params) -> Vec<String> {
         .collect()
 }
 
-/// The rules by which packets get into our chains. Never a connection's first packet.
+/// The rules that send packets into our chains, but never the first packet of a connection.
 fn entries(params: &Params) -> Vec<String> {
     let mut entries = Vec::new();
     for hook in ["PREROUTING ! -i lo", "OUTPUT"] {

@@ -1,29 +1,28 @@
-//! The words a table is made of: sets, chains, rules, typed statements.
+//! The elements of our table: sets, chains, rules, typed statements.
 //!
-//! Only what our own table needs; each [`Statement`] has exactly one nft spelling (`nft.rs`) and
-//! one list of nf_tables expressions (`io::nftables`), and a test compares what the kernel makes
-//! of both.
+//! Each [`Statement`] has exactly one nft spelling (`nft.rs`) and one list of nf_tables expressions
+//! (`io::nftables`). A test compares the two in the kernel.
 
 use crate::proto::packet::Flags as TcpFlags;
 
 /// Our whole table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {
-    /// What an operator must know who loads it, one line each.
+    /// Advice to an operator who loads it, one line each.
     pub advice: Vec<String>,
     /// Our connection tracking helper, where the table attaches it.
     pub helper: Option<HelperObject>,
     /// Its sets and maps.
     pub sets: Vec<Set>,
-    /// Its chains, in an order in which each is declared before it is jumped to.
+    /// Its chains. Each one stands before the chains that jump to it.
     pub chains: Vec<Chain>,
 }
 
-/// What stands in the table for the helper that is registered as [`HELPER`](super::HELPER), for
-/// both IP versions.
+/// The table's object for the helper that is registered as [`HELPER`](super::HELPER), for both IP
+/// versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HelperObject {
-    /// What an operator wants to know about it.
+    /// A comment for the operator.
     pub why: &'static str,
 }
 
@@ -49,13 +48,13 @@ impl Family {
 /// A named set or map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
-    /// What an operator wants to know about it.
+    /// A comment for the operator.
     pub why: &'static str,
-    /// What it holds.
+    /// Its kind.
     pub kind: SetKind,
 }
 
-/// What a set or map holds, and under which name.
+/// The kind of a set or map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetKind {
     /// The control ports, fixed.
@@ -97,17 +96,17 @@ impl SetKind {
 /// A chain; a base chain where it has a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// What an operator wants to know about it.
+    /// A comment for the operator.
     pub why: &'static str,
     /// Its name.
     pub name: &'static str,
-    /// Where the kernel calls it, if it does.
+    /// The hook that calls it, if one does.
     pub hook: Option<Hook>,
     /// Its rules.
     pub rules: Vec<Rule>,
 }
 
-/// Where in the packet's path a base chain sits.
+/// The place of a base chain in the path of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
     /// The chain's type.
@@ -130,9 +129,9 @@ pub enum ChainType {
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Why it is there, for the reader of the printed table; may be empty.
+    /// A comment for the reader of the printed table; may be empty.
     pub why: &'static str,
-    /// Matches, then what to do.
+    /// Its matches, then its effects.
     pub statements: Vec<Statement>,
 }
 
@@ -145,12 +144,12 @@ pub enum State {
     Established,
 }
 
-/// Which of a connection's ports is compared with the control ports.
+/// The port of a connection that is compared with the control ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlPort {
     /// The port the client dialled.
     Dialled,
-    /// The port the server answers from; another one behind a port-forward.
+    /// The port from which the server answers. Behind a port-forward it is another one.
     Listening,
 }
 
@@ -168,7 +167,7 @@ pub enum FlagTest {
     },
 }
 
-/// One step of a rule: a match, which ends the rule where it fails, or an effect.
+/// One step of a rule: a match, which ends the rule if it fails, or an effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statement {
     /// The packet arrived over the loopback interface.
@@ -188,12 +187,12 @@ pub enum Statement {
     },
     /// TCP flags.
     Flags(FlagTest),
-    /// More packets have come here than so many a second, averaged over a second.
+    /// More packets come here than so many a second, averaged over a second.
     Beyond(u32),
     /// The segment carries at least one octet.
     HasPayload,
-    /// The segment's first octet is a digit, a letter, or one between: text begins so, and no
-    /// record of TLS (RFC 8446 §5.1).
+    /// The segment's first octet is a digit, a letter, or one between. Text begins so, but no
+    /// record of TLS does (RFC 8446 §5.1).
     BeginsAsText,
     /// The packet goes to one of these ports.
     ToPorts {
@@ -206,7 +205,7 @@ pub enum Statement {
     FromFtpsPair(Family),
     /// The connection goes to a control port.
     ControlPort(ControlPort),
-    /// The connection is dealt to this share of the workers, the same in both directions.
+    /// The connection belongs to this share of the workers, in both directions.
     Share {
         /// Which share.
         index: u16,
@@ -214,33 +213,32 @@ pub enum Statement {
         of: u16,
     },
     /// The packet's source, destination and destination port are an element of the family's
-    /// permission set, which was not matched before.
+    /// permission set. Each element matches once.
     Expected(Family),
     /// The packet's source, destination, destination port and interface are an element of the
     /// family's set of spoofed ones.
     Spoofed(Family),
     /// Sets bits in the connection's mark.
     SetConnectionMark(u32),
-    /// Destination NAT as the map says; falls through where it has no such element.
+    /// Destination NAT as the map says. The rule ends if the map has no such element.
     TranslateDestination(Family),
-    /// Destination NAT to the destination it has: no later NAT rule will be asked.
+    /// Destination NAT to the same destination, so that no later NAT rule is asked.
     KeepDestination(Family),
-    /// Source NAT as the map says; falls through where it has no such element.
+    /// Source NAT as the map says. The rule ends if the map has no such element.
     TranslateSource(Family),
-    /// Source NAT to the source it has: no later NAT rule will be asked.
+    /// Source NAT to the same source, so that no later NAT rule is asked.
     KeepSource(Family),
-    /// Conntrack shall not see this packet.
+    /// Conntrack does not see this packet.
     Notrack,
-    /// The connection, which this packet begins, gets the table's helper. One that has a helper
-    /// keeps it.
+    /// The connection that this packet begins gets the table's helper, unless it has a helper.
     AttachHelper,
-    /// To the daemon.
+    /// The packet goes to the daemon.
     Queue {
         /// The queue's number.
         number: u16,
-        /// Pass where no daemon listens.
+        /// Whether it passes if no daemon listens.
         bypass: bool,
-        /// Through the xtables target instead of the native statement.
+        /// Whether it goes through the xtables target instead of the native statement.
         through_xt: bool,
     },
     /// The packet ends here.

@@ -20,23 +20,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A daemon, what it was started with, and its log.
 struct Daemon {
     namespace: Namespace,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     process: Child,
     log: Receiver<String>,
 }
 
 impl Daemon {
-    /// Starts it by this command (`ftp-alg run --config …` is appended) with this table `[process]`.
+    /// Starts it by this command (`ftp-alg run --config …` is appended) with this table
+    /// `[process]`.
     fn start(starter: &[&str], process: &str) -> Self {
         let namespace = Namespace::new("confined");
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         // The user that it becomes has to reach its configuration.
         let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(folder.path(), everybody).unwrap();
-        let config = folder.path().join("ftp-alg.toml");
-        let flows = folder.path().join("flows");
+        fs::set_permissions(directory.path(), everybody).unwrap();
+        let config = directory.path().join("ftp-alg.toml");
+        let flows = directory.path().join("flows");
         fs::create_dir(&flows).unwrap();
-        // Who is that user from the start makes its folder in there itself.
+        // Who is that user from the start makes its directory in there itself.
         std::os::unix::fs::chown(&flows, Some(64999), Some(64999)).unwrap();
         let text = format!("[process]\n{process}\n[restart]\ndirectory = {flows:?}\n");
         fs::write(&config, text).unwrap();
@@ -52,7 +53,7 @@ impl Daemon {
         let log = read_lines(process.stderr.take().unwrap());
         Self {
             namespace,
-            folder,
+            directory,
             process,
             log,
         }
@@ -179,7 +180,7 @@ fn confined_it_reads_a_new_configuration_and_takes_its_table_away() {
     let (mut daemon, _) = Daemon::running(&[], "user = \"64999\"");
     assert!(daemon.tables().contains("ftp_alg"));
     // As editors do it: a new file in the old one's place.
-    let config = daemon.folder.path().join("ftp-alg.toml");
+    let config = daemon.directory.path().join("ftp-alg.toml");
     let reload = |daemon: &Daemon, changes: &str| {
         let text = fs::read_to_string(&config).unwrap() + changes;
         fs::write(config.with_extension("new"), text).unwrap();
@@ -200,7 +201,7 @@ fn confined_it_reads_a_new_configuration_and_takes_its_table_away() {
 #[ignore = "needs root"]
 fn a_process_that_was_killed_is_followed_by_one_that_may_do_all_again() {
     let (daemon, _) = Daemon::running(&[], "user = \"64999\"");
-    let flows = daemon.folder.path().join("flows");
+    let flows = daemon.directory.path().join("flows");
     let own = fs::read_dir(&flows)
         .unwrap()
         .next()
@@ -221,7 +222,7 @@ fn a_process_that_was_killed_is_followed_by_one_that_may_do_all_again() {
             env!("CARGO_BIN_EXE_ftp-alg"),
         ])
         .args(["run", "--config"])
-        .arg(daemon.folder.path().join("ftp-alg.toml"))
+        .arg(daemon.directory.path().join("ftp-alg.toml"))
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

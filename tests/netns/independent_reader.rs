@@ -85,7 +85,7 @@ fn with_payload(packet: &[u8], payload: &[u8]) -> Vec<u8> {
 fn read_ours(mut queue: Queue) -> Vec<Seen> {
     let mut sent_on = Vec::new();
     loop {
-        let QueueEvent::Packet(QueuedPacket { id, link, bytes }) = queue.recv(None).unwrap() else {
+        let QueueEvent::Packet(QueuedPacket { id, iif, bytes }) = queue.recv(None).unwrap() else {
             continue;
         };
         let bytes = bytes.to_vec();
@@ -99,7 +99,7 @@ fn read_ours(mut queue: Queue) -> Vec<Seen> {
         };
         queue.verdict(id, verdict).unwrap();
         if is_compared(&bytes) && verdict != QueueVerdict::Drop {
-            sent_on.push((link, replacement.unwrap_or_else(|| bytes.clone())));
+            sent_on.push((iif, replacement.unwrap_or_else(|| bytes.clone())));
         }
         if ends(&bytes) {
             return sent_on;

@@ -37,7 +37,8 @@ fn datagram(source: &str, destination: &str) -> Vec<u8> {
     [packet, udp].concat()
 }
 
-/// Receives a datagram, whatever interrupts the wait: a machine that is paused does so to a wait with a time limit.
+/// Receives a datagram, whatever interrupts the wait: a machine that is paused does so to a wait
+/// with a time limit.
 fn receive(socket: &UdpSocket, bytes: &mut [u8]) -> (usize, SocketAddr) {
     loop {
         match socket.recv_from(bytes) {

@@ -30,7 +30,7 @@ const SERVER: &str = "203.0.113.2";
 struct Gateway {
     lab: Lab,
     daemon: Child,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Gateway {
@@ -53,11 +53,11 @@ impl Gateway {
                 meta l4proto ipv6-icmp accept
             }",
         );
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(folder.path(), everybody).unwrap();
-        let config = folder.path().join("ftp-alg.toml");
-        let flows = folder.path().join("flows");
+        fs::set_permissions(directory.path(), everybody).unwrap();
+        let config = directory.path().join("ftp-alg.toml");
+        let flows = directory.path().join("flows");
         let text = format!(
             "{first}\n[process]\nuser = \"64999\"\n[restart]\ndirectory = {flows:?}\n[policy]\n{policy}\n"
         );
@@ -66,12 +66,12 @@ impl Gateway {
         Self {
             lab,
             daemon,
-            folder,
+            directory,
         }
     }
 
     fn config(&self) -> PathBuf {
-        self.folder.path().join("ftp-alg.toml")
+        self.directory.path().join("ftp-alg.toml")
     }
 
     fn running(mut self) -> Self {
@@ -252,7 +252,7 @@ fn a_client_on_the_gateway_and_one_of_ipv6_have_the_same() {
 #[ignore = "needs root"]
 fn rules_of_iptables_do_the_same() {
     let mut gateway = Gateway::prepare(RANGE, "install_rules = false\nqueue = \"5\"");
-    let script = gateway.folder.path().join("rules.sh");
+    let script = gateway.directory.path().join("rules.sh");
     let line = format!(
         "{PROGRAM} rules --frontend iptables --config {} >{}; sh {1}",
         gateway.config().display(),

@@ -27,8 +27,8 @@ pub(super) fn sources() -> Vec<Source> {
     found
 }
 
-fn collect(folder: &Path, root: &Path, found: &mut Vec<Source>) {
-    for entry in fs::read_dir(folder).unwrap() {
+fn collect(directory: &Path, root: &Path, found: &mut Vec<Source>) {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(&path, root, found);

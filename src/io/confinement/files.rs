@@ -21,9 +21,9 @@ pub struct AllowedPaths {
 }
 
 impl AllowedPaths {
-    /// The process may read `read`, a file or a directory with everything below it. In the directory
-    /// `kept` it may create, read, replace and remove files. Both are opened here, because the
-    /// process may later become a user who is not let into the directories above them.
+    /// The process may read `read`, a file or a directory with everything below it. In the
+    /// directory `kept` it may create, read, replace and remove files. Both are opened here,
+    /// because the process may later become a user who is not let into the directories above them.
     ///
     /// # Errors
     /// One of them is missing.

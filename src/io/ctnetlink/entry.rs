@@ -9,10 +9,10 @@ use crate::{
     ruleset::HELPER,
 };
 
-/// What conntrack knows of a TCP connection.
+/// An entry of conntrack for a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConntrackEntry {
-    /// Its tuples; what differs between them is the NAT.
+    /// Its tuples. The difference between them is the NAT.
     pub tuples: ConntrackTuples,
     /// Its mark.
     pub mark: u32,
@@ -24,7 +24,7 @@ pub struct ConntrackEntry {
     pub tcp_state: Option<TcpState>,
     /// The connection tracking helper it has.
     pub helper: Option<AttachedHelper>,
-    /// Whether it accepts, in both directions, what lies outside the window.
+    /// Whether it accepts segments outside the window, in both directions.
     pub is_liberal: bool,
 }
 
@@ -76,7 +76,7 @@ impl TcpState {
         [Self::SYN_SENT, Self::SYN_RECV, Self::SYN_SENT2].contains(&self)
     }
 
-    /// Whether nothing is said on it any more.
+    /// Whether the connection is over.
     #[must_use]
     pub fn is_over(self) -> bool {
         [Self::TIME_WAIT, Self::CLOSE].contains(&self)
@@ -84,7 +84,7 @@ impl TcpState {
 }
 
 impl ConntrackEntry {
-    /// Reads an `IPCTNL_MSG_CT_NEW`. None where it is not TCP or not complete.
+    /// Reads an `IPCTNL_MSG_CT_NEW`. `None` if it is not TCP or not complete.
     pub(super) fn parse(attributes: &Attributes<'_>) -> Option<Self> {
         let tuple = |attribute| parse_tuple(&attributes.within(attribute)?);
         let tcp = attributes

@@ -1,16 +1,17 @@
 //! Expectations of the kernel's own connection tracking, asked for over netlink.
 //!
-//! The data connection that matches one is RELATED, knows its control connection as its master,
-//! and is translated like it (`nf_nat_follow_master`): source and destination as the announcer's
-//! packets on the control connection have them, and the announced port.
+//! A data connection that matches one is RELATED, and its control connection is its master. The
+//! kernel translates it like its master (`nf_nat_follow_master`): its source and destination are
+//! those of the announcer's packets on the control connection, with the announced port.
 //!
 //! Two things of the kernel (6.1 to 6.12, read and tried) shape the messages:
 //!
-//! * A new expectation takes its timeout from its helper's policy, and the message's timeout is
-//!   looked at only where it *changes* an expectation: another timeout takes a second message.
-//! * `CTA_EXPECT_HELP_NAME` in a new expectation names the helper of the *child* (until it was
-//!   dropped in 2026), which would then keep data connections out of flowtables: it stays away. The
-//!   expectation's own helper is its master's.
+//! * A new expectation takes its timeout from its helper's policy. The kernel reads the timeout of
+//!   a message only if the message *changes* an expectation. So another timeout needs a second
+//!   message.
+//! * `CTA_EXPECT_HELP_NAME` in a new expectation names the helper of the *child* (until the kernel
+//!   dropped it in 2026). It would keep data connections out of flowtables, so we leave it out. The
+//!   expectation's own helper is that of its master.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -51,10 +52,10 @@ use wire::*;
 /// The kernel's name of its function that translates a child like its master; `nf_nat` has it.
 const FOLLOW_MASTER: &str = "nat-follow-master";
 
-/// Whether expected connections are to be translated by the kernel.
+/// Whether the kernel translates expected connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChildNat {
-    /// Like their control connection, no NAT rule of the operator being asked.
+    /// Like their control connection. No NAT rule of the operator is asked.
     FollowMaster,
     /// The kernel has no NAT.
     Absent,
@@ -67,7 +68,7 @@ pub struct ConntrackExpectations {
     child_nat: ChildNat,
 }
 
-/// An expectation of the kernel, as far as it must be told from another.
+/// The identity of an expectation in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Found {
     master: Tuple,
@@ -86,8 +87,8 @@ impl ConntrackExpectations {
         })
     }
 
-    /// Installs an expectation; it is in force when this returns. What was expected of the same
-    /// connection before makes way: the newest announcement is the one that counts.
+    /// Installs an expectation; it is in force when this returns. An older expectation of the same
+    /// connection makes way, because the newest announcement counts.
     ///
     /// # Errors
     /// Nothing is in force then.
@@ -111,7 +112,7 @@ impl ConntrackExpectations {
             .map_err(|error| refusal(id, &error))
     }
 
-    /// Withdraws an expectation of this control connection. Tells whether it was still unused.
+    /// Withdraws an expectation of this control connection. Returns whether it was still unused.
     ///
     /// # Errors
     /// When the kernel refuses; the expectation then lives until its timeout.
@@ -149,7 +150,7 @@ impl ConntrackExpectations {
         })
     }
 
-    /// Gives a new expectation its own timeout, where that is not its helper's.
+    /// Gives a new expectation its own timeout, unless its helper has the same.
     fn limit(
         &mut self,
         expectation: &Expectation,
@@ -209,9 +210,9 @@ const fn message(request: u8, expectation: &Expectation) -> Head {
     Head::new(kind, family_of(expectation.source))
 }
 
-/// The tuple, which names an expectation. The connector's port, which the mask leaves open, is the
-/// port on which the announcer listens: whoever brings the expectation to another gateway brings it
-/// along ([`ImportedExpectation`](super::ImportedExpectation)).
+/// The tuple, which names an expectation. The mask leaves the connector's port open, so the tuple
+/// has the port there on which the announcer listens. conntrackd brings it to another gateway that
+/// way ([`ImportedExpectation`](super::ImportedExpectation)).
 fn put_key(buffer: &mut MessageBuffer, expectation: &Expectation) {
     let port = expectation.translated_destination.port();
     let tuple = Tuple {
@@ -236,8 +237,8 @@ fn put_whole(buffer: &mut MessageBuffer, expectation: &Expectation, master: &Con
     put_tuple(buffer, CTA_EXPECT_MASTER, &master.of(Direction::Original));
 }
 
-/// What `nf_nat_follow_master` reads: the direction in which the data connection goes, compared
-/// with its master, and the port on which the announcer listens.
+/// The parameters of `nf_nat_follow_master`: the direction of the data connection compared with its
+/// master, and the port on which the announcer listens.
 fn put_translation(
     buffer: &mut MessageBuffer,
     expectation: &Expectation,
@@ -263,8 +264,8 @@ fn put_translation(
     buffer.put_name(CTA_EXPECT_FN, FOLLOW_MASTER);
 }
 
-/// Whether the announcer is an end of the control connection: a third party's endpoint is not
-/// translated like that of an end.
+/// Whether the announced endpoint belongs to an end of the control connection. That of a third
+/// party is not translated in this way.
 fn is_between_ends(expectation: &Expectation, master: &ConntrackTuples) -> bool {
     let listener = expectation.translated_destination.ip();
     Direction::BOTH
@@ -272,7 +273,7 @@ fn is_between_ends(expectation: &Expectation, master: &ConntrackTuples) -> bool 
         .any(|direction| master.sender(direction).ip() == listener)
 }
 
-/// In which direction of the control connection the announcer sends. Where both directions fit,
+/// The direction of the control connection in which the announcer sends. If both directions fit,
 /// both ends have the same addresses, and the translation is the same.
 fn announcer(expectation: &Expectation, master: &ConntrackTuples) -> Direction {
     let client = master.of(Direction::Original);
@@ -296,7 +297,7 @@ fn is_of_one_family(expectation: &Expectation) -> bool {
         .all(|address| address.is_ipv4() == expectation.source.is_ipv4())
 }
 
-/// The kernel counts in seconds; never less than was asked for.
+/// The timeout in whole seconds, rounded up.
 fn seconds(timeout: Duration) -> u32 {
     let rounded = timeout
         .as_secs()

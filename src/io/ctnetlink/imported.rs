@@ -1,14 +1,13 @@
-//! Expectations that somebody else made for connections with our helper.
+//! Expectations for connections with our helper that another gateway made.
 //!
-//! conntrackd brings them from a gateway that was working before this one, and brings them
-//! without their translation: libnetfilter_conntrack 1.0.9 writes neither `CTA_EXPECT_NAT` nor
-//! `CTA_EXPECT_FN` into its messages (read in its machine code, and seen). A data connection that
-//! used such an expectation would be let in, and not be translated.
+//! conntrackd brings them here, but without their translation: libnetfilter_conntrack 1.0.9 writes
+//! neither `CTA_EXPECT_NAT` nor `CTA_EXPECT_FN` into its messages (read in its machine code, and
+//! seen). Such an expectation would let its data connection in and not translate it.
 //!
-//! What is missing can be told from what is there. The control connection's tuples have the
-//! addresses; the port on which the announcer listens stands where an expectation has the
-//! connector's port, which its mask keeps from meaning anything
-//! ([`ConntrackExpectations`](super::ConntrackExpectations) puts it there).
+//! The rest of the expectation tells the missing part. The control connection's tuples have the
+//! addresses. The port on which the announcer listens stands in place of the connector's port,
+//! which the mask leaves open ([`ConntrackExpectations`](super::ConntrackExpectations) puts it
+//! there).
 
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ pub struct ImportedExpectation {
     expected: Tuple,
 }
 
-/// Those that are there.
+/// Lists them.
 ///
 /// # Errors
 /// When conntrack cannot be asked.
@@ -69,8 +68,8 @@ impl ImportedExpectation {
         })
     }
 
-    /// What is expected, with its translation. `None` where there is nothing to translate, or
-    /// what is missing cannot be told.
+    /// The expectation with its translation. `None` if it needs no translation, or if its
+    /// translation cannot be told.
     #[must_use]
     pub fn complete(&self, master: &ConntrackTuples, timeout: Duration) -> Option<Expectation> {
         let announcer = Direction::BOTH
@@ -92,8 +91,8 @@ impl ImportedExpectation {
         (is_translated && translated_destination.port() != 0).then_some(expectation)
     }
 
-    /// Whether the connector's packets on the control connection have the addresses that are
-    /// expected of the data connection.
+    /// Whether the connector's packets on the control connection have the expected addresses of the
+    /// data connection.
     fn is_told_by(&self, connector: Tuple) -> bool {
         connector.source.ip() == self.expected.source.ip()
             && connector.destination.ip() == self.expected.destination.ip()

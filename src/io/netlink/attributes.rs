@@ -1,4 +1,4 @@
-//! Reads netlink messages. Lengths that point outside the buffer end the reading; they never
+//! Reads netlink messages. A length that points outside the buffer ends the reading without a
 //! panic.
 
 use super::{HEADER, NESTED, NETFILTER_HEADER, aligned};

@@ -2,7 +2,7 @@
 
 use super::{HEADER, NESTED, NETFILTER_HEADER, aligned};
 
-/// What a message asks, of which subsystem.
+/// The type of a message: a subsystem, and a request to it.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageType {
     /// The subsystem (`NFNL_SUBSYS_*`).
@@ -14,7 +14,7 @@ pub struct MessageType {
 /// How a message begins.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    /// What it asks.
+    /// Its type.
     pub kind: MessageType,
     /// `NLM_F_*`.
     pub flags: u16,
@@ -43,20 +43,20 @@ impl Head {
     }
 }
 
-/// Flags of a message. Every message of ours is a request, so `NLM_F_REQUEST` goes without saying.
+/// Flags of a message. `NLM_F_REQUEST` is always set, because we send nothing but requests.
 pub(crate) mod flags {
     /// The kernel acknowledges the message.
     pub(crate) const ACK: u16 = libc::NLM_F_ACK as u16;
-    /// The object is made if it is not there.
+    /// The kernel makes the object if it does not exist.
     pub(crate) const CREATE: u16 = libc::NLM_F_CREATE as u16;
-    /// The object must not be there.
+    /// The object must not exist.
     pub(crate) const EXCL: u16 = libc::NLM_F_EXCL as u16;
     /// The answer is a list.
     pub(crate) const DUMP: u16 = libc::NLM_F_DUMP as u16;
 }
 
 impl MessageType {
-    /// The begin of a batch that is applied whole or not at all (`NFNL_MSG_BATCH_BEGIN`).
+    /// The begin of a batch, which is applied completely or not at all (`NFNL_MSG_BATCH_BEGIN`).
     pub const BATCH_BEGIN: Self = Self {
         subsystem: 0,
         request: 0x10,
@@ -97,7 +97,8 @@ impl MessageBuffer {
 
     /// Begins a message; attributes written from now on belong to it.
     ///
-    /// `family` and `resource` are those of `struct nfgenmsg`, whose meaning is the subsystem's.
+    /// `family` and `resource` are fields of `struct nfgenmsg`. Their meaning depends on the
+    /// subsystem.
     pub fn begin(
         &mut self,
         kind: MessageType,
@@ -165,7 +166,7 @@ impl MessageBuffer {
         start
     }
 
-    /// Writes the attribute's length (which leaves the padding out) and the message's.
+    /// Writes the length of the attribute, without its padding, and the length of the message.
     fn close(&mut self, start: usize) {
         let length = self.bytes.len() - start;
         let length = u16::try_from(length).expect("we write no attribute of 64 KiB");

@@ -1,4 +1,4 @@
-//! What can go wrong in a netlink dialog.
+//! The errors of a netlink dialog.
 
 use std::io;
 
@@ -20,7 +20,7 @@ pub enum NetlinkError {
 }
 
 impl NetlinkError {
-    /// The kernel's error number, where it gave one.
+    /// The error number of the kernel, if it gave one.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {

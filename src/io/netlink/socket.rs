@@ -23,7 +23,7 @@ use super::{
     message::{Head, flags},
 };
 
-/// What the kernel may put into one datagram of answers (`NLMSG_GOODSIZE` and more).
+/// The longest datagram of answers that the kernel sends (`NLMSG_GOODSIZE` and more).
 const ANSWER_SIZE: usize = 32 * 1024;
 
 /// A socket to the kernel's netfilter subsystems.
@@ -89,7 +89,7 @@ impl Socket {
     /// carried it out.
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// The kernel refuses.
     pub fn request(
         &mut self,
         head: Head,
@@ -100,10 +100,11 @@ impl Socket {
         self.acknowledged(sequence, sequence)
     }
 
-    /// Sends one request and hands its one answer to `read`; `None` where the kernel answers ENOENT.
+    /// Sends one request and hands its one answer to `read`. Returns `None` if the kernel answers
+    /// ENOENT.
     ///
     /// # Errors
-    /// What else the kernel answers, and [`NetlinkError::Malformed`] where `read` gives `None`.
+    /// Any other refusal, and [`NetlinkError::Malformed`] if `read` returns `None`.
     pub fn ask<T>(
         &mut self,
         head: Head,
@@ -126,7 +127,7 @@ impl Socket {
     /// Sends a request for a list and hands each of its entries to `read`.
     ///
     /// # Errors
-    /// What the kernel answers instead.
+    /// The kernel refuses.
     pub fn list(
         &mut self,
         head: Head,
@@ -149,8 +150,8 @@ impl Socket {
         }
     }
 
-    /// Sends the messages that `write` puts into a batch, which the kernel carries out whole or not
-    /// at all, and waits until it has. A batch without messages is not sent.
+    /// Sends a batch of messages, which the kernel carries out completely or not at all, and waits
+    /// for the end. A batch without messages is not sent.
     ///
     /// # Errors
     /// The first error that the kernel reports for any of the messages.
@@ -169,7 +170,7 @@ impl Socket {
         if last == first {
             return Ok(());
         }
-        // The acknowledgement of the last message is that of all.
+        // The kernel acknowledges the last message after all others.
         self.request.acknowledge();
         self.request
             .begin(MessageType::BATCH_END, 0, last, 0, resource);
@@ -206,7 +207,7 @@ impl Socket {
     fn acknowledged(&mut self, first: u32, last: u32) -> Result<(), NetlinkError> {
         loop {
             for message in self.receive()? {
-                // The numbers wrap; what is left of an earlier, refused request lies outside.
+                // The numbers wrap. Answers to an earlier, refused request lie outside the range.
                 if message.sequence.wrapping_sub(first) > last.wrapping_sub(first) {
                     continue;
                 }
@@ -247,7 +248,7 @@ impl Socket {
 
     /// Waits for a datagram; returns its length.
     ///
-    /// By recv(2): libmnl's recvmsg(2) costs a packet of a queue half a microsecond more.
+    /// It calls recv(2), because libmnl's recvmsg(2) costs half a microsecond more for each packet.
     pub(crate) fn receive_datagram(&mut self) -> io::Result<usize> {
         let socket = descriptor(&self.socket);
         loop {

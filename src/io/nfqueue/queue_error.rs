@@ -21,7 +21,7 @@ pub enum QueueError {
     /// The kernel has no queues.
     #[error("the kernel has no queues: it needs CONFIG_NETFILTER_NETLINK_QUEUE (nfnetlink_queue)")]
     Unsupported,
-    /// A packet that was to go on is too long to be handed to the kernel; it was dropped.
+    /// The replacement of a packet is too long for the kernel. The packet was dropped.
     #[error("a packet of {0} octets is too long to be handed to the kernel")]
     TooLong(usize),
     /// Any other trouble.
@@ -30,8 +30,8 @@ pub enum QueueError {
 }
 
 impl QueueError {
-    /// The kernel refuses a foreign queue and a missing privilege with the same number, so the
-    /// latter is asked for by itself.
+    /// The kernel has one error number for a queue of another process and for a missing privilege.
+    /// So a second request shows whether the privilege is missing.
     pub(super) fn of_bind(number: u16, error: NetlinkError) -> Self {
         match error.errno() {
             Some(libc::EBUSY) => Self::InUse(number),

@@ -1,7 +1,7 @@
 //! How many packets the queues of this network namespace have lost, as the kernel counts them.
 //!
-//! The kernel drops a packet in silence when a queue is full. It tells the reader only that the
-//! socket's buffer was full, and not of how many packets. Its own counters are complete.
+//! The kernel drops a packet in silence when a queue is full. It tells the reader only when the
+//! socket's buffer was full, and not how many packets were lost. Its own counters are complete.
 
 use std::{
     fs::File,
@@ -45,9 +45,12 @@ impl LossCounters {
     }
 }
 
-/// `    0  31337     2 2 65535     5     7      812  1`: the number, the reader, what waits, how much
-/// is copied, then the packets that found no place in the queue, and those that found none in the
-/// socket.
+/// Reads the two kinds of loss: packets that found no place in the queue, and packets that found
+/// none in the socket.
+///
+/// ```text
+///     0  31337     2 2 65535     5     7      812  1
+/// ```
 fn parse(line: &str) -> Option<QueueLosses> {
     let mut fields = line.split_whitespace();
     let queue = fields.next()?.parse().ok()?;

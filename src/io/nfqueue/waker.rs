@@ -18,9 +18,9 @@ use crate::io::netlink::{MessageBuffer, MessageType, Socket};
 
 /// Ends a wait from another thread. Clones wake the same worker.
 ///
-/// It sends the queue's socket a message of its own, as the kernel does with packets: the worker
-/// then waits in one system call for packets, time and wakers alike. (An eventfd beside the
-/// socket needs poll(2), which costs each packet that finds the worker idle two calls more.)
+/// It sends a message to the queue's socket, as the kernel does. So the worker waits in one system
+/// call for packets, time and wakers alike. An eventfd beside the socket would need poll(2): two
+/// more calls for each packet that finds the worker idle.
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<Shared>);
 
@@ -51,12 +51,12 @@ impl Waker {
         let mut message = MessageBuffer::default();
         message.begin(MessageType::BATCH_END, 0, 0, 0, 0);
         let to = SocketAddrNetlink::new(self.0.port, 0);
-        // Where there is no room for it the worker is not waiting, and sees the flag; where the
-        // queue is closed nobody is left to wake.
+        // If the socket has no room for it, the worker is not waiting, and will see the flag. If
+        // the queue is closed, nobody is left to wake.
         let _ = sendto(&self.0.socket, message.as_bytes(), SendFlags::empty(), &to);
     }
 
-    /// Whether it was called since this was asked last.
+    /// Whether `wake` was called since the last time.
     pub(super) fn was_woken(&self) -> bool {
         self.0.woken.load(Ordering::Relaxed) && self.0.woken.swap(false, Ordering::AcqRel)
     }

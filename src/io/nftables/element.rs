@@ -20,8 +20,8 @@ const NFTA_SET_ELEM_DATA: u16 = 2;
 const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
 pub(super) const NFTA_DATA_VALUE: u16 = 1;
 
-/// How much longer a map element lives than its permission, so that no connection is admitted
-/// and then finds its translation expired.
+/// How much longer a map element lives than its permission. No connection is admitted and then
+/// finds that its translation has expired.
 const MAP_GRACE: Duration = Duration::from_secs(1);
 
 /// One element: which set, which key, which data.
@@ -30,7 +30,7 @@ pub(super) struct Element<'a> {
     set: &'static str,
     expectation: &'a Expectation,
     /// Part of the key.
-    link: Option<IfIndex>,
+    iif: Option<IfIndex>,
     data: Data,
     timeout: Duration,
 }
@@ -46,13 +46,13 @@ enum Data {
     Endpoint(SocketAddr),
 }
 
-/// The elements of an expectation. None where the addresses are not all of one family.
+/// The elements of an expectation. `None` if the addresses are not all of one family.
 pub(super) fn elements(expectation: &Expectation) -> Option<Elements<'_>> {
     let family = family_of(expectation)?;
     let element = |kind: SetKind, data, timeout| Element {
         set: kind.name(),
         expectation,
-        link: None,
+        iif: None,
         data,
         timeout,
     };
@@ -70,13 +70,14 @@ pub(super) fn elements(expectation: &Expectation) -> Option<Elements<'_>> {
     Some([Some(permission), destination, source, denied_iif])
 }
 
-/// Of the elements of an expectation those that bar it: all that is needed where the kernel itself expects.
+/// The denied interface alone. That is all our table needs if the kernel itself has the
+/// expectation.
 pub(super) fn denied_iif_elements(expectation: &Expectation) -> Option<Elements<'_>> {
     let family = family_of(expectation)?;
-    let denied_iif = expectation.denied_iif.map(|link| Element {
+    let denied_iif = expectation.denied_iif.map(|iif| Element {
         set: SetKind::Spoofed(family).name(),
         expectation,
-        link: Some(link),
+        iif: Some(iif),
         data: Data::None,
         timeout: expectation.timeout + MAP_GRACE,
     });
@@ -131,17 +132,17 @@ impl Element<'_> {
 
     fn put_key_value(&self, buffer: &mut MessageBuffer) {
         let port = padded(self.expectation.destination.port());
-        // The kernel compares it as it has it, in its own order.
-        let link = self.link.map(|link| link.0.to_ne_bytes());
-        let link = link.as_ref().map_or(&[][..], |link| link);
+        // The kernel compares it in its own byte order.
+        let iif = self.iif.map(|iif| iif.0.to_ne_bytes());
+        let iif = iif.as_ref().map_or(&[][..], |iif| iif);
         match (self.expectation.source, self.expectation.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => buffer.put_parts(
                 NFTA_DATA_VALUE,
-                &[&source.octets(), &destination.octets(), &port, link],
+                &[&source.octets(), &destination.octets(), &port, iif],
             ),
             (IpAddr::V6(source), IpAddr::V6(destination)) => buffer.put_parts(
                 NFTA_DATA_VALUE,
-                &[&source.octets(), &destination.octets(), &port, link],
+                &[&source.octets(), &destination.octets(), &port, iif],
             ),
             // `elements` admits one family only.
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}

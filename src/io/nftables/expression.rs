@@ -1,7 +1,7 @@
 //! One nf_tables expression as a value, and the libnftnl object made of it.
 //!
-//! The `nftnl` crate has types for some expressions but not for `dynset`, `hash`, `queue`,
-//! `target` and map look-ups; this generic form covers all that we need.
+//! The crate `nftnl` has no types for the expressions `hash`, `queue`, `target`, `objref` and for
+//! look-ups in maps. This generic form covers all that we need.
 #![expect(
     unsafe_code,
     reason = "libnftnl's expressions are reached through its C functions"
@@ -51,7 +51,7 @@ impl nftnl::expr::Expression for Expression {
 }
 
 impl Expression {
-    /// A new libnftnl object, owned by whoever gets it.
+    /// A new libnftnl object. The caller owns it.
     pub(super) fn object(&self) -> NonNull<sys::nftnl_expr> {
         // SAFETY: the name is a C string; the result is checked.
         let expression = unsafe { sys::nftnl_expr_alloc(self.name.as_ptr()) };

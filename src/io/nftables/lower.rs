@@ -1,7 +1,8 @@
-//! What each statement of the ruleset is to the kernel: a list of expressions over registers.
+//! Turns each statement of the ruleset into the kernel's form: a list of expressions over
+//! registers.
 //!
-//! The lists are those that nft 1.0.6 makes of the statement's text (`nft --debug=netlink`), so
-//! that `nft list` shows the loaded table as we print it. A test compares the two.
+//! nft 1.0.6 makes the same lists of the text (`nft --debug=netlink`). So `nft list` shows the
+//! loaded table as we print it, and a test compares the two.
 
 mod effect;
 mod matching;
@@ -40,7 +41,7 @@ pub(super) fn lower(rule: &Rule) -> Vec<Expression> {
     lowering.expressions
 }
 
-/// The protocols a rule has already tested are not tested again.
+/// A rule tests a protocol once.
 #[derive(Default)]
 struct Lowering {
     expressions: Vec<Expression>,

@@ -41,18 +41,18 @@ impl PairStore {
         self.change(ADD, pair)
     }
 
-    /// Takes a pair out, if it is there.
+    /// Removes a pair, if it is there.
     ///
     /// # Errors
-    /// When the kernel refuses; the table or the set being gone is none.
+    /// When the kernel refuses. It is no error if the table or the set is gone.
     pub fn remove(&mut self, pair: HostPair) -> Result<(), NetlinkError> {
         unless_gone(self.change(DELETE, pair))
     }
 
-    /// Takes every pair out.
+    /// Removes every pair.
     ///
     /// # Errors
-    /// When the kernel refuses; the table or a set being absent is none.
+    /// When the kernel refuses. It is no error if the table or a set is absent.
     pub fn flush(&mut self) -> Result<(), NetlinkError> {
         Family::BOTH
             .into_iter()
@@ -93,7 +93,7 @@ fn unless_gone(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
     }
 }
 
-/// The family of both hosts; none where the two differ, which no connection can have.
+/// The family of both hosts. `None` if they differ, as those of no connection do.
 fn family_of(pair: HostPair) -> Option<Family> {
     match (pair.client, pair.server) {
         (IpAddr::V4(_), IpAddr::V4(_)) => Some(Family::Ipv4),

@@ -1,4 +1,4 @@
-//! What this kernel, and this process, can do.
+//! Asks which facilities this kernel has and this process may use.
 
 use std::fmt;
 
@@ -27,14 +27,14 @@ const NO_HELPERS: Availability = Availability::Missing {
 pub enum Availability {
     /// It works.
     Available,
-    /// The kernel was built without it, or its module is not there.
+    /// The kernel was built without it, or its module is missing.
     Missing {
         /// The kernel's build option.
         option: &'static str,
     },
     /// This process may not use it.
     NotPermitted,
-    /// It belongs to the whole machine, and this process only to a container of it.
+    /// It belongs to the whole machine, and this process runs in a container.
     NotPermittedHere,
 }
 
@@ -172,7 +172,7 @@ pub fn probe() -> Result<Probe, NetlinkError> {
 
 /// Registers a helper, attaches it in a table, and takes both away again.
 fn probe_helper() -> (Availability, Availability) {
-    // A name of its own: ours may be in use, and another daemon may be probing.
+    // Our own name may be in use, and another daemon may probe at the same time.
     let name = format!("ftp-alg{:08x}", std::process::id());
     let helper = match cthelper::register(&name) {
         Ok(()) => Availability::Available,
@@ -183,7 +183,7 @@ fn probe_helper() -> (Availability, Availability) {
         return (helper, helper);
     }
     let object = attempt_with(Some(Statement::AttachHelper), Some(&name));
-    // One that stays registered is in nobody's way.
+    // A helper that stays registered does no harm.
     let _ = cthelper::unregister(&name);
     (helper, Availability::of(&object, "CONFIG_NFT_CT"))
 }

@@ -57,7 +57,7 @@ pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'
     object
 }
 
-/// Each element matches one packet in a day, and none lives as long.
+/// Each element matches one packet a day, and no element lives as long.
 fn limit_to_one_packet(object: &Set<'_, Port>) {
     let limit = Expression::new(
         c"limit",
@@ -77,8 +77,8 @@ fn limit_to_one_packet(object: &Set<'_, Port>) {
     }
 }
 
-/// Makes it a set of connections whose elements expire, and of so much besides; a map where there is
-/// `data` (type and length).
+/// Makes it a set of connections whose elements expire; `besides` are further parts of the key.
+/// With `data` (type and length) it is a map.
 fn expiring(object: &Set<'_, Port>, family: Family, besides: &[u32], data: Option<(u32, u32)>) {
     let (address, length) = address(family);
     let mut flags = libc::NFT_SET_TIMEOUT;

@@ -1,9 +1,9 @@
 //! Adds and withdraws expectations: elements of our table's sets and maps.
 //!
-//! One transaction costs the worker some microseconds, so the messages are written into buffers
-//! that are kept, and withdrawals wait for the next transaction. A transaction that *fails* costs
-//! a thousand times as much (the kernel waits for all readers before it undoes it): hence the
-//! store deletes only what it has added, before its time is up.
+//! One transaction costs the worker some microseconds, so withdrawals wait for the next one. A
+//! transaction that *fails* costs a thousand times as much, because the kernel waits for all
+//! readers before it undoes the changes. Hence the store deletes only elements that it has added,
+//! before they expire.
 
 use tracing::warn;
 
@@ -27,16 +27,16 @@ const PENDING_DELETES_MAX: usize = 32;
 #[derive(Debug)]
 pub struct ExpectationStore {
     socket: Socket,
-    /// Withdrawn, and to be deleted by the next transaction.
+    /// The withdrawn expectations, which the next transaction deletes.
     pending_deletes: Vec<Expectation>,
-    /// How many expectations more are asked for before they are added.
+    /// For how many more expectations the store asks before it adds them.
     probe_first_remaining: u32,
-    /// Which of an expectation's elements it keeps.
+    /// The elements of an expectation that this store keeps.
     elements: fn(&Expectation) -> Option<Elements<'_>>,
 }
 
-/// After a clash so many expectations are asked for first: a peer that provokes clashes then
-/// costs us one failed transaction in a thousand, and others pay nothing.
+/// How many expectations the store asks for first after a clash. A peer that provokes clashes then
+/// costs us one failed transaction in a thousand, and others cost nothing.
 const PROBE_FIRST: u32 = 1000;
 
 /// One change of an element.
@@ -71,7 +71,7 @@ impl ExpectationStore {
         })
     }
 
-    /// Installs an expectation, and deletes what was withdrawn; both are in force when this
+    /// Installs an expectation, and deletes the withdrawn ones. Both are in force when this
     /// returns.
     ///
     /// # Errors
@@ -107,8 +107,8 @@ impl ExpectationStore {
         }
     }
 
-    /// Withdraws an expectation, used or not: it is deleted by the next [`expect`](Self::expect)
-    /// or [`flush`](Self::flush).
+    /// Withdraws an expectation, used or not. The next [`expect`](Self::expect) or
+    /// [`flush`](Self::flush) deletes it.
     pub fn unexpect(&mut self, expectation: Expectation) {
         self.pending_deletes.push(expectation);
         if self.pending_deletes.len() >= PENDING_DELETES_MAX {
@@ -116,13 +116,13 @@ impl ExpectationStore {
         }
     }
 
-    /// Whether something was withdrawn and not yet deleted.
+    /// Whether withdrawn expectations are not deleted yet.
     #[must_use]
     pub fn has_pending_deletes(&self) -> bool {
         !self.pending_deletes.is_empty()
     }
 
-    /// Deletes what was withdrawn.
+    /// Deletes the withdrawn expectations.
     pub fn flush(&mut self) {
         let pending_deletes = std::mem::take(&mut self.pending_deletes);
         let keeps = self.elements;
@@ -132,7 +132,7 @@ impl ExpectationStore {
         self.keep_allocation(pending_deletes);
     }
 
-    /// Deletes one by one, asking first: some of it is gone already.
+    /// Deletes one after the other, and asks first, because some are gone already.
     fn delete_present(&mut self, pending_deletes: &[Expectation]) {
         for expectation in pending_deletes {
             let Some(elements) = (self.elements)(expectation) else {
@@ -157,8 +157,9 @@ impl ExpectationStore {
         self.pending_deletes = pending_deletes;
     }
 
-    /// Installs where an element of the same key exists: that is a clash if it is the permission.
-    /// Map elements alone are left over, a moment longer than their permission, and make way.
+    /// Installs an expectation although an element of the same key exists. A permission is a clash.
+    /// A map element is left over, because it lives a moment longer than its permission: it makes
+    /// way.
     fn expect_over_leftovers(
         &mut self,
         id: ExpectationId,
@@ -202,7 +203,7 @@ impl ExpectationStore {
         Ok(elements)
     }
 
-    /// Whether the kernel has the element. No transaction, and no lock.
+    /// Whether the kernel has the element. This needs no transaction and no lock.
     fn has(&mut self, element: &Element<'_>) -> Result<bool, NetlinkError> {
         let found = self.socket.ask(
             message(libc::NFT_MSG_GETSETELEM),
@@ -256,7 +257,7 @@ fn deletions(
         .map(|element| (Change::Delete, element))
 }
 
-/// Something to add is there already, or something to delete is not.
+/// An element to add exists already, or an element to delete does not exist.
 fn is_conflict(error: &NetlinkError) -> bool {
     [libc::EEXIST, libc::EBUSY, libc::ENOENT]
         .into_iter()

@@ -67,8 +67,8 @@ pub struct Table {
 impl Table {
     /// Puts the table in place in one transaction, instead of an older one of the same name.
     ///
-    /// Expectations of the older one vanish with it; conntrack entries and their marks stay, so
-    /// flows that it had begun to adjust are recognised.
+    /// Expectations of the older table vanish with it. Conntrack entries keep their marks, so the
+    /// daemon recognises flows with an offset.
     ///
     /// # Errors
     /// Nothing has changed then.
@@ -112,11 +112,11 @@ impl Table {
     /// Removes the table, and nothing else.
     ///
     /// # Errors
-    /// When the kernel refuses; a table that is gone already is none.
+    /// When the kernel refuses. A table that is gone already is no error.
     pub fn remove(mut self) -> Result<(), ApplyError> {
         let table = table();
         let mut batch = Batch::new();
-        // Adding first makes deleting succeed whether it is there or not.
+        // Adding first makes the deletion succeed even if the table does not exist.
         batch.add(&table, MsgType::Add);
         batch.add(&table, MsgType::Del);
         Ok(send(&mut self.socket, &batch.finalize())?)

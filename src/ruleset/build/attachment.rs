@@ -14,8 +14,8 @@ pub(super) const HELPER_OBJECT: HelperObject = HelperObject {
     why: "the daemon's connection tracking helper, which it registers when it starts",
 };
 
-/// Gives each control connection the helper, before its first packet is through: no later one
-/// can. Which port a server listens on behind a port-forward shows only after destination NAT.
+/// Gives each control connection the helper with its first packet, because no later packet can. The
+/// port on which a server listens behind a port-forward shows only after destination NAT.
 pub(super) fn chains() -> [Chain; 4] {
     let attach = |why, name, hook, port| {
         let rules = vec![rule(

@@ -1,4 +1,4 @@
-//! Shows the daemon the first packets of data connections that encrypted sessions may have.
+//! Shows the daemon the first packets of data connections of encrypted sessions.
 
 use std::ops::RangeInclusive;
 
@@ -16,8 +16,8 @@ pub(super) const fn set(family: Family) -> Set {
     }
 }
 
-/// Before conntrack, so that it finds what the daemon has made of the packet. Without a daemon, or
-/// whatever it decides, the packet goes on: by this nothing is opened.
+/// Before conntrack, so that conntrack finds the expectation that the daemon makes. The packet goes
+/// on in any case, because this opens nothing.
 pub(super) fn chains(ports: &RangeInclusive<u16>, params: &Params) -> [Chain; 2] {
     let rules = || -> Vec<Rule> {
         let queued = Family::BOTH.map(|family| {

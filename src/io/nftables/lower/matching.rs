@@ -133,7 +133,7 @@ impl Lowering {
         self.payload(network, source + length, length, key_registers(family)[0]);
     }
 
-    /// What follows TCP's header begins with one of these octets.
+    /// The payload begins with one of these octets.
     pub(super) fn first_octet(&mut self, octets: RangeInclusive<u8>) {
         self.payload(INNER_HEADER, 0, 1, REG);
         self.compare(libc::NFT_CMP_GTE, &[*octets.start()]);
@@ -150,7 +150,7 @@ impl Lowering {
         self.compare(libc::NFT_CMP_LTE, &last.to_be_bytes());
     }
 
-    /// The same of the connection's first packet, whatever NAT has done to this one.
+    /// The same of the connection's first packet, before any NAT.
     pub(super) fn connection_key(&mut self, family: Family) {
         let (source, destination) = match family {
             Family::Ipv4 => (libc::NFT_CT_SRC_IP, libc::NFT_CT_DST_IP),
