@@ -289,7 +289,7 @@ fn full_sessions_make_room_for_each_other_those_first_that_were_silent_for_longe
 
 #[test]
 fn a_line_of_a_gibibyte_takes_no_more_than_a_line() {
-    for direction in [Direction::Original, Direction::Reply] {
+    for direction in Direction::BOTH {
         let before = BYTES.get();
         let mut alg = unhurried();
         let mut talk = Talk::new(0);

@@ -115,7 +115,7 @@ impl Witness {
         let was_read_whole = self.is_from_start && !self.has_restarted;
         self.has_restarted = true;
         self.is_broken = false;
-        for direction in [Direction::Original, Direction::Reply] {
+        for direction in Direction::BOTH {
             if !was_read_whole {
                 // Who picked the connection up has let the rest of a line go unread, and nobody
                 // remembers that.
@@ -206,7 +206,7 @@ impl Witness {
             let tuple = self.tuples.of(!*direction).inverted();
             (tuple.source, tuple.destination) == (frame.source, frame.destination)
         };
-        let mut directions = [Direction::Original, Direction::Reply].into_iter();
+        let mut directions = Direction::BOTH.into_iter();
         directions.find(travels).expect("it is of the connection")
     }
 

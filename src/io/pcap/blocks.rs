@@ -50,8 +50,12 @@ struct Interface {
     offset_seconds: i64,
 }
 
-/// A packet of either format: the interface's number, the time in its ticks, the bytes.
-type Packet<'a> = (usize, Option<u64>, &'a [u8]);
+/// A packet of either format, before its interface is looked up.
+struct Packet<'a> {
+    interface: usize,
+    ticks: Option<u64>,
+    data: &'a [u8],
+}
 
 impl Section {
     /// The frame in a block, if the block is one that has a frame.
@@ -92,7 +96,11 @@ impl Section {
             .first()
             .map_or(0, |one| one.ticks_per_second);
         let ticks = u64::from(record.ts_sec) * second + u64::from(record.ts_usec);
-        (0, Some(ticks), record.data)
+        Packet {
+            interface: 0,
+            ticks: Some(ticks),
+            data: record.data,
+        }
     }
 
     fn packet<'a>(&mut self, block: &Block<'a>) -> Result<Option<Packet<'a>>, &'static str> {
@@ -107,11 +115,19 @@ impl Section {
                 let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
                 let data = packet.data.get(..packet.caplen as usize);
                 let data = data.ok_or("is shorter than its frame")?;
-                Ok(Some((packet.if_id as usize, Some(ticks), data)))
+                Ok(Some(Packet {
+                    interface: packet.if_id as usize,
+                    ticks: Some(ticks),
+                    data,
+                }))
             }
             Block::SimplePacket(packet) => {
                 let data = packet.data.get(..self.simple_length(packet.orig_len()));
-                Ok(Some((0, None, data.ok_or("is shorter than its frame")?)))
+                Ok(Some(Packet {
+                    interface: 0,
+                    ticks: None,
+                    data: data.ok_or("is shorter than its frame")?,
+                }))
             }
             Block::Unknown(block) if self.native(block.block_type) == PACKET_BLOCK => {
                 self.obsolete_packet(block).map(Some)
@@ -161,21 +177,23 @@ impl Section {
         let ticks = u64::from(number(4)) << 32 | u64::from(number(8));
         let data = data.get(..number(12) as usize);
         let data = data.ok_or("is shorter than its frame")?;
-        Ok((interface as usize, Some(ticks), data))
+        Ok(Packet {
+            interface: interface as usize,
+            ticks: Some(ticks),
+            data,
+        })
     }
 
-    fn timed<'a>(
-        &mut self,
-        (interface, ticks, data): Packet<'a>,
-    ) -> Result<CapturedFrame<'a>, &'static str> {
-        let Some(interface) = self.interfaces.get(interface) else {
+    fn timed<'a>(&mut self, packet: Packet<'a>) -> Result<CapturedFrame<'a>, &'static str> {
+        let Some(interface) = self.interfaces.get(packet.interface) else {
             return Err("is of an interface that was not described");
         };
-        self.latest = ticks.map_or(self.latest, |ticks| interface.time(ticks));
+        let time = packet.ticks.map(|ticks| interface.time(ticks));
+        self.latest = time.unwrap_or(self.latest);
         Ok(CapturedFrame {
             link_type: interface.link_type,
             timestamp: self.latest,
-            data,
+            data: packet.data,
         })
     }
 

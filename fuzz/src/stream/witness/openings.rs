@@ -70,7 +70,7 @@ impl Witness {
     /// What is let in was announced in a line that has come, by the right side, for the peer.
     pub(super) fn check_opened(&mut self, expectation: &Expectation) {
         let inside = expectation.translated_destination.ip();
-        let announcer = [Direction::Original, Direction::Reply]
+        let announcer = Direction::BOTH
             .into_iter()
             .find(|&direction| self.tuples.sender(direction).ip() == inside)
             .expect("an end of the connection");
