@@ -235,6 +235,24 @@ fn a_capture_from_outside_the_gateway_is_the_same_session() {
 }
 
 #[test]
+fn a_syn_ack_in_mid_connection_begins_nothing() {
+    let mut recording = Recording::of(CLIENT, SERVER)
+        .client("POST / HTTP/1.1\r\n")
+        .server("wait\r\n");
+    let (seq, ack) = (recording.server.sent - 1, recording.client.sent);
+    recording.segment(false, seq, b"", |tcp| tcp.syn().ack(ack));
+    let capture = recording
+        .server("220 ready\r\n")
+        .client("USER anna\r\n")
+        .server("230 in\r\n")
+        .client("PORT 10,0,0,2,156,66\r\n")
+        .file;
+    let outcome = replay(&[], &[("a.pcap", &capture)]);
+    assert_eq!(outcome.lines[0]["reason"], "not_ftp", "{:?}", outcome.lines);
+    assert_eq!(outcome.lines[1]["sessions"], 1);
+}
+
+#[test]
 fn a_third_party_address_is_refused() {
     let capture = Recording::of(CLIENT, SERVER)
         .server("220 ready\r\n")

@@ -2,7 +2,7 @@
 //! everything.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use crate::{
     daemon::{config::Config, from_config::settings_of},
     io::clock,
     proto::{
-        alg::{Alg, InboundPacket},
+        alg::{Alg, FLOWS_MAX, InboundPacket},
         egress::PacketId,
         event::Event,
         flow::Settings,
@@ -30,6 +30,9 @@ pub(super) struct ReplayGateway {
     alg: Alg,
     control_ports: Vec<u16>,
     nat: Mappings,
+    /// The connections whose handshake is under way, by the tuple of their client. Of those beyond
+    /// [`FLOWS_MAX`] none is known.
+    handshakes: HashSet<Tuple>,
     events: VecDeque<Event>,
     times: Times,
 }
@@ -57,6 +60,7 @@ impl ReplayGateway {
             alg: Alg::new(settings_for_replay(config), shared),
             control_ports: config.control_ports.to_vec(),
             nat,
+            handshakes: HashSet::new(),
             events: VecDeque::new(),
             times: Times::beginning_at(clock::now()),
         }
@@ -70,14 +74,13 @@ impl ReplayGateway {
         let Ok(segment) = Segment::parse(packet) else {
             return;
         };
-        // No rule queues a control connection's first packet.
-        if segment.flags.is_syn() && segment.ack.is_none() {
-            return;
-        }
         let arriving = self.nat.arriving(segment.tuple);
         let Some(original) = self.original_of(arriving, segment.flags) else {
             return;
         };
+        if !self.is_for_core(original, arriving, &segment) {
+            return;
+        }
         let packet = readdressed(packet, arriving);
         let inbound = InboundPacket {
             id: PacketId(frame),
@@ -99,6 +102,24 @@ impl ReplayGateway {
             let effects = self.alg.handle_timeout(&mut PaperKernel(None), now);
             self.events.extend(effects.events);
         }
+    }
+
+    /// Whether the core is given a packet. It is not given a control connection's first packet, which
+    /// no rule queues, and a SYN/ACK in mid-connection, of which conntrack says that it begins nothing.
+    fn is_for_core(&mut self, original: Tuple, arriving: Tuple, segment: &Segment<'_>) -> bool {
+        if segment.flags.is_syn() && segment.ack.is_none() {
+            if self.handshakes.len() < FLOWS_MAX {
+                self.handshakes.insert(original);
+            }
+            return false;
+        }
+        if segment.flags.is_syn() {
+            return self.handshakes.contains(&original);
+        }
+        if arriving == original {
+            self.handshakes.remove(&original);
+        }
+        true
     }
 
     /// The tuple of the client's packets, if this is a control connection. A SYN tells who the
