@@ -194,8 +194,6 @@ fn put_tuple(buffer: &mut MessageBuffer, attribute: u16, tuple: &Tuple) {
 }
 
 fn put_address(buffer: &mut MessageBuffer, address: IpAddr, [v4, v6]: [u16; 2]) {
-    match address {
-        IpAddr::V4(address) => buffer.put(v4, &address.octets()),
-        IpAddr::V6(address) => buffer.put(v6, &address.octets()),
-    }
+    let attribute = if address.is_ipv4() { v4 } else { v6 };
+    buffer.put_addresses(attribute, &[address], &[]);
 }

@@ -1,5 +1,7 @@
 //! Writes netlink messages.
 
+use std::net::IpAddr;
+
 use super::{HEADER, NESTED, NETFILTER_HEADER, aligned};
 
 /// The type of a message: a subsystem, and a request to it.
@@ -140,6 +142,20 @@ impl MessageBuffer {
     /// Adds an attribute.
     pub fn put(&mut self, attribute: u16, value: &[u8]) {
         self.put_parts(attribute, &[value]);
+    }
+
+    /// Adds an attribute of addresses, one behind the other, and what follows them.
+    pub fn put_addresses(&mut self, attribute: u16, addresses: &[IpAddr], rest: &[&[u8]]) {
+        let start = self.open(attribute);
+        for address in addresses {
+            match address {
+                IpAddr::V4(address) => self.bytes.extend_from_slice(&address.octets()),
+                IpAddr::V6(address) => self.bytes.extend_from_slice(&address.octets()),
+            }
+        }
+        rest.iter()
+            .for_each(|part| self.bytes.extend_from_slice(part));
+        self.close(start);
     }
 
     /// Adds a string attribute, with the terminating zero that the kernel expects.

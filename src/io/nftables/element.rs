@@ -103,10 +103,11 @@ impl Element<'_> {
             match self.data {
                 Data::None => {}
                 Data::Address(address) => buffer.nest(NFTA_SET_ELEM_DATA, |buffer| {
-                    put_address(buffer, address);
+                    buffer.put_addresses(NFTA_DATA_VALUE, &[address], &[]);
                 }),
                 Data::Endpoint(endpoint) => buffer.nest(NFTA_SET_ELEM_DATA, |buffer| {
-                    put_endpoint(buffer, endpoint);
+                    let port = padded(endpoint.port());
+                    buffer.put_addresses(NFTA_DATA_VALUE, &[endpoint.ip()], &[&port]);
                 }),
             }
             let milliseconds = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
@@ -135,33 +136,13 @@ impl Element<'_> {
         // The kernel compares it in its own byte order.
         let iif = self.iif.map(|iif| iif.0.to_ne_bytes());
         let iif = iif.as_ref().map_or(&[][..], |iif| iif);
-        match (self.expectation.source, self.expectation.destination.ip()) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => buffer.put_parts(
-                NFTA_DATA_VALUE,
-                &[&source.octets(), &destination.octets(), &port, iif],
-            ),
-            (IpAddr::V6(source), IpAddr::V6(destination)) => buffer.put_parts(
-                NFTA_DATA_VALUE,
-                &[&source.octets(), &destination.octets(), &port, iif],
-            ),
-            // `elements` admits one family only.
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
-        }
-    }
-}
-
-fn put_address(buffer: &mut MessageBuffer, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => buffer.put(NFTA_DATA_VALUE, &address.octets()),
-        IpAddr::V6(address) => buffer.put(NFTA_DATA_VALUE, &address.octets()),
-    }
-}
-
-fn put_endpoint(buffer: &mut MessageBuffer, endpoint: SocketAddr) {
-    let port = padded(endpoint.port());
-    match endpoint.ip() {
-        IpAddr::V4(address) => buffer.put_parts(NFTA_DATA_VALUE, &[&address.octets(), &port]),
-        IpAddr::V6(address) => buffer.put_parts(NFTA_DATA_VALUE, &[&address.octets(), &port]),
+        let Expectation {
+            source,
+            destination,
+            ..
+        } = self.expectation;
+        let addresses = [*source, destination.ip()];
+        buffer.put_addresses(NFTA_DATA_VALUE, &addresses, &[&port, iif]);
     }
 }
 

@@ -106,16 +106,7 @@ fn put_pair(buffer: &mut MessageBuffer, pair: HostPair) {
     buffer.nest(NFTA_SET_ELEM_LIST_ELEMENTS, |buffer| {
         buffer.nest(NFTA_LIST_ELEM, |buffer| {
             buffer.nest(NFTA_SET_ELEM_KEY, |buffer| {
-                match (pair.client, pair.server) {
-                    (IpAddr::V4(client), IpAddr::V4(server)) => {
-                        buffer.put_parts(NFTA_DATA_VALUE, &[&client.octets(), &server.octets()])
-                    }
-                    (IpAddr::V6(client), IpAddr::V6(server)) => {
-                        buffer.put_parts(NFTA_DATA_VALUE, &[&client.octets(), &server.octets()])
-                    }
-                    // `family_of` admits one family only.
-                    (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
-                }
+                buffer.put_addresses(NFTA_DATA_VALUE, &[pair.client, pair.server], &[]);
             });
         });
     });

@@ -26,12 +26,6 @@ bitflags! {
 }
 
 impl Flags {
-    /// These bits without those of `other`.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        self.difference(other)
-    }
-
     /// Whether FIN is set.
     #[must_use]
     pub const fn is_fin(self) -> bool {
@@ -78,7 +72,7 @@ mod tests {
         let flags = Flags::SYN | Flags::ACK;
         assert_eq!(flags, Flags::from_bits_retain(0x12));
         assert!(flags.is_syn() && flags.is_ack() && !flags.is_fin() && !flags.is_rst());
-        assert_eq!(flags.without(Flags::SYN), Flags::ACK);
+        assert_eq!(flags.difference(Flags::SYN), Flags::ACK);
         assert_eq!(Flags::all().bits(), 0xff, "each bit has a name");
     }
 }

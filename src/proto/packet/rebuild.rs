@@ -83,7 +83,7 @@ fn write_tcp_fields(packet: &mut [u8], tcp_start: usize, change: &Change<'_>) {
     let tcp = packet.get_mut(tcp_start..).unwrap_or_default();
     let flags = match change.ack {
         Some(_) => change.flags | Flags::ACK,
-        None => change.flags.without(Flags::ACK),
+        None => change.flags.difference(Flags::ACK),
     };
     put(tcp, TCP_SEQ, change.seq.0.to_be_bytes());
     put(tcp, TCP_ACK, change.ack.unwrap_or_default().0.to_be_bytes());

@@ -291,7 +291,7 @@ impl Urgency {
             return self;
         }
         Self {
-            flags: self.flags.without(Flags::URG),
+            flags: self.flags.difference(Flags::URG),
             pointer: 0,
         }
     }
@@ -299,12 +299,12 @@ impl Urgency {
 
 /// The flags of a changed segment.
 fn flags_of(segment: &Segment<'_>, payload: &[u8], fin: Flags) -> Flags {
-    let mut flags = segment.flags.without(Flags::FIN);
+    let mut flags = segment.flags.difference(Flags::FIN);
     if fin.is_fin() {
         flags |= Flags::FIN;
     }
     if payload.is_empty() {
-        flags = flags.without(Flags::PSH);
+        flags = flags.difference(Flags::PSH);
     }
     flags
 }
