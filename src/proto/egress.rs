@@ -1,38 +1,37 @@
-//! What leaves the core: verdicts, packets of our own, events, and flows to be saved.
+//! The output of the core: verdicts, packets of our own, events, and flows to save.
 
 use super::{net::ConntrackTuples, saved_flow::SavedFlow};
 
 pub use super::event::{Event, PacketId};
 
-/// The verdict on a packet. Each packet handed in gets exactly one.
+/// The verdict on a packet. Each inbound packet gets one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It passes as it is.
+    /// The packet passes as it is.
     Accept,
-    /// It does not pass; its sender repeats what matters.
+    /// The packet does not pass. TCP repeats its bytes.
     Drop,
-    /// This packet passes in its place, checksums valid.
+    /// This packet passes in its place. Its checksums are correct.
     Replace(Vec<u8>),
 }
 
-/// What leaves for one packet.
+/// The output for one packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Egress {
-    /// The packet's verdict. It is given after [`Effects::saves`] and before
-    /// [`Effects::packets`].
+    /// The verdict. The caller gives it after [`Effects::saves`] and before [`Effects::packets`].
     pub verdict: Verdict,
-    /// Everything else.
+    /// All other output.
     pub effects: Effects,
 }
 
-/// What leaves beside a verdict. The caller carries out the fields in this order.
+/// The output beside a verdict. The caller carries out the fields in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// Changes of the flow store, in order. A packet may only leave once they are done: a later
-    /// process would otherwise not know what its receiver has.
+    /// Changes of the flow store, in order. A packet may leave only after them. Otherwise a later
+    /// process would not know which bytes its receiver has.
     pub saves: Vec<Save>,
-    /// Complete IP packets to send past conntrack and NAT, in order. They are addressed as their
-    /// receivers expect it, and their checksums are valid.
+    /// Whole IP packets to send past conntrack and NAT, in order. They have the addresses that
+    /// their receivers expect, and correct checksums.
     pub packets: Vec<Vec<u8>>,
     /// Events, in order.
     pub events: Vec<Event>,
@@ -41,8 +40,8 @@ pub struct Effects {
 /// A change of the flow store, which a later process reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Save {
-    /// Store this flow; it replaces what was stored of the same connection.
+    /// Stores this flow in the place of an older one of the same connection.
     Store(Box<SavedFlow>),
-    /// Delete what is stored of this connection.
+    /// Deletes the stored flow of this connection.
     Delete(ConntrackTuples),
 }

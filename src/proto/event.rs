@@ -1,4 +1,4 @@
-//! What the core reports: for logs, metrics and `replay`.
+//! The events that the core reports, for the log and for `replay`.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,146 +15,148 @@ use super::{
     session::{SessionId, Withdrawal, endpoint_check::Refusal},
 };
 
-/// Names one packet handed in, as its caller likes: a queue's packet id, a capture's frame.
+/// The name of a packet. The caller chooses it: the packet id of a queue, or the frame of a
+/// capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PacketId(pub u64);
 
 /// Something that happened to a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Which session it belongs to.
+    /// The session.
     pub session: SessionId,
-    /// The client, as its packets show it at the gateway.
+    /// The client's own address and port.
     pub client: SocketAddr,
-    /// The server, as the client knows it.
+    /// The server's address and port as the client knows them.
     pub server: SocketAddr,
-    /// What happened.
+    /// The kind of the event.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// A control connection is followed from now on.
+    /// The core begins to follow a control connection.
     Started {
-        /// Seen from its first packet, and not picked up in its middle.
+        /// Whether its first packet was seen. Else it was picked up in its middle.
         is_from_start: bool,
     },
-    /// A line announced a data endpoint, or tried to.
+    /// A line has an announcing verb or code.
     Announcement(AnnouncementReport),
-    /// An expectation was withdrawn before anything used it, as far as the core knows.
+    /// An expectation was withdrawn before a connection used it, as far as the core knows.
     Withdrawn {
-        /// Which one.
+        /// The expectation.
         expectation: Expectation,
-        /// Why.
+        /// The reason.
         reason: Withdrawal,
     },
     /// The command policy logged, refused or reset a command.
     Command(CommandReport),
     /// A line was replaced by one of the same length: a refused command, or a line of its answer.
     Replaced {
-        /// Who said it.
+        /// The sender of the line.
         from: Role,
-        /// Where the line starts, as its sender counts.
+        /// The start of the line, as its sender counts.
         start: SeqNumber,
-        /// What its reader gets, without the line's end.
+        /// The new line, without its end.
         line: Vec<u8>,
     },
-    /// The connection was reset towards both ends: the command policy says so, or a command that it
-    /// refuses could have reached the server.
+    /// The connection was reset towards both ends. The command policy asks for that, or a refused
+    /// command could have reached the server.
     Aborted,
-    /// The client sends more commands than it may: from now on some wait. Told once.
+    /// The client sends more than it may, and some of its packets wait. It is reported once.
     Slowed,
-    /// Its client's host has as many sessions as it may have: it was reset.
+    /// The connection was reset, because the host of its client has as many sessions as it may
+    /// have.
     TooManySessions,
-    /// The connection is encrypted from now on and left alone.
+    /// The connection is encrypted from now on, and not read.
     Opaque,
-    /// What was encrypted is clear text again (CCC), and read from here on.
+    /// The connection is clear text again (CCC), and read from now on.
     Readable,
-    /// A data connection of an encrypted session was let in, as `tls_data` allows.
+    /// A data connection of an encrypted session was admitted.
     TlsOpened {
-        /// Which one.
+        /// Its expectation.
         expectation: Expectation,
     },
-    /// A data connection of an encrypted session was not let in.
+    /// A data connection of an encrypted session was refused.
     TlsRefused {
-        /// To which port of the server.
+        /// The port of the server.
         port: u16,
-        /// Why.
+        /// The reason.
         reason: TlsRefusal,
     },
     /// The kernel's own FTP helper is attached to the connection.
     KernelHelper {
-        /// What becomes of the connection.
+        /// The consequence for the connection.
         then: WhenKernelHelps,
     },
-    /// The connection has a sequence offset that is saved nowhere: it was reset.
+    /// The connection was reset, because it has a sequence offset that is saved nowhere.
     UnknownOffset,
-    /// A server's line began and did not end in time: its bytes passed unread.
+    /// A partial line of the server did not end in time, and its bytes passed unread.
     PartialLineExpired,
-    /// Packets of the connection passed unseen; it is read again from the next line on.
+    /// Packets of the connection passed unseen. It is read again from the next line on.
     LostSync,
-    /// Packets came in one end's name by the other end's interface, and are dropped.
+    /// Packets with the address of one end came by the interface of the other, and are dropped.
     Forged {
-        /// In whose name.
+        /// The end whose address they bear.
         name: Role,
-        /// By which interface.
+        /// The interface by which they came.
         iif: IfIndex,
     },
     /// The connection is over or forgotten.
     Ended,
 }
 
-/// What the command policy says of a command.
+/// The decision of the command policy on a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandReport {
     /// The packet that completed the line.
     pub packet: PacketId,
-    /// The command's verb; `?` where it might be something else than a verb.
+    /// The verb of the command; `?` where the word may be no verb.
     pub verb: String,
-    /// The policy entry's name.
+    /// The name of the policy entry.
     pub entry: Arc<str>,
-    /// The entry's action.
+    /// The action of the entry.
     pub action: PolicyAction,
 }
 
-/// What was decided on one announcement.
+/// An announcement and the decision on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnnouncementReport {
     /// The packet that completed the line.
     pub packet: PacketId,
-    /// Who announced.
+    /// The announcer.
     pub from: Role,
-    /// By which line.
+    /// The kind of the line.
     pub kind: AnnouncementKind,
-    /// The announced address (for EPSV without one, the announcer's) and port; `None` where the
-    /// line cannot be read.
+    /// The announced address and port; `None` where the line cannot be read. For a 229 without an
+    /// address it is the announcer's.
     pub endpoint: Option<(IpAddr, u16)>,
-    /// What was decided.
+    /// The decision.
     pub decision: Decision,
 }
 
 /// The decision on one announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The data connection may come.
+    /// The data connection is expected.
     Expect {
-        /// What was let in.
+        /// The expectation.
         expectation: Expectation,
-        /// The line that went out instead, if it was changed.
+        /// The line that left in its place; `None` where it did not change.
         rewritten: Option<RewriteReport>,
     },
-    /// It may not.
+    /// The announcement is refused.
     Refuse(Refusal),
 }
 
 /// A rewritten line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewriteReport {
-    /// The endpoint it names now.
+    /// The new endpoint.
     pub endpoint: SocketAddr,
-    /// The whole line without its end.
+    /// The new line, without its end.
     pub line: String,
-    /// How many bytes longer it became.
+    /// How many bytes longer it is than the old one.
     pub delta: i32,
 }

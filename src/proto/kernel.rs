@@ -1,4 +1,4 @@
-//! The core's port to the kernel: everything that the core asks for while it handles an input.
+//! The core's port to the kernel, for the requests that it makes while it handles an input.
 //!
 //! The daemon implements [`Kernel`] with netlink, `replay` with a kernel that grants everything,
 //! and tests with a model. Each call returns once the kernel has answered, so the order of the
@@ -19,16 +19,16 @@ use super::{
     session::Withdrawal,
 };
 
-/// The kernel, as the core sees it.
+/// The kernel as the core sees it.
 pub trait Kernel {
     /// Looks a connection up by the tuple of one of its directions, as a packet shows it before
     /// NAT. `None` where conntrack does not know it.
     ///
     /// # Errors
-    /// Conntrack could not be asked; the caller has logged why.
+    /// Conntrack could not be asked. The log has the reason.
     fn look_up(&mut self, tuple: Tuple) -> Result<Option<TrackedConnection>, LookUpError>;
 
-    /// Reads what an earlier process saved of a connection.
+    /// Reads the flow that an earlier process has saved of a connection.
     fn load(&mut self, tuples: &ConntrackTuples) -> Option<SavedFlow>;
 
     /// Makes conntrack accept sequence numbers that it did not see, in both directions
@@ -51,9 +51,9 @@ pub trait Kernel {
         master: &ConntrackTuples,
     ) -> Result<(), ExpectError>;
 
-    /// Withdraws an expectation, used or not, whose time is not yet up. One that was superseded may
-    /// wait for the next one, one whose transfer is finished for a quiet moment. Any other could
-    /// still be used, and goes at once.
+    /// Withdraws an expectation, used or not, before its timeout. A superseded one may wait for the
+    /// next expectation, and one whose transfer is finished for a quiet moment. Any other one could
+    /// still be used, and is withdrawn at once.
     fn unexpect(
         &mut self,
         id: ExpectationId,
@@ -62,41 +62,42 @@ pub trait Kernel {
         reason: Withdrawal,
     );
 
-    /// Those of the connections that conntrack still knows and has not seen end, by their original
-    /// tuples.
+    /// The connections, of these by their original tuples, that conntrack knows and that have not
+    /// ended.
     fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple>;
 
-    /// Marks the connection `opaque`: of its packets only FIN, RST and what begins as text are
-    /// queued from now on.
+    /// Marks the connection `opaque`. From now on only its FIN, its RST and packets that begin with
+    /// text are queued.
     fn mark_opaque(&mut self, tuples: &ConntrackTuples);
 
     /// Clears the mark `opaque`.
     fn mark_readable(&mut self, tuples: &ConntrackTuples);
 
-    /// Marks the connection so that nothing of it is queued any more: the kernel's helper has it.
+    /// Marks the connection so that none of its packets is queued, because the kernel's helper has
+    /// it.
     fn mark_untouched(&mut self, tuples: &ConntrackTuples);
 
     /// Queues the first packets of data connections from this client to this server, within the
     /// granted ports, before conntrack sees them. They may be queued already.
     fn queue_data_syns(&mut self, pair: HostPair);
 
-    /// Queues them no more.
+    /// Ends [`queue_data_syns`](Self::queue_data_syns) for this pair.
     fn pass_data_syns(&mut self, pair: HostPair);
 }
 
-/// What conntrack says of a connection.
+/// A connection that conntrack knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrackedConnection {
     /// Its tuples.
     pub tuples: ConntrackTuples,
-    /// Its handshake is under way: conntrack has seen its SYN, and not the acknowledgement of the
-    /// SYN/ACK (`TCP_CONNTRACK_SYN_SENT`, `SYN_RECV`). Only such a connection begins.
+    /// Whether its handshake is under way: conntrack has seen its SYN, and not the acknowledgement
+    /// of the SYN/ACK (`TCP_CONNTRACK_SYN_SENT`, `SYN_RECV`). Only such a connection begins.
     pub is_beginning: bool,
-    /// Its mark has the bit `adjust`: it has a sequence offset.
+    /// Whether its mark has the bit `adjust`, because it has a sequence offset.
     pub is_adjusted: bool,
-    /// Its mark has the bit `opaque`: it is encrypted.
+    /// Whether its mark has the bit `opaque`, because it is encrypted.
     pub is_opaque: bool,
-    /// What becomes of it where the kernel's own FTP helper is attached; `None` where it is not.
+    /// The treatment of a connection with the kernel's own FTP helper; `None` without it.
     pub kernel_helper: Option<WhenKernelHelps>,
 }
 
@@ -114,8 +115,8 @@ impl TrackedConnection {
     }
 }
 
-/// What becomes of a control connection that the kernel's own FTP helper reads as well. Two helpers
-/// never rewrite the same line.
+/// The treatment of a control connection that the kernel's own FTP helper reads as well. Two
+/// helpers must not rewrite the same line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WhenKernelHelps {
@@ -126,10 +127,10 @@ pub enum WhenKernelHelps {
     Refuse,
 }
 
-/// Conntrack could not be asked; the caller has logged why.
+/// Conntrack could not be asked. The log has the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LookUpError;
 
-/// The kernel did not make conntrack liberal; the caller has logged why.
+/// Conntrack could not be set liberal. The log has the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetLiberalError;

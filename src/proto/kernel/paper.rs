@@ -1,4 +1,4 @@
-//! A kernel on paper, for whoever runs the core without one.
+//! A kernel on paper, to run the core without a real one.
 
 use super::{Kernel, LookUpError, SetLiberalError, TrackedConnection};
 use crate::proto::{
@@ -9,8 +9,8 @@ use crate::proto::{
     session::Withdrawal,
 };
 
-/// A kernel that does whatever it is asked. It knows one connection: that of the packet at hand,
-/// the only one that the core can ask for.
+/// A kernel that grants all requests. It knows one connection, that of the packet at hand, because
+/// the core asks for no other.
 #[derive(Clone, Copy, Debug)]
 pub struct PaperKernel(pub Option<ConntrackTuples>);
 
