@@ -29,7 +29,7 @@ use ftp_alg::proto::{
 use super::frame::{ACK, FIN, Frame, RST, SYN};
 
 /// Client and server are on two sides of the gateway.
-pub(crate) const LINKS: PerDirection<IfIndex> = PerDirection {
+pub(crate) const IIFS: PerDirection<IfIndex> = PerDirection {
     original: IfIndex(1),
     reply: IfIndex(2),
 };
@@ -52,7 +52,7 @@ pub(crate) struct Model {
     /// No daemon is there: every packet passes.
     pub(crate) is_absent: bool,
     /// By which interface each direction's packets come in.
-    pub(crate) links: PerDirection<IfIndex>,
+    pub(crate) iifs: PerDirection<IfIndex>,
     /// What is let in now, and until when; the kernel's own timeout ends it.
     pub(crate) live: BTreeMap<(IpAddr, SocketAddr), (Expectation, Instant)>,
     /// Every expectation that was opened, in order.
@@ -131,7 +131,7 @@ impl Kernel {
                 expect_answers: VecDeque::new(),
                 refuses_liberal: false,
                 is_absent: false,
-                links: LINKS,
+                iifs: IIFS,
                 live: BTreeMap::new(),
                 expected: Vec::new(),
                 events: Vec::new(),
@@ -168,7 +168,7 @@ impl Kernel {
             return self.forward(packet, &tuples);
         }
         let direction = tuples.direction_of(tuple).expect("its own tuple");
-        let iif = self.links[direction];
+        let iif = self.iifs[direction];
         let (verdict, effects) = self.ask_core(packet, iif, now);
         match verdict {
             Verdict::Accept => self.forward(packet, &tuples),
@@ -188,7 +188,7 @@ impl Kernel {
         if self.granted.contains(&pair) && !self.is_absent {
             let mut frame = Frame::new(tuple.source, tuple.destination);
             (frame.seq, frame.flags) = (seq, SYN);
-            let iif = self.links.original;
+            let iif = self.iifs.original;
             let (verdict, effects) = self.ask_core(&frame.encode(), iif, now);
             assert_eq!(verdict, Verdict::Accept);
             self.execute(effects);

@@ -1,4 +1,4 @@
-//! What one session, and all sessions of one host, may ask for.
+//! The budgets of one session, and of all sessions of one host.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, session},
+    play::{decisions, session},
 };
 
 fn link_with(limits: Limits) -> Link {
@@ -59,11 +59,11 @@ fn openings_a_second(session: u32, host: u32) -> Limits {
 }
 
 #[test]
-fn what_a_session_announces_beyond_its_budget_is_refused_and_the_session_goes_on() {
+fn announcements_beyond_the_budget_of_a_session_are_refused_and_the_session_goes_on() {
     let mut link = link_with(openings_a_second(2, 100));
     add(&mut link, 0, &ports(30));
     link.run_for(Duration::from_millis(400));
-    // What came in again meanwhile is one.
+    // One token came in again meanwhile.
     let (opened, refused) = (link.kernel.expected.len(), refused(&link));
     assert_eq!((opened, refused), (21, 9));
     assert!(
@@ -99,7 +99,7 @@ fn a_raised_limit_lets_more_through() {
     }
 }
 
-/// The time after which all of a hundred commands have arrived that were said at once.
+/// The time until a hundred commands have arrived that were sent at once.
 fn time_of_a_hundred(limits: Limits) -> (Duration, Link) {
     let mut link = link_with(limits);
     let commands: Vec<Turn> = (0..100)
@@ -121,16 +121,16 @@ fn commands_beyond_the_budget_wait_and_all_arrive() {
             ..Limits::default()
         });
         assert!(time > Duration::from_millis(100), "{time:?}");
-        let told = link.kernel.event_kinds();
-        let told = told.iter().filter(|kind| **kind == EventKind::Slowed);
-        assert_eq!(told.count(), 1);
+        let kinds = link.kernel.event_kinds();
+        let slowed = kinds.iter().filter(|kind| **kind == EventKind::Slowed);
+        assert_eq!(slowed.count(), 1);
     }
     let (time, link) = time_of_a_hundred(Limits::default());
     assert!(time < Duration::from_millis(100), "{time:?}");
     assert!(!link.kernel.event_kinds().contains(&EventKind::Slowed));
 }
 
-/// The time after which a long line and what follows it have arrived, said by one of them.
+/// The time until a long line and the line behind it have arrived, from one of the ends.
 fn time_of_a_long_line(limits: Limits, say: fn(&str) -> Turn) -> (Duration, Link) {
     let mut link = link_with(limits);
     let long = format!("200 {}", "x".repeat(100_000));
@@ -145,7 +145,7 @@ fn time_of_a_long_line(limits: Limits, say: fn(&str) -> Turn) -> (Duration, Link
 }
 
 #[test]
-fn bytes_beyond_the_budget_wait_and_all_arrive_whoever_says_them() {
+fn bytes_beyond_the_budget_wait_and_all_arrive_in_both_directions() {
     let session = Limits {
         session_bytes: 5_000,
         ..Limits::default()
@@ -158,20 +158,20 @@ fn bytes_beyond_the_budget_wait_and_all_arrive_whoever_says_them() {
         (session, client as fn(&str) -> Turn, true),
         (session, server, true),
         (host, client, true),
-        // What servers say is not their client's to pay.
+        // The bytes of servers do not count for the host of their client.
         (host, server, false),
         (Limits::default(), client, false),
         (Limits::default(), server, false),
     ] {
         let (time, link) = time_of_a_long_line(limits, say);
         assert_eq!(time > Duration::from_secs(5), waits, "{limits:?} {time:?}");
-        let was_told = link.kernel.event_kinds().contains(&EventKind::Slowed);
-        assert_eq!(was_told, waits, "{limits:?}");
+        let was_reported = link.kernel.event_kinds().contains(&EventKind::Slowed);
+        assert_eq!(was_reported, waits, "{limits:?}");
     }
 }
 
 #[test]
-fn a_segment_is_a_command_and_some_bytes_at_the_least() {
+fn a_segment_costs_at_least_one_command_and_some_bytes() {
     for (limits, waits) in [
         (
             Limits {
@@ -205,7 +205,7 @@ fn a_segment_is_a_command_and_some_bytes_at_the_least() {
     }
 }
 
-/// Three thousand small files, one after the other, as fast as a wire of 1 ms lets them.
+/// Three sessions fetch 800 small files each, one after the other, over a wire of 1 ms.
 #[test]
 fn a_client_that_fetches_thousands_of_small_files_meets_no_limit() {
     let mut link = Link::new(Settings::default());
@@ -226,7 +226,7 @@ fn a_client_that_fetches_thousands_of_small_files_meets_no_limit() {
 }
 
 #[test]
-fn a_session_beyond_its_hosts_number_is_reset_towards_both_ends_until_another_has_ended() {
+fn a_session_beyond_the_limit_of_its_host_is_reset_towards_both_ends() {
     let mut link = link_with(Limits {
         host_sessions: 1,
         ..Limits::default()
@@ -246,7 +246,7 @@ fn a_session_beyond_its_hosts_number_is_reset_towards_both_ends_until_another_ha
 }
 
 #[test]
-fn a_session_that_has_closed_leaves_its_place_at_once() {
+fn a_closed_session_stops_counting_at_once() {
     let mut link = link_with(Limits {
         host_sessions: 1,
         ..Limits::default()
@@ -263,9 +263,9 @@ fn a_session_that_has_closed_leaves_its_place_at_once() {
     assert!(link.hosts.iter().all(|host| !host.was_reset));
 }
 
-/// Handshakes may be forged in a host's name; what a server says to it may not.
+/// A handshake can be forged in a host's name. The payload of its server cannot.
 #[test]
-fn a_session_in_which_nobody_has_spoken_takes_nobodys_place() {
+fn a_session_without_payload_does_not_count() {
     let mut link = link_with(Limits {
         host_sessions: 1,
         ..Limits::default()

@@ -1,4 +1,4 @@
-//! The same endpoint is already expected, for a session that its client has given up.
+//! Another session, which its client has given up, expects the same connection already.
 
 use ftp_alg::proto::expect::ExpectError;
 
@@ -8,10 +8,10 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::decisions,
+    play::decisions,
 };
 
-fn told_with(answers: &[Result<(), ExpectError>]) -> Link {
+fn play_with(answers: &[Result<(), ExpectError>]) -> Link {
     let turns = after_login(&[client("PORT 10,0,0,2,19,137"), server("200 ok")]);
     let mut link = Link::of_script(Topology::Routed.tuples(0), &Script::new(&turns));
     link.kernel.expect_answers = answers.to_vec().into();
@@ -21,12 +21,12 @@ fn told_with(answers: &[Result<(), ExpectError>]) -> Link {
 
 #[test]
 fn a_clash_is_cleared_and_asked_for_again() {
-    let link = told_with(&[Err(ExpectError::Clash)]);
+    let link = play_with(&[Err(ExpectError::Clash)]);
     assert_eq!(decisions(&link), ["PORT expect"]);
 }
 
 #[test]
 fn a_second_clash_is_refused() {
-    let link = told_with(&[Err(ExpectError::Clash), Err(ExpectError::Clash)]);
+    let link = play_with(&[Err(ExpectError::Clash), Err(ExpectError::Clash)]);
     assert_eq!(decisions(&link), ["PORT expectation_clash"]);
 }

@@ -1,4 +1,4 @@
-//! The operator's rules: what is refused never reaches the server, and the user reads why.
+//! The command policy: a refused command never reaches the server, and the user reads the reason.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
         link::{Fate, Link},
         topology::Topology,
     },
-    told::{decisions, heard_by, session},
+    play::{decisions, heard_by, session},
 };
 
 fn rule(action: PolicyAction, commands: &[&str]) -> PolicyEntry {
@@ -47,8 +47,8 @@ pub(crate) fn deny() -> Settings {
     ruled(vec![rule(PolicyAction::Refuse, &["DELE"])])
 }
 
-/// A login, `turns`, QUIT, held to rules.
-fn told(settings: Settings, turns: &[Turn]) -> Link {
+/// Plays a login, `turns` and QUIT under a policy.
+fn play(settings: Settings, turns: &[Turn]) -> Link {
     let mut link = open(settings, &session(turns));
     link.run_for(Duration::from_secs(2));
     assert_eq!(link.faults(), Vec::<&String>::new());
@@ -65,20 +65,20 @@ fn open(settings: Settings, turns: &[Turn]) -> Link {
 const NOOP: &str = "200 NOOP command successful";
 const REFUSED: &str = "550 Refused (no-deletes)   ";
 
-/// Whether the connection was reset from the gateway.
-fn is_broken_off(link: &Link) -> bool {
+/// Whether the gateway has aborted the connection.
+fn is_aborted(link: &Link) -> bool {
     link.kernel.event_kinds().contains(&EventKind::Aborted)
 }
 
 #[test]
-fn a_refused_command_is_nothing_to_the_server_and_a_550_of_equal_length_to_the_user() {
+fn the_server_gets_noop_for_a_refused_command_and_the_user_a_550_of_equal_length() {
     let turns = [
         client("DELE important.txt"),
         server(NOOP),
         client("NOOP"),
         server(NOOP),
     ];
-    let link = told(deny(), &turns);
+    let link = play(deny(), &turns);
     assert_eq!(
         heard_by(Role::Server, &link),
         "NOOP              \r\nNOOP\r\n"
@@ -89,17 +89,17 @@ fn a_refused_command_is_nothing_to_the_server_and_a_550_of_equal_length_to_the_u
     );
     assert!(
         !link.kernel.is_liberal(&Topology::Routed.tuples(0)),
-        "no sequence number moves"
+        "no sequence number changes"
     );
 }
 
 #[test]
-fn a_user_may_be_told_in_the_operators_words() {
+fn a_user_may_read_the_operators_words() {
     let rules = vec![PolicyEntry {
         text: Some("Ask us".into()),
         ..rule(PolicyAction::Refuse, &["DELE"])
     }];
-    let link = told(ruled(rules), &[client("DELE x"), server(NOOP)]);
+    let link = play(ruled(rules), &[client("DELE x"), server(NOOP)]);
     assert_eq!(heard_by(Role::Client, &link).trim_end(), "550 Ask us");
 }
 
@@ -109,7 +109,7 @@ fn an_answer_of_several_lines_is_a_550_from_its_first_line_on() {
         Role::Server,
         "200-nothing\r\n 200 was\r\n200-really\r\n200 done, as you have wished\r\n",
     );
-    let link = told(deny(), &[client("DELE x"), noop]);
+    let link = play(deny(), &[client("DELE x"), noop]);
     assert_eq!(
         heard_by(Role::Client, &link),
         "550-nothing\r\n 200 was\r\n550-really\r\n550 Refused (no-deletes)    \r\n"
@@ -118,14 +118,14 @@ fn an_answer_of_several_lines_is_a_550_from_its_first_line_on() {
 
 #[test]
 fn a_server_that_closes_instead_of_answering_says_so() {
-    let link = told(deny(), &[client("DELE x"), server("421 too long idle")]);
+    let link = play(deny(), &[client("DELE x"), server("421 too long idle")]);
     assert_eq!(heard_by(Role::Client, &link), "421 too long idle\r\n");
 }
 
 #[test]
 fn commands_of_less_than_four_bytes_are_refused_too() {
     let settings = ruled(vec![rule(PolicyAction::Refuse, &["CCC"])]);
-    let link = told(
+    let link = play(
         settings,
         &[client("CCC"), server("500 NOO is not known here")],
     );
@@ -134,7 +134,7 @@ fn commands_of_less_than_four_bytes_are_refused_too() {
 }
 
 #[test]
-fn what_is_pipelined_behind_a_refused_command_waits_for_its_answer() {
+fn commands_pipelined_behind_a_refused_one_keep_their_answers() {
     let turns = [
         Turn::new(Role::Client, "DELE a\r\nDELE b\r\nSIZE c\r\nDELE d\r\n"),
         server(NOOP).ahead_of(3),
@@ -142,7 +142,7 @@ fn what_is_pipelined_behind_a_refused_command_waits_for_its_answer() {
         server("213 7").ahead_of(1),
         server(NOOP),
     ];
-    let link = told(deny(), &turns);
+    let link = play(deny(), &turns);
     assert_eq!(
         heard_by(Role::Server, &link),
         "NOOP  \r\nNOOP  \r\nSIZE c\r\nNOOP  \r\n"
@@ -154,9 +154,9 @@ fn what_is_pipelined_behind_a_refused_command_waits_for_its_answer() {
 }
 
 #[test]
-fn a_command_in_pieces_is_refused_wherever_it_is_cut_and_however_it_is_lost() {
-    let said = "DELE important.txt\r\n";
-    for cut in 1..said.len() {
+fn a_command_in_pieces_is_refused_at_each_cut_and_with_each_loss() {
+    let line = "DELE important.txt\r\n";
+    for cut in 1..line.len() {
         for gap in [
             Duration::ZERO,
             Duration::from_millis(60),
@@ -177,7 +177,7 @@ fn a_command_in_pieces_is_refused_wherever_it_is_cut_and_however_it_is_lost() {
                 format!("{REFUSED}\r\n{NOOP}\r\n"),
                 "cut at {cut}, {gap:?}"
             );
-            assert!(!is_broken_off(&link));
+            assert!(!is_aborted(&link));
         }
     }
     let turns = [
@@ -215,7 +215,7 @@ fn a_line_too_long_to_be_read_is_refused_by_its_beginning() {
         ..rule(PolicyAction::Refuse, &[])
     }];
     let long = format!("STAT {}", "x".repeat(2000));
-    let link = told(ruled(rules), &[client(&long), server(NOOP)]);
+    let link = play(ruled(rules), &[client(&long), server(NOOP)]);
     let heard = heard_by(Role::Server, &link);
     assert!(heard.starts_with("NOOP    "), "{heard}");
     assert_eq!(heard.len(), long.len() + 2);
@@ -223,16 +223,16 @@ fn a_line_too_long_to_be_read_is_refused_by_its_beginning() {
 }
 
 #[test]
-fn a_rule_that_resets_ends_the_connection_towards_both_ends() {
+fn an_entry_that_resets_ends_the_connection_towards_both_ends() {
     let settings = ruled(vec![rule(PolicyAction::Reset, &["SITE"])]);
-    let link = told(settings, &[client("SITE EXEC x")]);
-    assert!(is_broken_off(&link));
+    let link = play(settings, &[client("SITE EXEC x")]);
+    assert!(is_aborted(&link));
     assert!(link.hosts[0].was_reset && link.hosts[1].was_reset);
     assert_eq!(heard_by(Role::Server, &link), "");
 }
 
 #[test]
-fn what_ends_without_its_line_s_end_does_not_reach_a_server_that_might_take_it_for_a_command() {
+fn a_partial_line_before_a_fin_does_not_reach_a_server_that_might_take_it_for_a_command() {
     let turns = session(&[]);
     let mut link = open(deny(), &turns[..5]);
     link.run_for(Duration::from_millis(100));
@@ -245,12 +245,12 @@ fn what_ends_without_its_line_s_end_does_not_reach_a_server_that_might_take_it_f
     };
     link.client().say(vec![closes], now);
     link.run_for(Duration::from_secs(1));
-    assert!(is_broken_off(&link));
+    assert!(is_aborted(&link));
     assert_eq!(heard_by(Role::Server, &link), "");
 }
 
 #[test]
-fn a_client_that_leaves_bytes_out_is_reset_instead_of_being_read_in_the_middle() {
+fn a_client_that_leaves_bytes_out_is_reset() {
     let turns = session(&[]);
     let mut link = open(deny(), &turns[..5]);
     link.run_for(Duration::from_millis(100));
@@ -261,13 +261,13 @@ fn a_client_that_leaves_bytes_out_is_reset_instead_of_being_read_in_the_middle()
         });
         link.run_for(Duration::from_millis(50));
     }
-    assert!(is_broken_off(&link));
+    assert!(is_aborted(&link));
     let heard = String::from_utf8_lossy(&link.hosts[1].received).into_owned();
     assert!(!heard.contains("ELE"), "{heard}");
 }
 
 #[test]
-fn a_rule_may_refuse_a_mode_and_the_other_goes_on() {
+fn an_entry_may_refuse_one_mode_and_the_other_goes_on() {
     let rules = vec![PolicyEntry {
         matcher: PolicyMatcher {
             mode: Some(Mode::Active),
@@ -281,7 +281,7 @@ fn a_rule_may_refuse_a_mode_and_the_other_goes_on() {
         client("PASV"),
         server("227 Entering Passive Mode (198,51,100,7,19,137)."),
     ];
-    let link = told(ruled(rules), &turns);
+    let link = play(ruled(rules), &turns);
     assert_eq!(decisions(&link), ["PASV expect"]);
     assert_eq!(link.kernel.expected.len(), 1);
     let its_client = Topology::Routed.tuples(0).sender(Direction::Original).ip();
@@ -289,7 +289,7 @@ fn a_rule_may_refuse_a_mode_and_the_other_goes_on() {
 }
 
 #[test]
-fn what_rules_say_is_told_with_the_verb_and_without_its_argument() {
+fn a_command_is_reported_with_its_verb_and_without_its_argument() {
     let settings = ruled(vec![
         rule(PolicyAction::Log, &["DELE"]),
         PolicyEntry {
@@ -297,11 +297,11 @@ fn what_rules_say_is_told_with_the_verb_and_without_its_argument() {
             ..rule(PolicyAction::Refuse, &["DELE"])
         },
     ]);
-    let link = told(settings, &[client("DELE secret"), server(NOOP)]);
-    let mut told = Vec::new();
+    let link = play(settings, &[client("DELE secret"), server(NOOP)]);
+    let mut reports = Vec::new();
     for kind in link.kernel.event_kinds() {
         if let EventKind::Command(report) = kind {
-            told.push(format!(
+            reports.push(format!(
                 "{} {} {}",
                 report.verb,
                 report.entry,
@@ -309,11 +309,11 @@ fn what_rules_say_is_told_with_the_verb_and_without_its_argument() {
             ));
         }
     }
-    assert_eq!(told, ["DELE no-deletes log", "DELE second refuse"]);
+    assert_eq!(reports, ["DELE no-deletes log", "DELE second refuse"]);
 }
 
 #[test]
-fn a_client_that_closes_at_once_has_nothing_of_what_waited_pass_unread() {
+fn no_command_of_a_client_that_closes_at_once_passes_unread() {
     let all = Turn::new(Role::Client, "DELE a\r\nDELE b\r\nSIZE c\r\nQUIT\r\n");
     let turns = [
         all,
@@ -337,5 +337,5 @@ fn a_client_that_closes_at_once_has_nothing_of_what_waited_pass_unread() {
         "NOOP  \r\nNOOP  \r\nSIZE c\r\n"
     );
     assert!(link.server().has_heard_fin());
-    assert!(!is_broken_off(&link));
+    assert!(!is_aborted(&link));
 }

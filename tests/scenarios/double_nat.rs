@@ -1,4 +1,4 @@
-//! SNAT and DNAT on one connection, and two ends in one network that meet at its outside.
+//! SNAT and DNAT on one connection, and two ends in one network that meet at its outside address.
 
 use ftp_alg::proto::ftp::Role;
 
@@ -7,18 +7,18 @@ use crate::{
         dialogue::{client, server},
         topology::Topology,
     },
-    told::{heard_by, told, told_open},
+    play::{heard_by, play, play_open},
 };
 
 #[test]
-fn both_announcers_are_named_as_their_peer_knows_them() {
+fn each_end_is_announced_by_the_address_that_its_peer_knows() {
     let turns = [
         client("PASV"),
         server("227 Entering Passive Mode (10,0,0,5,19,137)."),
         client("PORT 172,16,0,9,4,5"),
         server("200 ok"),
     ];
-    let link = told(Topology::Double, &turns);
+    let link = play(Topology::Double, &turns);
     assert!(heard_by(Role::Client, &link).contains("(203,0,113,1,19,137)"));
     assert!(heard_by(Role::Server, &link).contains("PORT 10,0,0,1,"));
     let [passive, active] = link.kernel.expected[..] else {
@@ -37,12 +37,12 @@ fn both_announcers_are_named_as_their_peer_knows_them() {
 }
 
 #[test]
-fn a_hairpin_connection_is_no_exception() {
+fn a_hairpin_connection_is_translated_too() {
     let turns = [
         client("PASV"),
         server("227 Entering Passive Mode (10,0,0,5,19,137)."),
     ];
-    let link = told_open(Topology::Hairpin, &turns);
+    let link = play_open(Topology::Hairpin, &turns);
     assert!(heard_by(Role::Client, &link).contains("(203,0,113,1,19,137)"));
     assert_eq!(
         link.kernel.admits(

@@ -1,4 +1,4 @@
-//! After AUTH TLS nothing can be read, and nothing is guessed (RFC 4217).
+//! After AUTH TLS no line is read (RFC 4217).
 
 use ftp_alg::proto::{event::EventKind, ftp::Role};
 
@@ -7,7 +7,7 @@ use crate::{
         dialogue::{Turn, client, server},
         topology::Topology,
     },
-    told::{decisions, told, told_open},
+    play::{decisions, play, play_open},
 };
 
 #[test]
@@ -18,7 +18,7 @@ fn after_an_accepted_auth_the_connection_is_left_alone() {
         client("PORT 10,0,0,2,19,137"),
         server("200 ok"),
     ];
-    let link = told_open(Topology::Snat, &turns);
+    let link = play_open(Topology::Snat, &turns);
     assert!(link.kernel.is_opaque(&Topology::Snat.tuples(0)));
     assert_eq!(decisions(&link), Vec::<String>::new());
     assert!(
@@ -38,7 +38,7 @@ fn a_connection_with_an_offset_stays_in_the_queue_and_passes() {
         Turn::new(Role::Client, b"\x16\x03\x01PORT \x00\xff\n".to_vec()),
         Turn::new(Role::Server, b"\x16\x03\x01227 \x00\xff\n".to_vec()),
     ];
-    let link = told(Topology::Snat, &turns);
+    let link = play(Topology::Snat, &turns);
     assert!(!link.kernel.is_opaque(&Topology::Snat.tuples(0)));
     assert_eq!(decisions(&link), ["PORT expect"]);
     assert!(link.kernel.event_kinds().contains(&EventKind::Opaque));
@@ -52,5 +52,5 @@ fn a_refused_auth_changes_nothing() {
         client("PORT 10,0,0,2,19,137"),
         server("200 ok"),
     ];
-    assert_eq!(decisions(&told(Topology::Snat, &turns)), ["PORT expect"]);
+    assert_eq!(decisions(&play(Topology::Snat, &turns)), ["PORT expect"]);
 }

@@ -7,11 +7,11 @@ use crate::{
         dialogue::{client, server},
         topology::Topology,
     },
-    told::{heard_by, told},
+    play::{heard_by, play},
 };
 
 fn server_hears(topology: Topology, announced: &str, outgoing: &str) {
-    let link = told(topology, &[client(announced), server("200 ok")]);
+    let link = play(topology, &[client(announced), server("200 ok")]);
     assert_eq!(heard_by(Role::Server, &link), format!("{outgoing}\r\n"));
     assert_eq!(link.kernel.expected.len(), 1);
 }

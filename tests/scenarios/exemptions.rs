@@ -1,4 +1,4 @@
-//! The safe defaults, one after the other: what each refuses, and what passes for the servers that
+//! The safe defaults: each refuses something, and passes it for the servers that
 //! the operator names (`docs/defaults.md` lists all of them).
 
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::decisions,
+    play::decisions,
 };
 
 const PASSIVE: &str = "227 =198,51,100,7,19,137";
 
-/// What is decided with these settings, after a login.
+/// The decisions with these settings, after a login.
 fn decided(turns: &[Turn], settings: Settings) -> Vec<String> {
     let mut link = Link::new(settings);
     let ends = (Config::default(), Config::default());
@@ -29,7 +29,7 @@ fn decided(turns: &[Turn], settings: Settings) -> Vec<String> {
 }
 
 #[test]
-fn a_227_that_nobody_asked_for_opens_something_for_named_servers_only() {
+fn an_unsolicited_227_opens_something_for_named_servers_only() {
     let settings = |network: &str| Settings {
         unsolicited_replies: vec![network.parse().unwrap()],
         ..Settings::default()
@@ -41,7 +41,7 @@ fn a_227_that_nobody_asked_for_opens_something_for_named_servers_only() {
     ] {
         assert_eq!(decided(&turns, settings(network)), [decision]);
     }
-    // Text is text, whoever sends it.
+    // Text opens nothing for any server.
     let help = format!("214-help\r\n{PASSIVE}\r\n214 end");
     let turns = [client("HELP"), server(&help)];
     assert_eq!(decided(&turns, settings("0.0.0.0/0")), Vec::<String>::new());
@@ -56,11 +56,11 @@ fn after_epsv_all_other_announcements_open_something_for_named_servers_only() {
         ..Settings::default()
     };
     let promise = [client("EPSV ALL"), server("200 ok")];
-    for (said, kind) in [
+    for (announcing, kind) in [
         ([client("PASV"), server(PASSIVE)], "PASV"),
         ([client("PORT 10,0,0,2,19,137"), server("200 ok")], "PORT"),
     ] {
-        let turns = [&promise[..], &said[..]].concat();
+        let turns = [&promise[..], &announcing[..]].concat();
         for (network, decision) in [("198.51.100.7", "expect"), ("10.0.0.2", "after_epsv_all")] {
             let expected = [format!("{kind} {decision}")];
             assert_eq!(decided(&turns, settings(network)), expected);
@@ -71,7 +71,7 @@ fn after_epsv_all_other_announcements_open_something_for_named_servers_only() {
 }
 
 #[test]
-fn the_ends_keep_their_parts_whatever_is_relaxed() {
+fn no_exemption_lets_an_end_announce_like_the_other() {
     let everywhere = || vec!["0.0.0.0/0".parse().unwrap()];
     let settings = Settings {
         unsolicited_replies: everywhere(),

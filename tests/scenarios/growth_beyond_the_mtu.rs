@@ -1,4 +1,4 @@
-//! A full segment that grows is cut, not truncated and not made larger than the path takes.
+//! A full segment that grows is cut into two. It is not truncated, nor longer than the path allows.
 
 use ftp_alg::proto::{flow::Settings, ftp::Role};
 
@@ -9,10 +9,10 @@ use crate::{
         link::{Fate, Link},
         topology::Topology,
     },
-    told::session,
+    play::session,
 };
 
-/// A burst that fills a segment of 536 bytes, with an announcement in it; the `lost`-th packet
+/// A burst that fills a segment of 536 bytes, with an announcement in it. The `lost`-th packet
 /// is lost.
 fn burst(lost: Option<usize>) -> Link {
     let mut text = format!("SITE {}\r\n", "x".repeat(251)).repeat(2);
@@ -40,7 +40,7 @@ fn burst(lost: Option<usize>) -> Link {
 }
 
 #[test]
-fn no_packet_is_larger_than_the_largest_of_its_sender() {
+fn no_packet_is_longer_than_the_longest_of_its_sender() {
     let link = burst(None);
     let largest = link
         .delivered
@@ -55,7 +55,7 @@ fn no_packet_is_larger_than_the_largest_of_its_sender() {
 }
 
 #[test]
-fn any_part_of_it_may_be_lost() {
+fn each_packet_of_the_burst_may_be_lost() {
     for lost in 0..50 {
         let link = burst(Some(lost));
         assert_eq!(link.faults(), Vec::<&String>::new());

@@ -1,6 +1,6 @@
-//! Which connection a segment belongs to: a SYN/ACK in mid-connection begins none.
+//! A SYN/ACK in mid-connection begins no connection.
 //!
-//! Conntrack lets such a segment pass, as established and without a check of its window. Only its TCP
+//! Conntrack lets such a segment pass as established, without a check of its window. Only its TCP
 //! state says that a connection begins anew.
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, heard_by, told_open, withdrawals},
+    play::{decisions, heard_by, play_open, withdrawals},
 };
 
 const PORT: &str = "PORT 10,0,0,2,19,137";
@@ -59,16 +59,16 @@ fn a_server_that_begins_anew_does_not_make_a_browser_a_client_of_ftp() {
 #[test]
 fn a_client_cannot_hide_its_lines_behind_a_syn_ack_in_the_servers_name() {
     for iif in [1, 2] {
-        let mut link = told_open(Topology::Routed, &[client("NOOP"), server("200 ok")]);
+        let mut link = play_open(Topology::Routed, &[client("NOOP"), server("200 ok")]);
         // The client's own side, or as if it came from the server's.
-        link.kernel.links[Direction::Reply] = IfIndex(iif);
+        link.kernel.iifs[Direction::Reply] = IfIndex(iif);
         let ahead = link.client().next_to_send().wrapping_add(1 << 20);
         link.server().send_odd(|frame| {
             frame.flags = SYN | ACK;
             frame.ack = ahead;
         });
         link.run_for(Duration::from_millis(5));
-        link.kernel.links[Direction::Reply] = IfIndex(2);
+        link.kernel.iifs[Direction::Reply] = IfIndex(2);
         link.client_says(&[client("PORT 192,0,2,9,19,137")]);
         link.run_for(Duration::from_millis(50));
         assert_eq!(decisions(&link), ["PORT third_party_address"], "{iif}");
@@ -78,10 +78,10 @@ fn a_client_cannot_hide_its_lines_behind_a_syn_ack_in_the_servers_name() {
 }
 
 #[test]
-fn whoever_sends_a_syn_ack_in_mid_connection_loses_nothing_of_the_session() {
+fn a_syn_ack_in_mid_connection_ends_nothing_of_the_session() {
     for topology in [Topology::Snat, Topology::Dnat] {
         let turns = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
-        let mut link = told_open(topology, &turns);
+        let mut link = play_open(topology, &turns);
         let live = link.kernel.live.len();
         server_begins_anew(&mut link);
         link.client().send_odd(|frame| {
@@ -100,7 +100,7 @@ fn whoever_sends_a_syn_ack_in_mid_connection_loses_nothing_of_the_session() {
 
 #[test]
 fn a_connection_that_is_not_known_here_does_not_begin_with_a_syn_ack_in_its_middle() {
-    let mut link = told_open(Topology::Routed, &[client("NOOP"), server("200 ok")]);
+    let mut link = play_open(Topology::Routed, &[client("NOOP"), server("200 ok")]);
     link.kernel.restart(Settings::default());
     server_begins_anew(&mut link);
     assert_eq!(link.kernel.alg.flow_count(), 0);
@@ -116,7 +116,7 @@ fn a_connection_that_is_not_known_here_does_not_begin_with_a_syn_ack_in_its_midd
 
 #[test]
 fn a_connection_that_conntrack_begins_anew_is_followed_from_its_start() {
-    let mut link = told_open(Topology::Routed, &[client("NOOP"), server("200 ok")]);
+    let mut link = play_open(Topology::Routed, &[client("NOOP"), server("200 ok")]);
     let config = Config {
         isn: 77,
         ..Config::default()

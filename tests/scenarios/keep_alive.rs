@@ -1,4 +1,4 @@
-//! Keep-alives, with and without a byte of garbage (RFC 1122 §4.2.3.6), change nothing.
+//! Keep-alives change nothing, with and without a byte of garbage (RFC 1122 §4.2.3.6).
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, heard_by, session},
+    play::{decisions, heard_by, session},
 };
 
 #[test]

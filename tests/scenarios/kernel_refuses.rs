@@ -1,4 +1,4 @@
-//! The kernel does not do what it is asked for: nothing passes as if it had.
+//! The kernel refuses a request, and the announcement is refused.
 
 use ftp_alg::proto::{expect::ExpectError, ftp::Role};
 
@@ -8,14 +8,14 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, heard_by, session},
+    play::{decisions, heard_by, session},
 };
 
-const SAID: &str = "PORT 10,0,0,2,4,5";
+const LINE: &str = "PORT 10,0,0,2,4,5";
 
-fn told_after(spoil: impl FnOnce(&mut Link)) -> Link {
+fn play_after(spoil: impl FnOnce(&mut Link)) -> Link {
     let turns = session(&[
-        client(SAID),
+        client(LINE),
         server("200 nothing, as you wish.."),
         client("NOOP"),
         server("200 ok"),
@@ -24,7 +24,7 @@ fn told_after(spoil: impl FnOnce(&mut Link)) -> Link {
     spoil(&mut link);
     link.run();
     assert_eq!(link.faults(), Vec::<&String>::new());
-    let nothing = format!("NOOP{}", " ".repeat(SAID.len() - 4));
+    let nothing = format!("NOOP{}", " ".repeat(LINE.len() - 4));
     assert_eq!(
         heard_by(Role::Server, &link),
         format!("{nothing}\r\nNOOP\r\n")
@@ -36,16 +36,16 @@ fn told_after(spoil: impl FnOnce(&mut Link)) -> Link {
 }
 
 #[test]
-fn a_refused_expectation_has_the_announcement_refused_in_its_place() {
+fn without_an_expectation_the_announcement_is_refused() {
     for error in [ExpectError::TableFull, ExpectError::NoMemory] {
-        let link = told_after(|link| link.kernel.expect_answers.push_back(Err(error)));
+        let link = play_after(|link| link.kernel.expect_answers.push_back(Err(error)));
         assert_eq!(decisions(&link), [format!("PORT {}", error.as_str())]);
     }
 }
 
 #[test]
-fn a_window_that_is_not_relaxed_has_the_announcement_refused_in_its_place() {
-    let link = told_after(|link| link.kernel.refuses_liberal = true);
+fn without_a_liberal_conntrack_the_announcement_is_refused() {
+    let link = play_after(|link| link.kernel.refuses_liberal = true);
     assert_eq!(decisions(&link), ["PORT window_not_relaxed"]);
     assert!(link.kernel.expected.is_empty());
 }

@@ -1,4 +1,4 @@
-//! A sender under Nagle's algorithm is acknowledged on the receiver's behalf (DESIGN.md fact 16).
+//! A partial line is acknowledged locally, because its sender may wait under Nagle's algorithm.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::told_open,
+    play::play_open,
 };
 
-/// A beginning of PORT was said and `wait` has passed.
+/// The client has sent the beginning of PORT, and `wait` has passed.
 fn after_a_beginning(has_timestamps: bool, wait: Duration) -> Link {
     let mut link = Link::new(Settings::default());
     let config = Config {
@@ -33,7 +33,7 @@ fn after_a_beginning(has_timestamps: bool, wait: Duration) -> Link {
 }
 
 #[test]
-fn the_acknowledgement_is_what_the_receiver_would_have_sent() {
+fn the_local_acknowledgement_is_like_one_of_the_receiver() {
     for has_timestamps in [true, false] {
         let mut link = after_a_beginning(has_timestamps, Duration::from_millis(20));
         let [ack] = &link.kernel.injected.clone()[..] else {
@@ -45,7 +45,7 @@ fn the_acknowledgement_is_what_the_receiver_would_have_sent() {
             .iter()
             .filter(|frame| frame.destination == ack.destination && !frame.payload.is_empty())
             .collect();
-        let last = sample.last().expect("the server has spoken");
+        let last = sample.last().expect("a segment of the server");
         assert_eq!(
             (ack.source, ack.destination),
             (last.source, last.destination)
@@ -60,7 +60,7 @@ fn the_acknowledgement_is_what_the_receiver_would_have_sent() {
 }
 
 #[test]
-fn nobody_is_acknowledged_before_the_delay_nor_twice() {
+fn a_line_is_acknowledged_locally_after_the_delay_and_once() {
     let link = after_a_beginning(true, LOCAL_ACK_DELAY - Duration::from_millis(1));
     assert_eq!(link.kernel.injected.len(), 0);
     let link = after_a_beginning(true, Duration::from_secs(4));
@@ -68,7 +68,7 @@ fn nobody_is_acknowledged_before_the_delay_nor_twice() {
 }
 
 #[test]
-fn a_connection_whose_window_cannot_be_relaxed_is_not_acknowledged_but_goes_on() {
+fn a_connection_that_cannot_be_set_liberal_is_not_acknowledged_locally_but_goes_on() {
     let script = Script::open(&after_login(&[]));
     let mut link = Link::of_script(Topology::Snat.tuples(0), &script);
     link.kernel.refuses_liberal = true;
@@ -89,12 +89,12 @@ fn a_connection_whose_window_cannot_be_relaxed_is_not_acknowledged_but_goes_on()
 }
 
 #[test]
-fn a_reply_that_was_not_asked_for_is_not_withheld() {
+fn an_unsolicited_reply_is_not_held() {
     let turns = [
         client("NOOP"),
         server("227 =198,51,100,7,19,137").cut(&[2], Duration::from_millis(100)),
     ];
-    let link = told_open(Topology::Snat, &turns);
+    let link = play_open(Topology::Snat, &turns);
     assert!(!link.kernel.is_liberal(&Topology::Snat.tuples(0)));
     assert_eq!(link.kernel.injected.len(), 0);
 }

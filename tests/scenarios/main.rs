@@ -1,15 +1,15 @@
-//! One behaviour a file, each told as a dialogue over the simulated link.
+//! One behaviour in each file, as a dialogue over the simulated link.
 
 #[path = "../harness/mod.rs"]
 #[expect(dead_code, reason = "each test uses a part of the harness")]
 mod harness;
-mod told;
+mod play;
 
 mod breaker;
 mod budgets;
 mod canonical;
 mod clash;
-mod closing_while_withholding;
+mod closing_in_a_partial_line;
 mod command_policy;
 mod double_nat;
 mod encrypted;
@@ -21,6 +21,7 @@ mod identity;
 mod keep_alive;
 mod kernel_refuses;
 mod local_ack;
+mod login_state;
 mod opens_with_its_line;
 mod out_of_window;
 mod overlapping;
@@ -30,7 +31,6 @@ mod pickup;
 mod pipelined;
 mod port_range;
 mod port_through_snat;
-mod proof;
 mod rejected;
 mod reset;
 mod restart;

@@ -1,7 +1,8 @@
-//! What a client announces is open with its line, and closes when the server refuses it.
+//! The pinhole of a client's announcement opens with its line, and closes when the server refuses
+//! it.
 //!
 //! Only the server of the control connection may connect, and by connecting it agrees. A server may
-//! connect before it answers (pyftpdlib answers 200 only once it is connected).
+//! connect before it answers (pyftpdlib answers 200 only after it has connected).
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,10 +18,10 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, heard_by, session, told, told_open, withdrawals},
+    play::{decisions, heard_by, play, play_open, session, withdrawals},
 };
 
-/// Where the server is told to connect by `PORT 10,0,0,2,19,137`.
+/// The endpoint of `PORT 10,0,0,2,19,137`.
 const DESTINATION: &str = "10.0.0.2:5001";
 
 fn is_open_for(link: &Link, source: &str) -> bool {
@@ -35,7 +36,7 @@ fn is_open(link: &Link) -> bool {
 
 #[test]
 fn a_port_is_open_before_the_server_has_answered_it_and_for_that_server_alone() {
-    let link = told_open(Topology::Routed, &[client("PORT 10,0,0,2,19,137")]);
+    let link = play_open(Topology::Routed, &[client("PORT 10,0,0,2,19,137")]);
     assert!(is_open(&link));
     for other in ["198.51.100.8", "10.0.0.3", "203.0.113.1"] {
         assert!(!is_open_for(&link, other), "{other}");
@@ -56,9 +57,9 @@ fn it_is_open_before_the_line_reaches_the_server() {
 }
 
 #[test]
-fn a_port_that_the_server_refuses_is_shut_again() {
+fn a_port_that_the_server_refuses_is_closed_again() {
     for answer in ["500 no", "425 no", "331 what"] {
-        let link = told_open(
+        let link = play_open(
             Topology::Routed,
             &[client("PORT 10,0,0,2,19,137"), server(answer)],
         );
@@ -68,7 +69,7 @@ fn a_port_that_the_server_refuses_is_shut_again() {
 }
 
 #[test]
-fn the_answer_to_another_command_and_a_preliminary_one_shut_nothing() {
+fn the_answer_to_another_command_and_a_preliminary_one_close_nothing() {
     for turns in [
         &[
             client("NOOP"),
@@ -78,12 +79,12 @@ fn the_answer_to_another_command_and_a_preliminary_one_shut_nothing() {
         &[client("PORT 10,0,0,2,19,137"), server("120 wait")],
         &[client("PORT 10,0,0,2,19,137"), server("200 ok")],
     ] {
-        assert!(is_open(&told_open(Topology::Routed, turns)));
+        assert!(is_open(&play_open(Topology::Routed, turns)));
     }
 }
 
 #[test]
-fn rein_quit_and_a_newer_announcement_shut_what_was_open() {
+fn rein_quit_and_a_newer_announcement_close_the_pinhole() {
     for (next, reason) in [
         ("REIN", "abandoned"),
         ("QUIT", "abandoned"),
@@ -94,7 +95,7 @@ fn rein_quit_and_a_newer_announcement_shut_what_was_open() {
             server("200 ok"),
             client(next),
         ];
-        let link = told_open(Topology::Routed, &turns);
+        let link = play_open(Topology::Routed, &turns);
         assert!(!is_open(&link), "{next}");
         assert_eq!(withdrawals(&link), [reason], "{next}");
     }
@@ -125,7 +126,7 @@ fn a_client_that_waits_for_no_answer_gets_each_of_its_transfers() {
         turns.push(server("226 done").ahead_of(2 * left));
     }
     for topology in [Topology::Routed, Topology::Snat] {
-        let link = told(topology, &turns);
+        let link = play(topology, &turns);
         assert_eq!(decisions(&link), ["PORT expect"; 4]);
         assert_eq!(link.kernel.expected.len(), 4);
         assert_eq!(withdrawals(&link), ["finished"; 4]);
@@ -137,7 +138,7 @@ fn a_client_that_announces_again_and_again_has_no_more_open_than_one() {
     let commands: String = (5..30)
         .map(|port| format!("PORT 10,0,0,2,4,{port}\r\n"))
         .collect();
-    let link = told_open(Topology::Routed, &[Turn::new(Role::Client, commands)]);
+    let link = play_open(Topology::Routed, &[Turn::new(Role::Client, commands)]);
     assert_eq!(link.kernel.live.len(), 1);
 }
 
@@ -146,12 +147,12 @@ fn a_client_that_asks_for_transfer_after_transfer_has_few_open() {
     let commands: String = (5..20)
         .map(|port| format!("PORT 10,0,0,2,4,{port}\r\nRETR a\r\n"))
         .collect();
-    let link = told_open(Topology::Routed, &[Turn::new(Role::Client, commands)]);
+    let link = play_open(Topology::Routed, &[Turn::new(Role::Client, commands)]);
     assert_eq!(link.kernel.live.len(), 1 + 8, "one, and eight in use");
 }
 
 #[test]
-fn a_port_that_nobody_answers_is_shut_when_its_time_is_up() {
+fn an_unanswered_port_is_closed_after_its_timeout() {
     let turns = session(&[client("PORT 10,0,0,2,19,137")]);
     let mut link = Link::new(Settings {
         expectation_timeout: Duration::from_secs(3),
@@ -165,7 +166,7 @@ fn a_port_that_nobody_answers_is_shut_when_its_time_is_up() {
 }
 
 #[test]
-fn one_that_the_kernel_does_not_open_is_refused_and_gives_its_port_back() {
+fn an_announcement_that_the_kernel_refuses_gives_its_port_back() {
     let turns = [
         client("PORT 10,0,0,2,19,137"),
         server("200 ok"),

@@ -1,4 +1,4 @@
-//! Segments far from what is expected are never read.
+//! Segments far from the next expected byte are never read.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
         dialogue::{client, server},
         topology::Topology,
     },
-    told::{decisions, told_open},
+    play::{decisions, play_open},
 };
 
 #[test]
@@ -23,7 +23,7 @@ fn an_announcement_far_ahead_or_long_ago_opens_nothing() {
         u32::MAX - (1 << 30),
     ] {
         let turns = [client("NOOP"), server("200 ok")];
-        let mut link = told_open(Topology::Snat, &turns);
+        let mut link = play_open(Topology::Snat, &turns);
         link.client().send_odd(|frame| {
             frame.seq = frame.seq.wrapping_add(distance);
             frame.payload = b"PORT 10,0,0,2,19,137\r\n".to_vec();
@@ -35,9 +35,9 @@ fn an_announcement_far_ahead_or_long_ago_opens_nothing() {
 }
 
 #[test]
-fn a_forged_acknowledgement_from_afar_does_not_make_a_connection_lose_its_place() {
+fn a_forged_acknowledgement_from_afar_does_not_make_a_connection_lose_sync() {
     let turns = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
-    let mut link = told_open(Topology::Snat, &turns);
+    let mut link = play_open(Topology::Snat, &turns);
     for (host, forged_seq) in [(0, 1 << 30), (1, 1 << 29)] {
         link.hosts[host].send_odd(|frame| {
             frame.seq = frame.seq.wrapping_add(forged_seq);

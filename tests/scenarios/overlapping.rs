@@ -1,4 +1,4 @@
-//! The same positions with other bytes: the first writer wins, for the reader and for the wire.
+//! The same positions with other bytes: the first bytes count, here and for the receiver.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::{
         link::Fate,
         topology::Topology,
     },
-    told::{decisions, told_open},
+    play::{decisions, play_open},
 };
 
 #[test]
 fn bytes_that_were_read_are_not_replaced_by_later_ones() {
-    let mut link = told_open(Topology::Snat, &[]);
+    let mut link = play_open(Topology::Snat, &[]);
     let start = link.client().next_to_send();
     // The first segment is read, and lost behind the gateway.
     link.fates = [Fate::Pass, Fate::Drop].into();
@@ -35,9 +35,9 @@ fn bytes_that_were_read_are_not_replaced_by_later_ones() {
 }
 
 #[test]
-fn an_announcement_that_overlaps_what_left_is_not_half_new() {
+fn an_announcement_over_bytes_that_have_left_opens_nothing() {
     let turns = [client("NOOP"), server("200 ok")];
-    let mut link = told_open(Topology::Snat, &turns);
+    let mut link = play_open(Topology::Snat, &turns);
     let start = link.client().next_to_send();
     link.client().send_odd(|frame| {
         frame.payload = b"SITE ".to_vec();

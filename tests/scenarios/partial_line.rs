@@ -1,4 +1,4 @@
-//! Bytes are withheld for a bounded time and up to a bounded number.
+//! A partial line is held for a bounded time, and up to a bounded number of bytes.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use crate::{
         link::Fate,
         topology::Topology,
     },
-    told::{decisions, heard_by, told, told_open},
+    play::{decisions, heard_by, play, play_open},
 };
 
 const PASSIVE: &str = "227 (10,0,0,5,4,5)";
 
 #[test]
-fn a_server_s_line_that_does_not_end_leaves_unread_after_ten_seconds() {
+fn a_partial_line_of_a_server_leaves_unread_after_ten_seconds() {
     let late = server(PASSIVE).cut(&[9], PARTIAL_LINE_TIMEOUT + Duration::from_secs(1));
-    let link = told(Topology::Dnat, &[client("PASV"), late]);
+    let link = play(Topology::Dnat, &[client("PASV"), late]);
     assert!(
         link.kernel
             .event_kinds()
@@ -29,8 +29,8 @@ fn a_server_s_line_that_does_not_end_leaves_unread_after_ten_seconds() {
 }
 
 #[test]
-fn what_left_unread_is_sent_again_until_it_arrives_although_its_sender_forgot_it() {
-    let mut link = told_open(Topology::Dnat, &[client("PASV")]);
+fn an_expired_partial_line_is_retransmitted_until_it_arrives() {
+    let mut link = play_open(Topology::Dnat, &[client("PASV")]);
     link.server_says(&[server(PASSIVE).cut(&[9], Duration::from_secs(60))]);
     link.run_for(PARTIAL_LINE_TIMEOUT - Duration::from_secs(1));
     assert!(link.hosts[0].received.ends_with(b"welcome\r\n"));
@@ -41,20 +41,20 @@ fn what_left_unread_is_sent_again_until_it_arrives_although_its_sender_forgot_it
 }
 
 #[test]
-fn a_client_s_line_waits_for_its_end_however_long_that_takes() {
-    for (said, decision) in [
+fn a_partial_line_of_a_client_is_held_until_it_ends() {
+    for (line, decision) in [
         ("PORT 10,0,0,2,4,5", "PORT expect"),
         ("PORT 192,0,2,9,4,5", "PORT third_party_address"),
     ] {
-        let mut link = told_open(Topology::Routed, &[]);
-        link.client_says(&[client(said).cut(&[9], Duration::from_secs(60))]);
+        let mut link = play_open(Topology::Routed, &[]);
+        link.client_says(&[client(line).cut(&[9], Duration::from_secs(60))]);
         link.run_for(Duration::from_secs(59));
         assert!(link.hosts[1].received.ends_with(b"PASS secret\r\n"));
         link.run_for(Duration::from_secs(2));
         assert_eq!(decisions(&link), [decision]);
         let heard = String::from_utf8_lossy(&link.hosts[1].received).into_owned();
         assert_eq!(
-            heard.ends_with(&format!("{said}\r\n")),
+            heard.ends_with(&format!("{line}\r\n")),
             decision == "PORT expect",
             "{heard}"
         );
@@ -62,10 +62,10 @@ fn a_client_s_line_waits_for_its_end_however_long_that_takes() {
 }
 
 #[test]
-fn an_endless_line_is_not_withheld() {
+fn an_endless_line_is_not_held() {
     let long = format!("PORT {}", " ".repeat(2 * LINE_MAX));
     let turns = [client(&long).cut(&[LINE_MAX - 1, LINE_MAX + 20], Duration::from_secs(20))];
-    let mut link = told_open(Topology::Snat, &turns[..0]);
+    let mut link = play_open(Topology::Snat, &turns[..0]);
     link.client_says(&turns);
     link.run_for(Duration::from_secs(21));
     let received = link.hosts[1].received.len() - "USER ann\r\nPASS secret\r\n".len();

@@ -10,7 +10,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, heard_by, session},
+    play::{decisions, heard_by, session},
 };
 
 /// The daemon starts once the server has received `seen`.
@@ -47,7 +47,7 @@ fn the_rest_of_a_line_is_skipped_unless_it_reads_as_a_line_of_its_own() {
     let gap = Duration::from_millis(20);
     for (begun, rest, read) in [
         ("SITE ", "x PORT 10,0,0,2,4,5", 1),
-        // Nobody can tell; it is the client's own endpoint all the same.
+        // It looks like a line of its own. Its endpoint is the client's, so nothing else opens.
         ("SITE ", "PORT 10,0,0,2,4,5", 2),
     ] {
         let turns = [
@@ -68,7 +68,7 @@ fn a_reply_whose_command_was_not_seen_opens_nothing() {
 }
 
 #[test]
-fn a_connection_that_is_picked_up_at_its_greeting_has_to_prove_itself() {
+fn a_connection_that_is_picked_up_at_its_greeting_has_to_log_in() {
     let port = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
     for (turns, decision) in [
         (after_login(&port), "PORT expect"),

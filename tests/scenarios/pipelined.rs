@@ -9,7 +9,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, heard_by, session, told, withdrawals},
+    play::{decisions, heard_by, play, session, withdrawals},
 };
 
 #[test]
@@ -19,7 +19,7 @@ fn an_announcement_in_the_middle_of_a_burst_is_found() {
         Turn::new(Role::Client, burst),
         Turn::new(Role::Server, "200 a\r\n200 b\r\n200 c\r\n"),
     ];
-    let link = told(Topology::Snat, &turns);
+    let link = play(Topology::Snat, &turns);
     assert_eq!(
         heard_by(Role::Server, &link),
         "NOOP\r\nPORT 203,0,113,1,4,5\r\nNOOP\r\n"
@@ -35,12 +35,12 @@ fn several_replies_in_a_segment_are_all_read() {
             "200 ok\r\n227 =10,0,0,5,19,137\r\n229 ok (|||5002|)\r\n",
         ),
     ];
-    let link = told(Topology::Dnat, &turns);
+    let link = play(Topology::Dnat, &turns);
     assert_eq!(decisions(&link), ["PASV expect", "EPSV expect"]);
 }
 
 #[test]
-fn the_end_of_a_transfer_leaves_alone_what_was_announced_for_the_next() {
+fn the_end_of_a_transfer_does_not_withdraw_the_announcement_for_the_next() {
     let turns = [
         client("PORT 10,0,0,2,4,5"),
         server("200 ok"),

@@ -11,10 +11,10 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::decisions,
+    play::decisions,
 };
 
-/// So many clients behind one address, each with one announcement.
+/// This many clients behind one address, each with one announcement.
 fn sessions(count: u16, ports: std::ops::RangeInclusive<u16>) -> Link {
     let mut link = Link::new(Settings {
         ports,
@@ -51,7 +51,7 @@ fn a_range_of_ten_serves_ten_sessions_and_refuses_the_eleventh() {
         link.hosts[21]
             .received
             .ends_with(b"NOOP                \r\n"),
-        "what is refused does not reach the server"
+        "the refused line does not reach the server"
     );
 }
 
@@ -68,7 +68,7 @@ fn a_session_that_ends_frees_its_port() {
 }
 
 #[test]
-fn a_session_that_announces_anew_needs_no_second_port() {
+fn a_newer_announcement_of_a_session_needs_no_second_port() {
     let mut link = Link::new(Settings {
         ports: 10_000..=10_000,
         ..Settings::default()
@@ -86,7 +86,7 @@ fn a_session_that_announces_anew_needs_no_second_port() {
 }
 
 #[test]
-fn a_port_whose_line_cannot_be_rewritten_is_given_back() {
+fn a_port_whose_line_cannot_be_rewritten_is_released() {
     let mut link = Link::new(Settings {
         ports: 10_000..=10_000,
         ..Settings::default()

@@ -1,4 +1,4 @@
-//! A client behind NAT announces its private address (RFC 959 PORT; DESIGN.md §1, first row).
+//! A client behind NAT announces its private address (PORT, RFC 959).
 
 use ftp_alg::proto::ftp::Role;
 
@@ -7,13 +7,13 @@ use crate::{
         dialogue::{client, server},
         topology::Topology,
     },
-    told::{heard_by, told},
+    play::{heard_by, play},
 };
 
 fn server_hears(topology: Topology, announced: &str, outgoing: &str) {
     let port = client(&format!("PORT {announced}"));
     let turns = [port, server("200 ok"), client("NOOP"), server("200 ok")];
-    let link = told(topology, &turns);
+    let link = play(topology, &turns);
     assert_eq!(
         heard_by(Role::Server, &link),
         format!("PORT {outgoing}\r\nNOOP\r\n")

@@ -1,16 +1,16 @@
-//! What is not needed any more is withdrawn.
+//! An announcement is withdrawn when the server rejects it, or when the client gives it up.
 
 use crate::{
     harness::{
         dialogue::{Turn, client, server},
         topology::Topology,
     },
-    told::{told_open, withdrawals},
+    play::{play_open, withdrawals},
 };
 
 fn withdrawn_by(turns: &[Turn]) -> Vec<&'static str> {
     let announced = [client("PORT 10,0,0,2,19,137"), server("200 ok")];
-    withdrawals(&told_open(
+    withdrawals(&play_open(
         Topology::Routed,
         &[&announced[..], turns].concat(),
     ))
@@ -19,7 +19,7 @@ fn withdrawn_by(turns: &[Turn]) -> Vec<&'static str> {
 #[test]
 fn a_rejected_announcement_is_withdrawn() {
     let turns = [client("PORT 10,0,0,2,19,137"), server("500 no")];
-    let link = told_open(Topology::Routed, &turns);
+    let link = play_open(Topology::Routed, &turns);
     assert_eq!(withdrawals(&link), ["rejected"]);
 }
 

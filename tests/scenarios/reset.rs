@@ -1,4 +1,4 @@
-//! RST ends what is pending, if it counts.
+//! An RST that its receiver accepts withdraws the pinholes.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::{
         frame::{PSH, RST},
         topology::Topology,
     },
-    told::{told_open, withdrawals},
+    play::{play_open, withdrawals},
 };
 
 #[test]
 fn a_reset_withdraws_and_passes() {
     let turns = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
-    let mut link = told_open(Topology::Snat, &turns);
+    let mut link = play_open(Topology::Snat, &turns);
     link.server().abort();
     link.run_for(Duration::from_millis(10));
     assert!(link.client().was_reset);
@@ -24,9 +24,9 @@ fn a_reset_withdraws_and_passes() {
 }
 
 #[test]
-fn a_reset_while_bytes_are_withheld_stands_where_its_receiver_heeds_it() {
+fn a_reset_behind_a_held_line_has_the_number_that_its_receiver_accepts() {
     for wait in [2, 100] {
-        let mut link = told_open(Topology::Snat, &[]);
+        let mut link = play_open(Topology::Snat, &[]);
         let begun = Turn::new(Role::Client, "PORT 10,0");
         link.client_says(&[begun]);
         link.run_for(Duration::from_millis(wait));
@@ -37,8 +37,8 @@ fn a_reset_while_bytes_are_withheld_stands_where_its_receiver_heeds_it() {
 }
 
 #[test]
-fn a_reset_of_a_wrong_number_stays_wrong() {
-    let mut link = told_open(Topology::Snat, &[]);
+fn a_reset_with_a_wrong_number_keeps_it() {
+    let mut link = play_open(Topology::Snat, &[]);
     let begun = Turn::new(Role::Client, "PORT 10,0");
     link.client_says(&[begun]);
     link.run_for(Duration::from_millis(100));

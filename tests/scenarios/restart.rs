@@ -1,5 +1,5 @@
-//! The daemon is killed and started again: what it remembered carries a connection on, and without
-//! that memory a connection with an offset ends.
+//! The daemon is killed and started again. A connection goes on with its saved flow. Without it, a
+//! connection with an offset ends.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::{
         link::{Fate, Link},
         topology::Topology,
     },
-    told::{heard_by, session, told_open},
+    play::{heard_by, play_open, session},
 };
 
-/// Tells `turns`, and kills the daemon at `at`.
+/// Plays `turns`, and kills the daemon at `at`.
 fn killed_at(turns: &[Turn], at: Duration) -> Link {
     let mut link = Link::of_script(Topology::Snat.tuples(0), &Script::new(&session(turns)));
     link.run_for(at);
@@ -25,7 +25,7 @@ fn killed_at(turns: &[Turn], at: Duration) -> Link {
 }
 
 #[test]
-fn a_connection_with_an_offset_or_withheld_bytes_goes_on_whenever_the_daemon_dies() {
+fn a_connection_with_an_offset_or_a_held_line_goes_on_at_whatever_time_the_daemon_dies() {
     let gap = Duration::from_millis(30);
     let turns = [
         client("PORT 10,0,0,2,4,5").cut(&[9], gap),
@@ -73,8 +73,8 @@ fn an_announcement_that_is_repeated_after_the_restart_is_not_rewritten_twice() {
 #[test]
 fn a_line_that_was_given_up_before_the_restart_is_not_rewritten_after_it() {
     let gap = Duration::from_secs(12);
-    let said = "227 (10,0,0,5,4,5)";
-    let turns = [client("PASV"), server(said).cut(&[9], gap)];
+    let line = "227 (10,0,0,5,4,5)";
+    let turns = [client("PASV"), server(line).cut(&[9], gap)];
     let mut link = Link::of_script(Topology::Dnat.tuples(0), &Script::new(&session(&turns)));
     // The client gets the first half, and its acknowledgements are lost until the restart.
     let is_given_up = |link: &Link| {
@@ -87,7 +87,7 @@ fn a_line_that_was_given_up_before_the_restart_is_not_rewritten_after_it() {
     link.kernel.restart(Settings::default());
     link.run();
     assert_eq!(link.faults(), Vec::<&String>::new());
-    assert_eq!(heard_by(Role::Client, &link), format!("{said}\r\n"));
+    assert_eq!(heard_by(Role::Client, &link), format!("{line}\r\n"));
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn an_announcement_that_was_refused_before_the_restart_is_not_rewritten_after_it
     ];
     for (lost, at) in (10..40).flat_map(|lost| (20..40).map(move |at| (lost, at))) {
         let mut link = Link::of_script(Topology::Snat.tuples(0), &Script::new(&session(&turns)));
-        // The second announcement is refused twice, since a clash is tried again.
+        // The second announcement needs two refusals, because the first clash is tried again.
         let answers = [Ok(()), Err(ExpectError::Clash), Err(ExpectError::Clash)];
         link.kernel.expect_answers = answers.into();
         link.fates = vec![Fate::Pass; lost].into();
@@ -113,18 +113,18 @@ fn an_announcement_that_was_refused_before_the_restart_is_not_rewritten_after_it
     }
 }
 
-/// A connection with an offset, then nothing that anybody remembers of it: another gateway has
+/// A connection with an offset and without a saved flow, as after a failover: another gateway has
 /// conntrack's entry and its mark.
 fn forgotten() -> Link {
     let turns = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
-    let mut link = told_open(Topology::Snat, &turns);
+    let mut link = play_open(Topology::Snat, &turns);
     link.kernel.restart(Settings::default());
     link.kernel.saved.clear();
     link
 }
 
 #[test]
-fn a_connection_whose_offset_nobody_remembers_is_reset_and_nothing_of_it_passes() {
+fn a_connection_whose_offset_is_saved_nowhere_is_reset_and_nothing_of_it_passes() {
     let mut link = forgotten();
     let before = heard_by(Role::Server, &link);
     link.client_says(&[client("DELE x")]);
@@ -134,7 +134,7 @@ fn a_connection_whose_offset_nobody_remembers_is_reset_and_nothing_of_it_passes(
 }
 
 #[test]
-fn the_server_of_such_a_connection_is_reset_when_it_speaks() {
+fn the_server_of_such_a_connection_is_reset_when_it_sends() {
     let mut link = forgotten();
     link.server_says(&[server("421 timeout")]);
     link.run_for(Duration::from_secs(1));

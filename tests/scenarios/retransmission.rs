@@ -1,4 +1,4 @@
-//! Whatever is sent again leaves as it did the first time, however it is cut.
+//! A retransmission leaves with the bytes of the first time, also when it is cut in another way.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
         link::{Fate, Link},
         topology::Topology,
     },
-    told::{decisions, heard_by, session},
+    play::{decisions, heard_by, session},
 };
 
 /// Loses the `lost`-th packet and sends it again in pieces of `recuts` bytes.
@@ -44,7 +44,7 @@ fn losing(lost: usize, recuts: &[u16]) -> Link {
 }
 
 #[test]
-fn any_lost_packet_is_made_good_and_announces_nothing_twice() {
+fn a_lost_packet_is_repeated_and_announces_nothing_twice() {
     for lost in 0..60 {
         for recuts in [&[][..], &[7, 3, 9, 30], &[1; 40], &[45]] {
             let link = losing(lost, recuts);
@@ -58,21 +58,21 @@ fn any_lost_packet_is_made_good_and_announces_nothing_twice() {
 }
 
 #[test]
-fn a_segment_that_was_acknowledged_long_ago_is_answered() {
+fn a_repeated_segment_whose_bytes_were_forgotten_is_answered() {
     let turns = [
         client("PORT 10,0,0,2,4,5"),
         server("200 ok"),
         client("NOOP"),
         server("200 ok"),
     ];
-    let mut link = crate::told::told_open(Topology::Snat, &turns);
+    let mut link = crate::play::play_open(Topology::Snat, &turns);
     let start = link.client().next_to_send();
     let line = b"PORT 10,0,0,2,4,5\r\n";
     let back = (line.len() + "NOOP\r\n".len()) as u32;
     let heard = link.delivered.len();
     link.client().send_odd(|frame| {
         frame.seq = start.wrapping_sub(back);
-        // Without its end: all of it is a forgotten edit.
+        // Without its end, all of it is a forgotten edit.
         frame.payload = line[..line.len() - 2].to_vec();
     });
     link.run_for(Duration::from_millis(10));

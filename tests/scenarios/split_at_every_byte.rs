@@ -1,5 +1,5 @@
-//! An announcement cut in two at every byte, with and without Nagle's algorithm, comes out as if
-//! it had come in one piece, and soon.
+//! An announcement is cut in two at each byte, with and without Nagle's algorithm. It leaves soon,
+//! and as if it had come in one piece.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, heard_by, session, told},
+    play::{decisions, heard_by, play, session},
 };
 
-/// How much longer a split announcement may take than one in one piece: two round trips of the
-/// link, the wait before the sender is answered, and the time between the writes.
+/// The most time that a split announcement takes beyond one in one piece: two round trips of the
+/// link, the wait before the local acknowledgement, and the time between the writes.
 const DELAY_MAX: Duration = Duration::from_millis(50);
 
 fn split_everywhere(topology: Topology, turns: &[Turn], announcing: usize) {
-    let whole = told(topology, turns);
+    let whole = play(topology, turns);
     let base = whole
         .now
         .saturating_duration_since(crate::harness::origin());
@@ -46,7 +46,7 @@ fn split_everywhere(topology: Topology, turns: &[Turn], announcing: usize) {
                     assert_eq!(heard_by(role, &link), heard_by(role, &whole), "{context}");
                 }
                 let took = link.now.saturating_duration_since(crate::harness::origin());
-                // Delayed acknowledgements at the end of the connection are not the helper's.
+                // The ends may delay their acknowledgements when they close.
                 assert!(
                     took < base + DELAY_MAX + Duration::from_millis(gap + 100),
                     "{context}: {took:?} and not {base:?}"

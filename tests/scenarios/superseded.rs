@@ -1,11 +1,11 @@
-//! A newer announcement takes an older one's place.
+//! A newer announcement supersedes an older one.
 
 use crate::{
     harness::{
         dialogue::{client, server},
         topology::Topology,
     },
-    told::{told_open, withdrawals},
+    play::{play_open, withdrawals},
 };
 
 #[test]
@@ -16,7 +16,7 @@ fn a_newer_announcement_replaces_the_older_one() {
         client("EPRT |1|10.0.0.2|5555|"),
         server("200 ok"),
     ];
-    let link = told_open(Topology::Routed, &turns);
+    let link = play_open(Topology::Routed, &turns);
     assert_eq!(withdrawals(&link), ["superseded"]);
     let live: Vec<_> = link.kernel.live.keys().collect();
     assert_eq!(
@@ -36,10 +36,10 @@ fn a_newer_announcement_replaces_all_that_a_pipelining_client_has_announced_befo
         server("227 Entering Passive Mode (198,51,100,7,19,200)").ahead_of(1),
         server("200 ok"),
     ];
-    let link = told_open(Topology::Routed, &pipelined);
+    let link = play_open(Topology::Routed, &pipelined);
     assert_eq!(link.kernel.live.len(), 2, "each answers its own command");
     let turns = [&pipelined[..], &[client("PORT 10,0,0,2,19,138")]].concat();
-    let link = told_open(Topology::Routed, &turns);
+    let link = play_open(Topology::Routed, &turns);
     assert_eq!(withdrawals(&link), ["superseded"; 2]);
     let destinations: Vec<_> = link.kernel.live.keys().map(|key| key.1).collect();
     assert_eq!(destinations, ["10.0.0.2:5002".parse().unwrap()]);

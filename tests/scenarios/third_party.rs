@@ -1,5 +1,5 @@
-//! Transfers between two servers (FXP, RFC 959 §5.2): a client announces to the one what the other has
-//! told it. Refused, unless the other is one of `policy.third_party_data`.
+//! Transfers between two servers (FXP, RFC 959 §5.2): a client announces the endpoint of one server
+//! to the other. It is refused, unless `policy.third_party_data` has the host of the endpoint.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -12,14 +12,14 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, heard_by, session, told_open},
+    play::{decisions, heard_by, play_open, session},
 };
 
-/// 192.0.2.9:5001, of a server that is neither end.
+/// 192.0.2.9:5001 is on neither end of the control connection.
 const PORT: &str = "PORT 192,0,2,9,19,137";
 const OTHER: &str = "192.0.2.9:5001";
 
-fn said(topology: Topology, turns: &[Turn], listed: &str) -> Link {
+fn play_with(topology: Topology, turns: &[Turn], listed: &str) -> Link {
     let mut link = Link::new(Settings {
         third_party_data: vec![listed.parse().unwrap()],
         ..Settings::default()
@@ -36,10 +36,10 @@ fn said(topology: Topology, turns: &[Turn], listed: &str) -> Link {
 }
 
 #[test]
-fn what_a_client_announces_of_a_known_server_is_open_to_the_server_it_is_said_to_and_nobody_else() {
+fn a_client_may_announce_an_exempt_host_to_its_server_and_only_that_server_may_connect() {
     let other: SocketAddr = OTHER.parse().unwrap();
     for topology in [Topology::Routed, Topology::Snat, Topology::Dnat] {
-        let link = said(topology, &[client(PORT), server("200 ok")], "192.0.2.0/24");
+        let link = play_with(topology, &[client(PORT), server("200 ok")], "192.0.2.0/24");
         assert_eq!(decisions(&link), ["PORT expect"], "{topology:?}");
         assert_eq!(heard_by(Role::Server, &link), format!("{PORT}\r\n"));
         let tuples = topology.tuples(0);
@@ -50,16 +50,16 @@ fn what_a_client_announces_of_a_known_server_is_open_to_the_server_it_is_said_to
         assert_eq!(link.kernel.admits(its_server, other), Some(other));
         assert_eq!(link.kernel.admits(its_client, other), None);
         assert_eq!(link.kernel.expected[0].translated_source, {
-            // The other server sees it under its public address.
+            // The third host sees the server's public address.
             tuples.sender_seen_by_peer(Direction::Reply).ip()
         });
     }
 }
 
 #[test]
-fn what_a_server_announces_of_a_known_one_is_open_to_its_client() {
+fn a_server_may_announce_an_exempt_host_to_its_client() {
     let passive = "227 =192,0,2,9,19,137";
-    let link = said(
+    let link = play_with(
         Topology::Routed,
         &[client("PASV"), server(passive)],
         "192.0.2.9",
@@ -73,14 +73,14 @@ fn what_a_server_announces_of_a_known_one_is_open_to_its_client() {
 }
 
 #[test]
-fn what_is_announced_of_anybody_else_is_refused_and_does_not_reach_the_server() {
-    let link = said(
+fn the_announcement_of_any_other_host_is_refused_and_does_not_reach_the_server() {
+    let link = play_with(
         Topology::Routed,
         &[client(PORT), server("200 ok")],
         "192.0.2.8/31",
     );
     assert_eq!(decisions(&link), ["PORT expect"]);
-    let link = said(
+    let link = play_with(
         Topology::Routed,
         &[client(PORT), server("200 ok")],
         "192.0.2.10/31",
@@ -93,18 +93,18 @@ fn what_is_announced_of_anybody_else_is_refused_and_does_not_reach_the_server() 
 }
 
 #[test]
-fn a_privileged_port_of_a_known_server_stays_refused() {
+fn a_privileged_port_of_an_exempt_host_is_refused() {
     let turns = [client("PORT 192,0,2,9,0,22"), server("200 ok")];
-    let link = said(Topology::Routed, &turns, "192.0.2.0/24");
+    let link = play_with(Topology::Routed, &turns, "192.0.2.0/24");
     assert_eq!(decisions(&link), ["PORT privileged_port"]);
 }
 
 #[test]
-fn what_hides_behind_more_commands_than_can_be_told_apart_does_not_reach_the_server_either() {
+fn an_announcement_behind_more_commands_than_are_tracked_does_not_reach_the_server_either() {
     let noops = "NOOP\r\n".repeat(OUTSTANDING_MAX);
     let heard_after = |announced: &str| {
         let all = format!("{noops}{announced}\r\n");
-        let mut link = told_open(Topology::Routed, &[]);
+        let mut link = play_open(Topology::Routed, &[]);
         link.client_says(&[Turn::new(Role::Client, all)]);
         link.run_for(Duration::from_millis(100));
         let heard = String::from_utf8_lossy(&link.hosts[1].received).into_owned();

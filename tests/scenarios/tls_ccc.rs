@@ -11,7 +11,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::decisions,
+    play::decisions,
 };
 
 fn settings() -> Settings {
@@ -25,7 +25,7 @@ fn settings() -> Settings {
     }
 }
 
-/// Something encrypted, of which a piece begins as text does.
+/// TLS records. One of the segments begins like text.
 fn records(from: Role) -> [Turn; 3] {
     let record = |bytes: &[u8]| Turn::new(from, bytes.to_vec()).pipelined();
     [
@@ -35,12 +35,12 @@ fn records(from: Role) -> [Turn; 3] {
     ]
 }
 
-/// A session that went encrypted after `before`, said something, and then `after` in the clear.
-fn told(topology: Topology, before: &[Turn], after: &[Turn]) -> Link {
-    told_with(settings(), topology, before, after)
+/// Plays `before`, a part in TLS, and `after` in clear text.
+fn play(topology: Topology, before: &[Turn], after: &[Turn]) -> Link {
+    play_with(settings(), topology, before, after)
 }
 
-fn told_with(settings: Settings, topology: Topology, before: &[Turn], after: &[Turn]) -> Link {
+fn play_with(settings: Settings, topology: Topology, before: &[Turn], after: &[Turn]) -> Link {
     let mut turns = after_login(before);
     turns.extend([client("AUTH TLS"), server("234 go on")]);
     let mut link = Link::new(settings);
@@ -76,7 +76,7 @@ fn the_first_clear_announcement_of_the_server_opens_and_the_grant_is_over() {
         (Topology::Dnat, "227 =10,0,0,5,19,137"),
         (Topology::Routed, "227 =198,51,100,7,19,137"),
     ] {
-        let link = told(topology, &[], &[client("PASV"), server(passive)]);
+        let link = play(topology, &[], &[client("PASV"), server(passive)]);
         assert_eq!(decisions(&link), ["PASV expect"], "{topology:?}");
         assert!(link.kernel.event_kinds().contains(&EventKind::Readable));
         assert!(!link.kernel.is_opaque(&topology.tuples(0)));
@@ -84,16 +84,16 @@ fn the_first_clear_announcement_of_the_server_opens_and_the_grant_is_over() {
     }
 }
 
-/// Who knows the keys can have the client send what encrypts to a command.
+/// An attacker who knows the keys can make the client send ciphertext that looks like a command.
 #[test]
-fn what_the_client_announces_in_the_clear_again_opens_something_for_named_servers_only() {
+fn an_announcement_of_the_client_after_ccc_opens_something_for_named_servers_only() {
     let after = [client("PORT 10,0,0,2,19,137"), server("200 ok")];
-    let link = told(Topology::Snat, &[], &after);
+    let link = play(Topology::Snat, &[], &after);
     assert_eq!(decisions(&link), ["PORT after_tls"]);
     assert_eq!(link.kernel.expected, []);
     let mut named = settings();
     named.unproven_servers = vec!["198.51.100.7".parse().unwrap()];
-    let mut link = told_with(named, Topology::Snat, &[], &after);
+    let mut link = play_with(named, Topology::Snat, &[], &after);
     assert_eq!(decisions(&link), ["PORT expect"]);
     assert_eq!(link.kernel.expected.len(), 1);
     let heard = String::from_utf8_lossy(&link.server().received).into_owned();
@@ -111,7 +111,7 @@ fn a_connection_with_an_offset_is_read_again_where_it_is() {
     ];
     let mut named = settings();
     named.unproven_servers = vec!["198.51.100.7".parse().unwrap()];
-    let mut link = told_with(named, Topology::Snat, &before, &after);
+    let mut link = play_with(named, Topology::Snat, &before, &after);
     assert_eq!(
         decisions(&link),
         ["PORT expect", "EPSV expect", "PORT expect"]
@@ -123,8 +123,8 @@ fn a_connection_with_an_offset_is_read_again_where_it_is() {
 #[test]
 fn a_line_that_is_no_known_command_or_has_not_ended_is_no_clear_text() {
     for line in [&b"zzzz 1\r\n"[..], b"PASV", b"0123456789\n", b"227 =1\r\n"] {
-        let said = Turn::new(Role::Client, line.to_vec());
-        let mut link = told(Topology::Snat, &[], &[said]);
+        let turn = Turn::new(Role::Client, line.to_vec());
+        let mut link = play(Topology::Snat, &[], &[turn]);
         assert!(link.kernel.is_opaque(&Topology::Snat.tuples(0)), "{line:?}");
         assert!(link.server().received.ends_with(line));
     }
@@ -133,7 +133,7 @@ fn a_line_that_is_no_known_command_or_has_not_ended_is_no_clear_text() {
 #[test]
 fn the_server_alone_cannot_make_it_readable() {
     let after = [server("227 =198,51,100,7,19,137"), server("200 ok")];
-    let link = told(Topology::Snat, &[], &after);
+    let link = play(Topology::Snat, &[], &after);
     assert_eq!(decisions(&link), Vec::<String>::new());
     assert!(link.kernel.is_opaque(&Topology::Snat.tuples(0)));
 }

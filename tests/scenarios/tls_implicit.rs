@@ -1,4 +1,4 @@
-//! Implicit FTPS: on a port that is named for it, a connection that begins with TLS.
+//! Implicit FTPS: a connection that begins with TLS, on a port of `implicit_ports`.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
         link::{Fate, Link},
         topology::Topology,
     },
-    told::decisions,
+    play::decisions,
 };
 
 const TOPOLOGY: Topology = Topology::Dnat;
@@ -42,7 +42,7 @@ fn hello() -> [Turn; 2] {
     ]
 }
 
-fn told(settings: Settings, turns: &[Turn], answer: &[u8]) -> Link {
+fn play(settings: Settings, turns: &[Turn], answer: &[u8]) -> Link {
     let mut link = Link::new(settings);
     let ends = (Config::default(), Config::default());
     link.add(TOPOLOGY.tuples(0), ends, &Script::open(turns));
@@ -65,9 +65,9 @@ fn dial(link: &mut Link) -> Option<SocketAddr> {
 
 #[test]
 fn a_connection_on_which_both_begin_with_tls_is_left_alone_and_has_its_grant() {
-    // 21 is what the client dialled, 2121 where the server listens.
+    // The client dialled port 21, and the server listens on port 2121.
     for port in [21, 2121] {
-        let mut link = told(settings(&[port]), &hello(), b"\x16\x03\x03\x00\x7a\x02");
+        let mut link = play(settings(&[port]), &hello(), b"\x16\x03\x03\x00\x7a\x02");
         assert!(link.kernel.is_opaque(&TOPOLOGY.tuples(0)));
         assert!(dial(&mut link).is_some());
         link.client().send_odd(|frame| frame.flags = 0x04);
@@ -77,8 +77,8 @@ fn a_connection_on_which_both_begin_with_tls_is_left_alone_and_has_its_grant() {
 }
 
 #[test]
-fn a_hello_whose_halves_come_in_the_wrong_order_is_one_all_the_same() {
-    let mut link = told(settings(&[21]), &[], b"");
+fn a_hello_whose_halves_come_in_the_wrong_order_is_recognised() {
+    let mut link = play(settings(&[21]), &[], b"");
     link.fates = [Fate::Delay(5)].into();
     link.client_says(&hello());
     link.run_for(Duration::from_millis(20));
@@ -93,9 +93,9 @@ fn a_hello_whose_halves_come_in_the_wrong_order_is_one_all_the_same() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_with_tls_grants_nothing_and_is_not_read() {
+fn a_session_whose_server_does_not_answer_with_tls_has_no_grant_and_is_not_read() {
     for answer in [&b"220 hello\r\n"[..], b"\x15\x03\x01\x00\x02\x02\x28"] {
-        let mut link = told(settings(&[21]), &hello(), answer);
+        let mut link = play(settings(&[21]), &hello(), answer);
         assert!(link.kernel.is_opaque(&TOPOLOGY.tuples(0)));
         assert!(link.kernel.granted.is_empty());
         assert_eq!(dial(&mut link), None);
@@ -104,13 +104,13 @@ fn a_server_that_does_not_answer_with_tls_grants_nothing_and_is_not_read() {
 
 #[test]
 fn on_any_other_control_port_tls_is_no_ftp() {
-    let link = told(settings(&[990]), &hello(), b"\x16\x03\x03\x00\x7a\x02");
+    let link = play(settings(&[990]), &hello(), b"\x16\x03\x03\x00\x7a\x02");
     assert!(link.kernel.granted.is_empty());
     assert!(!link.kernel.is_opaque(&TOPOLOGY.tuples(0)));
 }
 
 #[test]
-fn on_a_port_for_tls_ftp_is_ftp_all_the_same() {
+fn clear_ftp_on_a_port_for_tls_is_read() {
     let turns = [
         server("220 hello"),
         client("USER ann"),
@@ -118,21 +118,21 @@ fn on_a_port_for_tls_ftp_is_ftp_all_the_same() {
         client("PASV"),
         server("227 =10,0,0,5,19,137"),
     ];
-    let link = told(settings(&[21]), &turns, b"");
+    let link = play(settings(&[21]), &turns, b"");
     assert_eq!(decisions(&link), ["PASV expect"]);
 }
 
-/// Who has a browser connect to his own server knows the keys, and chooses what it sends so that it
-/// encrypts to whatever he likes.
+/// An attacker whose server a browser visits knows the keys, and chooses the bytes of the browser.
+/// So the ciphertext can be any text.
 #[test]
-fn what_looks_like_a_command_on_an_implicit_connection_is_never_read() {
-    let mut link = told(settings(&[21]), &hello(), b"\x16\x03\x03\x00\x7a\x02");
+fn text_like_a_command_on_an_implicit_connection_is_never_read() {
+    let mut link = play(settings(&[21]), &hello(), b"\x16\x03\x03\x00\x7a\x02");
     for _ in 0..2 {
         link.client_says(&[client("PORT 198,51,100,99,19,137")]);
         link.run_for(Duration::from_millis(10));
         link.server_says(&[server("200 ok")]);
         link.run_for(Duration::from_millis(10));
-        // Nor by another daemon, which finds nothing of it but its mark.
+        // A restarted daemon knows only the mark of the connection, and does not read it either.
         link.kernel.restart(settings(&[21]));
     }
     assert_eq!(decisions(&link), Vec::<String>::new());

@@ -1,4 +1,4 @@
-//! `tls_data = "range"`: what an encrypted session's client may open, and nobody else (RFC 4217).
+//! `tls_data = "range"`: the data connections of encrypted sessions (RFC 4217).
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
         link::{Fate, Link},
         topology::Topology,
     },
-    told::session,
+    play::session,
 };
 
 fn settings() -> Settings {
@@ -32,7 +32,7 @@ fn settings() -> Settings {
     }
 }
 
-/// AUTH before the login, as RFC 4217 has it.
+/// AUTH before the login, as in RFC 4217.
 fn encrypted() -> [Turn; 4] {
     [
         server("220 hello"),
@@ -42,12 +42,12 @@ fn encrypted() -> [Turn; 4] {
     ]
 }
 
-/// A client begins with TLS.
+/// The first bytes of TLS from a client.
 fn hello() -> Turn {
     Turn::new(Role::Client, b"\x16\x03\x01\x02\x00\x01 hello".to_vec())
 }
 
-fn told(topology: Topology, settings: Settings, turns: &[Turn]) -> Link {
+fn play(topology: Topology, settings: Settings, turns: &[Turn]) -> Link {
     let mut link = Link::new(settings);
     let ends = (Config::default(), Config::default());
     link.add(topology.tuples(0), ends, &Script::open(turns));
@@ -65,7 +65,7 @@ fn data(topology: Topology, source: u16, port: u16) -> Tuple {
     }
 }
 
-/// Where a data connection is let in to.
+/// Dials a data connection, and gives the endpoint that it reaches.
 fn dial(link: &mut Link, tuple: Tuple) -> Option<SocketAddr> {
     let now = link.now;
     link.kernel.dial(tuple, 1, now)
@@ -74,7 +74,7 @@ fn dial(link: &mut Link, tuple: Tuple) -> Option<SocketAddr> {
 #[test]
 fn a_data_connection_comes_through_every_kind_of_nat_to_the_port_that_was_dialled() {
     for topology in Topology::ALL {
-        let mut link = told(topology, settings(), &encrypted());
+        let mut link = play(topology, settings(), &encrypted());
         assert!(link.kernel.is_opaque(&topology.tuples(0)));
         let to = dial(&mut link, data(topology, 3000, 50_003));
         let server = topology.tuples(0).sender(Direction::Reply).ip();
@@ -88,8 +88,8 @@ fn a_data_connection_comes_through_every_kind_of_nat_to_the_port_that_was_dialle
 }
 
 #[test]
-fn without_the_key_an_encrypted_session_is_granted_nothing() {
-    let mut link = told(Topology::Snat, Settings::default(), &encrypted());
+fn without_the_setting_an_encrypted_session_has_no_grant() {
+    let mut link = play(Topology::Snat, Settings::default(), &encrypted());
     assert!(link.kernel.granted.is_empty());
     assert_eq!(dial(&mut link, data(Topology::Snat, 3000, 50_003)), None);
 }
@@ -97,7 +97,7 @@ fn without_the_key_an_encrypted_session_is_granted_nothing() {
 #[test]
 fn a_port_outside_the_range_another_client_and_another_server_get_nothing() {
     let topology = Topology::Snat;
-    let mut link = told(topology, settings(), &encrypted());
+    let mut link = play(topology, settings(), &encrypted());
     let own = data(topology, 3000, 50_003);
     let mut others = vec![
         data(topology, 3000, 49_999),
@@ -122,7 +122,7 @@ fn a_port_outside_the_range_another_client_and_another_server_get_nothing() {
 #[test]
 fn each_opening_is_for_one_connection() {
     let topology = Topology::Snat;
-    let mut link = told(topology, settings(), &encrypted());
+    let mut link = play(topology, settings(), &encrypted());
     let first = data(topology, 3000, 50_003);
     assert!(dial(&mut link, first).is_some());
     assert!(dial(&mut link, first).is_some(), "repeated");
@@ -131,9 +131,9 @@ fn each_opening_is_for_one_connection() {
 }
 
 #[test]
-fn beyond_the_number_at_a_time_nothing_opens_until_one_is_over() {
+fn beyond_the_number_at_a_time_no_data_connection_is_admitted_until_one_is_over() {
     let topology = Topology::Dnat;
-    let mut link = told(topology, settings(), &encrypted());
+    let mut link = play(topology, settings(), &encrypted());
     let tuple = |n: u16| data(topology, 3000 + n, 50_000 + n);
     for n in 0..2 {
         assert!(dial(&mut link, tuple(n)).is_some());
@@ -150,14 +150,14 @@ fn beyond_the_number_at_a_time_nothing_opens_until_one_is_over() {
 }
 
 #[test]
-fn what_is_refused_over_and_over_is_told_at_a_bounded_rate() {
+fn refusals_are_reported_at_a_bounded_rate() {
     let topology = Topology::Snat;
-    let mut link = told(topology, settings(), &encrypted());
+    let mut link = play(topology, settings(), &encrypted());
     for n in 0..200 {
         dial(&mut link, data(topology, 3000 + n, 50_000));
     }
-    let told = link.kernel.event_kinds().into_iter();
-    let refused = told.filter(|kind| matches!(kind, EventKind::TlsRefused { .. }));
+    let kinds = link.kernel.event_kinds().into_iter();
+    let refused = kinds.filter(|kind| matches!(kind, EventKind::TlsRefused { .. }));
     assert!((1..=10).contains(&refused.count()));
 }
 
@@ -165,7 +165,7 @@ fn what_is_refused_over_and_over_is_told_at_a_bounded_rate() {
 fn the_grant_ends_with_the_first_fin_or_rst_of_the_control_connection() {
     let topology = Topology::Snat;
     for is_reset in [false, true] {
-        let mut link = told(topology, settings(), &encrypted());
+        let mut link = play(topology, settings(), &encrypted());
         assert_eq!(link.kernel.granted.len(), 1);
         let flags = if is_reset { 0x04 } else { 0x11 };
         link.client().send_odd(|frame| frame.flags = flags);
@@ -178,7 +178,7 @@ fn the_grant_ends_with_the_first_fin_or_rst_of_the_control_connection() {
 #[test]
 fn the_grant_ends_with_a_control_connection_whose_end_was_not_seen() {
     let topology = Topology::Snat;
-    let mut link = told(topology, settings(), &encrypted());
+    let mut link = play(topology, settings(), &encrypted());
     link.kernel.conntrack.clear();
     assert_eq!(dial(&mut link, data(topology, 3000, 50_003)), None);
     assert!(link.kernel.granted.is_empty());
@@ -187,13 +187,13 @@ fn the_grant_ends_with_a_control_connection_whose_end_was_not_seen() {
 #[test]
 fn a_quiet_session_keeps_its_grant() {
     let topology = Topology::Snat;
-    let mut link = told(topology, settings(), &encrypted());
+    let mut link = play(topology, settings(), &encrypted());
     link.run_for(4 * IDLE_MAX);
     assert!(dial(&mut link, data(topology, 3000, 50_003)).is_some());
 }
 
 #[test]
-fn what_was_never_ftp_is_granted_nothing() {
+fn a_connection_that_is_not_ftp_has_no_grant() {
     let turns = [
         client("GET / HTTP/1.1"),
         client("AUTH TLS").pipelined(),
@@ -202,21 +202,21 @@ fn what_was_never_ftp_is_granted_nothing() {
         server("234 go on").pipelined(),
         hello(),
     ];
-    let link = told(Topology::Snat, settings(), &turns);
+    let link = play(Topology::Snat, settings(), &turns);
     assert!(link.kernel.event_kinds().contains(&EventKind::Opaque));
     assert!(link.kernel.granted.is_empty());
 }
 
 #[test]
-fn a_refused_auth_grants_nothing() {
+fn a_session_whose_auth_was_refused_has_no_grant() {
     let turns = after_login(&[client("AUTH TLS"), server("504 no")]);
-    let link = told(Topology::Snat, settings(), &turns);
+    let link = play(Topology::Snat, settings(), &turns);
     assert!(link.kernel.granted.is_empty());
 }
 
 #[test]
-fn a_hello_whose_halves_come_in_the_wrong_order_is_one_all_the_same() {
-    let mut link = told(Topology::Snat, settings(), &encrypted()[..3]);
+fn a_hello_whose_halves_come_in_the_wrong_order_is_recognised() {
+    let mut link = play(Topology::Snat, settings(), &encrypted()[..3]);
     link.fates = [Fate::Delay(5)].into();
     let rest = Turn::new(Role::Client, b"and its second half".to_vec());
     link.client_says(&[hello().pipelined(), rest.pipelined()]);
@@ -226,7 +226,7 @@ fn a_hello_whose_halves_come_in_the_wrong_order_is_one_all_the_same() {
 }
 
 #[test]
-fn a_session_that_says_something_else_than_tls_after_its_auth_is_granted_nothing() {
+fn a_session_without_tls_after_its_auth_has_no_grant() {
     for words in [
         &b"ENC 1234\r\n"[..],
         b"PORT 10,0,0,2,19,137\r\n",
@@ -234,26 +234,26 @@ fn a_session_that_says_something_else_than_tls_after_its_auth_is_granted_nothing
     ] {
         let mut turns = encrypted();
         turns[3] = Turn::new(Role::Client, words.to_vec());
-        let link = told(Topology::Snat, settings(), &turns);
+        let link = play(Topology::Snat, settings(), &turns);
         assert!(link.kernel.is_opaque(&Topology::Snat.tuples(0)));
         assert!(link.kernel.granted.is_empty());
     }
 }
 
 #[test]
-fn only_sessions_of_named_servers_are_granted_something_where_any_is_named() {
+fn where_servers_are_named_only_their_sessions_have_a_grant() {
     for (network, count) in [("10.0.0.5", 1), ("203.0.113.1", 1), ("198.51.100.0/24", 0)] {
         let mut named = settings();
         named.tls.servers = vec![network.parse().unwrap()];
-        let link = told(Topology::Dnat, named, &encrypted());
+        let link = play(Topology::Dnat, named, &encrypted());
         assert_eq!(link.kernel.granted.len(), count, "{network}");
     }
 }
 
 #[test]
-fn what_the_kernel_does_not_take_is_not_let_in_and_the_next_may_be() {
+fn a_data_connection_that_the_kernel_refuses_is_not_admitted_and_the_next_may_be() {
     let topology = Topology::Snat;
-    let mut link = told(topology, settings(), &encrypted());
+    let mut link = play(topology, settings(), &encrypted());
     link.kernel.expect_answers = [Err(ExpectError::TableFull)].into();
     assert_eq!(dial(&mut link, data(topology, 3000, 50_003)), None);
     let refused = EventKind::TlsRefused {
@@ -265,19 +265,19 @@ fn what_the_kernel_does_not_take_is_not_let_in_and_the_next_may_be() {
 }
 
 #[test]
-fn what_is_left_of_an_opening_to_the_same_port_makes_way() {
+fn an_older_expectation_of_the_same_port_makes_way() {
     let topology = Topology::Snat;
-    let mut link = told(topology, settings(), &encrypted());
+    let mut link = play(topology, settings(), &encrypted());
     link.kernel.expect_answers = [Err(ExpectError::Clash)].into();
     assert!(dial(&mut link, data(topology, 3000, 50_003)).is_some());
 }
 
 #[test]
-fn a_port_that_is_given_to_an_announcement_is_not_taken_for_the_encrypted_session() {
+fn a_port_that_is_leased_to_an_announcement_is_not_opened_for_an_encrypted_session() {
     let topology = Topology::Dnat;
     let mut both = settings();
     both.ports = 50_000..=50_000;
-    let mut link = told(topology, both, &encrypted());
+    let mut link = play(topology, both, &encrypted());
     let turns = after_login(&[client("PASV"), server("227 =10,0,0,5,19,137")]);
     let ends = (Config::default(), Config::default());
     link.add(topology.tuples(1), ends, &Script::open(&turns));
@@ -305,7 +305,7 @@ fn a_connection_with_an_offset_is_granted_the_same() {
         hello(),
     ]);
     let turns = &turns[..turns.len() - 2];
-    let mut link = told(topology, settings(), turns);
+    let mut link = play(topology, settings(), turns);
     assert!(!link.kernel.is_opaque(&topology.tuples(0)));
     assert!(dial(&mut link, data(topology, 3000, 50_003)).is_some());
     link.client().send_odd(|frame| frame.flags = 0x14);
@@ -314,9 +314,9 @@ fn a_connection_with_an_offset_is_granted_the_same() {
 }
 
 #[test]
-fn another_daemon_knows_of_no_grant_and_leaves_the_session_alone() {
+fn after_a_restart_there_is_no_grant_and_the_session_is_left_alone() {
     let topology = Topology::Snat;
-    let mut link = told(topology, settings(), &encrypted());
+    let mut link = play(topology, settings(), &encrypted());
     link.kernel.restart(settings());
     assert_eq!(dial(&mut link, data(topology, 3000, 50_003)), None);
     let record = b"zzzz not a line, but it begins as one".to_vec();

@@ -1,4 +1,4 @@
-//! A new connection under a tuple that an older one had.
+//! A new connection with the tuple of an older one.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, told_open},
+    play::{decisions, play_open},
 };
 
 fn again(isn: u32) -> (Config, Config) {
@@ -28,7 +28,7 @@ fn again(isn: u32) -> (Config, Config) {
 #[test]
 fn a_new_connection_has_none_of_the_old_ones_offset_and_expectations() {
     let announced = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
-    let mut link = told_open(Topology::Snat, &announced);
+    let mut link = play_open(Topology::Snat, &announced);
     assert_eq!(link.kernel.live.len(), 1);
     let script = Script::new(&after_login(&[client("NOOP"), server("200 ok")]));
     link.hosts.clear();

@@ -1,4 +1,4 @@
-//! Packets that passed while nobody looked: a queue that failed open.
+//! Packets that passed unseen, because the queue failed open.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, session},
+    play::{decisions, session},
 };
 
 /// The daemon sees nothing between the first and the second of `lines` at the server.
@@ -41,7 +41,7 @@ fn the_connection_is_read_again_from_the_next_line_on() {
 }
 
 #[test]
-fn a_long_reply_that_nobody_saw_does_not_stop_the_server() {
+fn a_long_reply_that_passed_unseen_does_not_stop_the_server() {
     let listing = "211-x\r\n".repeat(400) + "211 end\r\n";
     let turns = [
         client("STAT"),

@@ -1,4 +1,4 @@
-//! Replies that look like announcements and are none (VU#328867).
+//! Replies that look like announcements but answer no PASV (VU#328867).
 
 use ftp_alg::proto::ftp::Role;
 
@@ -7,14 +7,14 @@ use crate::{
         dialogue::{Turn, client, server},
         topology::Topology,
     },
-    told::{decisions, heard_by, told},
+    play::{decisions, heard_by, play},
 };
 
 const PASSIVE: &str = "227 Entering Passive Mode (10,0,0,5,19,137).";
 
 #[test]
-fn a_227_nobody_asked_for_opens_nothing_and_passes_unchanged() {
-    let link = told(Topology::Dnat, &[client("NOOP"), server(PASSIVE)]);
+fn an_unsolicited_227_opens_nothing_and_passes_unchanged() {
+    let link = play(Topology::Dnat, &[client("NOOP"), server(PASSIVE)]);
     assert_eq!(decisions(&link), ["PASV unsolicited_reply"]);
     assert_eq!(heard_by(Role::Client, &link), format!("{PASSIVE}\r\n"));
     assert!(link.kernel.expected.is_empty());
@@ -24,21 +24,21 @@ fn a_227_nobody_asked_for_opens_nothing_and_passes_unchanged() {
 fn a_227_within_a_longer_reply_is_text() {
     let help = format!("214-help\r\n{PASSIVE}\r\n214 end\r\n");
     let turns = [client("PASV"), Turn::new(Role::Server, help.as_str())];
-    let link = told(Topology::Dnat, &turns);
+    let link = play(Topology::Dnat, &turns);
     assert_eq!(decisions(&link), Vec::<String>::new());
     assert_eq!(heard_by(Role::Client, &link), help);
 }
 
 #[test]
-fn a_227_after_quit_was_not_asked_for() {
+fn a_227_after_quit_is_unsolicited() {
     let turns = [client("QUIT"), server("221 bye"), server(PASSIVE)];
-    let link = told(Topology::Dnat, &turns);
+    let link = play(Topology::Dnat, &turns);
     assert!(link.kernel.expected.is_empty());
 }
 
 #[test]
 fn a_second_227_to_one_pasv_is_refused() {
     let turns = [client("PASV"), server(PASSIVE), server(PASSIVE)];
-    let link = told(Topology::Dnat, &turns);
+    let link = play(Topology::Dnat, &turns);
     assert_eq!(decisions(&link), ["PASV expect", "PASV unsolicited_reply"]);
 }

@@ -1,4 +1,4 @@
-//! ABOR with Telnet's synch (RFC 959 §4.1.3): the urgent pointer still points at its byte.
+//! ABOR with Telnet's synch (RFC 959 §4.1.3): the urgent pointer keeps pointing at its byte.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
         dialogue::{Turn, client, server},
         topology::Topology,
     },
-    told::told,
+    play::play,
 };
 
 #[test]
@@ -22,7 +22,7 @@ fn the_urgent_pointer_follows_its_byte_through_an_offset() {
         client("ABOR").cut(&[2], Duration::from_millis(5)),
         server("226 ok"),
     ];
-    let mut link = told(Topology::Snat, &turns);
+    let mut link = play(Topology::Snat, &turns);
     let server = link.server();
     let mark = server
         .received
@@ -32,14 +32,14 @@ fn the_urgent_pointer_follows_its_byte_through_an_offset() {
 }
 
 #[test]
-fn an_urgent_byte_within_a_line_is_a_byte_like_others_to_its_reader() {
-    // A server whose system takes urgent bytes out would read PORT.
+fn an_urgent_byte_within_a_line_is_read_like_any_other() {
+    // A server whose system removes urgent bytes would read PORT.
     let turns = [
         Turn::new(Role::Client, b"POx".to_vec()).urgent(),
         client("RT 192,0,2,9,4,5").pipelined(),
         server("500 what"),
     ];
-    let mut link = told(Topology::Routed, &turns);
+    let mut link = play(Topology::Routed, &turns);
     let server = link.server();
     assert_eq!(server.urgent_received, None);
     assert!(

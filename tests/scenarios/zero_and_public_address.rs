@@ -7,32 +7,32 @@ use crate::{
         dialogue::{client, server},
         topology::Topology,
     },
-    told::{decisions, heard_by, told},
+    play::{decisions, heard_by, play},
 };
 
-fn client_hears(topology: Topology, said: &str) -> String {
-    let link = told(topology, &[client("PASV"), server(said)]);
+fn client_hears(topology: Topology, line: &str) -> String {
+    let link = play(topology, &[client("PASV"), server(line)]);
     assert_eq!(decisions(&link), ["PASV expect"]);
     heard_by(Role::Client, &link)
 }
 
 #[test]
 fn a_server_that_announces_its_public_address_is_left_alone() {
-    let said = "227 Entering Passive Mode (203,0,113,1,19,137).";
-    assert_eq!(client_hears(Topology::Dnat, said), format!("{said}\r\n"));
+    let line = "227 Entering Passive Mode (203,0,113,1,19,137).";
+    assert_eq!(client_hears(Topology::Dnat, line), format!("{line}\r\n"));
 }
 
 #[test]
 fn a_zero_address_becomes_the_one_the_client_knows() {
-    let said = "227 Entering Passive Mode (0,0,0,0,19,137).";
-    assert!(client_hears(Topology::Dnat, said).contains("(203,0,113,1,19,137)"));
-    assert!(client_hears(Topology::Routed, said).contains("(198,51,100,7,19,137)"));
+    let line = "227 Entering Passive Mode (0,0,0,0,19,137).";
+    assert!(client_hears(Topology::Dnat, line).contains("(203,0,113,1,19,137)"));
+    assert!(client_hears(Topology::Routed, line).contains("(198,51,100,7,19,137)"));
 }
 
 #[test]
-fn an_address_of_somebody_else_is_refused_and_passes() {
-    let said = "227 Entering Passive Mode (1,2,3,4,19,137).";
-    let link = told(Topology::Dnat, &[client("PASV"), server(said)]);
+fn an_address_of_a_third_host_is_refused_and_passes() {
+    let line = "227 Entering Passive Mode (1,2,3,4,19,137).";
+    let link = play(Topology::Dnat, &[client("PASV"), server(line)]);
     assert_eq!(decisions(&link), ["PASV third_party_address"]);
-    assert_eq!(heard_by(Role::Client, &link), format!("{said}\r\n"));
+    assert_eq!(heard_by(Role::Client, &link), format!("{line}\r\n"));
 }

@@ -1,4 +1,4 @@
-//! Nothing is opened before a connection has shown that it is FTP, and its user was let in.
+//! Nothing is opened before a connection has shown that it is FTP and that its user is logged in.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, told_open},
+    play::{decisions, play_open},
 };
 
-/// A dialogue from the very first line, over a gateway with these settings.
-fn said(turns: &[Turn], settings: Settings) -> Link {
+/// Plays a dialogue from its first line on, with these settings.
+fn play_with(turns: &[Turn], settings: Settings) -> Link {
     let mut link = Link::new(settings);
     let ends = (Config::default(), Config::default());
     link.add(Topology::Routed.tuples(0), ends, &Script::open(turns));
@@ -24,7 +24,7 @@ fn said(turns: &[Turn], settings: Settings) -> Link {
 }
 
 fn decided(turns: &[Turn]) -> Vec<String> {
-    let link = said(turns, Settings::default());
+    let link = play_with(turns, Settings::default());
     assert_eq!(link.kernel.expected, []);
     decisions(&link)
 }
@@ -32,7 +32,7 @@ fn decided(turns: &[Turn]) -> Vec<String> {
 const PORT: &str = "PORT 10,0,0,2,19,137";
 
 #[test]
-fn what_is_announced_before_the_login_is_refused() {
+fn an_announcement_before_the_login_is_refused() {
     let greeted = [server("220 hello"), client(PORT), server("200 ok")];
     assert_eq!(decided(&greeted), ["PORT not_logged_in"]);
     let refused = [
@@ -60,11 +60,11 @@ fn a_230_that_answers_no_login_lets_nobody_in() {
 }
 
 #[test]
-fn a_request_of_another_protocol_opens_nothing_whatever_its_body_says() {
+fn a_request_of_another_protocol_opens_nothing_with_any_body() {
     let body = format!("POST / HTTP/1.1\r\nHost: x\r\n\r\nUSER a\r\nPASS b\r\n{PORT}\r\n");
     let post = Turn::new(Role::Client, body);
     let answers = Turn::new(Role::Server, "331 and?\r\n230 welcome\r\n200 ok\r\n");
-    // A browser speaks first; one that was told to wait speaks no FTP.
+    // A browser sends first. One that waits for the server does not send FTP.
     for turns in [
         vec![post.clone(), server("220 hello"), answers.clone()],
         vec![server("220 hello"), post, answers],
@@ -75,7 +75,7 @@ fn a_request_of_another_protocol_opens_nothing_whatever_its_body_says() {
 
 #[test]
 fn a_server_that_leaves_bytes_out_does_not_hide_a_request_of_another_protocol() {
-    let mut link = said(&[], Settings::default());
+    let mut link = play_with(&[], Settings::default());
     for _ in 0..4 {
         link.server().send_odd(|frame| {
             frame.seq = frame.seq.wrapping_add(1000);
@@ -107,30 +107,30 @@ fn a_client_that_speaks_before_the_server_is_not_trusted_later() {
 fn after_rein_the_user_logs_in_again() {
     let rein = [client("REIN"), server("220 again"), client(PORT)];
     let login = [client("USER bea"), server("230 welcome"), client(PORT)];
-    let link = told_open(Topology::Routed, &rein);
+    let link = play_open(Topology::Routed, &rein);
     assert_eq!(decisions(&link), ["PORT not_logged_in"]);
     let turns = [&rein[..2], &login[..]].concat();
     assert_eq!(
-        decisions(&told_open(Topology::Routed, &turns)),
+        decisions(&play_open(Topology::Routed, &turns)),
         ["PORT expect"]
     );
     let refused = [client("REIN"), server("502 what"), client(PORT)];
     assert_eq!(
-        decisions(&told_open(Topology::Routed, &refused)),
+        decisions(&play_open(Topology::Routed, &refused)),
         ["PORT expect"]
     );
 }
 
 #[test]
-fn a_server_that_is_named_needs_no_proof() {
+fn an_exempt_server_needs_no_login() {
     let turns = [client(PORT), server("220 hello\r\n200 ok")];
     let settings = |network: &str| Settings {
         unproven_servers: vec![network.parse().unwrap()],
         ..Settings::default()
     };
-    let named = said(&turns, settings("198.51.100.7"));
+    let named = play_with(&turns, settings("198.51.100.7"));
     assert_eq!(decisions(&named), ["PORT expect"]);
-    let other = said(&turns, settings("198.51.100.8"));
+    let other = play_with(&turns, settings("198.51.100.8"));
     assert_eq!(decisions(&other), ["PORT not_ftp"]);
 }
 
@@ -141,8 +141,8 @@ fn a_host_that_is_named_may_announce_a_privileged_port() {
         privileged_ports: vec![network.parse().unwrap()],
         ..Settings::default()
     };
-    let named = said(&turns, settings("10.0.0.0/24"));
+    let named = play_with(&turns, settings("10.0.0.0/24"));
     assert_eq!(decisions(&named), ["PORT expect"]);
-    let other = said(&turns, settings("10.0.1.0/24"));
+    let other = play_with(&turns, settings("10.0.1.0/24"));
     assert_eq!(decisions(&other), ["PORT privileged_port"]);
 }

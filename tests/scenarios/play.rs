@@ -1,4 +1,4 @@
-//! What scenarios have in common: a dialogue over a topology, and what came of it.
+//! Plays a dialogue over a topology, and reads the outcome.
 
 use ftp_alg::proto::{
     event::{Decision, EventKind},
@@ -12,16 +12,16 @@ use crate::harness::{
     topology::Topology,
 };
 
-/// A login, `turns`, QUIT, and both ends close.
-pub(crate) fn told(topology: Topology, turns: &[Turn]) -> Link {
+/// Plays a login, `turns` and QUIT. Both ends close.
+pub(crate) fn play(topology: Topology, turns: &[Turn]) -> Link {
     let mut link = Link::of_script(topology.tuples(0), &Script::new(&session(turns)));
     link.run();
     assert_eq!(link.faults(), Vec::<&String>::new());
     link
 }
 
-/// A login and `turns`, after which the connection stays open.
-pub(crate) fn told_open(topology: Topology, turns: &[Turn]) -> Link {
+/// Plays a login and `turns`. The connection stays open.
+pub(crate) fn play_open(topology: Topology, turns: &[Turn]) -> Link {
     let script = Script::open(&after_login(turns));
     let mut link = Link::of_script(topology.tuples(0), &script);
     link.run_while(|link| !link.hosts.iter().all(has_said_all));
@@ -29,7 +29,7 @@ pub(crate) fn told_open(topology: Topology, turns: &[Turn]) -> Link {
     link
 }
 
-/// A login, `turns`, QUIT.
+/// A login, `turns` and QUIT.
 pub(crate) fn session(turns: &[Turn]) -> Vec<Turn> {
     let mut all = after_login(turns);
     all.push(client("QUIT"));
@@ -37,7 +37,7 @@ pub(crate) fn session(turns: &[Turn]) -> Vec<Turn> {
     all
 }
 
-/// What an end received between login and QUIT.
+/// The text that an end received between the login and QUIT.
 pub(crate) fn heard_by(role: Role, link: &Link) -> String {
     let (host, login, quit) = match role {
         Role::Client => (0, "220 hello\r\n331 and?\r\n230 welcome\r\n", "221 bye\r\n"),
@@ -48,7 +48,7 @@ pub(crate) fn heard_by(role: Role, link: &Link) -> String {
     text.strip_suffix(quit).unwrap_or(text).to_owned()
 }
 
-/// Each announcement with what was decided: `PORT expect`, `PASV unsolicited_reply`.
+/// Each announcement with its decision: `PORT expect`, `PASV unsolicited_reply`.
 pub(crate) fn decisions(link: &Link) -> Vec<String> {
     let reports = link.kernel.events.iter().filter_map(|event| {
         let EventKind::Announcement(report) = &event.kind else {
@@ -63,7 +63,7 @@ pub(crate) fn decisions(link: &Link) -> Vec<String> {
     reports.collect()
 }
 
-/// Each expectation that was withdrawn, by its reason.
+/// The reasons of the withdrawn expectations.
 pub(crate) fn withdrawals(link: &Link) -> Vec<&'static str> {
     let mut reasons = Vec::new();
     for event in &link.kernel.events {

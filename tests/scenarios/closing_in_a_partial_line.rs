@@ -11,13 +11,13 @@ use crate::{
         link::{Fate, Link},
         topology::Topology,
     },
-    told::told_open,
+    play::play_open,
 };
 
-/// Says a beginning and closes after `delay`; the `lost`-th packet from the end of the login on
+/// Sends a partial line and closes after `delay`. The `lost`-th packet from the end of the login on
 /// is lost.
 fn closes_after(delay: Duration, lost: Option<usize>) -> Link {
-    let mut link = told_open(Topology::Snat, &[]);
+    let mut link = play_open(Topology::Snat, &[]);
     let begun = Turn::new(Role::Client, "PORT 10,0");
     link.client_says(&[begun]);
     link.hosts[0].script.push_back(Step {
@@ -51,7 +51,7 @@ fn the_beginning_of_a_line_arrives_with_the_fin() {
 }
 
 #[test]
-fn it_arrives_whatever_packet_is_lost() {
+fn the_beginning_of_a_line_arrives_also_if_a_packet_is_lost() {
     for delay in [0, 8, 100] {
         for lost in 0..20 {
             let link = closes_after(Duration::from_millis(delay), Some(lost));
@@ -63,7 +63,7 @@ fn it_arrives_whatever_packet_is_lost() {
 
 #[test]
 fn a_fin_beyond_a_gap_does_not_end_the_stream_before_it() {
-    let mut link = told_open(Topology::Snat, &[]);
+    let mut link = play_open(Topology::Snat, &[]);
     let begun = Turn::new(Role::Client, "PORT 10,0");
     link.client_says(&[begun]);
     link.run_for(Duration::from_millis(100));
