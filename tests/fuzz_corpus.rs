@@ -53,6 +53,6 @@ fn streams_hold() {
 
 #[test]
 fn streams_hold_under_rules() {
-    replay("stream", targets::ruled);
-    replay("ruled", targets::ruled);
+    replay("stream", targets::policy);
+    replay("policy", targets::policy);
 }

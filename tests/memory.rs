@@ -1,4 +1,4 @@
-//! What a connection costs in memory, counted at the allocator.
+//! The memory of a connection, counted at the allocator.
 
 #[path = "harness/mod.rs"]
 #[expect(dead_code, reason = "each test uses a part of the harness")]
@@ -26,7 +26,7 @@ use self::harness::{
     origin,
 };
 
-/// Counts what one thread allocates.
+/// Counts the allocations of one thread.
 struct Counting;
 
 thread_local! {
@@ -133,7 +133,7 @@ impl Talk {
     }
 }
 
-/// Hands a packet in; whether it passed as it is.
+/// Hands a packet to the core, and says whether it passed as it is.
 fn handle(alg: &mut Alg, talk: &Talk, packet: &[u8]) -> bool {
     ask(alg, talk, packet).verdict == Verdict::Accept
 }
@@ -147,7 +147,7 @@ fn ask(alg: &mut Alg, talk: &Talk, packet: &[u8]) -> Egress {
     alg.handle_packet(&inbound, &mut PaperKernel(Some(talk.tuples)), origin())
 }
 
-/// A core whose connections may take so many bytes.
+/// A core whose flows may take this number of bytes.
 fn bounded(memory: usize) -> Alg {
     let limits = Limits {
         memory,
@@ -160,7 +160,7 @@ fn bounded(memory: usize) -> Alg {
     Alg::new(settings, Arc::default())
 }
 
-/// A core that reads whatever comes at once, so that all of it is taken in.
+/// A core without limits of rates, so that it takes all bytes at once.
 fn unhurried() -> Alg {
     let limits = Limits {
         session_bytes: 2 << 30,
@@ -218,10 +218,10 @@ fn an_idle_session_takes_less_than_two_kibibytes_and_a_hundred_thousand_less_tha
     assert_eq!(alg.flow_count(), sessions as usize);
     assert!(each < 2048, "{each} bytes a session");
     assert!(taken < 200 << 20, "{taken} bytes in all");
-    let told = alg.memory_bytes();
+    let counted = alg.memory_bytes();
     assert!(
-        told > taken * 8 / 10 && told < taken * 12 / 10,
-        "{told} for {taken}"
+        counted > taken * 8 / 10 && counted < taken * 12 / 10,
+        "{counted} for {taken}"
     );
 }
 
@@ -251,11 +251,11 @@ fn a_hundred_thousand_half_open_sessions_stay_below_the_bound_and_an_honest_one_
         "{} are followed",
         alg.flow_count()
     );
-    // The honest one is still known, by its login: what it asks for is opened.
+    // The core still knows the honest session and its login, and opens what it asks for.
     let asked = honest.says(Direction::Original, "PASV");
-    let told = honest.says(Direction::Reply, "227 (198,51,100,7,19,138)");
+    let announced = honest.says(Direction::Reply, "227 (198,51,100,7,19,138)");
     handle(&mut alg, &honest, &asked);
-    let events = ask(&mut alg, &honest, &told).effects.events;
+    let events = ask(&mut alg, &honest, &announced).effects.events;
     let is_opened = events.iter().any(|event| {
         matches!(&event.kind, EventKind::Announcement(report)
             if matches!(report.decision, Decision::Expect { .. }))
@@ -264,7 +264,7 @@ fn a_hundred_thousand_half_open_sessions_stay_below_the_bound_and_an_honest_one_
 }
 
 #[test]
-fn full_sessions_make_room_for_each_other_those_first_that_were_silent_for_longest() {
+fn sessions_beyond_the_bound_evict_the_one_that_was_silent_for_longest() {
     let bound = 8 << 20;
     let before = BYTES.get();
     let mut alg = bounded(bound);
@@ -308,7 +308,7 @@ fn a_line_of_a_gibibyte_takes_no_more_than_a_line() {
             packet[24..28].copy_from_slice(&frame.seq.to_be_bytes());
         }
         let most = most.unsigned_abs();
-        // The packet at hand, its copy and what is kept of the stream.
+        // The packet at hand, its copy, and the kept bytes of the stream.
         assert!(most < 128 << 10, "{most} bytes in direction {direction:?}");
         assert!(alg.memory_bytes() < 64 << 10, "{}", alg.memory_bytes());
     }

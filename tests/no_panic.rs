@@ -1,4 +1,4 @@
-//! Whatever comes in, in whatever order: no panic, and exactly one verdict a packet.
+//! No packets in any order cause a panic, and each packet has one verdict.
 
 #[path = "harness/mod.rs"]
 #[expect(dead_code, reason = "each test uses a part of the harness")]
@@ -30,7 +30,7 @@ use self::harness::{
     topology::Topology,
 };
 
-/// A core, and a kernel that answers what the test wants.
+/// A core, and a kernel with the answers of the test.
 struct Core {
     alg: Alg,
     kernel: Answers,
@@ -149,7 +149,7 @@ impl Core {
         self.check(effects);
     }
 
-    /// Every packet can be read, and every saved flow is read back as it was.
+    /// Checks that each packet can be read, and that each saved flow is read as it was.
     fn check(&mut self, effects: Effects) {
         for packet in effects.packets {
             Frame::decode(&packet);
@@ -163,7 +163,7 @@ impl Core {
     }
 }
 
-/// Data connections of encrypted sessions are granted, so that first packets are looked at too.
+/// A core that grants data connections of encrypted sessions, so that it decides on first packets.
 fn new_alg() -> Alg {
     let tls = TlsSettings {
         ports: Some(1024..=65535),
@@ -177,7 +177,7 @@ fn new_alg() -> Alg {
     Alg::new(settings, Arc::default())
 }
 
-/// Every packet of a session with announcements of both sides, as they arrive at the gateway.
+/// All packets of a session with announcements of both sides, as they arrive at the gateway.
 fn recorded(topology: Topology) -> Vec<Vec<u8>> {
     let tuples = topology.tuples(0);
     let turns = after_login(&[
@@ -235,12 +235,12 @@ fn packets_with_any_bit_flipped_do_no_harm() {
     }
 }
 
-/// One thing that happens to a core.
+/// One input or change of the surroundings.
 #[derive(Clone, Debug)]
 enum Operation {
     Packet(Odd),
     Noise(Vec<u8>),
-    /// From now on conntrack knows the connection or not, with these marks.
+    /// Conntrack knows the connection from now on, with these marks, or does not know it.
     Tracked(bool, bool, bool),
     Begins(bool),
     KernelHelper(Option<WhenKernelHelps>),

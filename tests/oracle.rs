@@ -1,7 +1,7 @@
-//! The stream editor against naive models that have the whole stream in hand.
+//! The stream editor and naive models of the whole stream agree.
 //!
-//! A map of edits is a list of pairs: which byte of the input each byte of the output stands for.
-//! A stream is its bytes and one bit for each that came.
+//! The model of a map of edits is a list: for each byte of the output, its byte of the input.
+//! The model of a stream is its bytes, and one bit for each byte that came.
 
 use ftp_alg::proto::{
     net::SeqNumber,
@@ -9,15 +9,15 @@ use ftp_alg::proto::{
 };
 use proptest::{collection::vec, prelude::*};
 
-/// An edit as a test describes it: bytes before it, bytes replaced, bytes in their place.
+/// An edit in a test: the bytes before it, the replaced bytes, and the new bytes.
 type EditPlan = (u32, u32, u32);
 
-/// The whole stream, edited: for each output byte the input byte it stands for, or the edit.
+/// The whole edited stream: for each output byte its input byte, or its edit.
 #[derive(Debug)]
 struct Model {
     origin: u32,
     input_len: u32,
-    /// Of each edit: where it starts and ends in the input, and in the output.
+    /// The start and the end of each edit, in the input and in the output.
     edits: Vec<(u32, u32, u32, u32)>,
 }
 
@@ -41,7 +41,7 @@ impl Model {
         (model, map)
     }
 
-    /// Whether an edit is told of as a whole only.
+    /// Whether an edit changes the length.
     fn is_shifting(&(start, end, new_start, new_end): &(u32, u32, u32, u32)) -> bool {
         end - start != new_end - new_start
     }
@@ -71,7 +71,7 @@ impl Model {
         output
     }
 
-    /// The largest input position all of whose bytes are within the output before `output`.
+    /// The last input position before which all bytes are within the output before `output`.
     fn to_input(&self, output: u32) -> u32 {
         (0..=self.input_len)
             .rev()
@@ -103,7 +103,7 @@ proptest! {
     })]
 
     #[test]
-    fn a_map_places_every_byte_where_the_whole_edited_stream_has_it(
+    fn a_map_places_each_byte_like_the_edited_stream(
         (origin, plans, tail) in any_plans()
     ) {
         let (model, map) = Model::new(origin, &plans, tail);
@@ -114,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn an_acknowledgement_promises_exactly_the_bytes_that_wholly_arrived(
+    fn an_acknowledgement_covers_exactly_the_bytes_that_wholly_arrived(
         (origin, plans, tail) in any_plans()
     ) {
         let (model, map) = Model::new(origin, &plans, tail);
@@ -125,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn a_sack_block_promises_only_bytes_that_wholly_arrived(
+    fn a_sack_block_covers_only_bytes_that_wholly_arrived(
         (origin, plans, tail) in any_plans(),
         left in 0..100_u32,
         length in 1..50_u32,
@@ -181,7 +181,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stream_gives_each_byte_where_it_belongs_however_it_is_cut_and_repeated(
+    fn a_stream_gives_each_byte_at_its_place_with_any_cuts_and_repetitions(
         (origin, plans, tail) in any_plans(),
         segments in vec((0..200_u32, 1..60_u32, any::<bool>()), 0..60),
         room in 1..80_usize,
@@ -192,21 +192,21 @@ proptest! {
     }
 }
 
-/// A stream with its model: the receiver's view is a byte or nothing for each output position.
+/// A stream with its model. The receiver has a byte or nothing at each output position.
 struct Run<'a> {
     model: &'a Model,
     stream: Stream,
     room: usize,
     input: Vec<u8>,
-    /// What the receiver has at each position of the output.
+    /// The byte of the receiver at each output position.
     received: Vec<Option<u8>>,
     wanted: Vec<u8>,
-    /// How many input bytes were taken in.
+    /// The number of input bytes that were taken.
     next: u32,
 }
 
 impl<'a> Run<'a> {
-    /// Every edited span is a line of its own, so that the stream can record the edit.
+    /// Each edited span is a line of its own, so that the stream can record the edit.
     fn new(model: &'a Model, room: usize) -> Self {
         let mut input = Vec::new();
         let mut wanted = Vec::new();
@@ -278,7 +278,7 @@ impl<'a> Run<'a> {
                 self.stream.record_edit(&line, new);
             }
         }
-        // Every begun line may still be edited.
+        // Each partial line may still be edited.
         self.stream.release_lines();
         self.receive(seq, &payload)
     }
@@ -308,7 +308,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The receiver acknowledges what it has without a gap.
+    /// The receiver acknowledges the bytes that it has without a gap.
     fn acknowledge(&mut self) -> Result<(), TestCaseError> {
         let count = self
             .received

@@ -1,4 +1,4 @@
-//! What has to hold for any input, one function a fuzz target.
+//! Properties of all inputs, one function for each fuzz target.
 //!
 //! The binaries in `fuzz_targets/` run these under libFuzzer, and `tests/fuzz_corpus.rs` of the
 //! main crate runs them over the committed corpus in every normal test run. No nightly compiler
@@ -20,7 +20,7 @@ use ftp_alg::proto::{
     packet::{Change, Flags, PacketError, Segment, rebuild},
 };
 
-pub use self::stream::{ruled, stream};
+pub use self::stream::{policy, stream};
 
 /// Endpoints to rewrite to: the shortest and the longest text of each family, and between.
 const ENDPOINTS: [&str; 6] = [
@@ -32,7 +32,7 @@ const ENDPOINTS: [&str; 6] = [
     "[2001:db8:1111:2222:3333:4444:5555:6666]:65535",
 ];
 
-/// A client's line.
+/// Checks a line of the client.
 pub fn command(line: &[u8]) {
     if let Command::Announce(kind, parsed) = Command::parse(line) {
         assert_eq!(kind.announcer(), Role::Client);
@@ -40,7 +40,7 @@ pub fn command(line: &[u8]) {
     }
 }
 
-/// A server's line.
+/// Checks a line of the server.
 pub fn reply(line: &[u8]) {
     let parsed = ReplyLine::parse(line);
     for &kind in Role::Server.kinds() {
@@ -53,8 +53,8 @@ pub fn reply(line: &[u8]) {
     }
 }
 
-/// A line that arrives byte by byte: nothing is let go that turns out to announce, and what was
-/// let go stays so.
+/// Checks a line that arrives byte by byte. An announcement is held from its first byte on, and a
+/// line that was released once stays released.
 pub fn line(line: &[u8]) {
     for role in [Role::Client, Role::Server] {
         let mut could = true;
@@ -72,7 +72,7 @@ pub fn line(line: &[u8]) {
     }
 }
 
-/// A packet.
+/// Checks a packet.
 pub fn packet(packet: &[u8]) {
     let Ok(segment) = Segment::parse(packet) else {
         return;
@@ -126,7 +126,7 @@ fn parse(kind: AnnouncementKind, line: &[u8]) -> Result<Announcement, Malformed>
     }
 }
 
-/// What has to hold for a line that announces, and for each of its rewrites.
+/// Checks an announcement and its rewritten lines.
 fn check(kind: AnnouncementKind, line: &[u8], parsed: Result<Announcement, Malformed>) {
     let Ok(announcement) = parsed else {
         return;

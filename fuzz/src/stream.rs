@@ -1,9 +1,9 @@
-//! One control connection, and whatever a network, two ends and a restart can do to it.
+//! One control connection, with all that a network, its two ends and a restart can do to it.
 //!
-//! The input is decoded to what each end says ([`speech`]) and to operations. The operations carry
-//! it in segments that overlap, repeat, leave gaps and lie, through the core behind a small kernel
-//! ([`gateway`]); each packet that leaves is compared with what a naive reader of the whole
-//! streams makes of them ([`witness`], [`rewriting`]).
+//! The input is decoded to the text of each end ([`speech`]) and to operations. The operations
+//! carry it through the core behind a small kernel ([`gateway`]). Segments overlap, repeat, leave
+//! gaps and lie. Each packet that leaves is compared with a naive model of the whole streams
+//! ([`witness`], [`rewriting`]).
 
 #[path = "../../tests/harness/frame.rs"]
 #[expect(
@@ -40,10 +40,10 @@ use self::{
     witness::{Given, Witness},
 };
 
-/// How many operations are looked at: enough for a whole session, and for a run to stay short.
+/// The most operations of a run: enough for a whole session.
 const OPERATIONS_MAX: usize = 400;
 
-/// The verb that no server hears, where rules are.
+/// The verb that the policy refuses.
 const REFUSED: &str = "SITE";
 
 /// The longest payload of a segment, on Ethernet.
@@ -57,7 +57,7 @@ struct Input {
     operations: Vec<Operation>,
 }
 
-/// What does not change while the operations go on.
+/// The values that no operation changes.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub(crate) struct Scene {
     topology: u8,
@@ -69,11 +69,11 @@ pub(crate) struct Scene {
     /// The gateway has ten outside ports only.
     has_few_ports: bool,
     max_per_session: u8,
-    /// What the kernel answers, a bit a question, over and over.
+    /// The answers of the kernel, one bit for each question, over and over.
     refusals: u8,
-    /// Rules refuse SITE, and reset the connection at EPSV ALL.
+    /// A policy refuses SITE, and resets the connection at EPSV ALL.
     #[arbitrary(default)]
-    is_ruled: bool,
+    has_policy: bool,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -84,7 +84,7 @@ enum Operation {
     Acknowledge(End, Heard),
     /// An old number, perhaps with a byte of garbage.
     KeepAlive(End, bool),
-    /// A reset, so far from where it belongs.
+    /// A reset, at this distance from the right number.
     Reset(End, u8),
     Wait(u16),
     /// The daemon is killed and started again.
@@ -97,7 +97,7 @@ enum End {
     Server,
 }
 
-/// Which bytes, and how they are sent.
+/// Bytes, and the way in which they are sent.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Portion {
     start: Start,
@@ -110,7 +110,7 @@ struct Portion {
     is_urgent: bool,
 }
 
-/// Counted from what the gateway has taken in.
+/// A position, counted from the end of the bytes that the gateway has taken.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Start {
     Next,
@@ -127,7 +127,7 @@ enum Length {
     Line,
 }
 
-/// What a packet acknowledges, and whether what the gateway makes of it arrives.
+/// The acknowledgement of a packet, and whether the packet is lost behind the gateway.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Heard {
     ack: Ack,
@@ -146,7 +146,7 @@ enum Ack {
     Nothing,
 }
 
-/// Runs the operations that `data` stands for. With `FTP_ALG_TRACE` set it prints them, and every
+/// Runs the operations that `data` encodes. With `FTP_ALG_TRACE` set it prints them, and each
 /// packet.
 ///
 /// # Panics
@@ -155,19 +155,19 @@ pub fn stream(data: &[u8]) {
     run(data, false);
 }
 
-/// The same of a session that is held to rules: what they refuse never reaches the server.
+/// [`stream`] with a command policy: a refused command never reaches the server.
 ///
 /// # Panics
 /// Where something that has to hold does not.
-pub fn ruled(data: &[u8]) {
+pub fn policy(data: &[u8]) {
     run(data, true);
 }
 
-fn run(data: &[u8], is_ruled: bool) {
+fn run(data: &[u8], has_policy: bool) {
     let Ok(mut input) = Input::arbitrary_take_rest(Unstructured::new(data)) else {
         return;
     };
-    input.scene.is_ruled = is_ruled;
+    input.scene.has_policy = has_policy;
     let traces = std::env::var_os("FTP_ALG_TRACE").is_some();
     if traces {
         eprintln!("{input:#?}");
@@ -206,8 +206,8 @@ impl Scene {
         Settings {
             ports,
             max_per_session: usize::from(self.max_per_session % 4) + 1,
-            command_policy: if self.is_ruled {
-                rules()
+            command_policy: if self.has_policy {
+                command_policy()
             } else {
                 Arc::default()
             },
@@ -216,8 +216,8 @@ impl Scene {
     }
 }
 
-/// What the client may not say.
-fn rules() -> Arc<CommandPolicy> {
+/// The policy that the client is held to.
+fn command_policy() -> Arc<CommandPolicy> {
     let of = |verb: &str, action: PolicyAction| PolicyEntry {
         name: verb.into(),
         scope: Scope::default(),
@@ -295,7 +295,7 @@ impl Run {
             }
             Operation::Restart => {
                 self.gateway.restart(self.scene.settings());
-                self.witness.handle_restart(self.gateway.memory());
+                self.witness.handle_restart(self.gateway.saved());
             }
         }
         self.gateway.check_bounds();

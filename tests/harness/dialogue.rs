@@ -1,4 +1,4 @@
-//! What two ends say to each other, and in which pieces they write it.
+//! The dialogue of two ends, and the pieces in which they write it.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use ftp_alg::proto::ftp::Role;
 
 use super::host::Step;
 
-/// One thing said: a line, or several at once.
+/// One write of an end: a line, or several at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
     pub(crate) from: Role,
     pub(crate) text: Vec<u8>,
-    /// It does not wait for what the other end said before it in the dialogue.
+    /// It does not wait for the turns of the other end before it.
     pub(crate) is_pipelined: bool,
-    /// It answers a line behind which the other end has said so many lines more.
+    /// It answers a line behind which the other end has sent this many lines more.
     pub(crate) lines_behind: usize,
     /// Its last byte is urgent.
     pub(crate) is_urgent: bool,
-    /// Where it is cut into several writes.
+    /// The cuts into several writes.
     pub(crate) cuts: Vec<usize>,
-    /// How much time is between the writes.
+    /// The time between the writes.
     pub(crate) gap: Duration,
 }
 
@@ -48,7 +48,7 @@ impl Turn {
         self
     }
 
-    /// The other end has said so many lines more without waiting for this.
+    /// The other end has sent this many lines more without waiting for this one.
     pub(crate) fn ahead_of(mut self, lines_behind: usize) -> Self {
         self.lines_behind = lines_behind;
         self
@@ -85,7 +85,7 @@ pub(crate) fn server(line: &str) -> Turn {
     Turn::new(Role::Server, format!("{line}\r\n"))
 }
 
-/// What each end does, and when.
+/// The steps of each end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script {
     pub(crate) client: Vec<Step>,
@@ -119,21 +119,21 @@ impl Script {
     /// The dialogue, after which the connection stays open.
     pub(crate) fn open(turns: &[Turn]) -> Self {
         let mut script = Self::default();
-        let (mut said_by_client, mut said_by_server) = (0, 0);
+        let (mut lines_of_client, mut lines_of_server) = (0, 0);
         let (mut client_waits, mut server_waits) = (0, 0);
         for turn in turns {
             let is_client = turn.from == Role::Client;
-            let (said, heard, waits, steps) = if is_client {
+            let (sent, heard, waits, steps) = if is_client {
                 (
-                    &mut said_by_client,
-                    said_by_server,
+                    &mut lines_of_client,
+                    lines_of_server,
                     &mut client_waits,
                     &mut script.client,
                 )
             } else {
                 (
-                    &mut said_by_server,
-                    said_by_client,
+                    &mut lines_of_server,
+                    lines_of_client,
                     &mut server_waits,
                     &mut script.server,
                 )
@@ -141,7 +141,7 @@ impl Script {
             if !turn.is_pipelined {
                 *waits = heard - turn.lines_behind;
             }
-            *said += lines_of(turn);
+            *sent += lines_of(turn);
             let pieces = turn.pieces();
             let last = pieces.len() - 1;
             for (index, bytes) in pieces.into_iter().enumerate() {
@@ -158,7 +158,7 @@ impl Script {
     }
 }
 
-/// A greeting and a login, before what a test is about.
+/// A greeting, a login, and `turns`.
 pub(crate) fn after_login(turns: &[Turn]) -> Vec<Turn> {
     let mut all = vec![
         server("220 hello"),
@@ -171,8 +171,8 @@ pub(crate) fn after_login(turns: &[Turn]) -> Vec<Turn> {
     all
 }
 
-/// Everything that one end says.
-pub(crate) fn said_by(role: Role, turns: &[Turn]) -> Vec<u8> {
+/// All text of one end.
+pub(crate) fn text_of(role: Role, turns: &[Turn]) -> Vec<u8> {
     let turns = turns.iter().filter(|turn| turn.from == role);
     turns.flat_map(|turn| turn.text.clone()).collect()
 }

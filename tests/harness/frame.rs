@@ -1,4 +1,4 @@
-//! Packets as values, and their bytes. Independent of `proto::packet`, which is under test.
+//! Packets as values, and their bytes, without the code of `proto::packet`, which is under test.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -50,7 +50,7 @@ impl Frame {
         self.flags & flag != 0
     }
 
-    /// How much of the sequence space it takes.
+    /// The length of its part of the sequence space.
     pub(crate) fn sequence_len(&self) -> u32 {
         self.payload.len() as u32 + u32::from(self.has(SYN)) + u32::from(self.has(FIN))
     }
@@ -82,7 +82,7 @@ impl Frame {
         packet
     }
 
-    /// Reads a packet. Whatever is wrong with it, its checksums included, is a failed test.
+    /// Reads a packet. A fault of it, also of its checksums, fails the test.
     pub(crate) fn decode(packet: &[u8]) -> Self {
         let (source, destination, tcp) = match packet[0] >> 4 {
             4 => {

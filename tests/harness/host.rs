@@ -1,4 +1,4 @@
-//! A TCP end with its application: a script of what is written once how many lines have come.
+//! A TCP end with its application, which follows a script.
 
 mod receive;
 mod send;
@@ -11,7 +11,7 @@ use std::{
 
 use super::frame::{ACK, Frame, PSH, RST, SYN};
 
-/// How an end behaves.
+/// The behaviour of an end.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) isn: u32,
@@ -23,15 +23,15 @@ pub(crate) struct Config {
     pub(crate) has_sack: bool,
     pub(crate) has_nagle: bool,
     pub(crate) delayed_ack: Option<Duration>,
-    /// How long each retransmitted piece is, in turn; the MSS once they are used up.
+    /// The lengths of retransmitted pieces, one after the other. Later pieces have the MSS.
     pub(crate) recuts: VecDeque<u16>,
-    /// A probe of a closed window holds one new byte; else it has none and an old number.
+    /// A probe of a closed window has one new byte. Else it has no byte and an old number.
     pub(crate) probes_with_byte: bool,
-    /// From when to when the window is closed, counted from the start.
+    /// The start and the end of the time with a closed window, counted from the origin.
     pub(crate) closed_window: Option<(Duration, Duration)>,
-    /// A keep-alive is sent whenever the connection was quiet for this long.
+    /// The quiet time after which a keep-alive is sent.
     pub(crate) keep_alive: Option<Duration>,
-    /// Keep-alives hold one byte of garbage.
+    /// Keep-alives have one byte of garbage.
     pub(crate) keeps_alive_with_byte: bool,
 }
 
@@ -72,11 +72,11 @@ pub(crate) struct Host {
     pub(crate) remote: SocketAddr,
     pub(crate) config: Config,
     pub(crate) script: VecDeque<Step>,
-    /// What the application has read.
+    /// The bytes that the application has read.
     pub(crate) received: Vec<u8>,
-    /// What no correct peer or network would have done.
+    /// Observations that a correct peer and network do not cause.
     pub(crate) faults: Vec<String>,
-    /// Where the urgent data of the peer ended, as a position in `received`.
+    /// The end of the peer's urgent data, as a position in `received`.
     pub(crate) urgent_received: Option<u32>,
     pub(crate) was_reset: bool,
     origin: Instant,
@@ -161,12 +161,12 @@ impl Host {
         self.arm_resend(now);
     }
 
-    /// What it has to send, in order.
+    /// The packets that it sends, in order.
     pub(crate) fn poll_frames(&mut self) -> Vec<Frame> {
         std::mem::take(&mut self.out)
     }
 
-    /// When it wants to be asked again.
+    /// The time at which it wants to be asked again.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         if self.was_reset {
             return None;
@@ -225,17 +225,17 @@ impl Host {
         self.send_pending(now);
     }
 
-    /// Whether everything was said and heard, and both sides have closed.
+    /// Whether all was sent and received, and both sides have closed.
     pub(crate) fn is_done(&self) -> bool {
         self.was_reset || (self.script.is_empty() && self.is_closed() && self.has_fin)
     }
 
-    /// Whether the peer has everything that was sent so far.
+    /// Whether the peer has acknowledged all that was sent so far.
     pub(crate) fn is_acknowledged(&self) -> bool {
         self.una == self.nxt
     }
 
-    /// Does something more, from now on.
+    /// Adds steps, from now on.
     pub(crate) fn say(&mut self, steps: Vec<Step>, now: Instant) {
         self.ready_at = steps.first().map(|step| now + step.delay);
         self.script = steps.into();
@@ -246,7 +246,7 @@ impl Host {
         self.has_fin
     }
 
-    /// What it has not done yet, for a failed test's message.
+    /// The steps that are left, for the message of a failed test.
     pub(crate) fn complaint(&self) -> String {
         format!(
             "{}: {} steps left, una {} nxt {} of {} bytes, received {} bytes, fin {} ahead {:?}",
@@ -261,7 +261,7 @@ impl Host {
         )
     }
 
-    /// Gives the connection up with a RST.
+    /// Aborts the connection with an RST.
     pub(crate) fn abort(&mut self) {
         let mut frame = self.frame(RST | ACK);
         frame.seq = self.nxt;
@@ -269,7 +269,7 @@ impl Host {
         self.was_reset = true;
     }
 
-    /// Sends a segment that its own TCP would not: `change` makes it from an ordinary one.
+    /// Sends a segment that its TCP would not send: an ordinary one with `change`.
     pub(crate) fn send_odd(&mut self, change: impl FnOnce(&mut Frame)) {
         let mut frame = self.frame(ACK | PSH);
         frame.seq = self.nxt;

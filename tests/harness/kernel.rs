@@ -1,9 +1,9 @@
 //! The kernel around one core: conntrack, NAT, the queue rules, the expectation table.
 //!
-//! Until the core has set the connection liberal, only what the real rules queue reaches it: packets
-//! with payload, FIN, RST, and SYN/ACK. Pure acknowledgements pass it by. Of a connection marked
-//! `opaque` only what begins as text does is, beside FIN, RST and SYN/ACK. A data connection's first
-//! packet is where its pair is granted something ([`Kernel::dial`]).
+//! Only the packets that the real rules queue reach the core. Until it has set the connection
+//! liberal, these are packets with payload, FIN, RST, and SYN/ACK. Of a connection marked `opaque`
+//! they are packets that begin like text, FIN, RST and SYN/ACK. The first packet of a data
+//! connection is queued where its pair has a grant ([`Kernel::dial`]).
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -28,7 +28,7 @@ use ftp_alg::proto::{
 
 use super::frame::{ACK, FIN, Frame, RST, SYN};
 
-/// Client and server are on two sides of the gateway.
+/// The client and the server are on two sides of the gateway.
 pub(crate) const IIFS: PerDirection<IfIndex> = PerDirection {
     original: IfIndex(1),
     reply: IfIndex(2),
@@ -39,34 +39,34 @@ pub(crate) struct Kernel {
     pub(crate) alg: Alg,
     model: Model,
     next_packet: u64,
-    /// What leaves the gateway, after NAT.
+    /// The packets that leave the gateway, after NAT.
     out: Vec<Frame>,
 }
 
-/// What the core asks, and what has come of it.
+/// The kernel that the core asks, and a record of its requests.
 pub(crate) struct Model {
     pub(crate) conntrack: Vec<ConntrackTuples>,
-    /// Answers to the next calls of `expect` that are not simply "done".
+    /// The answers to the next calls of `expect`. Later calls succeed.
     pub(crate) expect_answers: VecDeque<Result<(), ExpectError>>,
     pub(crate) refuses_liberal: bool,
-    /// No daemon is there: every packet passes.
+    /// There is no daemon, and all packets pass.
     pub(crate) is_absent: bool,
-    /// By which interface each direction's packets come in.
+    /// The interface by which the packets of each direction come.
     pub(crate) iifs: PerDirection<IfIndex>,
-    /// What is let in now, and until when; the kernel's own timeout ends it.
+    /// The live expectations, with their ends.
     pub(crate) live: BTreeMap<(IpAddr, SocketAddr), (Expectation, Instant)>,
-    /// Every expectation that was opened, in order.
+    /// All expectations so far, in order.
     pub(crate) expected: Vec<Expectation>,
     pub(crate) events: Vec<Event>,
     /// Injected packets, in order.
     pub(crate) injected: Vec<Frame>,
-    /// What is saved for a later process, by the connection's original tuple.
+    /// The saved flows, by original tuple.
     pub(crate) saved: BTreeMap<Tuple, SavedFlow>,
-    /// How many packets the core has looked at.
+    /// The number of packets that the core got.
     pub(crate) queued: usize,
     /// Pairs whose first packets to any port are queued.
     pub(crate) granted: HashSet<HostPair>,
-    /// Data connections that were let in, and have not ended.
+    /// Data connections that were expected, and have not ended.
     pub(crate) children: HashSet<Tuple>,
     /// Conntrack cannot be asked.
     pub(crate) refuses_look_up: bool,
@@ -152,7 +152,8 @@ impl Kernel {
         }
     }
 
-    /// What has left since the last call, addressed as its receiver knows its peer.
+    /// The packets that have left since the last call, with the addresses that their receivers
+    /// know.
     pub(crate) fn poll_frames(&mut self) -> Vec<Frame> {
         std::mem::take(&mut self.out)
     }
@@ -212,27 +213,27 @@ impl Kernel {
         self.execute(effects);
     }
 
-    /// The daemon is killed and started again: only the kernel's marks and what was saved
+    /// Kills and restarts the daemon. Only the kernel's marks and the saved flows
     /// are left.
     pub(crate) fn restart(&mut self, settings: Settings) {
         self.alg = Alg::new(settings, Arc::default());
     }
 
-    /// Conntrack's entries are new ones under the same tuples.
+    /// Makes conntrack's entries new ones with the same tuples.
     pub(crate) fn forget_marks(&mut self) {
         self.liberal.clear();
         self.opaque.clear();
     }
 
-    /// Whether the data connection would be let in: as its first packet arrives at the gateway.
-    /// Where it would be sent to.
+    /// The endpoint that a data connection would reach, by its first packet at the gateway. `None`
+    /// where none is expected.
     pub(crate) fn admits(&self, source: IpAddr, destination: SocketAddr) -> Option<SocketAddr> {
         self.live
             .get(&(source, destination))
             .map(|(expectation, _)| expectation.translated_destination)
     }
 
-    /// The kinds of event so far, but for announcements.
+    /// The kinds of the events so far, without announcements.
     pub(crate) fn event_kinds(&self) -> Vec<EventKind> {
         let kinds = self.events.iter().map(|event| event.kind.clone());
         kinds
@@ -289,7 +290,7 @@ impl Kernel {
         }
         for event in effects.events {
             if self.traces {
-                eprintln!("           said {:?}", event.kind);
+                eprintln!("          event {:?}", event.kind);
             }
             self.events.push(event);
         }

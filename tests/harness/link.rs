@@ -15,41 +15,58 @@ use super::{
     kernel::Kernel,
 };
 
-/// How long a packet travels on each side of the gateway.
+/// The time that a packet travels on each side of the gateway.
 const LATENCY: Duration = Duration::from_millis(1);
-/// A simulation that takes longer than this has come to a stop.
+/// A simulation that takes longer than this does not end.
 const TIME_MAX: Duration = Duration::from_secs(120);
-/// As has one in which the ends answer each other forever.
+/// Nor does one with more packets, because the ends answer each other for ever.
 const PACKETS_MAX: usize = 20_000;
 
-/// What happens to one packet on one side of the gateway.
+/// The fate of one packet on one side of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Pass,
     Drop,
     Duplicate(u16),
-    /// Arrives so many milliseconds later, behind what was sent after it.
+    /// Arrives this many milliseconds later, behind later packets.
     Delay(u16),
-    /// Arrives as two segments, cut after so many bytes.
+    /// Arrives as two segments, cut after this many bytes.
     Split(u16),
 }
 
-/// Where a packet arrives.
+/// The receiver of a packet on a wire.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stop {
     Gateway(Vec<u8>),
     Host(Vec<u8>),
 }
 
+/// The behaviour of the two ends of a connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ends {
+    pub(crate) client: Config,
+    pub(crate) server: Config,
+}
+
+impl Ends {
+    /// Both ends behave like this.
+    pub(crate) fn alike(config: Config) -> Self {
+        Self {
+            client: config.clone(),
+            server: config,
+        }
+    }
+}
+
 /// Ends, gateway, wires.
 pub(crate) struct Link {
     pub(crate) kernel: Kernel,
-    /// Client and server of each connection, in turn.
+    /// The client and the server of each connection, in turn.
     pub(crate) hosts: Vec<Host>,
-    /// What happens to the next packets, on either side and of either direction; then they pass.
+    /// The fates of the next packets of both sides and directions. Later packets pass.
     pub(crate) fates: VecDeque<Fate>,
     pub(crate) now: Instant,
-    /// Packets that matching hosts have got, for tests that look at the wire.
+    /// The packets that hosts have received.
     pub(crate) delivered: Vec<Frame>,
     in_flight: BinaryHeap<Reverse<(Instant, u64, Stop)>>,
     sent: u64,
@@ -70,25 +87,30 @@ impl Link {
         }
     }
 
-    /// One connection that says `script`.
+    /// One connection that follows `script`.
     pub(crate) fn of_script(tuples: ConntrackTuples, script: &Script) -> Self {
         let mut link = Self::new(Settings::default());
-        link.add(tuples, (Config::default(), Config::default()), script);
+        link.add(tuples, script);
         link
     }
 
-    /// Opens a connection; gives its number.
-    pub(crate) fn add(
+    /// Opens a connection between two ordinary ends, and gives its number.
+    pub(crate) fn add(&mut self, tuples: ConntrackTuples, script: &Script) -> usize {
+        self.add_with(tuples, Ends::default(), script)
+    }
+
+    /// Opens a connection, and gives its number.
+    pub(crate) fn add_with(
         &mut self,
         tuples: ConntrackTuples,
-        (client, server): (Config, Config),
+        ends: Ends,
         script: &Script,
     ) -> usize {
         self.kernel.conntrack.push(tuples);
         let original = tuples.of(Direction::Original);
         let reply = tuples.of(Direction::Reply);
-        let mut client = Host::new(original.source, original.destination, client);
-        let mut server = Host::new(reply.source, reply.destination, server);
+        let mut client = Host::new(original.source, original.destination, ends.client);
+        let mut server = Host::new(reply.source, reply.destination, ends.server);
         client.script = script.client.clone().into();
         server.script = script.server.clone().into();
         client.connect(self.now);
@@ -106,12 +128,12 @@ impl Link {
         &mut self.hosts[1]
     }
 
-    /// Runs until every end has said and heard everything.
+    /// Runs until each end has sent and received all.
     pub(crate) fn run(&mut self) {
         self.run_while(|link| !link.hosts.iter().all(Host::is_done));
     }
 
-    /// Runs for so long, whatever happens.
+    /// Runs for this time.
     pub(crate) fn run_for(&mut self, time: Duration) {
         let until = self.now + time;
         self.flush_hosts();
@@ -136,7 +158,7 @@ impl Link {
         }
     }
 
-    /// The client says something more.
+    /// The client sends more.
     pub(crate) fn client_says(&mut self, turns: &[Turn]) {
         let now = self.now;
         self.client().say(Script::open(turns).client, now);
@@ -148,7 +170,7 @@ impl Link {
         self.server().say(Script::open(turns).server, now);
     }
 
-    /// What no correct gateway would have caused.
+    /// The faults of all ends.
     pub(crate) fn faults(&self) -> Vec<&String> {
         self.hosts.iter().flat_map(|host| &host.faults).collect()
     }
@@ -221,7 +243,7 @@ impl Link {
         }
     }
 
-    /// Puts a packet onto a wire, where its fate awaits it.
+    /// Puts a packet onto a wire, with its fate.
     fn launch(&mut self, frame: Frame, to: fn(Vec<u8>) -> Stop) {
         match self.fates.pop_front().unwrap_or(Fate::Pass) {
             Fate::Pass => self.schedule(to(frame.encode()), LATENCY),

@@ -1,5 +1,5 @@
-//! What each end must have received, with whole streams in hand: no segments, no sequence
-//! numbers, no holding back. Lines go one after the other through session, policy and translation.
+//! The bytes that each end must have received, by a naive model without segments and sequence
+//! numbers. Lines go one after the other through the session, the policy and the translation.
 
 use ftp_alg::proto::{
     command_policy::{PolicyEffect, SessionPolicy},
@@ -16,9 +16,9 @@ use ftp_alg::proto::{
     stream::LINE_MAX,
 };
 
-use super::{dialogue::Turn, kernel::LINKS};
+use super::{dialogue::Turn, kernel::IIFS};
 
-/// What a dialogue becomes on its way through the gateway.
+/// A dialogue behind the gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) to_server: Vec<u8>,
@@ -26,7 +26,7 @@ pub(crate) struct Outcome {
     pub(crate) expected: Vec<Expectation>,
 }
 
-/// Reads a dialogue line by line, in the order in which it was said.
+/// Reads a dialogue line by line, in its order.
 pub(crate) fn expected_of(
     turns: &[Turn],
     tuples: &ConntrackTuples,
@@ -71,7 +71,7 @@ impl Reader<'_> {
         output.extend_from_slice(rewritten.as_deref().unwrap_or(line));
     }
 
-    /// The line as it goes out, where that is not as it came.
+    /// The line that leaves; `None` where it leaves as it came.
     fn rewritten(&mut self, from: Role, line: &[u8]) -> Option<Vec<u8>> {
         let text = line.strip_suffix(b"\n").filter(|_| !self.is_opaque)?;
         let text = text.strip_suffix(b"\r").unwrap_or(text);
@@ -108,7 +108,7 @@ impl Reader<'_> {
         new.map(|new| [&new[..], end].concat())
     }
 
-    /// Why the rules refuse a command, if they do.
+    /// Why the policy refuses a command, if it does.
     fn refusal_of(&mut self, text: &[u8], is_complete: bool) -> Option<Reason> {
         let policy = self.policy.as_mut()?;
         let now = super::origin();
@@ -116,7 +116,7 @@ impl Reader<'_> {
         (decision.effect == PolicyEffect::Refuse).then_some(decision.reason)
     }
 
-    /// What an announcing line becomes, where that is not what it was.
+    /// The line that leaves for an announcement; `None` where it leaves as it came.
     fn announced(
         &mut self,
         from: Role,
@@ -161,7 +161,7 @@ impl Reader<'_> {
             .ok_or(Refusal::ThirdPartyAddress)?;
         let timeout = self.settings.expectation_timeout;
         let expectation = Expectation {
-            denied_iif: Some(LINKS[direction]),
+            denied_iif: Some(IIFS[direction]),
             ..translation.expectation(self.tuples, direction, timeout)
         };
         self.outcome.expected.push(expectation);

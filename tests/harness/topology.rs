@@ -1,4 +1,4 @@
-//! Who is where: the deployments of a gateway as conntrack tuples.
+//! The deployments of a gateway, as conntrack tuples.
 
 use ftp_alg::proto::net::{ConntrackTuples, Direction, Tuple};
 
@@ -7,7 +7,7 @@ use ftp_alg::proto::net::{ConntrackTuples, Direction, Tuple};
 pub(crate) enum Topology {
     /// A routing firewall.
     Routed,
-    /// The client 10.0.0.2 is behind 203.0.113.1 (as long as private ones get: lines grow).
+    /// The client 10.0.0.2 is behind 203.0.113.1, a longer address: lines grow.
     Snat,
     /// The client 192.168.100.200 is behind 9.9.9.9: lines shrink.
     SnatShorter,
@@ -38,7 +38,7 @@ impl Topology {
         Self::Snat6,
     ];
 
-    /// The connection's tuples; `nth` tells clients apart.
+    /// The tuples of the `nth` connection.
     pub(crate) fn tuples(self, nth: u16) -> ConntrackTuples {
         let port = 40_000 + nth;
         // client, server as the client knows it, server, client as the server knows it

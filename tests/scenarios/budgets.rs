@@ -11,7 +11,7 @@ use ftp_alg::proto::{
 use crate::{
     harness::{
         dialogue::{Script, Turn, after_login, client, server},
-        host::{Config, Host},
+        host::Host,
         link::Link,
         topology::Topology,
     },
@@ -26,10 +26,8 @@ fn link_with(limits: Limits) -> Link {
 }
 
 fn add(link: &mut Link, nth: u16, turns: &[Turn]) {
-    let ends = (Config::default(), Config::default());
     link.add(
         Topology::Routed.tuples(nth),
-        ends,
         &Script::open(&after_login(turns)),
     );
 }
@@ -251,12 +249,7 @@ fn a_closed_session_stops_counting_at_once() {
         host_sessions: 1,
         ..Limits::default()
     });
-    let ends = (Config::default(), Config::default());
-    link.add(
-        Topology::Routed.tuples(0),
-        ends,
-        &Script::new(&session(&[])),
-    );
+    link.add(Topology::Routed.tuples(0), &Script::new(&session(&[])));
     link.run();
     add(&mut link, 1, &[]);
     link.run_for(Duration::from_millis(100));
@@ -270,9 +263,8 @@ fn a_session_without_payload_does_not_count() {
         host_sessions: 1,
         ..Limits::default()
     });
-    let ends = || (Config::default(), Config::default());
     for nth in 0..5 {
-        link.add(Topology::Routed.tuples(nth), ends(), &Script::open(&[]));
+        link.add(Topology::Routed.tuples(nth), &Script::open(&[]));
     }
     link.run_for(Duration::from_millis(100));
     assert_eq!(link.kernel.alg.flow_count(), 5);

@@ -13,7 +13,7 @@ use ftp_alg::proto::{
 use crate::{
     harness::{
         dialogue::{Script, Turn, after_login, client, server},
-        host::{Config, Step},
+        host::Step,
         link::{Fate, Link},
         topology::Topology,
     },
@@ -57,8 +57,7 @@ fn play(settings: Settings, turns: &[Turn]) -> Link {
 
 fn open(settings: Settings, turns: &[Turn]) -> Link {
     let mut link = Link::new(settings);
-    let ends = (Config::default(), Config::default());
-    link.add(Topology::Routed.tuples(0), ends, &Script::open(turns));
+    link.add(Topology::Routed.tuples(0), &Script::open(turns));
     link
 }
 
@@ -328,8 +327,7 @@ fn no_command_of_a_client_that_closes_at_once_passes_unread() {
         ..Step::default()
     });
     let mut link = Link::new(deny());
-    let ends = (Config::default(), Config::default());
-    link.add(Topology::Routed.tuples(0), ends, &script);
+    link.add(Topology::Routed.tuples(0), &script);
     link.run_for(Duration::from_secs(5));
     assert_eq!(link.faults(), Vec::<&String>::new());
     assert_eq!(

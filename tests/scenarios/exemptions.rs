@@ -8,7 +8,6 @@ use ftp_alg::proto::flow::Settings;
 use crate::{
     harness::{
         dialogue::{Script, Turn, after_login, client, server},
-        host::Config,
         link::Link,
         topology::Topology,
     },
@@ -20,9 +19,8 @@ const PASSIVE: &str = "227 =198,51,100,7,19,137";
 /// The decisions with these settings, after a login.
 fn decided(turns: &[Turn], settings: Settings) -> Vec<String> {
     let mut link = Link::new(settings);
-    let ends = (Config::default(), Config::default());
     let script = Script::open(&after_login(turns));
-    link.add(Topology::Routed.tuples(0), ends, &script);
+    link.add(Topology::Routed.tuples(0), &script);
     link.run_for(Duration::from_millis(500));
     assert_eq!(link.faults(), Vec::<&String>::new());
     decisions(&link)

@@ -6,7 +6,7 @@ use crate::{
     harness::{
         dialogue::{Script, Turn},
         host::Config,
-        link::{Fate, Link},
+        link::{Ends, Fate, Link},
         topology::Topology,
     },
     play::session,
@@ -34,7 +34,7 @@ fn burst(lost: Option<usize>) -> Link {
         replies(40),
     ];
     let script = Script::new(&session(&turns));
-    link.add(Topology::Snat.tuples(0), (config.clone(), config), &script);
+    link.add_with(Topology::Snat.tuples(0), Ends::alike(config), &script);
     link.run();
     link
 }

@@ -17,7 +17,7 @@ use crate::{
         dialogue::{Script, Turn, after_login, client, server},
         frame::{ACK, SYN},
         host::Config,
-        link::Link,
+        link::{Ends, Link},
         topology::Topology,
     },
     play::{decisions, heard_by, play_open, withdrawals},
@@ -37,9 +37,8 @@ fn server_begins_anew(link: &mut Link) {
 #[test]
 fn a_server_that_begins_anew_does_not_make_a_browser_a_client_of_ftp() {
     let mut link = Link::new(Settings::default());
-    let ends = (Config::default(), Config::default());
     let script = Script::open(&[client("POST / HTTP/1.1\r\nHost: x\r\n"), server("wait")]);
-    link.add(Topology::Routed.tuples(0), ends, &script);
+    link.add(Topology::Routed.tuples(0), &script);
     link.run_for(Duration::from_millis(50));
     server_begins_anew(&mut link);
     link.server_says(&[Turn::new(
@@ -123,11 +122,7 @@ fn a_connection_that_conntrack_begins_anew_is_followed_from_its_start() {
     };
     link.hosts.clear();
     let script = Script::open(&after_login(&[client(PORT), server("200 ok")]));
-    link.add(
-        Topology::Routed.tuples(0),
-        (config.clone(), config),
-        &script,
-    );
+    link.add_with(Topology::Routed.tuples(0), Ends::alike(config), &script);
     link.run_for(Duration::from_millis(100));
     assert_eq!(decisions(&link), ["PORT expect"]);
 }
@@ -140,9 +135,8 @@ fn a_connection_passes_unread_where_conntrack_cannot_be_asked_unless_a_policy_mu
     ] {
         let mut link = Link::new(settings);
         link.kernel.refuses_look_up = true;
-        let ends = (Config::default(), Config::default());
         let script = Script::open(&after_login(&[]));
-        link.add(Topology::Routed.tuples(0), ends, &script);
+        link.add(Topology::Routed.tuples(0), &script);
         link.run_for(Duration::from_millis(100));
         assert_eq!(!link.client().received.is_empty(), passes);
         assert_eq!(link.kernel.alg.flow_count(), 0);

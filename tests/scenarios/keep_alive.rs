@@ -8,7 +8,7 @@ use crate::{
     harness::{
         dialogue::{Script, client, server},
         host::Config,
-        link::Link,
+        link::{Ends, Link},
         topology::Topology,
     },
     play::{decisions, heard_by, session},
@@ -30,8 +30,8 @@ fn keep_alives_between_and_within_lines_are_answered_and_change_nothing() {
             server("227 =198,51,100,7,19,137").cut(&[3, 12], gap),
         ];
         let mut link = Link::new(Settings::default());
-        let ends = (config.clone(), config);
-        link.add(
+        let ends = Ends::alike(config);
+        link.add_with(
             Topology::Snat.tuples(0),
             ends,
             &Script::new(&session(&turns)),

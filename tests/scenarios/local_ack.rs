@@ -9,7 +9,7 @@ use crate::{
         dialogue::{Script, after_login, client, server},
         frame::{ACK, Frame},
         host::Config,
-        link::Link,
+        link::{Ends, Link},
         topology::Topology,
     },
     play::play_open,
@@ -22,9 +22,9 @@ fn after_a_beginning(has_timestamps: bool, wait: Duration) -> Link {
         has_timestamps,
         ..Config::default()
     };
-    let ends = (config.clone(), config);
+    let ends = Ends::alike(config);
     let script = Script::open(&after_login(&[]));
-    link.add(Topology::Snat.tuples(0), ends, &script);
+    link.add_with(Topology::Snat.tuples(0), ends, &script);
     link.run_for(Duration::from_secs(2));
     let turns = [client("PORT 10,0,0,2,19,137").cut(&[9], Duration::from_secs(5))];
     link.client_says(&turns);

@@ -7,7 +7,6 @@ use ftp_alg::proto::{event::EventKind, flow::Settings, ftp::Role};
 use crate::{
     harness::{
         dialogue::{Script, Turn, after_login, client, server},
-        host::Config,
         link::Link,
         topology::Topology,
     },
@@ -17,8 +16,7 @@ use crate::{
 /// Plays a dialogue from its first line on, with these settings.
 fn play_with(turns: &[Turn], settings: Settings) -> Link {
     let mut link = Link::new(settings);
-    let ends = (Config::default(), Config::default());
-    link.add(Topology::Routed.tuples(0), ends, &Script::open(turns));
+    link.add(Topology::Routed.tuples(0), &Script::open(turns));
     link.run_for(Duration::from_millis(500));
     link
 }

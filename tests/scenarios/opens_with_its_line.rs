@@ -14,7 +14,6 @@ use ftp_alg::proto::{expect::ExpectError, flow::Settings, ftp::Role};
 use crate::{
     harness::{
         dialogue::{Script, Turn, after_login, client, server},
-        host::Config,
         link::Link,
         topology::Topology,
     },
@@ -158,8 +157,7 @@ fn an_unanswered_port_is_closed_after_its_timeout() {
         expectation_timeout: Duration::from_secs(3),
         ..Settings::default()
     });
-    let ends = (Config::default(), Config::default());
-    link.add(Topology::Routed.tuples(0), ends, &Script::open(&turns[..6]));
+    link.add(Topology::Routed.tuples(0), &Script::open(&turns[..6]));
     link.run_for(Duration::from_secs(4));
     assert!(!is_open(&link));
     assert_eq!(withdrawals(&link), ["expired"]);
@@ -178,10 +176,8 @@ fn an_announcement_that_the_kernel_refuses_gives_its_port_back() {
         ..Settings::default()
     });
     link.kernel.expect_answers = [Err(ExpectError::TableFull)].into();
-    let ends = (Config::default(), Config::default());
     link.add(
         Topology::Snat.tuples(0),
-        ends,
         &Script::open(&session(&turns)[..9]),
     );
     link.run_for(Duration::from_millis(100));

@@ -5,7 +5,6 @@ use ftp_alg::proto::{flow::Settings, ftp::Role};
 use crate::{
     harness::{
         dialogue::{Script, Turn, client, server},
-        host::Config,
         link::Link,
         topology::Topology,
     },
@@ -57,12 +56,7 @@ fn the_end_of_a_transfer_does_not_withdraw_the_announcement_for_the_next() {
         ..Settings::default()
     };
     let mut link = Link::new(settings);
-    let ends = (Config::default(), Config::default());
-    link.add(
-        Topology::Routed.tuples(0),
-        ends,
-        &Script::new(&session(&turns)),
-    );
+    link.add(Topology::Routed.tuples(0), &Script::new(&session(&turns)));
     link.run_while(|link| !String::from_utf8_lossy(&link.hosts[1].received).contains("RETR b"));
     assert_eq!(withdrawals(&link), ["finished"]);
     assert!(

@@ -7,7 +7,6 @@ use ftp_alg::proto::flow::Settings;
 use crate::{
     harness::{
         dialogue::{Script, after_login, client, server},
-        host::Config,
         link::Link,
         topology::Topology,
     },
@@ -22,8 +21,7 @@ fn sessions(count: u16, ports: std::ops::RangeInclusive<u16>) -> Link {
     });
     let turns = after_login(&[client("PORT 10,0,0,2,19,137"), server("200 ok")]);
     for nth in 0..count {
-        let ends = (Config::default(), Config::default());
-        link.add(Topology::Snat.tuples(nth), ends, &Script::open(&turns));
+        link.add(Topology::Snat.tuples(nth), &Script::open(&turns));
         link.run_for(Duration::from_millis(100));
     }
     link
@@ -61,8 +59,7 @@ fn a_session_that_ends_frees_its_port() {
     link.hosts[0].abort();
     link.run_for(Duration::from_millis(10));
     let turns = after_login(&[client("PORT 10,0,0,2,19,137"), server("200 ok")]);
-    let ends = (Config::default(), Config::default());
-    link.add(Topology::Snat.tuples(10), ends, &Script::open(&turns));
+    link.add(Topology::Snat.tuples(10), &Script::open(&turns));
     link.run_for(Duration::from_millis(100));
     assert_eq!(decisions(&link), ["PORT expect"; 11]);
 }
@@ -79,8 +76,7 @@ fn a_newer_announcement_of_a_session_needs_no_second_port() {
         client("PORT 10,0,0,2,19,138"),
         server("200 ok"),
     ]);
-    let ends = (Config::default(), Config::default());
-    link.add(Topology::Snat.tuples(0), ends, &Script::open(&turns));
+    link.add(Topology::Snat.tuples(0), &Script::open(&turns));
     link.run_for(Duration::from_millis(100));
     assert_eq!(decisions(&link), ["PORT expect", "PORT expect"]);
 }
@@ -97,8 +93,7 @@ fn a_port_whose_line_cannot_be_rewritten_is_released() {
         client("EPRT |2|fd00::2|5001|"),
         server("200 ok"),
     ]);
-    let ends = (Config::default(), Config::default());
-    link.add(Topology::Snat6.tuples(0), ends, &Script::open(&turns));
+    link.add(Topology::Snat6.tuples(0), &Script::open(&turns));
     link.run_for(Duration::from_millis(100));
     assert_eq!(
         decisions(&link),

@@ -8,7 +8,7 @@ use crate::{
     harness::{
         dialogue::{Script, Turn, client, server},
         host::Config,
-        link::{Fate, Link},
+        link::{Ends, Fate, Link},
         topology::Topology,
     },
     play::{decisions, heard_by, session},
@@ -33,9 +33,12 @@ fn losing(lost: usize, recuts: &[u16]) -> Link {
     link.fates = vec![Fate::Pass; lost].into();
     link.fates.push_back(Fate::Drop);
     let script = Script::new(&session(&[&[port], &replies[..]].concat()));
-    link.add(
+    link.add_with(
         Topology::Snat.tuples(0),
-        (config, Config::default()),
+        Ends {
+            client: config,
+            server: Config::default(),
+        },
         &script,
     );
     link.run();

@@ -9,7 +9,7 @@ use crate::{
     harness::{
         dialogue::{Script, Turn, client, server},
         host::Config,
-        link::Link,
+        link::{Ends, Link},
         topology::Topology,
     },
     play::{decisions, heard_by, play, session},
@@ -37,7 +37,7 @@ fn split_everywhere(topology: Topology, turns: &[Turn], announcing: usize) {
                     ..Config::default()
                 };
                 let script = Script::new(&session(&turns));
-                link.add(topology.tuples(0), (config.clone(), config), &script);
+                link.add_with(topology.tuples(0), Ends::alike(config), &script);
                 link.run();
                 let context = format!("nagle {has_nagle}, gap {gap}, cut at {at}");
                 assert_eq!(link.faults(), Vec::<&String>::new(), "{context}");

@@ -8,7 +8,6 @@ use ftp_alg::proto::{flow::Settings, ftp::Role, net::Direction, session::OUTSTAN
 use crate::{
     harness::{
         dialogue::{Script, Turn, client, server},
-        host::Config,
         link::Link,
         topology::Topology,
     },
@@ -24,10 +23,8 @@ fn play_with(topology: Topology, turns: &[Turn], listed: &str) -> Link {
         third_party_data: vec![listed.parse().unwrap()],
         ..Settings::default()
     });
-    let ends = (Config::default(), Config::default());
     link.add(
         topology.tuples(0),
-        ends,
         &Script::open(&session(turns)[..5 + turns.len()]),
     );
     link.run_for(Duration::from_millis(500));

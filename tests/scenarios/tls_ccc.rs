@@ -7,7 +7,6 @@ use ftp_alg::proto::{event::EventKind, flow::Settings, ftp::Role, ftps::TlsSetti
 use crate::{
     harness::{
         dialogue::{Script, Turn, after_login, client, server},
-        host::Config,
         link::Link,
         topology::Topology,
     },
@@ -44,8 +43,7 @@ fn play_with(settings: Settings, topology: Topology, before: &[Turn], after: &[T
     let mut turns = after_login(before);
     turns.extend([client("AUTH TLS"), server("234 go on")]);
     let mut link = Link::new(settings);
-    let ends = (Config::default(), Config::default());
-    link.add(topology.tuples(0), ends, &Script::open(&turns));
+    link.add(topology.tuples(0), &Script::open(&turns));
     link.run_for(Duration::from_millis(100));
     for role in [Role::Client, Role::Server] {
         for turn in records(role) {

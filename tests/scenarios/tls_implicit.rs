@@ -13,7 +13,6 @@ use ftp_alg::proto::{
 use crate::{
     harness::{
         dialogue::{Script, Turn, client, server},
-        host::Config,
         link::{Fate, Link},
         topology::Topology,
     },
@@ -44,8 +43,7 @@ fn hello() -> [Turn; 2] {
 
 fn play(settings: Settings, turns: &[Turn], answer: &[u8]) -> Link {
     let mut link = Link::new(settings);
-    let ends = (Config::default(), Config::default());
-    link.add(TOPOLOGY.tuples(0), ends, &Script::open(turns));
+    link.add(TOPOLOGY.tuples(0), &Script::open(turns));
     link.run_for(Duration::from_millis(20));
     link.server_says(&[Turn::new(Role::Server, answer.to_vec())]);
     link.run_for(Duration::from_millis(20));

@@ -14,7 +14,6 @@ use ftp_alg::proto::{
 use crate::{
     harness::{
         dialogue::{Script, Turn, after_login, client, server},
-        host::Config,
         link::{Fate, Link},
         topology::Topology,
     },
@@ -49,8 +48,7 @@ fn hello() -> Turn {
 
 fn play(topology: Topology, settings: Settings, turns: &[Turn]) -> Link {
     let mut link = Link::new(settings);
-    let ends = (Config::default(), Config::default());
-    link.add(topology.tuples(0), ends, &Script::open(turns));
+    link.add(topology.tuples(0), &Script::open(turns));
     link.run_for(Duration::from_millis(100));
     assert_eq!(link.faults(), Vec::<&String>::new());
     link
@@ -279,8 +277,7 @@ fn a_port_that_is_leased_to_an_announcement_is_not_opened_for_an_encrypted_sessi
     both.ports = 50_000..=50_000;
     let mut link = play(topology, both, &encrypted());
     let turns = after_login(&[client("PASV"), server("227 =10,0,0,5,19,137")]);
-    let ends = (Config::default(), Config::default());
-    link.add(topology.tuples(1), ends, &Script::open(&turns));
+    link.add(topology.tuples(1), &Script::open(&turns));
     link.run_for(Duration::from_millis(100));
     let announced = SocketAddr::new("10.0.0.5".parse().unwrap(), 5001);
     assert_eq!(

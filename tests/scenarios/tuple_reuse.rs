@@ -11,18 +11,18 @@ use crate::{
     harness::{
         dialogue::{Script, after_login, client, server},
         host::Config,
-        link::Link,
+        link::{Ends, Link},
         topology::Topology,
     },
     play::{decisions, play_open},
 };
 
-fn again(isn: u32) -> (Config, Config) {
+fn again(isn: u32) -> Ends {
     let config = Config {
         isn,
         ..Config::default()
     };
-    (config.clone(), config)
+    Ends::alike(config)
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn a_new_connection_has_none_of_the_old_ones_offset_and_expectations() {
     let script = Script::new(&after_login(&[client("NOOP"), server("200 ok")]));
     link.hosts.clear();
     link.kernel.forget_marks();
-    link.add(Topology::Snat.tuples(0), again(77), &script);
+    link.add_with(Topology::Snat.tuples(0), again(77), &script);
     link.run();
     assert_eq!(link.faults(), Vec::<&String>::new());
     assert_eq!(link.kernel.live.len(), 0);
@@ -45,7 +45,7 @@ fn a_new_connection_whose_other_tuple_differs_is_looked_up_again() {
     let mut link = Link::new(Settings::default());
     let old = Topology::Snat.tuples(0);
     let script = Script::open(&after_login(&[]));
-    link.add(old, again(77), &script);
+    link.add_with(old, again(77), &script);
     link.run_for(Duration::from_millis(100));
     // Another client gets the same outside endpoint.
     let original = old.of(Direction::Original);
@@ -55,7 +55,7 @@ fn a_new_connection_whose_other_tuple_differs_is_looked_up_again() {
     link.hosts.clear();
     link.kernel.conntrack.clear();
     let turns = after_login(&[client("PORT 10,0,0,3,4,5"), server("200 ok")]);
-    link.add(tuples, again(99_999), &Script::open(&turns));
+    link.add_with(tuples, again(99_999), &Script::open(&turns));
     link.run_for(Duration::from_millis(100));
     assert_eq!(decisions(&link), ["PORT expect"]);
     assert_eq!(

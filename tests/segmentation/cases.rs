@@ -1,4 +1,4 @@
-//! One random case: who talks to whom, what they say, how they write it, what the network does.
+//! Random cases: a topology, a dialogue, the way in which it is written, and a network.
 
 use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use proptest::{collection::vec, option, prelude::*, sample};
 use crate::harness::{
     dialogue::{Script, Turn, after_login, client, server},
     host::Config,
-    link::{Fate, Link},
+    link::{Ends, Fate, Link},
     oracle::expected_of,
     topology::Topology,
 };
@@ -25,20 +25,20 @@ pub(crate) struct Case {
     pub(crate) topology: Topology,
     pub(crate) ports: RangeInclusive<u16>,
     pub(crate) bursts: Vec<Burst>,
-    pub(crate) ends: (Config, Config),
+    pub(crate) ends: Ends,
     pub(crate) fates: Vec<Fate>,
-    /// Where turns are cut, used up one after the other.
+    /// The cuts of the turns, one after the other.
     pub(crate) cuts: Vec<(Vec<usize>, u8)>,
-    /// Some commands are refused by a rule, so that none may pass before it was read.
-    pub(crate) is_ruled: bool,
+    /// A policy refuses some commands, so that none may pass before it was read.
+    pub(crate) has_policy: bool,
 }
 
-/// What the client says without waiting, and its answers. The server answers command by command,
-/// as servers do.
+/// Commands that the client sends without waiting, and their answers. The server answers one
+/// command after the other.
 #[derive(Clone, Debug)]
 pub(crate) struct Burst {
     pub(crate) exchanges: Vec<Exchange>,
-    /// All commands in one write, and all replies if none of them is waited for.
+    /// All commands are in one write, and all replies too if the client waits for none of them.
     pub(crate) is_merged: bool,
 }
 
@@ -64,7 +64,7 @@ pub(crate) enum Exchange {
     BareLf(u16),
     Abor,
     Retr,
-    /// Refused where rules are.
+    /// Refused where there is a policy.
     Dele(u16),
 }
 
@@ -74,8 +74,8 @@ impl Case {
         let tuples = self.topology.tuples(0);
         let settings = Settings {
             ports: self.ports.clone(),
-            command_policy: if self.is_ruled {
-                rules()
+            command_policy: if self.has_policy {
+                command_policy()
             } else {
                 Arc::default()
             },
@@ -85,7 +85,7 @@ impl Case {
         let wanted = expected_of(&turns, &tuples, &settings);
         let mut link = Link::new(settings);
         link.fates = self.fates.clone().into();
-        link.add(tuples, self.ends.clone(), &Script::new(&turns));
+        link.add_with(tuples, self.ends.clone(), &Script::new(&turns));
         link.run();
         prop_assert_eq!(link.faults(), Vec::<&String>::new());
         prop_assert_eq!(
@@ -134,7 +134,7 @@ impl Burst {
         if self.is_merged {
             commands = merge(commands);
         }
-        // A server does not know of commands that wait for its answer to an earlier one.
+        // A server does not get commands that wait for its answer to an earlier one.
         let mut earlier = self.exchanges.iter().rev().skip(1);
         if self.is_merged && !earlier.any(|exchange| exchange.is_waited_for()) {
             replies = merge(replies);
@@ -163,7 +163,7 @@ impl Exchange {
         )
     }
 
-    /// Whether what is announced after it depends on when the server answers.
+    /// Whether later announcements depend on the time of the server's answer.
     fn is_open_ended(&self) -> bool {
         matches!(
             self,
@@ -233,8 +233,8 @@ impl Exchange {
     }
 }
 
-/// Nothing is deleted.
-fn rules() -> Arc<CommandPolicy> {
+/// A policy that refuses DELE.
+fn command_policy() -> Arc<CommandPolicy> {
     let commands = Verb::parse("DELE").into_iter().collect();
     Arc::new(CommandPolicy::new(vec![PolicyEntry {
         name: "no-deletes".into(),
@@ -255,7 +255,7 @@ fn port_line(address: std::net::IpAddr, port: u16) -> String {
 fn host_port(address: std::net::IpAddr, port: u16) -> String {
     let octets = match address {
         std::net::IpAddr::V4(address) => address.octets(),
-        // Nobody announces an IPv6 address so; the line is refused.
+        // The form has no IPv6 address, so the line is refused.
         std::net::IpAddr::V6(_) => [10, 0, 0, 2],
     };
     let [a, b, c, d] = octets;
@@ -294,19 +294,19 @@ pub(crate) fn any_case() -> impl Strategy<Value = Case> {
         any::<bool>(),
     )
         .prop_map(
-            |(topology, ports, bursts, ends, fates, cuts, is_ruled)| Case {
-                is_ruled,
+            |(topology, ports, bursts, (client, server), fates, cuts, has_policy)| Case {
+                has_policy,
                 topology,
                 ports,
                 bursts,
-                ends,
+                ends: Ends { client, server },
                 fates: bounded(fates),
                 cuts,
             },
         )
 }
 
-/// No more losses than a connection survives within the time that a line may be withheld.
+/// No more losses than a connection survives within the time that a partial line is held.
 fn bounded(mut fates: Vec<Fate>) -> Vec<Fate> {
     let mut lost = 0;
     for fate in &mut fates {
@@ -327,8 +327,8 @@ fn any_burst() -> impl Strategy<Value = Burst> {
     })
 }
 
-/// Which outside port an announcement gets may depend on whether an earlier transfer is over, or
-/// an earlier PASV answered: a client that does not wait cannot know.
+/// Removes races. The outside port of an announcement may depend on whether an earlier transfer is
+/// over or an earlier PASV is answered, and a client that does not wait cannot know that.
 fn without_races(exchanges: Vec<Exchange>) -> Vec<Exchange> {
     let mut is_racing = false;
     let waits = |exchange: &Exchange| {
@@ -340,7 +340,7 @@ fn without_races(exchanges: Vec<Exchange>) -> Vec<Exchange> {
 }
 
 fn any_exchange() -> impl Strategy<Value = Exchange> {
-    // Those with few digits cannot be chosen shorter, and make a line grow.
+    // No shorter port can be chosen for those with few digits, so that the line grows.
     let port = || prop_oneof![1024..=65_535_u16, 10_000..=10_009_u16, 1024..=1033_u16];
     prop_oneof![
         2 => Just(Exchange::Noop),

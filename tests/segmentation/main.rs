@@ -1,6 +1,5 @@
-//! Segmentation does not matter: whatever the network does to a dialogue, each end receives what
-//! it would have received with one line a segment and nothing lost, and the same data connections
-//! are expected.
+//! Segmentation does not matter. In any network each end receives the same bytes as with one line
+//! in each segment and no loss, and the same data connections are expected.
 //!
 //! The normal run has [`CASES`] cases; `FTP_ALG_CASES=1000000` makes it a long one, and
 //! `--nocapture` shows how many were run.
@@ -20,11 +19,11 @@ use proptest::{
 
 use self::cases::any_case;
 
-/// How many schedules the normal run tries.
+/// The number of schedules of the normal run.
 const CASES: u32 = 10_000;
 
 #[test]
-fn any_schedule_gives_what_one_segment_a_line_gives() {
+fn any_schedule_gives_the_same_as_one_segment_for_each_line() {
     let asked = std::env::var("FTP_ALG_CASES").ok();
     let cases = asked.and_then(|text| text.parse().ok()).unwrap_or(CASES);
     let config = ProptestConfig {
@@ -33,7 +32,7 @@ fn any_schedule_gives_what_one_segment_a_line_gives() {
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
     };
-    // The normal run is the same every time; the longer mode looks where nobody has looked yet.
+    // The normal run is always the same. The longer mode tries new schedules.
     let mut runner = match std::env::var_os("FTP_ALG_CASES") {
         None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
         Some(_) => TestRunner::new(config),

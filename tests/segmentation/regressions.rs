@@ -1,26 +1,30 @@
-//! What the random schedules found, each as a test of its own.
+//! The faults that random schedules found, each as a test of its own.
 
 use std::time::Duration;
 
 use crate::{
     cases::{Burst, Case, Exchange},
-    harness::{host::Config, link::Fate, topology::Topology},
+    harness::{
+        host::Config,
+        link::{Ends, Fate},
+        topology::Topology,
+    },
 };
 
-/// A case in which nothing is remarkable: the base for struct update.
+/// A case without a peculiarity, as the base for a struct update.
 fn plain() -> Case {
     Case {
         topology: Topology::Routed,
         ports: 1024..=65_535,
         bursts: Vec::new(),
-        ends: (Config::default(), Config::default()),
+        ends: Ends::default(),
         fates: Vec::new(),
-        is_ruled: false,
+        has_policy: false,
         cuts: Vec::new(),
     }
 }
 
-/// An end that can take little at a time, and knows of no extension: the base for struct update.
+/// An end with a small window and without TCP extensions, as the base for a struct update.
 fn small() -> Config {
     Config {
         isn: 0,
@@ -59,7 +63,10 @@ fn a_reply_that_a_small_window_cuts_arrives() {
                 is_merged: false,
             },
         ],
-        ends: (small(), server),
+        ends: Ends {
+            client: small(),
+            server,
+        },
         ..plain()
     };
     case.check().unwrap();
@@ -73,16 +80,16 @@ fn a_line_is_completed_although_the_last_window_seen_was_closed() {
             exchanges: vec![Exchange::Eprt(1024)],
             is_merged: false,
         }],
-        ends: (
-            Config {
+        ends: Ends {
+            client: Config {
                 delayed_ack: Some(Duration::from_millis(5)),
                 ..small()
             },
-            Config {
+            server: Config {
                 closed_window: Some((Duration::from_millis(151), Duration::from_millis(190))),
                 ..small()
             },
-        ),
+        },
         fates: vec![
             Fate::Pass,
             Fate::Pass,
@@ -110,21 +117,21 @@ fn a_line_is_completed_although_the_last_window_seen_was_closed() {
     case.check().unwrap();
 }
 
-/// The receiver's window closes while one byte is withheld, and the news that it has opened is
-/// lost: the sender's probe, one before what it would send, must be answered.
+/// The receiver's window closes while one byte is held, and the packet that opens it is lost. So
+/// the sender's probe, one before its next byte, must be answered.
 #[test]
-fn a_probe_of_a_closed_window_is_answered_while_a_single_byte_is_withheld() {
+fn a_probe_of_a_closed_window_is_answered_while_a_single_byte_is_held() {
     let case = Case {
-        ends: (
-            Config {
+        ends: Ends {
+            client: Config {
                 delayed_ack: Some(Duration::from_millis(5)),
                 ..small()
             },
-            Config {
+            server: Config {
                 closed_window: Some((Duration::from_millis(48), Duration::from_millis(90))),
                 ..small()
             },
-        ),
+        },
         fates: [
             vec![Fate::Pass, Fate::Delay(3), Fate::Pass, Fate::Pass],
             vec![Fate::Pass, Fate::Split(1), Fate::Split(6)],
@@ -149,7 +156,7 @@ fn a_probe_of_a_closed_window_is_answered_while_a_single_byte_is_withheld() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "the schedule as it was found")]
-fn bytes_that_were_withheld_when_their_turn_came_are_sent_again_later() {
+fn bytes_that_were_held_in_their_turn_are_retransmitted_later() {
     let millis = Duration::from_millis;
     let config = Config {
         has_sack: true,
@@ -162,17 +169,17 @@ fn bytes_that_were_withheld_when_their_turn_came_are_sent_again_later() {
             exchanges: vec![Exchange::PortMalformed, Exchange::Pasv(1124)],
             is_merged: false,
         }],
-        ends: (
-            Config {
+        ends: Ends {
+            client: Config {
                 delayed_ack: Some(millis(200)),
                 ..config.clone()
             },
-            Config {
+            server: Config {
                 recuts: [16, 10].into(),
                 keep_alive: Some(millis(59)),
                 ..config
             },
-        ),
+        },
         fates: vec![
             Fate::Pass,
             Fate::Pass,
@@ -318,7 +325,10 @@ fn a_slow_receiver_does_not_outlast_the_wait_for_an_answer() {
                 is_merged: false,
             },
         ],
-        ends: (config, server),
+        ends: Ends {
+            client: config,
+            server,
+        },
         ..plain()
     };
     case.check().unwrap();
@@ -349,14 +359,14 @@ fn ends_whose_windows_are_full_do_not_acknowledge_each_other_for_ever() {
             ],
             is_merged: false,
         }],
-        ends: (client, server),
+        ends: Ends { client, server },
         ..plain()
     };
     case.check().unwrap();
 }
 
 #[test]
-fn a_long_line_that_was_acknowledged_for_its_receiver_arrives_through_a_small_window() {
+fn a_long_line_that_was_acknowledged_locally_arrives_through_a_small_window() {
     let server = Config {
         delayed_ack: Some(Duration::from_millis(5)),
         ..small()
@@ -366,8 +376,11 @@ fn a_long_line_that_was_acknowledged_for_its_receiver_arrives_through_a_small_wi
             exchanges: vec![Exchange::Filler(385), Exchange::Dele(412)],
             is_merged: false,
         }],
-        ends: (small(), server),
-        is_ruled: true,
+        ends: Ends {
+            client: small(),
+            server,
+        },
+        has_policy: true,
         ..plain()
     };
     case.check().unwrap();

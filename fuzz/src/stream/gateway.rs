@@ -1,4 +1,4 @@
-//! The core behind a small kernel: conntrack's answers, the queue rule, the clock, what is kept.
+//! The core behind a small kernel: conntrack, the queue rule, the clock, and the saved flow.
 
 use std::{
     collections::BTreeMap,
@@ -32,17 +32,17 @@ const PACKETS_MAX: usize = 2 + 2 * (LOCAL_ACK_BACKLOG_MAX + 1460) / 504 + EDITS_
 /// doubling, and the edits.
 const MEMORY_MAX: usize = 2 * 2 * (LOCAL_ACK_BACKLOG_MAX + 1460) + 2 * EDITS_MAX * 1024;
 
-/// What is left where no connection is: the table's own places.
+/// The most memory without any connection: the places of the table.
 const MEMORY_MIN: usize = 1024;
 
 /// How often the core may want to be woken within a minute.
 const WAKEUPS_MAX: usize = 200;
 
-/// What the core did, in order.
+/// One effect of the core.
 pub(super) enum Note {
-    /// A data connection was let in.
+    /// A data connection is expected.
     Opened(Expectation),
-    Told(EventKind),
+    Event(EventKind),
     /// The packet that came leaves, perhaps as another one.
     Left(Frame),
     Dropped,
@@ -54,7 +54,7 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Opened(expectation) => write!(f, "open {expectation:?}"),
-            Self::Told(kind) => write!(f, "told {kind:?}"),
+            Self::Event(kind) => write!(f, "event {kind:?}"),
             Self::Left(frame) => write!(f, "left {frame}"),
             Self::Dropped => write!(f, "dropped"),
             Self::Injected(frame) => write!(f, "sent {frame}"),
@@ -72,20 +72,20 @@ pub(super) struct Gateway {
     packets: u64,
 }
 
-/// The kernel: what it knows, and what the core has asked of it.
+/// The kernel: its knowledge, and the requests of the core.
 struct Model {
     tuples: ConntrackTuples,
     now: Instant,
-    /// Whether it refuses, a bit a question.
+    /// Whether it refuses, one bit for each request.
     refusals: u8,
     is_adjusted: bool,
     is_opaque: bool,
-    /// The core knows of what is saved.
+    /// The core has looked the connection up.
     is_known: bool,
     saved: Option<SavedFlow>,
-    /// What the core has let in, and until when.
+    /// The live expectations, with their ends.
     live: BTreeMap<ExpectationId, Instant>,
-    /// What the core has let in since the last input.
+    /// The expectations since the last input.
     opened: Vec<Expectation>,
 }
 
@@ -96,8 +96,8 @@ impl Model {
         refuses
     }
 
-    /// A connection that is not marked is none of an earlier process.
-    fn memory(&self) -> Option<&SavedFlow> {
+    /// The saved flow; `None` for a connection without the mark of an earlier process.
+    fn saved(&self) -> Option<&SavedFlow> {
         self.saved.as_ref().filter(|_| self.is_adjusted)
     }
 }
@@ -105,7 +105,7 @@ impl Model {
 impl Kernel for Model {
     fn look_up(&mut self, _: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
         self.is_known = true;
-        let is_adjusted = self.memory().is_some();
+        let is_adjusted = self.saved().is_some();
         Ok(Some(TrackedConnection {
             is_adjusted,
             ..TrackedConnection::unmarked(self.tuples)
@@ -207,9 +207,9 @@ impl Gateway {
         self.kernel.is_opaque
     }
 
-    /// What a new process goes on with.
-    pub(super) fn memory(&self) -> Option<&SavedFlow> {
-        self.kernel.memory()
+    /// The flow with which a new process goes on.
+    pub(super) fn saved(&self) -> Option<&SavedFlow> {
+        self.kernel.saved()
     }
 
     /// A clock of TCP timestamps, in milliseconds.
@@ -244,7 +244,7 @@ impl Gateway {
         self.notes_of(Some(verdict), egress.effects)
     }
 
-    /// Time passes; gives what the core did each time that it was woken.
+    /// Lets time pass, and gives the effects of each time that the core was woken.
     pub(super) fn wait(&mut self, time: Duration) -> Vec<Vec<Note>> {
         let until = self.kernel.now + time;
         let mut all = Vec::new();
@@ -256,7 +256,7 @@ impl Gateway {
         all
     }
 
-    /// Time passes until the core waits for nothing more.
+    /// Lets time pass until the core waits for nothing.
     pub(super) fn wait_for_all(&mut self) -> Vec<Vec<Note>> {
         let mut all = Vec::new();
         while let Some(at) = self.alg.poll_timeout() {
@@ -276,7 +276,7 @@ impl Gateway {
         notes
     }
 
-    /// The daemon is killed and started again: the kernel's marks and what was remembered stay.
+    /// Kills and restarts the daemon. The marks of the kernel and the saved flow stay.
     pub(super) fn restart(&mut self, settings: Settings) {
         self.shared = Arc::default();
         self.alg = Alg::new(settings, Arc::clone(&self.shared));
@@ -284,7 +284,7 @@ impl Gateway {
         self.kernel.is_known = false;
     }
 
-    /// What holds at any time.
+    /// Checks the bounds, which hold at any time.
     pub(super) fn check_bounds(&self) {
         let memory = self.alg.memory_bytes();
         assert!(memory <= MEMORY_MAX, "{memory} bytes of memory");
@@ -302,7 +302,7 @@ impl Gateway {
         live.filter(|&&until| until > now).count()
     }
 
-    /// What holds once everything has timed out.
+    /// Checks that nothing is left after all timeouts.
     pub(super) fn check_empty(&self) {
         assert_eq!(self.alg.flow_count(), 0);
         let memory = self.alg.memory_bytes();
@@ -315,7 +315,7 @@ impl Gateway {
         );
     }
 
-    /// What the core did, in the order in which it has its effect.
+    /// The effects of the core, in their order.
     fn notes_of(&mut self, verdict: Option<Note>, effects: Effects) -> Vec<Note> {
         let opened = std::mem::take(&mut self.kernel.opened);
         for save in effects.saves {
@@ -324,10 +324,10 @@ impl Gateway {
                 Save::Delete(_) => None,
             };
         }
-        let told = effects
+        let events = effects
             .events
             .into_iter()
-            .map(|event| Note::Told(event.kind));
+            .map(|event| Note::Event(event.kind));
         let sent = effects
             .packets
             .iter()
@@ -335,7 +335,7 @@ impl Gateway {
         let left: Vec<Note> = verdict.into_iter().chain(sent).collect();
         assert!(left.len() <= PACKETS_MAX, "{} packets for one", left.len());
         let opened = opened.into_iter().map(Note::Opened);
-        opened.chain(told).chain(left).collect()
+        opened.chain(events).chain(left).collect()
     }
 }
 

@@ -1,6 +1,8 @@
-//! What a stream becomes, worked out with the whole of it in hand: bytes one after the other.
+//! A naive model of a rewritten stream, with all of its bytes.
 
-/// The announcements of one direction that are written anew, in order.
+use std::ops::Range;
+
+/// The rewritten announcements of one direction, in order.
 #[derive(Debug, Default)]
 pub(super) struct Rewriting {
     edits: Vec<Edit>,
@@ -20,33 +22,33 @@ impl Edit {
 }
 
 impl Rewriting {
-    /// Replaces a span. Each lies behind all that were replaced before.
-    pub(super) fn record(&mut self, (start, end): (usize, usize), new: Vec<u8>) {
+    /// Replaces a span, which is behind all others.
+    pub(super) fn record(&mut self, Range { start, end }: Range<usize>, new: Vec<u8>) {
         let last = self.edits.last().map_or(0, |edit| edit.end);
         assert!(last <= start, "{start} was written anew before");
         self.edits.push(Edit { start, end, new });
     }
 
-    /// Forgets what kept its length.
+    /// Forgets the edits, all of which have kept the length.
     pub(super) fn forget(&mut self) {
         assert!(!self.edits.iter().any(Edit::is_shifting));
         self.edits.clear();
     }
 
-    /// All that the receiver gets of `said`.
-    pub(super) fn output(&self, said: &[u8]) -> Vec<u8> {
+    /// The output of `text`.
+    pub(super) fn output(&self, text: &[u8]) -> Vec<u8> {
         let mut output = Vec::new();
         let mut at = 0;
         for edit in &self.edits {
-            output.extend_from_slice(&said[at..edit.start]);
+            output.extend_from_slice(&text[at..edit.start]);
             output.extend_from_slice(&edit.new);
             at = edit.end;
         }
-        output.extend_from_slice(&said[at..]);
+        output.extend_from_slice(&text[at..]);
         output
     }
 
-    /// Where a position stands for the receiver; inside a span of another length, its start.
+    /// The position in the output; inside a span of another length it is the span's start.
     pub(super) fn to_output(&self, at: i64) -> i64 {
         let mut output = at;
         for edit in self.edits.iter().filter(|edit| edit.is_shifting()) {
@@ -58,7 +60,7 @@ impl Rewriting {
         output
     }
 
-    /// How much of what was said the receiver has wholly got, where it has `output`.
+    /// The number of input bytes that have wholly arrived with this output.
     pub(super) fn to_input(&self, output: i64) -> i64 {
         let mut growth = 0;
         for edit in self.edits.iter().filter(|edit| edit.is_shifting()) {

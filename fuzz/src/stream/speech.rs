@@ -1,5 +1,5 @@
-//! What the two ends say: commands, replies and scraps of text, each announcement with a port that
-//! no other has, so that it is known which line opened what.
+//! The text of the two ends: commands, replies and scraps of text. Each announcement has a port that
+//! no other has. So an expectation shows which line has announced it.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -10,14 +10,14 @@ use ftp_alg::proto::{
     stream::LINE_MAX,
 };
 
-/// How much one end says. Several times what the core keeps.
-const SAID_MAX: usize = 24_000;
+/// The most text of one end, in bytes: several times the bytes that the core keeps.
+const TEXT_MAX: usize = 24_000;
 
 /// Ports with few digits make a line short, the others long; both are announced.
 const SHORT_PORTS: u16 = 1024;
 const LONG_PORTS: u16 = 50_000;
 
-/// One thing that the client says.
+/// One command of the client.
 #[derive(Arbitrary, Clone, Debug)]
 pub(super) enum Command {
     Port(HasLongPort),
@@ -36,7 +36,7 @@ pub(super) enum Command {
     Text(Vec<u8>),
 }
 
-/// One thing that the server says.
+/// One reply of the server.
 #[derive(Arbitrary, Clone, Debug)]
 pub(super) enum Reply {
     Greeting,
@@ -54,7 +54,7 @@ pub(super) enum Reply {
 
 type HasLongPort = bool;
 
-/// A line that announces, by its place in what was said; its end is not part of it.
+/// A line that announces, without its end, by its place in the text.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) start: usize,
@@ -62,7 +62,7 @@ pub(super) struct Line {
     pub(super) announcement: Announcement,
 }
 
-/// Everything that is said.
+/// The text of both ends.
 pub(super) struct Speech {
     pub(super) client: Vec<u8>,
     pub(super) server: Vec<u8>,
@@ -78,19 +78,19 @@ impl Speech {
         let theirs = tuples.sender(Direction::Reply).ip();
         let mut ports = 0..;
         for (command, nth) in commands.iter().zip(&mut ports) {
-            if speech.client.len() < SAID_MAX {
+            if speech.client.len() < TEXT_MAX {
                 speech.client.extend(command.text(own, nth));
             }
         }
         for (reply, nth) in replies.iter().zip(&mut ports) {
-            if speech.server.len() < SAID_MAX {
+            if speech.server.len() < TEXT_MAX {
                 speech.server.extend(reply.text(theirs, nth));
             }
         }
         speech
     }
 
-    /// Whether two lines announce alike, in scraps of text: then nobody knows which one opened what.
+    /// Whether two lines announce the same endpoint, so that an expectation has no single line.
     pub(super) fn is_ambiguous(&self) -> bool {
         let client = announcing_lines(Role::Client, &self.client);
         let server = announcing_lines(Role::Server, &self.server);
@@ -158,10 +158,10 @@ impl Reply {
 }
 
 /// The lines of one end that announce an endpoint.
-pub(super) fn announcing_lines(role: Role, said: &[u8]) -> Vec<Line> {
-    lines(said)
+pub(super) fn announcing_lines(role: Role, text: &[u8]) -> Vec<Line> {
+    lines(text)
         .filter_map(|(start, end)| {
-            let announcement = announcement(role, &said[start..end])?;
+            let announcement = announcement(role, &text[start..end])?;
             Some(Line {
                 start,
                 end,
@@ -171,7 +171,7 @@ pub(super) fn announcing_lines(role: Role, said: &[u8]) -> Vec<Line> {
         .collect()
 }
 
-/// What a line announces.
+/// The announcement of a line.
 pub(super) fn announcement(role: Role, line: &[u8]) -> Option<Announcement> {
     match role {
         Role::Client => {
@@ -188,9 +188,9 @@ pub(super) fn announcement(role: Role, line: &[u8]) -> Option<Announcement> {
 }
 
 /// How often the client asks, in lines that have ended, for an announcement of a kind.
-pub(super) fn count_asked(kind: AnnouncementKind, said: &[u8]) -> usize {
+pub(super) fn count_asked(kind: AnnouncementKind, text: &[u8]) -> usize {
     let asks = |&(start, end): &(usize, usize)| {
-        let command = ftp::Command::parse(&said[start..end]);
+        let command = ftp::Command::parse(&text[start..end]);
         match kind {
             AnnouncementKind::Pasv => command == ftp::Command::Pasv,
             AnnouncementKind::Lpsv => command == ftp::Command::Lpsv,
@@ -198,13 +198,13 @@ pub(super) fn count_asked(kind: AnnouncementKind, said: &[u8]) -> usize {
             AnnouncementKind::Port | AnnouncementKind::Eprt | AnnouncementKind::Lprt => false,
         }
     };
-    lines(said).filter(asks).count()
+    lines(text).filter(asks).count()
 }
 
 /// Where lines begin with a verb.
-pub(super) fn starts_of<'a>(said: &'a [u8], verb: &'a str) -> impl Iterator<Item = usize> + 'a {
+pub(super) fn starts_of<'a>(text: &'a [u8], verb: &'a str) -> impl Iterator<Item = usize> + 'a {
     let mut start = 0;
-    said.split_inclusive(|&byte| byte == b'\n')
+    text.split_inclusive(|&byte| byte == b'\n')
         .filter_map(move |line| {
             let from = start;
             start += line.len();
@@ -213,9 +213,9 @@ pub(super) fn starts_of<'a>(said: &'a [u8], verb: &'a str) -> impl Iterator<Item
 }
 
 /// Where the lines are that have ended and are not too long to be read.
-pub(super) fn lines(said: &[u8]) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, usize)> {
     let mut start = 0;
-    let ended = said.split_inclusive(|&byte| byte == b'\n');
+    let ended = text.split_inclusive(|&byte| byte == b'\n');
     ended.filter_map(move |line| {
         let from = start;
         start += line.len();

@@ -1,44 +1,46 @@
-//! One direction: what its sender says, how far that has come, and what its receiver has got.
+//! One direction: the text of its sender, how far it has come, and the bytes of its receiver.
+
+use std::ops::Range;
 
 use super::rewriting::Rewriting;
 
 /// One direction of the connection. Positions count from its first byte.
 pub(super) struct Way {
     first: u32,
-    said: Vec<u8>,
-    /// Up to here the sender has sent.
+    text: Vec<u8>,
+    /// The end of the bytes that the sender has sent.
     offered: usize,
-    /// Up to here the gateway has taken it in.
+    /// The end of the bytes that the gateway has taken.
     taken: usize,
-    /// Where the sender has closed.
+    /// The position at which the sender has closed.
     closed_at: Option<usize>,
     rewriting: Rewriting,
     output: Vec<u8>,
     /// Which bytes have arrived, as they came out of the gateway, and how many without a gap.
     arrived: Vec<bool>,
     heard: usize,
-    /// Where the end of the stream has arrived.
+    /// The position of the end of the stream, once it has arrived.
     fin_at: Option<usize>,
 }
 
 impl Way {
-    pub(super) fn new(first: u32, said: Vec<u8>) -> Self {
+    pub(super) fn new(first: u32, text: Vec<u8>) -> Self {
         Self {
             first,
             offered: 0,
             taken: 0,
             closed_at: None,
             rewriting: Rewriting::default(),
-            output: said.clone(),
+            output: text.clone(),
             arrived: Vec::new(),
             heard: 0,
             fin_at: None,
-            said,
+            text,
         }
     }
 
-    pub(super) fn said(&self) -> &[u8] {
-        &self.said
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
     }
 
     pub(super) fn offered(&self) -> usize {
@@ -57,7 +59,7 @@ impl Way {
         &self.rewriting
     }
 
-    /// What the receiver has to get in the end.
+    /// The bytes that the receiver has to get.
     pub(super) fn output(&self) -> &[u8] {
         &self.output
     }
@@ -73,20 +75,20 @@ impl Way {
     }
 
     pub(super) fn line_length_at(&self, at: usize) -> usize {
-        let rest = self.said.get(at..).unwrap_or_default();
+        let rest = self.text.get(at..).unwrap_or_default();
         let end = rest.iter().position(|&byte| byte == b'\n');
         end.map_or(rest.len(), |end| end + 1)
     }
 
-    /// Bytes to send: where they begin, and whether the sender's side ends with them. Behind its
-    /// end a sender says nothing more.
+    /// The bytes to send, their position, and whether the sender's side ends with them. Behind its
+    /// end a sender sends nothing more.
     pub(super) fn take_out(
         &mut self,
         at: usize,
         length: usize,
         closes: bool,
     ) -> (usize, Vec<u8>, bool) {
-        let limit = self.closed_at.unwrap_or(self.said.len());
+        let limit = self.closed_at.unwrap_or(self.text.len());
         let at = at.min(limit);
         let end = (at + length).min(limit);
         self.offered = self.offered.max(end);
@@ -94,10 +96,10 @@ impl Way {
             self.closed_at = Some(self.offered);
         }
         let is_last = self.closed_at == Some(end);
-        (at, self.said[at..end].to_vec(), is_last)
+        (at, self.text[at..end].to_vec(), is_last)
     }
 
-    /// The gateway has not refused a segment. Where it picks a connection up, that is anywhere.
+    /// Records a segment that the gateway has taken. At a pick-up it may lie anywhere.
     pub(super) fn record_taken(&mut self, at: i64, length: usize) {
         let end = (at + length as i64).max(0) as usize;
         if length > 0 {
@@ -105,17 +107,17 @@ impl Way {
         }
     }
 
-    pub(super) fn record_edit(&mut self, span: (usize, usize), new: Vec<u8>) {
+    pub(super) fn record_edit(&mut self, span: Range<usize>, new: Vec<u8>) {
         self.rewriting.record(span, new);
-        self.output = self.rewriting.output(&self.said);
+        self.output = self.rewriting.output(&self.text);
     }
 
     pub(super) fn forget_edits(&mut self) {
         self.rewriting.forget();
-        self.output.clone_from(&self.said);
+        self.output.clone_from(&self.text);
     }
 
-    /// Bytes arrive at the receiver.
+    /// Records bytes that arrive at the receiver.
     pub(super) fn record_arrived(&mut self, at: i64, length: usize, is_last: bool) {
         for position in at.max(0)..at + length as i64 {
             let position = position as usize;
@@ -132,12 +134,12 @@ impl Way {
         }
     }
 
-    /// What the receiver acknowledges.
+    /// The position that the receiver acknowledges.
     pub(super) fn heard(&self) -> i64 {
         self.heard as i64 + i64::from(self.fin_at == Some(self.heard))
     }
 
-    /// What it has beyond a gap, in at most three blocks.
+    /// The bytes that it has behind a gap, in at most three blocks.
     pub(super) fn sack(&self) -> Vec<(u32, u32)> {
         let mut blocks = Vec::new();
         let mut at = self.heard;

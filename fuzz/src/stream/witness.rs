@@ -1,8 +1,8 @@
-//! Compares what leaves with what must leave.
+//! Compares the packets that leave with the naive model.
 //!
-//! Each byte that leaves is the one that the naive reader has at its place, so that whatever is
-//! sent again is the same as before; each acknowledgement promises what has arrived or what the
-//! core keeps; and nothing is let in that no line announces.
+//! Each byte that leaves is the one of the model at its position, also in a retransmission. Each
+//! acknowledgement covers bytes that have arrived or that the core keeps. Each expectation was
+//! announced by a line.
 
 mod openings;
 
@@ -22,9 +22,8 @@ use super::{
     way::Way,
 };
 
-/// How much longer than a line that is withheld may be what has not left: an end of the line,
-/// and how much a rewritten one grows.
-const WITHHELD_SLACK: i64 = 64;
+/// The most held bytes beyond a whole line: the line's end, and the growth of a rewritten line.
+const HELD_SLACK: i64 = 64;
 
 /// A packet as it came.
 pub(super) struct Given {
@@ -36,10 +35,10 @@ pub(super) struct Given {
     pub(super) is_queued: bool,
 }
 
-/// What was seen of one direction at the gateway, as its receiver counts.
+/// One direction as seen at the gateway, in output positions.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    /// Up to here bytes have left.
+    /// The end of the bytes that have left.
     left: i64,
     /// Up to here the receiver has acknowledged, as far as the core knows; and as it did before
     /// the packet at hand.
@@ -61,11 +60,11 @@ pub(super) struct Witness {
     opened: Vec<Announcement>,
     is_from_start: bool,
     has_restarted: bool,
-    /// Packets have passed unseen, as far as the core can tell: nobody knows what it knows.
-    has_lost_place: bool,
-    /// The core has reset the connection, of which nothing leaves any more.
-    is_broken: bool,
-    is_ruled: bool,
+    /// The core has lost sync, so that the model does not know its state.
+    has_lost_sync: bool,
+    /// The core has aborted the connection, and no packet of it leaves.
+    is_aborted: bool,
+    has_policy: bool,
 }
 
 impl Witness {
@@ -85,9 +84,9 @@ impl Witness {
             opened: Vec::new(),
             is_from_start: scene.is_from_start,
             has_restarted: false,
-            has_lost_place: false,
-            is_broken: false,
-            is_ruled: scene.is_ruled,
+            has_lost_sync: false,
+            is_aborted: false,
+            has_policy: scene.has_policy,
         }
     }
 
@@ -109,29 +108,29 @@ impl Witness {
         self.is_from_start && !self.has_restarted
     }
 
-    /// Another process goes on. Of a connection of which nothing is remembered it knows nothing, and
-    /// may write the same line anew.
-    pub(super) fn handle_restart(&mut self, memory: Option<&SavedFlow>) {
+    /// Another process goes on. Without a saved flow it knows nothing of the connection, and may
+    /// rewrite the same line again.
+    pub(super) fn handle_restart(&mut self, saved: Option<&SavedFlow>) {
         let was_read_whole = self.is_from_start && !self.has_restarted;
         self.has_restarted = true;
-        self.is_broken = false;
+        self.is_aborted = false;
         for direction in Direction::BOTH {
             if !was_read_whole {
-                // Who picked the connection up has let the rest of a line go unread, and nobody
-                // remembers that.
+                // The process that picked the connection up has let the rest of a line pass. It has
+                // not saved that.
                 self.seen[direction].forgotten = self.seen[direction].left;
             }
-            match memory {
-                Some(memory) => self.handle_recalled(direction, memory),
+            match saved {
+                Some(saved) => self.handle_saved(direction, saved),
                 None => self.handle_forgotten(direction),
             }
         }
     }
 
-    /// What is remembered of bytes that the core keeps it will deliver, whether they were
+    /// The core will deliver the saved bytes, whether they were
     /// acknowledged already or not.
-    fn handle_recalled(&mut self, direction: Direction, memory: &SavedFlow) {
-        let [original, reply] = &memory.streams;
+    fn handle_saved(&mut self, direction: Direction, saved: &SavedFlow) {
+        let [original, reply] = &saved.streams;
         let stream = match direction {
             Direction::Original => original,
             Direction::Reply => reply,
@@ -139,7 +138,7 @@ impl Witness {
         if let Some(locally_acked) = stream
             .locally_acked
             .as_ref()
-            .filter(|_| !self.has_lost_place)
+            .filter(|_| !self.has_lost_sync)
         {
             let way = &self.ways[direction];
             let end = way.position(locally_acked.start) + locally_acked.bytes.len() as i64;
@@ -151,41 +150,41 @@ impl Witness {
     fn handle_forgotten(&mut self, direction: Direction) {
         let seen = &mut self.seen[direction];
         seen.has_acked = false;
-        if !self.has_lost_place {
+        if !self.has_lost_sync {
             seen.forgotten = seen.left;
             self.ways[direction].forget_edits();
         }
     }
 
-    /// What the core is about to learn from a packet.
+    /// Records the acknowledgement of a packet before the core gets it.
     pub(super) fn record_given(&mut self, given: &Given) {
         let peer = !given.direction;
         let seen = &mut self.seen[peer];
         seen.acked_before = seen.acked;
         if given.is_queued && given.frame.has(ACK) {
-            // What a reset says of its sender is not believed.
+            // The acknowledgement of a reset is not believed.
             seen.has_acked |= !given.frame.has(RST);
             seen.acked = seen.acked.max(self.ways[peer].position(given.frame.ack));
         }
     }
 
-    /// Looks at what the core did, for a packet or in its own time; what leaves arrives, or
-    /// `is_lost` on the way.
+    /// Checks the effects for a packet or a timeout. The packets that leave arrive, or are
+    /// lost on their way (`is_lost`).
     pub(super) fn check(&mut self, given: Option<&Given>, notes: &[Note], is_lost: bool) {
         for note in notes {
             match note {
                 Note::Opened(expectation) => self.check_opened(expectation),
-                Note::Told(kind) => self.handle_event(kind),
+                Note::Event(kind) => self.handle_event(kind),
                 Note::Left(frame) => {
                     let given = given.expect("the verdict of a packet");
-                    let may_leave = !self.is_broken || frame.has(SYN) || !given.is_queued;
+                    let may_leave = !self.is_aborted || frame.has(SYN) || !given.is_queued;
                     assert!(may_leave, "the connection was reset");
                     assert_eq!(frame.source, given.frame.source);
                     assert_eq!(frame.destination, given.frame.destination);
                     self.check_left(given, frame);
                     self.handle_left(given.direction, frame, is_lost);
                 }
-                Note::Injected(frame) if frame.has(RST) && self.is_broken => {}
+                Note::Injected(frame) if frame.has(RST) && self.is_aborted => {}
                 Note::Injected(frame) => {
                     let direction = self.direction_of_own(frame);
                     self.check_own(direction, frame, given.is_some_and(|given| given.is_forged));
@@ -196,11 +195,11 @@ impl Witness {
         }
         let has_left = notes.iter().any(|note| matches!(note, Note::Left(_)));
         if let Some(given) = given.filter(|_| has_left) {
-            self.check_withheld(given);
+            self.check_held(given);
         }
     }
 
-    /// One of the core's own packets is addressed as its receiver knows its peer.
+    /// The direction of a packet of our own, by its addresses.
     fn direction_of_own(&self, frame: &Frame) -> Direction {
         let travels = |direction: &Direction| {
             let tuple = self.tuples.of(!*direction).inverted();
@@ -220,7 +219,7 @@ impl Witness {
         if given.frame.has(SYN) {
             assert_eq!(*frame, given.frame);
         }
-        if frame.flags & syn_and_reset != 0 || self.has_lost_place {
+        if frame.flags & syn_and_reset != 0 || self.has_lost_sync {
             return;
         }
         let came_at = self.ways[direction].position(given.frame.seq);
@@ -236,28 +235,28 @@ impl Witness {
 
     fn check_own(&mut self, direction: Direction, frame: &Frame, is_forged: bool) {
         assert!(frame.has(ACK) && frame.flags & (SYN | RST) == 0);
-        if self.has_lost_place {
+        if self.has_lost_sync {
             return;
         }
         self.check_payload(direction, frame, is_forged);
         self.check_fin(direction, frame);
         let (way, seen) = (&self.ways[!direction], &mut self.seen[!direction]);
-        let told = way.position(frame.ack);
+        let acked = way.position(frame.ack);
         let known = way.rewriting().to_input(seen.acked).max(seen.locally_acked);
-        if told > known {
+        if acked > known {
             assert!(frame.payload.is_empty(), "an acknowledgement has no bytes");
-            assert!(told <= way.taken() as i64, "{told} was never taken in");
-            seen.locally_acked = told;
+            assert!(acked <= way.taken() as i64, "{acked} was never taken in");
+            seen.locally_acked = acked;
         }
     }
 
-    /// Each byte is the one that belongs there.
+    /// Checks that each byte is the one of the model.
     fn check_payload(&self, direction: Direction, frame: &Frame, is_forged: bool) {
         let (way, seen) = (&self.ways[direction], &self.seen[direction]);
         let taken = way.rewriting().to_output(way.taken() as i64);
         let start = way.position(frame.seq);
         let offered = way.rewriting().to_output(way.offered() as i64);
-        // The core takes a receiver's word for bytes that it has not seen.
+        // The core believes acknowledgements of bytes that it has not seen.
         let known_to_exist = seen.acked.max(offered + 1);
         assert!(
             start <= known_to_exist,
@@ -293,7 +292,7 @@ impl Witness {
         }
     }
 
-    /// What is urgent stays so, but of a client for what is not of Telnet's synch.
+    /// Checks that urgent bytes stay urgent, except those of a client that are not Telnet's synch.
     fn check_urgent(&self, given: &Given, frame: &Frame) {
         if !given.frame.has(URG) {
             return assert!(!frame.has(URG));
@@ -312,27 +311,27 @@ impl Witness {
         }
     }
 
-    /// What has wholly arrived is acknowledged, or what the core has promised to deliver.
+    /// Checks that an acknowledgement covers bytes that have wholly arrived or that the core keeps.
     fn check_ack(&self, given: &Given, frame: &Frame) {
         let (way, seen) = (&self.ways[!given.direction], &self.seen[!given.direction]);
         assert!(frame.has(ACK));
-        let told = way.position(frame.ack);
+        let acked = way.position(frame.ack);
         let heard = way.position(given.frame.ack);
         let locally_acked = |own: i64| own.max(seen.locally_acked);
         if heard < seen.acked_before {
-            // An old one means nothing; it must not promise more than was promised.
+            // An old acknowledgement must not cover more than the last one.
             let most = locally_acked(way.rewriting().to_input(seen.acked));
-            assert!(told <= most, "{told} of {most} in an old acknowledgement");
+            assert!(acked <= most, "{acked} of {most} in an old acknowledgement");
             return;
         }
         let own = way.rewriting().to_input(heard);
         assert!(
-            told == own || told == locally_acked(own),
-            "{told} is acknowledged for {heard}, of which {own} are wholly there"
+            acked == own || acked == locally_acked(own),
+            "{acked} is acknowledged for {heard}, of which {own} are wholly there"
         );
     }
 
-    /// A block lies within one of the receiver's own, edits wholly.
+    /// Checks that a block is within one of the receiver's, and has whole edits only.
     fn check_sack(&self, given: &Given, frame: &Frame) {
         let (way, seen) = (&self.ways[!given.direction], &self.seen[!given.direction]);
         for &(left, right) in &frame.sack {
@@ -350,17 +349,17 @@ impl Witness {
         }
     }
 
-    /// All that came leaves, but for a line that has begun.
-    fn check_withheld(&self, given: &Given) {
-        if given.frame.payload.is_empty() || given.frame.has(RST) || self.has_lost_place {
+    /// Checks that all bytes leave except a partial line.
+    fn check_held(&self, given: &Given) {
+        if given.frame.payload.is_empty() || given.frame.has(RST) || self.has_lost_sync {
             return;
         }
         let way = &self.ways[given.direction];
         let taken = way.rewriting().to_output(way.taken() as i64);
-        let withheld = taken - self.seen[given.direction].left;
+        let held = taken - self.seen[given.direction].left;
         assert!(
-            withheld <= LINE_MAX as i64 + WITHHELD_SLACK || self.has_restarted,
-            "{withheld} bytes have not left"
+            held <= LINE_MAX as i64 + HELD_SLACK || self.has_restarted,
+            "{held} bytes have not left"
         );
     }
 
@@ -381,14 +380,14 @@ impl Witness {
         }
     }
 
-    /// No server hears the beginning of a line that is refused.
+    /// Checks that no refused command reaches the server.
     fn check_refused(&self, direction: Direction, start: i64, frame: &Frame) {
-        let knows_all = self.is_from_start && !self.has_restarted && !self.has_lost_place;
-        if !self.is_ruled || direction == Direction::Reply || !knows_all {
+        let knows_all = self.is_from_start && !self.has_restarted && !self.has_lost_sync;
+        if !self.has_policy || direction == Direction::Reply || !knows_all {
             return;
         }
         let way = &self.ways[direction];
-        for at in starts_of(way.said(), REFUSED) {
+        for at in starts_of(way.text(), REFUSED) {
             let place = way.rewriting().to_output(at as i64) - start;
             let left = usize::try_from(place)
                 .ok()
@@ -413,14 +412,14 @@ impl Witness {
                 self.handle_replaced(*from, start.0, line);
             }
             EventKind::Aborted => {
-                self.is_broken = true;
-                self.has_lost_place = true;
+                self.is_aborted = true;
+                self.has_lost_sync = true;
             }
-            // What goes on after its end is picked up like any other connection.
-            EventKind::LostSync => self.has_lost_place = true,
+            // Packets after its end are picked up like any other connection.
+            EventKind::LostSync => self.has_lost_sync = true,
             EventKind::Ended => {
-                self.has_lost_place = true;
-                self.is_broken = false;
+                self.has_lost_sync = true;
+                self.is_aborted = false;
             }
             EventKind::Started { .. }
             | EventKind::KernelHelper { .. }

@@ -71,7 +71,7 @@ impl Host {
         frame.has(RST) || !self.config.has_timestamps || !frame.timestamps.is_none_or(is_old)
     }
 
-    /// RFC 9293 §3.10.7.4's first test.
+    /// The first test of RFC 9293 §3.10.7.4.
     fn is_acceptable(&self, frame: &Frame) -> bool {
         let next = self.rcv_nxt();
         let window = u32::from(self.window()) << self.config.scale;
@@ -85,7 +85,7 @@ impl Host {
         }
     }
 
-    /// What was received before is not received otherwise now.
+    /// Checks that repeated bytes are the same bytes.
     fn check_repeated(&mut self, frame: &Frame) {
         let is_keep_alive = frame.payload == super::send::GARBAGE;
         if is_keep_alive || frame.has(SYN) {
@@ -173,7 +173,7 @@ impl Host {
         self.fin_at = Some(end);
     }
 
-    /// Gives the application what is in order.
+    /// Gives the application the bytes that are in order.
     fn deliver(&mut self) {
         while let Some((&seq, _)) = self
             .ahead
@@ -202,7 +202,7 @@ impl Host {
         }
     }
 
-    /// A repeated stretch first (RFC 2883), then what is ahead (RFC 2018).
+    /// First a repeated range (RFC 2883), then the ranges behind a gap (RFC 2018).
     pub(super) fn sack_blocks(&mut self) -> Vec<(u32, u32)> {
         let mut blocks: Vec<(u32, u32)> = self.duplicate.take().into_iter().collect();
         let mut ahead: Vec<(u32, u32)> = Vec::new();

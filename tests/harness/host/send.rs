@@ -6,7 +6,7 @@ use super::{Host, is_before};
 use crate::harness::frame::{ACK, FIN, Frame, PSH, SYN, URG};
 
 const RESEND_FIRST: Duration = Duration::from_millis(250);
-/// What a keep-alive may hold; no line has it.
+/// The garbage byte of a keep-alive. No line has it.
 pub(super) const GARBAGE: [u8; 1] = [0];
 const RESEND_MAX: Duration = Duration::from_millis(1000);
 
@@ -48,7 +48,7 @@ impl Host {
         self.out.push(frame);
     }
 
-    /// Sends what may be sent for the first time.
+    /// Sends the bytes that may be sent for the first time.
     pub(super) fn send_pending(&mut self, now: Instant) {
         while self.is_established && !self.has_sent_fin() {
             let from = self.position(self.nxt);
@@ -74,8 +74,8 @@ impl Host {
         }
     }
 
-    /// Up to where the next segment may reach: the end of what was written at once, or of
-    /// everything where Nagle's algorithm puts writes together.
+    /// The most distant end of the next segment: the end of one write, or of
+    /// all bytes where Nagle's algorithm joins writes.
     fn next_cut(&self, from: usize) -> usize {
         let write = if self.config.has_nagle {
             self.stream.len()
@@ -209,7 +209,7 @@ impl Host {
                 continue;
             }
             if is_before(left, frame.ack) {
-                // A duplicate that the peer tells of (RFC 2883); it promises nothing.
+                // The report of a duplicate (RFC 2883), which acknowledges nothing.
                 continue;
             }
             for position in self.position(left)..self.position(right).min(self.sacked.len()) {
@@ -226,12 +226,12 @@ impl Host {
         self.una != self.config.isn
     }
 
-    /// Whether everything sent was acknowledged, FIN included.
+    /// Whether all bytes were acknowledged, and the FIN too.
     pub(super) fn is_closed(&self) -> bool {
         self.is_closing && self.has_sent_fin() && self.una == self.nxt
     }
 
-    /// The clock of timestamps: a millisecond a tick, started anywhere.
+    /// The clock of timestamps, which ticks each millisecond and started at any value.
     fn clock(&self) -> u32 {
         let elapsed = self.last_activity.saturating_duration_since(self.origin);
         (elapsed.as_millis() as u32).wrapping_add(self.config.isn.rotate_left(7))

@@ -1,4 +1,4 @@
-//! What is let in, and by which line.
+//! The expectations, and the lines that announce them.
 
 use ftp_alg::proto::{
     event::{AnnouncementReport, RewriteReport},
@@ -13,7 +13,7 @@ use super::{
 };
 
 impl Witness {
-    /// A line that was admitted tells its reader where to connect.
+    /// Checks that the rewritten line of an admitted announcement names the expected endpoint.
     pub(super) fn handle_announcement(
         &mut self,
         report: &AnnouncementReport,
@@ -23,17 +23,17 @@ impl Witness {
         let direction = direction_of(report.from);
         let line = self.line_of(direction, expectation);
         assert_eq!(line.announcement.kind, report.kind);
-        let said = &self.ways[direction].said()[line.start..line.end];
+        let text = &self.ways[direction].text()[line.start..line.end];
         let Some(rewritten) = rewritten else {
             assert!(tells(&line.announcement, expectation), "{expectation:?}");
             return;
         };
-        let new = line.announcement.rewrite(said, rewritten.endpoint);
+        let new = line.announcement.rewrite(text, rewritten.endpoint);
         let new = new.expect("it was rewritten").line;
         assert_eq!(String::from_utf8_lossy(&new), rewritten.line);
-        let told = announcement(report.from, &new).expect("it still announces");
-        assert!(tells(&told, expectation), "{expectation:?}");
-        if self.has_lost_place {
+        let announced = announcement(report.from, &new).expect("it still announces");
+        assert!(tells(&announced, expectation), "{expectation:?}");
+        if self.has_lost_sync {
             return;
         }
         let seen = &self.seen[direction];
@@ -42,32 +42,32 @@ impl Witness {
             .to_output(line.start as i64);
         let has_left = start < seen.left.max(seen.forgotten) && start >= seen.forgotten;
         assert!(!has_left, "the line has left already");
-        self.ways[direction].record_edit((line.start, line.end), new);
+        self.ways[direction].record_edit(line.start..line.end, new);
     }
 
-    /// A line does not reach its reader: a command that does nothing stands in its place, or a 550.
+    /// Checks a line that was replaced, by a command that does nothing or by a 550.
     pub(super) fn handle_replaced(&mut self, from: Role, start: u32, line: &[u8]) {
         match from {
             Role::Client => assert_eq!(line, substitute_command(line.len())),
             Role::Server => assert!(b"550".starts_with(line.get(..3).unwrap_or(line))),
         }
-        if self.has_lost_place {
+        if self.has_lost_sync {
             return;
         }
         let way = &mut self.ways[direction_of(from)];
-        let start = usize::try_from(way.position(start)).expect("within what was said");
+        let start = usize::try_from(way.position(start)).expect("within what was text");
         let end = start + line.len();
         assert!(end <= way.offered(), "only a part of the line has come");
-        assert!(!way.said()[start..end].contains(&b'\n'), "it is one line");
-        // Who picks a connection up takes its word for where a line begins.
-        let before = way.said()[..start].rsplit(|&byte| byte == b'\n').next();
+        assert!(!way.text()[start..end].contains(&b'\n'), "it is one line");
+        // At a pick-up the core assumes that a line begins there.
+        let before = way.text()[..start].rsplit(|&byte| byte == b'\n').next();
         let is_whole = before.is_none_or(is_sequences);
         let is_picked_up = !self.is_from_start || self.has_restarted;
         assert!(is_whole || is_picked_up, "it is a whole line");
-        way.record_edit((start, end), line.to_vec());
+        way.record_edit(start..end, line.to_vec());
     }
 
-    /// What is let in was announced in a line that has come, by the right side, for the peer.
+    /// Checks that an expectation was announced in a line of the right end, for its peer.
     pub(super) fn check_opened(&mut self, expectation: &Expectation) {
         let inside = expectation.translated_destination.ip();
         let announcer = Direction::BOTH
@@ -90,36 +90,36 @@ impl Witness {
     }
 
     fn check_asked(&self, announcement: &Announcement) {
-        if !self.is_from_start || self.has_restarted || self.has_lost_place {
+        if !self.is_from_start || self.has_restarted || self.has_lost_sync {
             return;
         }
         let client = &self.ways.original;
-        let asked = count_asked(announcement.kind, &client.said()[..client.offered()]);
+        let asked = count_asked(announcement.kind, &client.text()[..client.offered()]);
         let same = |opened: &&Announcement| opened.kind == announcement.kind;
         let opened = self.opened.iter().filter(same).count();
         assert!(opened <= asked, "{opened} opened of {asked} asked for");
     }
 
-    /// The line that announces what is let in; its port is its own.
+    /// The line that announces an expectation. Each line has its own port.
     fn line_of(&self, announcer: Direction, expectation: &Expectation) -> Line {
         let port = expectation.translated_destination.port();
         let names = |line: &&Line| line.announcement.port.get() == port;
         if let Some(line) = self.announcing[announcer].iter().find(names) {
             return line.clone();
         }
-        let is_whole = self.is_from_start && !self.has_restarted && !self.has_lost_place;
+        let is_whole = self.is_from_start && !self.has_restarted && !self.has_lost_sync;
         assert!(!is_whole, "no line announces {expectation:?}");
         self.part_of_line(announcer, port)
     }
 
     /// A line that was picked up in its middle.
     fn part_of_line(&self, announcer: Direction, port: u16) -> Line {
-        let said = self.ways[announcer].said();
+        let text = self.ways[announcer].text();
         let role = role_of(announcer);
-        lines(said)
+        lines(text)
             .flat_map(|(start, end)| (start..end).map(move |at| (at, end)))
             .find_map(|(start, end)| {
-                let announcement = announcement(role, &said[start..end])?;
+                let announcement = announcement(role, &text[start..end])?;
                 (announcement.port.get() == port).then_some(Line {
                     start,
                     end,
@@ -130,7 +130,7 @@ impl Witness {
     }
 }
 
-/// Whether the reader of a line connects to what is let in.
+/// Whether the receiver of a line connects to the expected endpoint.
 fn tells(announcement: &Announcement, expectation: &Expectation) -> bool {
     let outside = expectation.destination;
     announcement.port.get() == outside.port()
