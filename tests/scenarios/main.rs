@@ -5,7 +5,6 @@
 mod harness;
 mod play;
 
-mod breaker;
 mod budgets;
 mod canonical;
 mod clash;
@@ -22,6 +21,7 @@ mod keep_alive;
 mod kernel_refuses;
 mod local_ack;
 mod login_state;
+mod odd_segments;
 mod opens_with_its_line;
 mod out_of_window;
 mod overlapping;

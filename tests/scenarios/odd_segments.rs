@@ -1,5 +1,4 @@
-//! What somebody who wants to break the core has tried: late and odd segments of the handshake, of
-//! the end, and between them.
+//! Late and odd segments of the handshake, of the end of a connection, and between them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +18,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    told::{decisions, heard_by, session, told_open, withdrawals},
+    play::{decisions, heard_by, play_open, session, withdrawals},
 };
 
 const PORT: &str = "PORT 10,0,0,2,19,137";
@@ -34,9 +33,8 @@ fn closes() -> Step {
 #[test]
 fn a_browser_stays_one_after_its_server_has_closed_and_waited() {
     let mut link = Link::new(Settings::default());
-    let ends = (Config::default(), Config::default());
     let script = Script::open(&[client("POST / HTTP/1.1\r\nHost: x\r\n"), server("wait")]);
-    link.add(Topology::Routed.tuples(0), ends, &script);
+    link.add(Topology::Routed.tuples(0), &script);
     link.run_for(Duration::from_millis(50));
     let now = link.now;
     link.server().say(vec![closes()], now);
@@ -47,7 +45,7 @@ fn a_browser_stays_one_after_its_server_has_closed_and_waited() {
     assert_eq!(link.kernel.expected, []);
 }
 
-/// A SYN/ACK of an end, as if it answered its peer's SYN, and its own stream began elsewhere.
+/// Sends a SYN/ACK that seems to answer the peer's SYN, with another first number.
 fn answers_again(end: &mut Host) {
     end.send_odd(|frame| {
         frame.flags = SYN | ACK;
@@ -59,7 +57,7 @@ fn answers_again(end: &mut Host) {
 #[test]
 fn a_late_syn_ack_moves_no_stream() {
     let first = [client("PASV"), server("227 =10,0,0,5,19,136")];
-    let mut link = told_open(Topology::Dnat, &first);
+    let mut link = play_open(Topology::Dnat, &first);
     answers_again(link.server());
     link.run_for(Duration::from_millis(5));
     link.client_says(&[client("PASV")]);
@@ -72,7 +70,7 @@ fn a_late_syn_ack_moves_no_stream() {
 
 #[test]
 fn a_client_does_not_hide_a_line_behind_a_syn_ack_to_its_servers() {
-    let mut link = told_open(Topology::Routed, &[client("NOOP"), server("200 ok")]);
+    let mut link = play_open(Topology::Routed, &[client("NOOP"), server("200 ok")]);
     answers_again(link.client());
     link.run_for(Duration::from_millis(5));
     link.client_says(&[client("PORT 192,0,2,9,19,137")]);
@@ -100,9 +98,8 @@ fn policy(action: PolicyAction) -> Settings {
 #[test]
 fn a_connection_is_aborted_once() {
     let mut link = Link::new(policy(PolicyAction::Reset));
-    let ends = (Config::default(), Config::default());
     let script = Script::open(&after_login(&[]));
-    link.add(Topology::Routed.tuples(0), ends, &script);
+    link.add(Topology::Routed.tuples(0), &script);
     link.run_for(Duration::from_millis(100));
     link.client().send_odd(|frame| {
         frame.payload = b"DELE a\r\nDE".to_vec();
@@ -127,13 +124,13 @@ fn a_port_that_is_announced_twice_ahead_is_open_for_the_second_transfer() {
         server("226 done"),
         server("200 ok"),
     ];
-    let link = told_open(Topology::Routed, &turns);
+    let link = play_open(Topology::Routed, &turns);
     assert_eq!(decisions(&link), ["PORT expect"; 2]);
     assert_eq!(link.kernel.live.len(), 1, "{:?}", withdrawals(&link));
 }
 
 #[test]
-fn the_last_words_of_a_closed_session_do_not_count_it_again() {
+fn late_payload_of_a_closed_session_does_not_count_it_again() {
     let mut link = Link::new(Settings {
         limits: Limits {
             host_sessions: 1,
@@ -141,29 +138,20 @@ fn the_last_words_of_a_closed_session_do_not_count_it_again() {
         },
         ..Settings::default()
     });
-    let ends = || (Config::default(), Config::default());
-    link.add(
-        Topology::Routed.tuples(0),
-        ends(),
-        &Script::new(&session(&[])),
-    );
+    link.add(Topology::Routed.tuples(0), &Script::new(&session(&[])));
     link.run();
     link.server().send_odd(|frame| {
         frame.seq = frame.seq.wrapping_sub(10);
         frame.payload = b"221 bye\r\n".to_vec();
     });
     link.run_for(Duration::from_millis(10));
-    link.add(
-        Topology::Routed.tuples(1),
-        ends(),
-        &Script::open(&after_login(&[])),
-    );
+    link.add(Topology::Routed.tuples(1), &Script::open(&after_login(&[])));
     link.run_for(Duration::from_millis(100));
     assert!(!link.hosts[2].was_reset);
 }
 
 #[test]
-fn a_flow_that_was_made_liberal_is_saved_although_its_line_is_not_acknowledged() {
+fn a_liberal_flow_is_saved_although_its_line_is_not_acknowledged_locally() {
     let long = format!("211-help\r\n{}211 end\r\n", " line\r\n".repeat(900));
     let turns = [
         Turn::new(Role::Client, "HELP\r\nPASV\r\n"),
