@@ -57,6 +57,7 @@ impl Kernel for Answers {
     fn look_up(&mut self, _: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
         Ok(self.is_known.then_some(TrackedConnection {
             is_beginning: self.is_beginning,
+            is_over: self.are_dead && !self.is_beginning,
             tuples: self.tuples,
             is_adjusted: self.is_adjusted,
             is_opaque: self.is_opaque,

@@ -154,6 +154,7 @@ impl KernelPort {
         TrackedConnection {
             tuples: entry.tuples,
             is_beginning: entry.tcp_state.is_some_and(TcpState::is_handshake),
+            is_over: entry.tcp_state.is_some_and(TcpState::is_over),
             is_adjusted: has(self.marks.adjust),
             is_opaque: has(self.marks.opaque),
             kernel_helper: is_helped.then_some(self.when_kernel_helps),

@@ -144,6 +144,11 @@ impl Flow {
         self.quota.resume_session(context);
     }
 
+    /// The connection has ended before it was seen here: nothing is announced any more.
+    pub fn close(&mut self) {
+        self.life.handle_rst();
+    }
+
     /// Whether the packet at hand may be of the end that sends in `direction`.
     pub fn admit_ingress(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
         self.ingress.admit(direction, context)

@@ -93,6 +93,9 @@ pub struct TrackedConnection {
     /// Whether its handshake is under way: conntrack has seen its SYN, and not the acknowledgement
     /// of the SYN/ACK (`TCP_CONNTRACK_SYN_SENT`, `SYN_RECV`). Only such a connection begins.
     pub is_beginning: bool,
+    /// Whether conntrack has seen its end: a RST, or the FIN of both ends (`TCP_CONNTRACK_CLOSE`,
+    /// `TIME_WAIT`). Its ends need not have seen that.
+    pub is_over: bool,
     /// Whether its mark has the bit `adjust`, because it has a sequence offset.
     pub is_adjusted: bool,
     /// Whether its mark has the bit `opaque`, because it is encrypted.
@@ -108,6 +111,7 @@ impl TrackedConnection {
         Self {
             tuples,
             is_beginning: true,
+            is_over: false,
             is_adjusted: false,
             is_opaque: false,
             kernel_helper: None,

@@ -84,6 +84,8 @@ struct Handshakes {
     /// The number that the last SYN of each connection has acknowledged.
     asked: BTreeMap<Tuple, u32>,
     beginning: HashSet<Tuple>,
+    /// Connections of which conntrack has seen a RST.
+    over: HashSet<Tuple>,
 }
 
 impl Handshakes {
@@ -97,7 +99,10 @@ impl Handshakes {
             if answered == Some(frame.ack) {
                 self.asked.remove(&original);
                 self.beginning.insert(original);
+                self.over.remove(&original);
             }
+        } else if frame.has(RST) {
+            self.over.insert(original);
         } else if is_original && frame.has(ACK) && !frame.has(SYN) {
             self.beginning.remove(&original);
         }
@@ -341,6 +346,10 @@ impl kernel::Kernel for Model {
         let found = self.lookup(tuple);
         Ok(found.map(|tuples| TrackedConnection {
             is_beginning: self.handshakes.is_beginning(&tuples),
+            is_over: self
+                .handshakes
+                .over
+                .contains(&tuples.of(Direction::Original)),
             is_adjusted: self.is_liberal(&tuples),
             is_opaque: self.is_opaque(&tuples),
             ..TrackedConnection::unmarked(tuples)

@@ -6,7 +6,7 @@ use ftp_alg::proto::{
     budget::Limits,
     command_policy::{CommandPolicy, PolicyAction, PolicyEntry, PolicyMatcher, Scope, Verb},
     event::EventKind,
-    flow::{SILENT_MAX, Settings},
+    flow::{CLOSED_MAX, SILENT_MAX, Settings},
     ftp::Role,
 };
 
@@ -15,7 +15,7 @@ use crate::{
         dialogue::{Script, Turn, after_login, client, server},
         frame::{ACK, FIN, PSH, RST, SYN},
         host::{Config, Host, Step},
-        link::Link,
+        link::{Fate, Link},
         topology::Topology,
     },
     play::{decisions, heard_by, play_open, session, withdrawals},
@@ -163,4 +163,19 @@ fn a_liberal_flow_is_saved_although_its_line_is_not_acknowledged_locally() {
     let tuples = Topology::Dnat.tuples(0);
     link.run_while(|link| !link.kernel.is_liberal(&tuples));
     assert_eq!(link.kernel.saved.len(), 1);
+}
+
+#[test]
+fn a_browser_stays_one_after_a_reset_that_it_does_not_get() {
+    let mut link = Link::new(Settings::default());
+    let script = Script::open(&[client("POST / HTTP/1.1\r\nHost: x\r\n"), server("wait")]);
+    link.add(Topology::Routed.tuples(0), &script);
+    link.run_for(Duration::from_millis(50));
+    link.fates = [Fate::Pass, Fate::Drop].into();
+    link.server().send_odd(|frame| frame.flags = RST | ACK);
+    link.run_for(CLOSED_MAX + Duration::from_secs(1));
+    link.client_says(&[client(PORT)]);
+    link.run_for(Duration::from_millis(50));
+    assert!(!link.client().was_reset);
+    assert_eq!(link.kernel.expected, []);
 }
