@@ -43,8 +43,8 @@ impl Alg {
             if is_resumed {
                 flow.resume_session(context);
             }
-            // A server may end the connection for the gateway alone, wait until the flow is forgotten,
-            // and have its browser go on.
+            // A server may end the connection for the gateway alone, wait until the flow is
+            // forgotten, and have its browser go on.
             if found.is_over {
                 flow.close();
             }
