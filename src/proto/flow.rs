@@ -1,11 +1,11 @@
 //! One control connection: the conductor of the parts that follow it.
 //!
-//! Each part owns its state, and reaches no other part: the [`TcpRelay`] knows bytes, the
-//! [`Dialogue`] lines, the [`Pinholes`] expectations. Only [`Flow`] sees two of them. A segment
+//! Each part owns its state, and reaches no other part: the `TcpRelay` knows bytes, the
+//! `Dialogue` lines, the `Pinholes` expectations. Only [`Flow`] sees two of them. A segment
 //! goes straight through:
 //!
 //! 1. the interface it came by, and the quota of its host, say whether it is taken in;
-//! 2. the [`TlsState`] says whether it can be read;
+//! 2. the `TlsState` says whether it can be read;
 //! 3. the relay takes its bytes in;
 //! 4. the dialogue says what each completed line means, and announcements are opened or refused;
 //! 5. the relay gives what leaves.
