@@ -101,6 +101,8 @@ pub struct Scope {
 impl Scope {
     fn has(&self, tuples: &ConntrackTuples) -> bool {
         let client = tuples.sender(Direction::Original);
+        // An operator may know a server by either address: the one behind a port-forward, or the
+        // one that clients dial.
         let servers = [
             tuples.sender_seen_by_peer(Direction::Reply),
             tuples.sender(Direction::Reply),

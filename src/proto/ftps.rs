@@ -49,6 +49,7 @@ impl TlsSettings {
     /// on which its server listens may say so.
     #[must_use]
     pub fn is_implicit(&self, tuples: &ConntrackTuples) -> bool {
+        // The two differ behind a port-forward.
         let dialled = tuples.of(Direction::Original).destination.port();
         let listening = tuples.of(Direction::Reply).source.port();
         let mut ports = self.implicit_ports.iter();

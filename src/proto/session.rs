@@ -167,6 +167,7 @@ impl Session {
             return Finding::Nothing;
         }
         let answered = self.pop_outstanding(reply.code);
+        // The answer to a substitute says nothing about the session: the client has not sent it.
         if answered == Some(Outstanding::Refused) {
             return self.poll_refusal();
         }
@@ -232,9 +233,12 @@ impl Session {
     }
 
     fn handle_answer(&mut self, answered: Option<Outstanding>, code: u16) -> Finding {
+        // 2yz is success, and 4yz and 5yz are failures (RFC 959 §4.2.1). A 6yz cannot be read
+        // (RFC 2228 §5), and counts as a failure.
         let is_accepted = code / 100 == 2;
         let is_rejected = code >= 400;
         match answered {
+            // RFC 4217 §4 has 234. 235 is for mechanisms with security data (RFC 2228 §5.1).
             Some(Outstanding::Auth) if code == 234 || code == 235 => Finding::Opaque,
             Some(Outstanding::EpsvAll) => {
                 self.is_epsv_only |= is_accepted;
@@ -268,6 +272,8 @@ impl Session {
         answered: Option<Outstanding>,
         is_complete: bool,
     ) -> Option<Refusal> {
+        // An attacker can have a server repeat text of his, in a listing or an error message. Only
+        // a reply at the place of the answer to PASV announces.
         if answered != Some(Outstanding::Passive(kind)) {
             return Some(Refusal::UnsolicitedReply);
         }

@@ -13,7 +13,7 @@ mod acks;
 mod emit;
 mod lines;
 mod map;
-mod resume;
+mod position;
 
 #[cfg(test)]
 mod tests;
@@ -128,23 +128,6 @@ impl Stream {
         }
     }
 
-    /// Starts at the first byte of the stream, where a line starts too.
-    pub fn start_at(&mut self, first: SeqNumber) {
-        *self = Self::with_map(SequenceMap::default());
-        self.sync_at(first);
-        self.first = Some(first);
-        self.scanner = LineScanner::at(0);
-    }
-
-    /// Starts in the middle of a connection, at a segment. `begins_line` where it seems to begin a
-    /// line.
-    pub fn pick_up(&mut self, seq: SeqNumber, begins_line: bool) {
-        self.sync_at(seq);
-        if begins_line && !self.scanner.is_stopped() {
-            self.scanner = LineScanner::at(0);
-        }
-    }
-
     /// Takes the payload of a segment. It never overwrites bytes that were here before. `is_last`
     /// where the segment also closes the sender's side.
     pub fn ingest(&mut self, seq: SeqNumber, payload: &[u8], is_last: bool) -> Arrival {
@@ -170,6 +153,8 @@ impl Stream {
         else {
             return Arrival::Old;
         };
+        // Nothing follows a FIN. And with a backlog the sender has to keep its own bytes, because
+        // the receiver reads more slowly than local acknowledgements let the sender send.
         if self.finished || self.has_backlog() {
             return Arrival::OutOfOrder;
         }
@@ -234,6 +219,7 @@ impl Stream {
     /// The end of the bytes that may have left, for the saved flow.
     #[must_use]
     pub fn left_to(&self) -> Option<SeqNumber> {
+        // The flow is saved before its packets leave. So the limit counts, and not `snd_nxt`.
         let known = self.synchronised.then_some(self.snd_limit);
         [known, self.left_by_predecessor]
             .into_iter()
@@ -251,20 +237,6 @@ impl Stream {
     /// has checked that the map [is not full](SequenceMap::is_full).
     pub fn record_edit(&mut self, line: &Line, new: Vec<u8>) {
         self.map.record(Edit::new(line.start, line.len, new));
-    }
-
-    /// Forgets the position of the stream, because segments passed unseen. The next segment starts
-    /// it anew, perhaps in the middle of a line. The offset stays.
-    pub fn lose_sync(&mut self) {
-        let mut map = std::mem::take(&mut self.map);
-        map.fold_all();
-        let was_stopped = self.scanner.is_stopped();
-        let left_by_predecessor = self.left_by_predecessor;
-        *self = Self::with_map(map);
-        self.left_by_predecessor = left_by_predecessor;
-        if was_stopped {
-            self.scanner.stop();
-        }
     }
 
     /// Records that the sender has closed its side.
@@ -318,20 +290,6 @@ impl Stream {
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         self.bytes.capacity().saturating_add(self.map.heap_bytes())
-    }
-
-    fn sync_at(&mut self, at: SeqNumber) {
-        self.bytes.clear();
-        self.buf_start = at;
-        self.snd_nxt = at;
-        self.snd_limit = at;
-        // An edit that is still in the map has not been acknowledged. The receiver may lack it,
-        // although the stream starts behind it.
-        let edit = self.map.edits().first();
-        self.snd_una = edit.map_or(at, |edit| at.earlier(edit.start()));
-        self.snd_una_output = self.map.to_output(self.snd_una);
-        self.locally_acked = None;
-        self.synchronised = true;
     }
 
     fn handle_beyond(&mut self, seq: SeqNumber) -> Arrival {

@@ -68,6 +68,7 @@ impl HostTable {
         let own = own.filter(|account| account.sessions > 0);
         let account = own.unwrap_or(&mut self.others);
         account.sessions = account.sessions.saturating_sub(1);
+        // Most hosts are idle when their last session ends. So the table rarely needs a search.
         if self.hosts.get(&host).is_some_and(|own| own.is_idle(now)) {
             self.hosts.remove(&host);
         }
@@ -118,6 +119,7 @@ impl HostTable {
 
     fn account(&mut self, host: IpAddr, now: Instant) -> &mut Account {
         let host = prefix_of(host);
+        // Only a new host may find the table full. Known hosts keep their accounts in a flood.
         if self.hosts.len() >= HOSTS_MAX && !self.hosts.contains_key(&host) {
             self.sweep(now);
             if self.hosts.len() >= HOSTS_MAX {

@@ -128,6 +128,7 @@ impl<'a> CommandLine<'a> {
     }
 
     pub(super) fn is_longer_than(&self, bytes: u32) -> bool {
+        // The length of an incomplete line is unknown, and more than any limit that can be set.
         !self.is_complete || self.line.len() as u64 > u64::from(bytes)
     }
 
@@ -162,6 +163,8 @@ impl<'a> CommandLine<'a> {
             let address = announced.ok().and_then(|announcement| announcement.address);
             return Some(address.map_or(own, DataFamily::of));
         }
+        // Without a number EPSV means the family of the control connection (RFC 2428 §3), and so
+        // does LPSV.
         match self.argument {
             b"1" if self.is("EPSV") => Some(DataFamily::Ipv4),
             b"2" if self.is("EPSV") => Some(DataFamily::Ipv6),
@@ -205,6 +208,7 @@ impl DataFamily {
     /// The family of an address.
     #[must_use]
     pub fn of(address: std::net::IpAddr) -> Self {
+        // On a dual-stack socket an IPv4 address may appear as an IPv4-mapped one.
         if address.to_canonical().is_ipv4() {
             Self::Ipv4
         } else {

@@ -53,6 +53,7 @@ impl WorkingDirectory {
             Some(Step::Ask) if code == 257 => {
                 self.known = quoted(line).and_then(|path| self.resolve(&path))
             }
+            // A refused change leaves the directory as it was (RFC 959 §4.1.1).
             Some(_) => {}
             // The answer to a command that passed unseen, or that was one too many.
             None => self.known = None,
@@ -106,6 +107,7 @@ impl WorkingDirectory {
         for name in path.split(|byte| is_separator(Some(byte))) {
             match name {
                 b"" | b"." => {}
+                // The parent of the root is the root.
                 b".." => {
                     let end = directory
                         .iter()

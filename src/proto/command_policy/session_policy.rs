@@ -160,6 +160,7 @@ impl SessionPolicy {
             logged: Vec::new(),
             verb: command.loggable_verb(),
         };
+        // The entries are compared with one reading, and the server may have the other.
         if command.has_two_readings() && self.can_refuse() {
             decision.effect = PolicyEffect::Refuse;
             decision
@@ -244,6 +245,8 @@ impl SessionPolicy {
     }
 
     fn user_matches(&self, users: &[Pattern], command: &CommandLine<'_>) -> bool {
+        // USER logs in anew, also within a session. So its argument counts, and not the user
+        // before.
         let own = command.is("USER").then_some(command.argument);
         let user = own.or(self.user.as_deref());
         user.is_some_and(|user| users.iter().any(|pattern| pattern.matches(user)))
@@ -262,6 +265,7 @@ impl SessionPolicy {
         let whole = self.directory.path(path);
         let name = last_name(whole.as_deref().unwrap_or(path));
         paths.iter().any(|pattern| match &whole {
+            // A name may hold a backslash on a server that is not on Windows. Both readings count.
             _ if !pattern.has_directory() => pattern.matches(name) || pattern.matches(path),
             Some(whole) => pattern.matches(whole),
             // The working directory is unknown, and the path may be any. So an entry that refuses
@@ -275,6 +279,7 @@ impl SessionPolicy {
         if command.is("USER") {
             let kept = command.argument.get(..USER_MAX).unwrap_or(command.argument);
             self.user = Some(kept.to_vec());
+            // Servers begin a login in a directory of the user's.
             self.directory.enter(self.policy.login_directory.as_deref());
         } else if command.is("REIN") {
             self.user = None;

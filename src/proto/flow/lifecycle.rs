@@ -40,8 +40,8 @@ enum Phase {
     HalfClosed {
         /// The direction of that FIN.
         first: Direction,
-        /// One of the ends has said something before. Keep-alives, which are not queued, keep such a
-        /// connection in conntrack for as long as its ends like.
+        /// One of the ends has said something before. Keep-alives, which are not queued, keep such
+        /// a connection in conntrack for as long as its ends like.
         has_spoken: bool,
     },
     /// Both ends have sent FIN, or one has sent RST.

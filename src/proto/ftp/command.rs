@@ -78,6 +78,7 @@ impl Command {
             // Some server may read an announcement here. It is refused, not passed as unknown.
             return Self::Announce(kind, Err(Malformed::TelnetSequence));
         }
+        // Only a space separates the argument (RFC 959 §5.3.1). Servers disagree on a tab.
         match rest.first() {
             None | Some(b' ') => Self::of_verb(verb, rest.trim_ascii()),
             Some(_) => Self::Other,
@@ -210,6 +211,7 @@ pub fn is_command_shaped(line: &[u8]) -> bool {
     let length = text.iter().take_while(|byte| is_of_verb(**byte)).count();
     let is_verb = text.is_empty() || (VERB_MIN..=VERB_MAX).contains(&length);
     let ends = text.get(length).is_none_or(|byte| *byte == b' ');
+    // A request line looks like a command with two words. Its last word is the protocol.
     let last_word = text.rsplit(|byte| *byte == b' ').next();
     let is_request =
         last_word.is_some_and(|word| word.starts_with(b"HTTP/") || word.starts_with(b"SIP/"));

@@ -96,6 +96,7 @@ fn parse_delimiter(cursor: &mut Cursor<'_>) -> Result<u8, Malformed> {
 fn parse_address_fields(cursor: &mut Cursor<'_>, delimiter: u8) -> Result<IpAddr, Malformed> {
     let family = cursor.number(u16::from(u8::MAX), Malformed::UnknownFamily)?;
     cursor.expect(delimiter, Malformed::MissingDelimiter)?;
+    // The numbers of RFC 2428 §2. LPRT has IP version numbers instead (RFC 1639 §2).
     if !matches!(family, 1 | 2) {
         return Err(Malformed::UnknownFamily);
     }

@@ -30,6 +30,7 @@ impl ReplyLine {
     /// ```
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
+        // RFC 959 §4.2 has 1yz to 5yz, and RFC 2228 §5 adds 6yz.
         let [hundreds @ b'1'..=b'6', tens, ones, rest @ ..] = telnet::skip_sequences(line) else {
             return None;
         };
@@ -123,6 +124,7 @@ fn find_numbers(line: &[u8], least: usize) -> Result<usize, Malformed> {
     while let Some(rest) = line.get(position..).filter(|rest| !rest.is_empty()) {
         let length = rest.iter().take_while(|b| is_of_numbers(**b)).count();
         let run = rest.get(..length).unwrap_or_default();
+        // A shorter list of numbers is part of the words: no client reads a host-port in it.
         let commas = run.iter().filter(|byte| **byte == b',').count();
         if commas.saturating_add(1) >= least && found.replace(position).is_some() {
             return Err(Malformed::Ambiguous);

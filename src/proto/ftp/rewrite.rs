@@ -79,6 +79,8 @@ impl Announcement {
         }
         let before = line.get(TEXT_START..self.token.start)?;
         let after = line.get(self.token.end..)?;
+        // A bracket or another mark before the endpoint goes too: the canonical line has
+        // parentheses.
         let (head, opening) = match before {
             [head @ .., mark] if mark.is_ascii_punctuation() => (head, before.get(head.len()..)?),
             _ => (before, &[][..]),

@@ -55,6 +55,7 @@ pub(super) fn other_readings(text: &[u8]) -> Option<[Vec<u8>; 2]> {
     while let Some((first, behind)) = rest.split_first() {
         let skipped = skip_sequences(rest);
         rest = match *first {
+            // The rest of the sequence may still come. Nothing behind it is known.
             IAC if is_begun_sequence(rest) => &[],
             IAC if skipped.len() < rest.len() => skipped,
             IAC | 0 => behind,

@@ -105,6 +105,7 @@ impl GrantTable {
             return false;
         }
         let sessions = &mut self.pairs.entry(pair).or_default().sessions;
+        // A connection that begins anew has the tuples of the one before.
         sessions.retain(|other| other.master != session.master);
         sessions.push(session);
         true
@@ -169,6 +170,7 @@ impl GrantTable {
         let Some(&session) = grant.sessions.last() else {
             return SynDecision::Pass;
         };
+        // A repeated SYN needs nothing new. And a forged one must not take a token of the client's.
         if grant.has_admitted(syn) {
             return SynDecision::Pass;
         }
@@ -228,6 +230,7 @@ impl GrantTable {
 impl FtpsSession {
     /// Whether a packet that bears the client's address came by the server's interface.
     fn is_forged(&self, syn: &DataSyn) -> bool {
+        // A third interface is a change of the route. A shared one says nothing.
         syn.iif.is_some() && syn.iif != self.iifs.original && syn.iif == self.iifs.reply
     }
 }
@@ -272,6 +275,8 @@ impl FtpsPinholes {
 
     /// A data connection to the same endpoint whose expectation the kernel may still have.
     fn poll_older(&mut self, destination: SocketAddr, now: Instant) -> Option<AdmittedData> {
+        // The connection stays on the list, because it may be alive. Only its expectation makes
+        // way.
         let mut admitted = self.admitted.iter_mut();
         let older = admitted.find(|one| one.tuple.destination == destination && one.until > now)?;
         let found = *older;

@@ -126,6 +126,7 @@ impl LeaseTable {
     pub fn release(&mut self, outside: SocketAddr) {
         let was_leased = self.leased.remove(&outside);
         debug_assert!(was_leased, "{outside} was released twice");
+        // The announced port is leased also from the quarantine. It keeps its place in the order.
         if !was_leased || !self.quarantined.insert(outside) {
             return;
         }
@@ -179,6 +180,7 @@ pub fn choose_port(
             find_once(leases)
         })
     };
+    // Without this check a line that cannot keep its length would search the whole range in vain.
     let can_keep_length = PORTS_OF_EACH_LENGTH.into_iter().any(keeps_length);
     let kept = can_keep_length.then(|| find(&keeps_length)).flatten();
     kept.or_else(|| find(&|_| true))
@@ -197,6 +199,7 @@ fn find_port(
     let first = if ports.contains(&announced) {
         u32::from(announced)
     } else {
+        // Clients then begin their searches at different ports, and rarely meet.
         low + u32::from(announced) % count
     };
     let mut tries = 0..TRIES_MAX;

@@ -55,6 +55,7 @@ impl<'a> Segment<'a> {
         let (packet, tcp_start) = extent(packet, &ip)?;
         let tcp_bytes = packet.get(tcp_start..).unwrap_or_default();
         let tcp = TcpSlice::from_slice(tcp_bytes)?;
+        // etherparse gives one method for each flag, and not the octet.
         let flags = Flags::from_bits_retain(tcp_bytes.get(13).copied().unwrap_or_default());
         Ok(Self {
             tuple: Tuple {
@@ -144,10 +145,13 @@ fn refuse_unreadable(ip: &IpSlice<'_>) -> Result<(), PacketError> {
     let Some(ipv6) = ip.ipv6() else {
         return Ok(());
     };
+    // A jumbogram has its length in an option (RFC 2675). No interface with an MTU above 64 KiB is
+    // expected.
     if ipv6.header().payload_length() == 0 {
         return Err(PacketError::WrongLength);
     }
     for extension in ipv6.extensions().clone() {
+        // With segments left, conntrack and the receiver know the connection by another address.
         if let Ipv6ExtensionSlice::Routing(routing) = extension
             && routing.payload().get(1) != Some(&0)
         {

@@ -44,6 +44,8 @@ impl LoginState {
 
     /// Takes a final reply of the server, and what it answers.
     pub(super) fn handle_answer(&mut self, answered: Option<Outstanding>, code: u16) {
+        // 232 is 230 for a user whom security data has authorised (RFC 2228 §5.1). REIN ends a
+        // login, and the server awaits another one (RFC 959 §4.1.1).
         *self = match (*self, answered, code) {
             (Self::AwaitingGreeting, Some(Outstanding::Greeting), 220) => Self::AwaitingLogin,
             (Self::AwaitingLogin, Some(Outstanding::Login), 230 | 232) => Self::LoggedIn,

@@ -39,6 +39,7 @@ impl Session {
 
     /// Whether the server ends the session with the answer that was to become a refusal.
     pub(super) fn closes_instead_of_refusing(&mut self, code: u16) -> bool {
+        // The client has to read that the server closes, more than why its command was refused.
         let closes = code == CLOSING && self.outstanding.pop_refused();
         if closes {
             self.reasons.pop_front();

@@ -97,6 +97,8 @@ impl Stream {
 
     fn span_to_emit(&self, seq: SeqNumber, payload: &[u8]) -> Option<Range<SeqNumber>> {
         if payload.is_empty() {
+            // Only a segment at the end of the stream takes along released bytes. Any other one is a
+            // keep-alive or a repetition.
             let has_news =
                 self.synchronised && seq == self.rcv_nxt() && self.snd_nxt != self.snd_limit;
             return has_news.then_some(self.snd_nxt..self.snd_limit);
@@ -161,6 +163,9 @@ impl Stream {
 
     /// Whether `payload` at `seq` equals the bytes that are kept of it.
     fn agrees_with_kept(&self, seq: SeqNumber, payload: &[u8]) -> bool {
+        // A sender may repeat other bytes at the same positions, to hide a line from one reader.
+        // The receiver gets the first ones. Forgotten bytes were acknowledged, and are not
+        // compared.
         let forgotten = self.buf_start.offset_from(seq).max(0).unsigned_abs() as usize;
         let Some(kept) = payload.get(forgotten..) else {
             return true;

@@ -93,6 +93,7 @@ impl LineScanner {
             let (start, end) = (self.start, self.searched.saturating_add(at));
             let was = self.state;
             self.move_to(end.saturating_add(1));
+            // Behind an LF a line begins, also where the one before was skipped.
             self.state = State::InLine;
             if was == State::InLine {
                 return Some(found(bytes, start, end));

@@ -113,6 +113,7 @@ impl SequenceMap {
     /// The output position of an input position. Inside a shifting edit it is the edit's start.
     #[must_use]
     pub fn to_output(&self, seq: SeqNumber) -> SeqNumber {
+        // Edits of the same length move no position.
         let mut offset = self.base_offset;
         for edit in self.shifting() {
             if seq.is_before(edit.end()) {
@@ -193,6 +194,8 @@ impl SequenceMap {
         if from.is_before(end) {
             return end;
         }
+        // The edit at the start is longer than the room. It leaves as a whole all the same, because
+        // no part of it could be acknowledged.
         self.edits_between(from, to)
             .find(|edit| edit.is_shifting())
             .map_or(to, Edit::end)
