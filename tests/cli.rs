@@ -76,8 +76,8 @@ fn a_valid_configuration_is_confirmed() {
 
 #[test]
 fn a_wrong_configuration_is_refused_with_file_line_column_and_reason() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("wrong.toml");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("wrong.toml");
     let path = path.to_str().expect("the path is UTF-8");
     fs::write(path, "control_ports = [21]\n[nat]\nports = \"0-0\"\n").expect("the file is written");
     let message = refused(&["check", "--config", path], 2);
@@ -98,8 +98,8 @@ fn a_missing_configuration_is_refused_with_its_name() {
 
 #[test]
 fn the_daemon_does_not_start_on_a_wrong_configuration() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("wrong.toml");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("wrong.toml");
     let path = path.to_str().expect("the path is UTF-8");
     fs::write(path, "when_absent = \"maybe\"\n").expect("the file is written");
     for subcommand in ["run", "rules"] {
@@ -118,8 +118,8 @@ fn the_daemon_does_not_start_on_a_wrong_configuration() {
 
 #[test]
 fn the_printed_rules_are_those_of_the_configuration() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("c.toml");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("c.toml");
     let path = path.to_str().expect("the path is UTF-8");
     let config = "control_ports = [5021]\nqueue = \"7\"\nmark.data = 0x40\n";
     fs::write(path, config).expect("the file is written");
@@ -134,8 +134,8 @@ fn the_printed_rules_are_those_of_the_configuration() {
 
 #[test]
 fn printed_rules_say_which_backend_they_are_for_where_the_configuration_does_not() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("c.toml");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("c.toml");
     let path = path.to_str().expect("the path is UTF-8");
     for (config, says, has_helper) in [
         ("", true, false),
@@ -197,8 +197,8 @@ fn each_shell_gets_completions() {
 
 #[test]
 fn there_is_a_manual_page_for_each_subcommand() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let pages = folder.path().join("man1");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let pages = directory.path().join("man1");
     let output = ftp_alg(&["man", pages.to_str().expect("the path is UTF-8")]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     for name in subcommands() {
@@ -208,10 +208,10 @@ fn there_is_a_manual_page_for_each_subcommand() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_to_is_a_failure_while_running() {
-    let message = refused(&["man", "/proc/no-such-folder"], 1);
+fn a_directory_that_cannot_be_written_to_is_a_failure_while_running() {
+    let message = refused(&["man", "/proc/no-such-directory"], 1);
     assert!(
-        message.starts_with("ftp-alg: /proc/no-such-folder: cannot write"),
+        message.starts_with("ftp-alg: /proc/no-such-directory: cannot write"),
         "{message}"
     );
 }

@@ -122,7 +122,7 @@ fn every_decision_stands_in_the_index() {
 }
 
 fn broken_links(page: &Page) -> Vec<String> {
-    let folder = page.path.parent().unwrap_or(Path::new(""));
+    let directory = page.path.parent().unwrap_or(Path::new(""));
     let relative = page
         .links()
         .filter(|(_, target)| !target.contains("://") && !target.starts_with("mailto:"));
@@ -130,7 +130,7 @@ fn broken_links(page: &Page) -> Vec<String> {
         let (path, heading) = target.split_once('#').unwrap_or((target, ""));
         let path = match path {
             "" => page.path.clone(),
-            path => folder.join(path),
+            path => directory.join(path),
         };
         !root().join(&path).exists() || !has_heading(&path, heading)
     });
@@ -160,7 +160,7 @@ fn anchor_of(heading: &str) -> String {
 
 fn missing_paths(page: &Page) -> Vec<String> {
     let named = page.code_words().filter(|(_, word)| {
-        NAMED.iter().any(|folder| word.starts_with(folder)) && !word.contains(['*', '…'])
+        NAMED.iter().any(|directory| word.starts_with(directory)) && !word.contains(['*', '…'])
     });
     let missing = named.filter(|(_, word)| !root().join(word).exists());
     missing
@@ -196,10 +196,10 @@ fn page(path: &Path) -> Page {
 fn pages() -> Vec<Page> {
     let mut found = Vec::new();
     let mut waiting = vec![PathBuf::new()];
-    while let Some(folder) = waiting.pop() {
-        for entry in fs::read_dir(root().join(&folder)).expect("a directory") {
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(root().join(&directory)).expect("a directory") {
             let entry = entry.expect("an entry");
-            let path = folder.join(entry.file_name());
+            let path = directory.join(entry.file_name());
             let name = entry.file_name().to_string_lossy().into_owned();
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 let is_ours = !name.starts_with('.') && name != "target" && name != "lab-out";

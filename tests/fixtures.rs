@@ -13,14 +13,14 @@ use std::{
 /// The lab's servers listen on these.
 const CONFIG: &str = "control_ports = [21, 2121]\n";
 
-fn folder() -> PathBuf {
+fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("pcap-fixtures")
 }
 
 fn captures() -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder()).expect("pcap-fixtures/ is part of the repository");
+    let entries = fs::read_dir(directory()).expect("pcap-fixtures/ is part of the repository");
     let mut captures: Vec<_> = entries
-        .map(|entry| entry.expect("a readable folder").path())
+        .map(|entry| entry.expect("a readable directory").path())
         .filter(|path| {
             path.extension()
                 .is_some_and(|extension| extension == "pcap")
@@ -35,7 +35,7 @@ fn replay(capture: &Path, config: &Path) -> String {
         .args(["replay", "--json", "--config"])
         .arg(config)
         .arg(capture.file_name().expect("a capture has a name"))
-        .current_dir(folder())
+        .current_dir(directory())
         .output()
         .expect("ftp-alg runs");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -45,9 +45,9 @@ fn replay(capture: &Path, config: &Path) -> String {
 
 #[test]
 fn every_recorded_session_is_decided_as_written() {
-    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let scratch = tempfile::tempdir().expect("a temporary directory");
     let config = scratch.path().join("ftp-alg.toml");
-    fs::write(&config, CONFIG).expect("a writable folder");
+    fs::write(&config, CONFIG).expect("a writable directory");
     let mut differing = Vec::new();
     for capture in captures() {
         let found = replay(&capture, &config);

@@ -62,7 +62,7 @@ const REFERENCE_HEAD: &str = "\
 
 <!-- Made from src/daemon/config/keys.rs by `REGENERATE=1 cargo test --test generated_docs`. -->
 
-The configuration is one TOML file. Every key has a default, so an empty file is a configuration.
+The configuration is one TOML file. Every setting is optional, so an empty file is a configuration.
 An unknown key is an error. `ftp-alg check --config FILE` validates a file: it says file, line,
 column and reason of an error, and warns of each key that weakens a default.
 

@@ -124,7 +124,7 @@ struct Outcome {
     status: Option<i32>,
 }
 
-/// Replays captures as JSON, from a folder in which they have these names.
+/// Replays captures as JSON, from a directory in which they have these names.
 fn replay(arguments: &[&str], captures: &[(&str, &[u8])]) -> Outcome {
     let (text, errors, status) = run(&[&["--json"], arguments].concat(), captures);
     let lines = text
@@ -139,12 +139,12 @@ fn replay(arguments: &[&str], captures: &[(&str, &[u8])]) -> Outcome {
 
 /// Standard output, standard error and exit status.
 fn run(arguments: &[&str], captures: &[(&str, &[u8])]) -> (String, String, Option<i32>) {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (name, bytes) in captures {
-        fs::write(folder.path().join(name), bytes).unwrap();
+        fs::write(directory.path().join(name), bytes).unwrap();
     }
     let output = Command::new(env!("CARGO_BIN_EXE_ftp-alg"))
-        .current_dir(&folder)
+        .current_dir(&directory)
         .arg("replay")
         .args(arguments)
         .args(

@@ -23,7 +23,7 @@ const FILES: [(&str, &[u16]); 9] = [
     ("related/other-ports.nft", &[5021, 8021]),
 ];
 
-/// The files in this folder are for the kernel's expectations.
+/// The files in this directory are for the kernel's expectations.
 const RELATED: &str = "related/";
 
 fn backend(file: &str) -> Backend {
@@ -79,9 +79,9 @@ fn each_file_ends_with_what_is_printed_for_its_configuration() {
 #[test]
 fn no_file_of_ours_is_forgotten() {
     let known = |name: &str| FILES.iter().any(|(file, _)| *file == name);
-    for folder in ["", RELATED] {
-        for entry in fs::read_dir(path(folder)).unwrap() {
-            let name = format!("{folder}{}", entry.unwrap().file_name().display());
+    for directory in ["", RELATED] {
+        for entry in fs::read_dir(path(directory)).unwrap() {
+            let name = format!("{directory}{}", entry.unwrap().file_name().display());
             if !["README.md", RELATED.trim_end_matches('/')].contains(&&*name) {
                 assert!(known(&name), "rules/{name} is in no test");
                 assert!(

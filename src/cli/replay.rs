@@ -33,6 +33,8 @@ use crate::{
 /// Prints each announcement of a data connection with what the daemon would have decided, and a
 /// summary of each capture. A capture that cannot be read to its end is reported on stderr, after
 /// what could be read.
+///
+/// Only connections to `control_ports` of the configuration are sessions; the default is port 21.
 #[derive(Args)]
 #[command(after_help = after_help!(
     "ftp-alg replay --json --nat 10.0.0.2=203.0.113.1 inside.pcap"
@@ -47,7 +49,7 @@ pub(super) struct Replay {
     /// Translate as a gateway with this address (or prefix) inside and outside; may be repeated.
     #[arg(long, value_name = "INSIDE=OUTSIDE")]
     nat: Vec<Mapping>,
-    /// The captures; `-` is not one, name a file.
+    /// The files to read; standard input cannot be read.
     #[arg(required = true, value_name = "CAPTURE")]
     captures: Vec<PathBuf>,
 }

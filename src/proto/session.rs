@@ -41,7 +41,8 @@ pub enum Finding {
     RefusalBegins,
     /// The last line of such an answer. The user reads in it why the command was refused.
     Refusal(Reason),
-    /// The final answer to CWD, CDUP or PWD, with its code.
+    /// The final answer to CWD, CDUP or PWD, with its code. `Dialogue::handle_reply` tells the
+    /// command policy of it.
     Directory(u16),
 }
 

@@ -3,6 +3,8 @@
 //!
 //! The types that serde reads, the defaults, `docs/configuration.md`, `packaging/ftp-alg.toml`,
 //! what a reload leaves alone and what `check` warns of are all made from these declarations.
+//! After a change, `REGENERATE=1 cargo test --test generated_docs` writes the two files anew.
+//! CONTRIBUTING.md lists what else a new key needs.
 
 use ipnetwork::IpNetwork;
 use serde::Deserialize;

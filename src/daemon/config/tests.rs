@@ -52,11 +52,15 @@ fn an_empty_table_means_its_defaults() {
 
 #[test]
 fn each_key_is_read_into_its_own_place() {
-    assert!(
-        SAMPLES
-            .iter()
-            .map(|(key, _)| *key)
-            .eq(keys().map(|key| key.name))
+    let sampled: Vec<_> = SAMPLES.iter().map(|(key, _)| *key).collect();
+    for key in keys() {
+        let name = key.name;
+        assert!(sampled.contains(&name), "SAMPLES has no value of {name}");
+    }
+    let declared: Vec<_> = keys().map(|key| key.name).collect();
+    assert_eq!(
+        sampled, declared,
+        "SAMPLES has other keys, or another order"
     );
     for (key, value) in SAMPLES {
         let mut text = format!("{key} = {value}\n");
