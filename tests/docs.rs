@@ -1,4 +1,5 @@
-//! The documentation: links lead somewhere, paths that are named exist, lines are short.
+//! The documentation: links lead somewhere, paths that are named exist, lines are short (those of
+//! sources, too).
 //!
 //! Each check is a function from a page to complaints, and has a test with a page that breaks the
 //! rule, so that it is known to be able to fail.
@@ -8,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The longest line of a page, in characters.
+/// The longest line of a page or a source, in characters.
 const COLUMNS_MAX: usize = 100;
 
 /// The longest README, in lines: a reader has to find the commands on the first screens.
@@ -106,6 +107,11 @@ fn no_line_is_too_long() {
 }
 
 #[test]
+fn no_line_of_a_source_is_too_long() {
+    assert_no(files(".rs").iter().flat_map(long_lines));
+}
+
+#[test]
 fn the_readme_is_short() {
     let lines = page(Path::new("README.md")).text.lines().count();
     assert!(lines <= README_LINES_MAX, "README.md has {lines} lines");
@@ -194,6 +200,11 @@ fn page(path: &Path) -> Page {
 
 /// All pages of the repository.
 fn pages() -> Vec<Page> {
+    files(".md")
+}
+
+/// All files of the repository whose names end so.
+fn files(ending: &str) -> Vec<Page> {
     let mut found = Vec::new();
     let mut waiting = vec![PathBuf::new()];
     while let Some(directory) = waiting.pop() {
@@ -204,12 +215,12 @@ fn pages() -> Vec<Page> {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 let is_ours = !name.starts_with('.') && name != "target" && name != "lab-out";
                 waiting.extend(is_ours.then_some(path));
-            } else if name.ends_with(".md") {
+            } else if name.ends_with(ending) {
                 found.push(page(&path));
             }
         }
     }
     found.sort_by(|one, other| one.path.cmp(&other.path));
-    assert!(found.len() > 20, "the pages were not found");
+    assert!(found.len() > 20, "the files were not found");
     found
 }

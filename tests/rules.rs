@@ -161,8 +161,8 @@ fn files_for_expectations_differ_from_the_others_in_the_mark_alone() {
     }
 }
 
-/// Those of `related/` attach a helper that only a running daemon registers: the lab loads them in its
-/// virtual machine.
+/// Those of `related/` attach a helper that only a running daemon registers. So the lab loads them
+/// in its virtual machine.
 #[test]
 #[ignore = "needs root"]
 fn each_nft_file_loads_twice_and_is_removed() {

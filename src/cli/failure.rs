@@ -106,11 +106,13 @@ mod tests {
 
     #[test]
     fn a_usage_error_becomes_one_line_without_the_usage_block() {
-        let rendered = "error: the following required arguments were not provided:\n  --config <FILE>\n\n\
-                        Usage: ftp-alg check --config <FILE>\n\nFor more information, try '--help'.\n";
+        let rendered = "error: the following required arguments were not provided:\n  \
+                        --config <FILE>\n\nUsage: ftp-alg check --config <FILE>\n\n\
+                        For more information, try '--help'.\n";
         assert_eq!(
             usage_line(rendered),
-            "the following required arguments were not provided: --config <FILE>; --help shows what is meant"
+            "the following required arguments were not provided: --config <FILE>; \
+             --help shows what is meant"
         );
     }
 

@@ -151,8 +151,8 @@ fn put_tls_entries(script: &mut String, params: &Params) {
     if params.tls_ports.is_none() {
         return;
     }
-    *script += "\n# First packets to the ports of encrypted sessions, before conntrack sees them. The\n\
-                # daemon opens connections of such sessions only. Every other packet goes on.\n\
+    *script += "\n# First packets to the ports of encrypted sessions, before conntrack sees them.\n\
+                # The daemon opens connections of such sessions only. Every other packet goes on.\n\
                 for ipt in iptables ip6tables; do\n";
     for entry in tls_entries(params) {
         let _ = writeln!(

@@ -209,8 +209,7 @@ fn to_ports(f: &mut fmt::Formatter<'_>, first: u16, last: u16) -> fmt::Result {
     write!(f, "-{last}")
 }
 
-/// NAT by map. The packet itself still has the key when its destination is to be translated; its
-/// connection has it when its source is.
+/// NAT by map. For DNAT the key is in the packet. For SNAT the key is in the connection.
 fn by_map(f: &mut fmt::Formatter<'_>, kind: &str, family: Family, key: &str) -> fmt::Result {
     let digit = match family {
         Family::Ipv4 => 4,

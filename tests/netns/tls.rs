@@ -59,7 +59,8 @@ impl Gateway {
         let config = directory.path().join("ftp-alg.toml");
         let flows = directory.path().join("flows");
         let text = format!(
-            "{first}\n[process]\nuser = \"64999\"\n[restart]\ndirectory = {flows:?}\n[policy]\n{policy}\n"
+            "{first}\n[process]\nuser = \"64999\"\n[restart]\ndirectory = {flows:?}\n\
+             [policy]\n{policy}\n"
         );
         fs::write(&config, text).unwrap();
         let daemon = Command::new("true").spawn().unwrap();

@@ -339,8 +339,9 @@ mod tests {
             concat!(
                 r#"{"type":"announcement","file":"a.pcap","frame":17,"client":"10.0.0.2:40001","#,
                 r#""server":"203.0.113.10:21","from":"client","kind":"PORT","address":"10.0.0.2","#,
-                r#""port":5555,"decision":"expect","reason":null,"expectation":{"src":"203.0.113.10","#,
-                r#""dst":"10.0.0.2","port":5555},"rewritten":null}"#,
+                r#""port":5555,"decision":"expect","reason":null,"#,
+                r#""expectation":{"src":"203.0.113.10","dst":"10.0.0.2","port":5555},"#,
+                r#""rewritten":null}"#,
                 "\n"
             )
         );
@@ -353,14 +354,20 @@ mod tests {
             ..rewritten()
         };
         let json = printed(Form::Json, &OutputLine::Announcement(line));
-        let part = r#""expectation":null,"rewritten":{"address":"203.0.113.1","port":5555,"line":"PORT 203,0,113,1,21,179\u001b[2J","delta":3}}"#;
+        let part = concat!(
+            r#""expectation":null,"rewritten":{"address":"203.0.113.1","port":5555,"#,
+            r#""line":"PORT 203,0,113,1,21,179\u001b[2J","delta":3}}"#
+        );
         assert!(json.trim_end().ends_with(part), "{json}");
     }
 
     #[test]
     fn an_announcement_without_endpoint_has_nulls() {
         let json = printed(Form::Json, &OutputLine::Announcement(malformed()));
-        let part = r#""address":null,"port":null,"decision":"refuse","reason":"malformed","expectation":null,"#;
+        let part = concat!(
+            r#""address":null,"port":null,"decision":"refuse","reason":"malformed","#,
+            r#""expectation":null,"#
+        );
         assert!(json.contains(part), "{json}");
     }
 
@@ -382,8 +389,8 @@ mod tests {
                 })
             ),
             concat!(
-                r#"{"type":"summary","file":"a.pcap","packets":120,"sessions":2,"announcements":3,"#,
-                r#""expected":3,"refused":0,"errors":0,"skipped":0}"#,
+                r#"{"type":"summary","file":"a.pcap","packets":120,"sessions":2,"#,
+                r#""announcements":3,"expected":3,"refused":0,"errors":0,"skipped":0}"#,
                 "\n"
             )
         );

@@ -617,7 +617,13 @@ proptest! {
         let packet = template.build();
         let segment = Segment::parse(&packet).unwrap();
         let (seq, ack) = (SeqNumber(seq), ack.map(SeqNumber));
-        let change = Change { seq, ack, payload: &payload, urgent_pointer, ..Change::none(&segment) };
+        let change = Change {
+            seq,
+            ack,
+            payload: &payload,
+            urgent_pointer,
+            ..Change::none(&segment)
+        };
         let rebuilt = rebuild(&segment, &change).unwrap();
         let rebuilt = Segment::parse(&rebuilt).unwrap();
         prop_assert_eq!((rebuilt.seq, rebuilt.ack), (seq, ack));
