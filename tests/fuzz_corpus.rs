@@ -11,11 +11,11 @@ use std::{fs, path::Path};
 mod targets;
 
 fn replay(target: &str, run: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
         .join(target);
     let mut inputs = 0;
-    for entry in fs::read_dir(&folder).expect("the target has a corpus") {
+    for entry in fs::read_dir(&directory).expect("the target has a corpus") {
         let path = entry.expect("the corpus can be listed").path();
         let input = fs::read(&path).expect("an input can be read");
         // Where a target fails, the test's output names the input.
@@ -23,7 +23,7 @@ fn replay(target: &str, run: fn(&[u8])) {
         run(&input);
         inputs += 1;
     }
-    assert!(inputs > 0, "{} is empty", folder.display());
+    assert!(inputs > 0, "{} is empty", directory.display());
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The text of the two ends: commands, replies and scraps of text. Each announcement has a port that
-//! no other has. So an expectation shows which line has announced it.
+//! The text of the two ends: commands, replies and scraps of text. Each announcement has a port
+//! that no other has. So an expectation shows which line has announced it.
 
 use std::{collections::HashSet, net::IpAddr};
 

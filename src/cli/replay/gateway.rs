@@ -104,8 +104,9 @@ impl ReplayGateway {
         }
     }
 
-    /// Whether the core is given a packet. It is not given a control connection's first packet, which
-    /// no rule queues, and a SYN/ACK in mid-connection, of which conntrack says that it begins nothing.
+    /// Whether the core is given a packet. It is not given a control connection's first packet,
+    /// which no rule queues. Nor is it given a SYN/ACK in mid-connection, because conntrack says
+    /// that it begins nothing.
     fn is_for_core(&mut self, original: Tuple, arriving: Tuple, segment: &Segment<'_>) -> bool {
         if segment.flags.is_syn() && segment.ack.is_none() {
             if self.handshakes.len() < FLOWS_MAX {
