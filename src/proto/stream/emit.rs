@@ -97,8 +97,8 @@ impl Stream {
 
     fn span_to_emit(&self, seq: SeqNumber, payload: &[u8]) -> Option<Range<SeqNumber>> {
         if payload.is_empty() {
-            // Only a segment at the end of the stream takes along released bytes. Any other one is a
-            // keep-alive or a repetition.
+            // Only a segment at the end of the stream takes along released bytes. Any other one is
+            // a keep-alive or a repetition.
             let has_news =
                 self.synchronised && seq == self.rcv_nxt() && self.snd_nxt != self.snd_limit;
             return has_news.then_some(self.snd_nxt..self.snd_limit);
