@@ -52,13 +52,13 @@ nft -f - <<'END'
 add table inet ftp_alg
 delete table inet ftp_alg
 table inet ftp_alg {
-	# what comes by that interface is spoofed, because the announcer is there
+	# interfaces of the announcer: a data connection that arrives by one is forged
 	set spoofed4 {
 		type ipv4_addr . ipv4_addr . inet_service . iface_index
 		size 65536
 		flags timeout
 	}
-	# what comes by that interface is spoofed, because the announcer is there
+	# interfaces of the announcer: a data connection that arrives by one is forged
 	set spoofed6 {
 		type ipv6_addr . ipv6_addr . inet_service . iface_index
 		size 65536

@@ -43,7 +43,7 @@ impl Ruleset {
         let mut sets = Vec::new();
         let mut chains = vec![injected(), denied_iif()];
         sets.extend(Family::BOTH.map(|family| Set {
-            why: "what comes by that interface is spoofed, because the announcer is there",
+            why: "interfaces of the announcer: a data connection that arrives by one is forged",
             kind: SetKind::Spoofed(family),
         }));
         if queues_itself || !is_ours {
