@@ -27,7 +27,7 @@ const DIRECTORY: &str = "FTP_ALG_TEST_CONFINED_TO";
 const TRIED: &[(&str, &str)] = &[
     ("read the configuration", "done"),
     ("read the configuration put in its place", "done"),
-    ("remember a connection", "done"),
+    ("save a flow", "done"),
     ("replace a memory", "done"),
     ("forget a connection", "done"),
     ("speak to the service manager", "done"),
@@ -76,10 +76,10 @@ fn try_in_a_child(directory: &Path) -> (BTreeMap<String, String>, bool) {
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
-    let told = printed
+    let tried = printed
         .lines()
         .filter_map(|line| line.strip_prefix("tried: "));
-    let found = told.filter_map(|line| line.split_once(": "));
+    let found = tried.filter_map(|line| line.split_once(": "));
     let found = found.map(|(what, outcome)| (what.to_owned(), outcome.to_owned()));
     (found.collect(), printed.contains("fenced: true"))
 }
@@ -126,7 +126,7 @@ fn try_all(kept: &Path, config: &Path) {
         "read the configuration put in its place",
         fs::read(config.with_file_name("new")),
     );
-    report("remember a connection", fs::write(&new, "{}"));
+    report("save a flow", fs::write(&new, "{}"));
     report("replace a memory", fs::rename(&new, &memory));
     report(
         "link a memory to another file",

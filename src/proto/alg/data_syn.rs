@@ -110,8 +110,8 @@ impl Alg {
         Ok(expectation)
     }
 
-    /// The connection's expectation: translated like its control connection, but that it keeps its
-    /// port, which nobody could have told its client otherwise.
+    /// The connection's expectation. It is translated like its control connection, but keeps its
+    /// port, because the client knows no other one.
     fn plan_for_syn(
         &self,
         syn: &DataSyn,

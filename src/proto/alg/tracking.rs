@@ -85,7 +85,7 @@ impl Alg {
     ///
     /// A connection with an offset that is saved nowhere is another gateway's, perhaps. What its
     /// ends say cannot be put right any more, and passed on as it is, it would be heard as
-    /// something else. It is dropped, and its sender is told by a reset. Only a handshake begins
+    /// something else. It is dropped, and a reset answers its sender. Only a handshake begins
     /// the connection anew.
     fn make_flow(
         &mut self,

@@ -88,7 +88,7 @@ impl Dialogue {
     }
 
     /// The command that was taken last does not go on: something harmless goes in its place.
-    /// `false` where the answer to that could not be told from others.
+    /// `false` where the answer to that could not be distinguished from others.
     #[must_use]
     pub(super) fn refuse_last(&mut self, reason: Reason) -> bool {
         self.session.refuse_last(reason)
