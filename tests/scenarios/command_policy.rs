@@ -20,7 +20,7 @@ use crate::{
     play::{decisions, heard_by, session},
 };
 
-fn rule(action: PolicyAction, commands: &[&str]) -> PolicyEntry {
+fn entry(action: PolicyAction, commands: &[&str]) -> PolicyEntry {
     PolicyEntry {
         name: "no-deletes".into(),
         scope: Scope::default(),
@@ -36,15 +36,15 @@ fn rule(action: PolicyAction, commands: &[&str]) -> PolicyEntry {
     }
 }
 
-fn ruled(rules: Vec<PolicyEntry>) -> Settings {
+fn with_policy(entries: Vec<PolicyEntry>) -> Settings {
     Settings {
-        command_policy: Arc::new(CommandPolicy::new(rules)),
+        command_policy: Arc::new(CommandPolicy::new(entries)),
         ..Settings::default()
     }
 }
 
 pub(crate) fn deny() -> Settings {
-    ruled(vec![rule(PolicyAction::Refuse, &["DELE"])])
+    with_policy(vec![entry(PolicyAction::Refuse, &["DELE"])])
 }
 
 /// Plays a login, `turns` and QUIT under a policy.
@@ -94,11 +94,11 @@ fn the_server_gets_noop_for_a_refused_command_and_the_user_a_550_of_equal_length
 
 #[test]
 fn a_user_may_read_the_operators_words() {
-    let rules = vec![PolicyEntry {
+    let entries = vec![PolicyEntry {
         text: Some("Ask us".into()),
-        ..rule(PolicyAction::Refuse, &["DELE"])
+        ..entry(PolicyAction::Refuse, &["DELE"])
     }];
-    let link = play(ruled(rules), &[client("DELE x"), server(NOOP)]);
+    let link = play(with_policy(entries), &[client("DELE x"), server(NOOP)]);
     assert_eq!(heard_by(Role::Client, &link).trim_end(), "550 Ask us");
 }
 
@@ -123,7 +123,7 @@ fn a_server_that_closes_instead_of_answering_says_so() {
 
 #[test]
 fn commands_of_less_than_four_bytes_are_refused_too() {
-    let settings = ruled(vec![rule(PolicyAction::Refuse, &["CCC"])]);
+    let settings = with_policy(vec![entry(PolicyAction::Refuse, &["CCC"])]);
     let link = play(
         settings,
         &[client("CCC"), server("500 NOO is not known here")],
@@ -206,15 +206,15 @@ fn a_command_in_pieces_is_refused_at_each_cut_and_with_each_loss() {
 
 #[test]
 fn a_line_too_long_to_be_read_is_refused_by_its_beginning() {
-    let rules = vec![PolicyEntry {
+    let entries = vec![PolicyEntry {
         matcher: PolicyMatcher {
             line_max: Some(100),
             ..PolicyMatcher::default()
         },
-        ..rule(PolicyAction::Refuse, &[])
+        ..entry(PolicyAction::Refuse, &[])
     }];
     let long = format!("STAT {}", "x".repeat(2000));
-    let link = play(ruled(rules), &[client(&long), server(NOOP)]);
+    let link = play(with_policy(entries), &[client(&long), server(NOOP)]);
     let heard = heard_by(Role::Server, &link);
     assert!(heard.starts_with("NOOP    "), "{heard}");
     assert_eq!(heard.len(), long.len() + 2);
@@ -223,7 +223,7 @@ fn a_line_too_long_to_be_read_is_refused_by_its_beginning() {
 
 #[test]
 fn an_entry_that_resets_ends_the_connection_towards_both_ends() {
-    let settings = ruled(vec![rule(PolicyAction::Reset, &["SITE"])]);
+    let settings = with_policy(vec![entry(PolicyAction::Reset, &["SITE"])]);
     let link = play(settings, &[client("SITE EXEC x")]);
     assert!(is_aborted(&link));
     assert!(link.hosts[0].was_reset && link.hosts[1].was_reset);
@@ -267,12 +267,12 @@ fn a_client_that_leaves_bytes_out_is_reset() {
 
 #[test]
 fn an_entry_may_refuse_one_mode_and_the_other_goes_on() {
-    let rules = vec![PolicyEntry {
+    let entries = vec![PolicyEntry {
         matcher: PolicyMatcher {
             mode: Some(Mode::Active),
             ..PolicyMatcher::default()
         },
-        ..rule(PolicyAction::Refuse, &[])
+        ..entry(PolicyAction::Refuse, &[])
     }];
     let turns = [
         client("PORT 10,0,0,2,19,137"),
@@ -280,7 +280,7 @@ fn an_entry_may_refuse_one_mode_and_the_other_goes_on() {
         client("PASV"),
         server("227 Entering Passive Mode (198,51,100,7,19,137)."),
     ];
-    let link = play(ruled(rules), &turns);
+    let link = play(with_policy(entries), &turns);
     assert_eq!(decisions(&link), ["PASV expect"]);
     assert_eq!(link.kernel.expected.len(), 1);
     let its_client = Topology::Routed.tuples(0).sender(Direction::Original).ip();
@@ -289,11 +289,11 @@ fn an_entry_may_refuse_one_mode_and_the_other_goes_on() {
 
 #[test]
 fn a_command_is_reported_with_its_verb_and_without_its_argument() {
-    let settings = ruled(vec![
-        rule(PolicyAction::Log, &["DELE"]),
+    let settings = with_policy(vec![
+        entry(PolicyAction::Log, &["DELE"]),
         PolicyEntry {
             name: "second".into(),
-            ..rule(PolicyAction::Refuse, &["DELE"])
+            ..entry(PolicyAction::Refuse, &["DELE"])
         },
     ]);
     let link = play(settings, &[client("DELE secret"), server(NOOP)]);
