@@ -1,9 +1,8 @@
 //! The core's port to the kernel, for the requests that it makes while it handles an input.
 //!
 //! The daemon implements [`Kernel`] with netlink, `replay` with a kernel that grants everything,
-//! and tests with a model. Each call returns once the kernel has answered, so the order of the
-//! calls is the order of the effects: an expectation is in force before the verdict that lets its
-//! announcement out.
+//! and tests with a model. Each call returns once the kernel has answered. So the order of the
+//! calls is the order of the effects: an expectation is in force before its announcement leaves.
 
 mod paper;
 
@@ -32,8 +31,8 @@ pub trait Kernel {
     fn load(&mut self, tuples: &ConntrackTuples) -> Option<SavedFlow>;
 
     /// Makes conntrack accept sequence numbers that it did not see, in both directions
-    /// (`IP_CT_TCP_FLAG_BE_LIBERAL`), and marks the connection `adjust`, so that all its packets
-    /// are queued from now on.
+    /// (`IP_CT_TCP_FLAG_BE_LIBERAL`). Marks the connection `adjust`, so that all its packets are
+    /// queued from now on.
     ///
     /// # Errors
     /// Nothing has changed then.

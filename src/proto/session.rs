@@ -221,7 +221,7 @@ impl Session {
         self.login.handle_gap();
     }
 
-    /// Why no announcement of this connection opens anything yet: it has not shown that it is FTP,
+    /// Why no announcement of this connection opens anything yet. It has not shown that it is FTP,
     /// or the server has not let the user in.
     #[must_use]
     pub fn not_yet_allowed(&self) -> Option<Refusal> {

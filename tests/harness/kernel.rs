@@ -77,7 +77,7 @@ pub(crate) struct Model {
     traces: bool,
 }
 
-/// The handshakes under way, as conntrack follows them (`nf_conntrack_proto_tcp.c`): a SYN in an
+/// The handshakes under way, as conntrack follows them (`nf_conntrack_proto_tcp.c`). A SYN in an
 /// established connection changes nothing, until its SYN/ACK shows that both ends have begun anew.
 #[derive(Default)]
 struct Handshakes {

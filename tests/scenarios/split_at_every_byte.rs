@@ -15,8 +15,8 @@ use crate::{
     play::{decisions, heard_by, play, session},
 };
 
-/// The most time that a split announcement takes beyond one in one piece: two round trips of the
-/// link, the wait before the local acknowledgement, and the time between the writes.
+/// The most time that a split announcement takes beyond one in one piece. It has two round trips of
+/// the link, the wait before the local acknowledgement, and the time between the writes.
 const DELAY_MAX: Duration = Duration::from_millis(50);
 
 fn split_everywhere(topology: Topology, turns: &[Turn], announcing: usize) {

@@ -328,7 +328,7 @@ fn any_burst() -> impl Strategy<Value = Burst> {
 }
 
 /// Removes races. The outside port of an announcement may depend on whether an earlier transfer is
-/// over or an earlier PASV is answered, and a client that does not wait cannot know that.
+/// over or an earlier PASV is answered. A client that does not wait cannot know that.
 fn without_races(exchanges: Vec<Exchange>) -> Vec<Exchange> {
     let mut is_racing = false;
     let waits = |exchange: &Exchange| {

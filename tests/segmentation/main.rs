@@ -1,5 +1,5 @@
 //! Segmentation does not matter. In any network each end receives the same bytes as with one line
-//! in each segment and no loss, and the same data connections are expected.
+//! in each segment and no loss. The same data connections are expected.
 //!
 //! The normal run has [`CASES`] cases; `FTP_ALG_CASES=1000000` makes it a long one, and
 //! `--nocapture` shows how many were run.

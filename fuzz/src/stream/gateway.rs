@@ -24,8 +24,8 @@ use ftp_alg::proto::{
 
 use super::frame::{ACK, FIN, Frame, RST, SYN};
 
-/// The most packets that may leave for one that came: all that is kept, in packets of the least
-/// size that passes everywhere, each cut short by an edit, and as many rewritten lines.
+/// The most packets that may leave for one inbound packet. They are all kept bytes, in packets of
+/// the least size that passes everywhere, each cut short by an edit, and all rewritten lines.
 const PACKETS_MAX: usize = 2 + 2 * (LOCAL_ACK_BACKLOG_MAX + 1460) / 504 + EDITS_MAX;
 
 /// The most memory that one connection may take: two buffers with all that is kept, grown by

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The depth of a bucket, as the time in which its rate fills it: after ten idle seconds, ten
-/// seconds' worth may be taken at once.
+/// The depth of a bucket, as the time in which its rate fills it. After ten idle seconds the tokens
+/// of ten seconds may be taken at once.
 pub const BURST: Duration = Duration::from_secs(10);
 
 /// A token bucket. Its rate is an argument of each call, so that a reload can change it.
@@ -31,8 +31,8 @@ impl TokenBucket {
         if full_at.saturating_duration_since(now) >= depth {
             return false;
         }
-        // Rounded up: otherwise three tokens of a third of a second each would cost less than one
-        // second, and the rate would be exceeded in the long run.
+        // Rounded up. Otherwise three tokens of a third of a second each would cost less than one
+        // second, and in the long run more than the rate would be taken.
         let rate = rate.max(1);
         let costs = Duration::from_secs(1).saturating_mul(count);
         let cost = costs.saturating_add(Duration::from_nanos(u64::from(rate) - 1)) / rate;

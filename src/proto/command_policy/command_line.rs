@@ -1,8 +1,8 @@
 //! One line of a client, as the entries of the command policy see it.
 //!
-//! A verb is read as the most tolerant server reads it: without Telnet sequences or spaces before
-//! it, up to the first blank or control character, in any case. A verb with an older name (RFC 775)
-//! has its name of RFC 959.
+//! A verb is read as the most tolerant server reads it. Telnet sequences and spaces before it do
+//! not count, it ends at the first blank or control character, and it may be in any case. A verb
+//! with an older name (RFC 775) has its name of RFC 959.
 
 use serde::Deserialize;
 

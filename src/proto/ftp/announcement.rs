@@ -161,8 +161,8 @@ impl Announcement {
         }
     }
 
-    /// The part of the line that has the endpoint: the host-port without parentheses, or the fields
-    /// of EPRT and 229 from the first delimiter to the last.
+    /// The part of the line that has the endpoint. It is the host-port without parentheses, or the
+    /// fields of EPRT and 229 from the first delimiter to the last.
     #[must_use]
     pub const fn token_range(&self) -> Range<usize> {
         self.token.start..self.token.end

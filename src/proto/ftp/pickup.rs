@@ -2,8 +2,8 @@
 
 use super::{Command, ReplyLine, Role};
 
-/// Whether `payload` seems to be whole lines: its first line is a known command of the client or a
-/// reply line of the server, and its last line has ended.
+/// Whether `payload` seems to be whole lines. Its first line has to be a known command of the
+/// client or a reply line of the server, and its last line has to have ended.
 ///
 /// A connection that existed before the daemon is picked up at such a segment. In any other segment
 /// the bytes before the next line's start are skipped.

@@ -23,7 +23,7 @@ const PORTS_OF_EACH_LENGTH: [u16; 9] = [
 /// The most endpoints in quarantine. The one that has been there longest leaves first.
 ///
 /// A server that connects from its port 20 cannot connect to the same endpoint again while its last
-/// connection is in TIME-WAIT (RFC 9293 §3.6.1), which lasts a minute on Linux. Its transfer would
+/// connection is in TIME-WAIT (RFC 9293 §3.6.1). That lasts a minute on Linux. Its transfer would
 /// fail with a 425. The same holds for a client that always uses one port.
 const QUARANTINE_MAX: usize = 1024;
 

@@ -62,8 +62,8 @@ impl Refusal {
             // A PORT with such an endpoint has the server connect to a third host. But a 227 with
             // one may still serve: many clients ignore its address and connect to their server.
             Self::ThirdPartyAddress | Self::PrivilegedPort => matches!(announcer, Role::Client),
-            // The receiver could read another endpoint in the line, or the data connection could
-            // not come: its endpoint is a private one or has no pinhole.
+            // The receiver could read another endpoint in the line. Or the data connection could
+            // not come, because its endpoint is a private one or has no pinhole.
             Self::Malformed
             | Self::AfterEpsvAll
             | Self::TooManyOpenings

@@ -3,8 +3,8 @@
 //!
 //! A web page can make a browser send any bytes to port 21 of any host, also lines that look like
 //! PORT (NAT slipstreaming). But the browser waits for no greeting, and it begins with an HTTP
-//! request. So a session has to begin as FTP does (RFC 959 §5.4): the server speaks first, with
-//! 220, the client sends commands only, and the server lets the user in.
+//! request. So a session has to begin as FTP does (RFC 959 §5.4). The server sends first, with 220.
+//! The client sends commands only. And the server lets the user in.
 
 use super::{Outstanding, endpoint_check::Refusal};
 use crate::proto::ftp::is_command_shaped;

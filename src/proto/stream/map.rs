@@ -179,9 +179,8 @@ impl SequenceMap {
             })
     }
 
-    /// The end of the longest part of a [widened](Self::widen) span, from its start, that has at
-    /// most `room` bytes in output space and cuts no shifting edit. The part has at least one edit
-    /// or byte.
+    /// The end of the longest first part of a [widened](Self::widen) span with at most `room` bytes
+    /// in output space. It cuts no shifting edit, and has at least one edit or byte.
     #[must_use]
     pub fn cut(&self, from: SeqNumber, to: SeqNumber, room: usize) -> SeqNumber {
         let limit = self

@@ -119,8 +119,8 @@ impl Host {
         self.arm_resend(now);
     }
 
-    /// Sends the first bytes again that the peer is not known to have, in pieces as long as the
-    /// configuration says and not as long as they were.
+    /// Repeats the first bytes that the peer has not acknowledged. The configuration has the
+    /// lengths of the pieces.
     pub(super) fn resend_first(&mut self, now: Instant) {
         let end = self.nxt.wrapping_sub(u32::from(self.has_sent_fin()));
         let mut from = self.position(self.una);
