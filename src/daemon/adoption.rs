@@ -34,8 +34,8 @@ pub fn adopt(timeout: Duration) -> anyhow::Result<Adopted> {
     let mut expectations = ConntrackExpectations::open(ChildNat::FollowMaster)
         .context("cannot open a socket to conntrack")?;
     let mut adopted = Adopted::default();
-    for newcomer in &imported {
-        let completed = complete(newcomer, timeout, &mut conntrack, &mut expectations)
+    for one in &imported {
+        let completed = complete(one, timeout, &mut conntrack, &mut expectations)
             .context("cannot ask conntrack for a control connection")?;
         match completed {
             Some(true) => adopted.completed += 1,
@@ -48,15 +48,15 @@ pub fn adopt(timeout: Duration) -> anyhow::Result<Adopted> {
 
 /// `None` if there is nothing to complete.
 fn complete(
-    newcomer: &ImportedExpectation,
+    imported: &ImportedExpectation,
     timeout: Duration,
     conntrack: &mut Conntrack,
     expectations: &mut ConntrackExpectations,
 ) -> Result<Option<bool>, NetlinkError> {
-    let Some(master) = conntrack.resolve(&newcomer.master)? else {
+    let Some(master) = conntrack.resolve(&imported.master)? else {
         return Ok(None);
     };
-    let Some(expectation) = newcomer.complete(&master.tuples, timeout) else {
+    let Some(expectation) = imported.complete(&master.tuples, timeout) else {
         return Ok(None);
     };
     let id = ExpectationId(0);

@@ -193,7 +193,7 @@ impl Flow {
             Classified::Unread(verdict) => return Ok(verdict),
             Classified::Repeated => {}
             Classified::Readable => {
-                if !self.take_in(direction, segment, context) {
+                if !self.ingest_segment(direction, segment, context) {
                     return Ok(Verdict::Drop);
                 }
                 self.handle_lines(direction, context);

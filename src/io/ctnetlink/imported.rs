@@ -120,7 +120,7 @@ mod tests {
         )
     }
 
-    fn newcomer(master: &ConntrackTuples, source: &str, destination: &str) -> ImportedExpectation {
+    fn imported(master: &ConntrackTuples, source: &str, destination: &str) -> ImportedExpectation {
         ImportedExpectation {
             master: master.of(Direction::Original),
             expected: tuple(source, destination),
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_a_client_behind_nat_announced_goes_to_the_port_it_listens_on() {
         let master = behind_nat();
-        let expected = newcomer(&master, "198.51.100.7:6000", "203.0.113.1:5000");
+        let expected = imported(&master, "198.51.100.7:6000", "203.0.113.1:5000");
         let expectation = expected.complete(&master, TIMEOUT).unwrap();
         assert_eq!(expectation.source, expected.expected.source.ip());
         assert_eq!(expectation.destination, expected.expected.destination);
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn what_the_server_announced_comes_from_the_address_it_knows_the_client_by() {
         let master = behind_nat();
-        let expected = newcomer(&master, "10.0.0.2:5000", "198.51.100.7:5000");
+        let expected = imported(&master, "10.0.0.2:5000", "198.51.100.7:5000");
         let expectation = expected.complete(&master, TIMEOUT).unwrap();
         assert!(!expectation.has_translated_destination());
         let seen: std::net::IpAddr = "203.0.113.1".parse().unwrap();
@@ -155,12 +155,12 @@ mod tests {
             tuple("10.0.0.2:4000", "198.51.100.7:21"),
             tuple("198.51.100.7:21", "10.0.0.2:4000"),
         );
-        let expected = newcomer(&routed, "198.51.100.7:5000", "10.0.0.2:5000");
+        let expected = imported(&routed, "198.51.100.7:5000", "10.0.0.2:5000");
         assert_eq!(expected.complete(&routed, TIMEOUT), None);
         let master = behind_nat();
-        let of_a_third = newcomer(&master, "192.0.2.1:6000", "203.0.113.1:5000");
+        let of_a_third = imported(&master, "192.0.2.1:6000", "203.0.113.1:5000");
         assert_eq!(of_a_third.complete(&master, TIMEOUT), None);
-        let without_its_port = newcomer(&master, "198.51.100.7:0", "203.0.113.1:5000");
+        let without_its_port = imported(&master, "198.51.100.7:0", "203.0.113.1:5000");
         assert_eq!(without_its_port.complete(&master, TIMEOUT), None);
     }
 }

@@ -72,7 +72,7 @@ unsafe impl NlMsg for Helper {
             MsgType::Add => (NFT_MSG_NEWOBJ, libc::NLM_F_ACK | libc::NLM_F_CREATE),
             MsgType::Del => (NFT_MSG_DELOBJ, libc::NLM_F_ACK),
         };
-        // SAFETY: the caller vouches for the buffer, and the object is live.
+        // SAFETY: the caller owns the buffer, and the object is live.
         unsafe {
             let header = sys::nftnl_nlmsg_build_hdr(
                 buffer.cast::<c_char>(),

@@ -12,7 +12,7 @@ use crate::proto::{
 
 impl Flow {
     /// Takes a segment's bytes and acknowledgement in. `false` where it has to come again.
-    pub(super) fn take_in(
+    pub(super) fn ingest_segment(
         &mut self,
         direction: Direction,
         segment: &Segment<'_>,
