@@ -1,8 +1,8 @@
-//! What a dialogue of commands and replies is found to mean.
+//! The meaning of the lines of a dialogue.
 
 use super::*;
 
-/// What each line of a dialogue meant; lines of the client begin with `>`.
+/// The meaning of each line of a dialogue. Lines of the client begin with `>`.
 fn findings(session: &mut Session, dialogue: &[&str]) -> Vec<Finding> {
     dialogue
         .iter()
@@ -13,13 +13,23 @@ fn findings(session: &mut Session, dialogue: &[&str]) -> Vec<Finding> {
         .collect()
 }
 
-/// The last line's refusal; `Ok` where it is an announcement that nothing speaks against.
-fn last(dialogue: &[&str]) -> Result<(), Option<Refusal>> {
-    match findings(&mut Session::greeted(), dialogue).pop() {
-        Some(Finding::Announcement(FoundAnnouncement { refusal: None, .. })) => Ok(()),
-        Some(Finding::Announcement(found)) => Err(found.refusal),
-        _ => Err(None),
-    }
+/// The meaning of the last line of a dialogue.
+fn last(dialogue: &[&str]) -> Finding {
+    findings(&mut Session::greeted(), dialogue).pop().unwrap()
+}
+
+/// The refusal of an announcement; `Ok` where it is not refused, and `Err(None)` for another
+/// finding.
+fn announced(finding: Finding) -> Result<(), Option<Refusal>> {
+    let Finding::Announcement(found) = finding else {
+        return Err(None);
+    };
+    found.refusal.map_or(Ok(()), |refusal| Err(Some(refusal)))
+}
+
+/// [`announced`] for the last line of a dialogue.
+fn opens(dialogue: &[&str]) -> Result<(), Option<Refusal>> {
+    announced(last(dialogue))
 }
 
 const PASSIVE: &str = "227 Entering Passive Mode (10,0,0,5,19,137)";
@@ -27,28 +37,28 @@ const UNSOLICITED: Result<(), Option<Refusal>> = Err(Some(Refusal::UnsolicitedRe
 
 #[test]
 fn a_227_that_answers_pasv_announces() {
-    assert_eq!(last(&["220 hello", "> PASV", PASSIVE]), Ok(()));
+    assert_eq!(opens(&["220 hello", "> PASV", PASSIVE]), Ok(()));
 }
 
 #[test]
 fn a_227_that_answers_anything_else_opens_nothing() {
-    assert_eq!(last(&["220 hello", PASSIVE]), UNSOLICITED);
-    assert_eq!(last(&["220 hello", "> NOOP", PASSIVE]), UNSOLICITED);
-    assert_eq!(last(&["220 hello", "> EPSV", PASSIVE]), UNSOLICITED);
+    assert_eq!(opens(&["220 hello", PASSIVE]), UNSOLICITED);
+    assert_eq!(opens(&["220 hello", "> NOOP", PASSIVE]), UNSOLICITED);
+    assert_eq!(opens(&["220 hello", "> EPSV", PASSIVE]), UNSOLICITED);
     assert_eq!(
-        last(&["220 hello", "> PASV", PASSIVE, PASSIVE]),
+        opens(&["220 hello", "> PASV", PASSIVE, PASSIVE]),
         UNSOLICITED
     );
 }
 
 #[test]
 fn a_227_as_the_greeting_does_not_use_up_a_later_pasv() {
-    assert_eq!(last(&["> PASV", PASSIVE]), UNSOLICITED);
-    assert_eq!(last(&["> PASV", "220 hello", PASSIVE]), Ok(()));
+    assert_eq!(opens(&["> PASV", PASSIVE]), UNSOLICITED);
+    assert_eq!(opens(&["> PASV", "220 hello", PASSIVE]), Ok(()));
 }
 
 #[test]
-fn a_server_that_answers_neither_the_aborted_transfer_nor_abor_is_understood_at_its_next_answer() {
+fn the_next_reply_of_a_server_that_answers_neither_the_transfer_nor_abor_is_understood() {
     let aborted = ["220 hello", "> RETR x", "150 here", "> ABOR"];
     for next in [
         &["> PASV", PASSIVE][..],
@@ -56,44 +66,41 @@ fn a_server_that_answers_neither_the_aborted_transfer_nor_abor_is_understood_at_
         &["226 aborted", "> PASV", PASSIVE],
         &["426 aborted", "226 ABOR done", "> PASV", PASSIVE],
     ] {
-        assert_eq!(last(&[&aborted[..], next].concat()), Ok(()), "{next:?}");
+        assert_eq!(opens(&[&aborted[..], next].concat()), Ok(()), "{next:?}");
     }
     let unasked = [&aborted[..], &[PASSIVE]].concat();
-    assert_eq!(last(&unasked), UNSOLICITED);
+    assert_eq!(opens(&unasked), UNSOLICITED);
 }
 
 #[test]
 fn a_227_inside_a_multi_line_reply_is_text() {
     let listing = ["220 hello", "> PASV", "500-what", PASSIVE, "500 ever"];
-    assert_eq!(last(&listing[..4]), Err(None));
-    assert_eq!(
-        findings(&mut Session::greeted(), &listing).pop(),
-        Some(Finding::Withdraw(Withdrawal::Rejected))
-    );
+    assert_eq!(opens(&listing[..4]), Err(None));
+    assert_eq!(last(&listing), Finding::Withdraw(Withdrawal::Rejected));
 }
 
 #[test]
 fn a_multi_line_227_announces_by_its_last_line() {
-    assert_eq!(last(&["220 hello", "> PASV", "227-wait", PASSIVE]), Ok(()));
+    assert_eq!(opens(&["220 hello", "> PASV", "227-wait", PASSIVE]), Ok(()));
 }
 
 #[test]
 fn pipelined_commands_are_answered_in_order() {
     assert_eq!(
-        last(&["220 hello", "> NOOP", "> PASV", "200 ok", PASSIVE]),
+        opens(&["220 hello", "> NOOP", "> PASV", "200 ok", PASSIVE]),
         Ok(())
     );
     assert_eq!(
-        last(&["220 hello", "> PASV", "> NOOP", "200 ok", PASSIVE]),
+        opens(&["220 hello", "> PASV", "> NOOP", "200 ok", PASSIVE]),
         UNSOLICITED
     );
 }
 
 #[test]
 fn preliminary_replies_do_not_answer() {
-    assert_eq!(last(&["120 soon", "220 hello", "> PASV", PASSIVE]), Ok(()));
+    assert_eq!(opens(&["120 soon", "220 hello", "> PASV", PASSIVE]), Ok(()));
     assert_eq!(
-        last(&[
+        opens(&[
             "220 hello",
             "> RETR x",
             "> PASV",
@@ -108,7 +115,7 @@ fn preliminary_replies_do_not_answer() {
 #[test]
 fn after_epsv_all_only_epsv_announces() {
     let promise = ["220 hello", "> EPSV ALL", "200 ok"];
-    let after = |more: &[&str]| last(&[&promise[..], more].concat());
+    let after = |more: &[&str]| opens(&[&promise[..], more].concat());
     assert_eq!(
         after(&["> PORT 10,0,0,2,19,137"]),
         Err(Some(Refusal::AfterEpsvAll))
@@ -119,7 +126,7 @@ fn after_epsv_all_only_epsv_announces() {
     );
     assert_eq!(after(&["> EPSV", "229 ok (|||5001|)"]), Ok(()));
     assert_eq!(
-        last(&[
+        opens(&[
             "220 hello",
             "> EPSV ALL",
             "500 no",
@@ -131,47 +138,36 @@ fn after_epsv_all_only_epsv_announces() {
 
 #[test]
 fn an_accepted_auth_makes_the_connection_opaque() {
-    let said = |answer| {
-        findings(
-            &mut Session::greeted(),
-            &["220 hello", "> AUTH TLS", answer],
-        )
-        .pop()
-    };
-    assert_eq!(said("234 go on"), Some(Finding::Opaque));
-    assert_eq!(said("504 no"), Some(Finding::Nothing));
-    let unasked = findings(
-        &mut Session::greeted(),
-        &["220 hello", "> NOOP", "234 go on"],
-    )
-    .pop();
-    assert_eq!(unasked, Some(Finding::Nothing));
+    for (command, answer, finding) in [
+        ("> AUTH TLS", "234 go on", Finding::Opaque),
+        ("> AUTH TLS", "504 no", Finding::Nothing),
+        ("> NOOP", "234 go on", Finding::Nothing),
+    ] {
+        assert_eq!(last(&["220 hello", command, answer]), finding, "{answer}");
+    }
 }
 
 #[test]
 fn a_rejected_announcement_or_transfer_is_withdrawn() {
-    let rejected = Some(Finding::Withdraw(Withdrawal::Rejected));
-    let said = |dialogue: &[&str]| findings(&mut Session::greeted(), dialogue).pop();
-    assert_eq!(
-        said(&["220 hello", "> PORT 10,0,0,2,19,137", "500 no"]),
-        rejected
-    );
-    assert_eq!(said(&["220 hello", "> RETR x", "550 no"]), rejected);
-    assert_eq!(
-        said(&["220 hello", "> SIZE x", "550 no"]),
-        Some(Finding::Nothing)
-    );
+    let rejected = Finding::Withdraw(Withdrawal::Rejected);
+    for (command, finding) in [
+        ("> PORT 10,0,0,2,19,137", rejected.clone()),
+        ("> RETR x", rejected),
+        ("> SIZE x", Finding::Nothing),
+    ] {
+        assert_eq!(
+            last(&["220 hello", command, "550 no"]),
+            finding,
+            "{command}"
+        );
+    }
 }
 
 #[test]
-fn leaving_withdraws() {
+fn abor_rein_and_quit_withdraw() {
     for command in ["> ABOR", "> REIN", "> QUIT"] {
-        let found = findings(&mut Session::greeted(), &["220 hello", command]).pop();
-        assert_eq!(
-            found,
-            Some(Finding::Withdraw(Withdrawal::Abandoned)),
-            "{command}"
-        );
+        let abandoned = Finding::Withdraw(Withdrawal::Abandoned);
+        assert_eq!(last(&["220 hello", command]), abandoned, "{command}");
     }
 }
 
@@ -185,84 +181,59 @@ fn a_flood_of_commands_costs_bounded_memory_and_opens_nothing_until_answered() {
     session.handle_reply(b"220 hello", true);
     for _ in 1..OUTSTANDING_MAX {
         let found = session.handle_reply(PASSIVE.as_bytes(), true);
-        assert!(matches!(
-            found,
-            Finding::Announcement(FoundAnnouncement { refusal: None, .. })
-        ));
+        assert_eq!(announced(found), Ok(()));
     }
     let beyond = session.handle_reply(PASSIVE.as_bytes(), true);
-    assert!(matches!(
-        beyond,
-        Finding::Announcement(FoundAnnouncement {
-            refusal: Some(_),
-            ..
-        })
-    ));
+    assert_eq!(announced(beyond), UNSOLICITED);
 }
 
 #[test]
-fn a_cut_line_announces_nothing() {
+fn an_incomplete_line_announces_nothing() {
     let mut session = Session::greeted();
     let found = session.handle_command(b"PORT 10,0,0,2,19,137", false);
-    assert!(matches!(
-        found,
-        Finding::Announcement(FoundAnnouncement {
-            refusal: Some(Refusal::Malformed),
-            ..
-        })
-    ));
+    assert_eq!(announced(found), Err(Some(Refusal::Malformed)));
 }
 
 #[test]
-fn the_refusal_of_port_and_nothing_else_withdraws_it() {
-    let said = |dialogue: &[&str]| findings(&mut Session::greeted(), dialogue).pop();
+fn only_the_rejection_of_port_withdraws_it() {
     let port = "> PORT 10,0,0,2,19,137";
-    let rejected = Some(Finding::Withdraw(Withdrawal::Rejected));
+    let rejected = Finding::Withdraw(Withdrawal::Rejected);
     for (dialogue, finding) in [
-        (&["220 hello", port, "200 ok"][..], Some(Finding::Nothing)),
-        (
-            &["220 hello", "> NOOP", port, "500 no"],
-            Some(Finding::Nothing),
-        ),
-        (&["220 hello", port, "120 wait"], Some(Finding::Nothing)),
+        (&["220 hello", port, "200 ok"][..], Finding::Nothing),
+        (&["220 hello", "> NOOP", port, "500 no"], Finding::Nothing),
+        (&["220 hello", port, "120 wait"], Finding::Nothing),
         (&["220 hello", port, "331 what"], rejected.clone()),
         (&["220 hello", port, "500 no"], rejected),
     ] {
-        assert_eq!(said(dialogue), finding, "{dialogue:?}");
+        assert_eq!(last(dialogue), finding, "{dialogue:?}");
     }
 }
 
 #[test]
-fn abor_may_be_answered_with_the_transfer_it_ends() {
+fn one_reply_may_answer_the_transfer_and_abor() {
     let aborted = ["220 hello", "> RETR x", "150 here", "> ABOR", "226 aborted"];
-    let after = |more: &[&str]| findings(&mut Session::greeted(), &[&aborted[..], more].concat());
+    let after = |more: &[&str]| last(&[&aborted[..], more].concat());
     let next = ["> PORT 10,0,0,2,19,137", "200 ok", "> RETR y", "226 done"];
-    let done = Some(Finding::TransferDone);
-    assert_eq!(after(&next).pop(), done);
+    assert_eq!(after(&next), Finding::TransferDone);
+    let answered = [&["225 no transfer"], &next[..]].concat();
+    assert_eq!(after(&answered), Finding::TransferDone);
     assert_eq!(
-        after(&[&["225 no transfer"], &next[..]].concat()).pop(),
-        done
+        opens(&[&aborted[..], &["> PASV", PASSIVE]].concat()),
+        Ok(())
     );
-    assert_eq!(last(&[&aborted[..], &["> PASV", PASSIVE]].concat()), Ok(()));
 }
 
 #[test]
-fn what_is_announced_beyond_the_answers_that_are_tracked_is_refused() {
+fn an_announcement_beyond_the_tracked_replies_is_refused() {
     let mut session = Session::greeted();
     for _ in 0..OUTSTANDING_MAX {
         session.handle_command(b"NOOP", true);
     }
     let port = |session: &mut Session| session.handle_command(b"PORT 10,0,0,2,19,137", true);
-    let refusal = Some(Refusal::TooManyUnanswered);
-    assert!(matches!(
-        port(&mut session),
-        Finding::Announcement(FoundAnnouncement { refusal: found, .. }) if found == refusal
-    ));
+    let refused = Err(Some(Refusal::TooManyUnanswered));
+    assert_eq!(announced(port(&mut session)), refused);
     for _ in 0..OUTSTANDING_MAX + 2 {
         session.handle_reply(b"200 ok", true);
     }
-    assert!(matches!(
-        port(&mut session),
-        Finding::Announcement(FoundAnnouncement { refusal: None, .. })
-    ));
+    assert_eq!(announced(port(&mut session)), Ok(()));
 }
