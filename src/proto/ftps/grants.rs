@@ -265,10 +265,8 @@ impl FtpsPinholes {
         let is_asked = |one: &&AdmittedData| asked.contains(&one.tuple);
         let oldest = self.admitted.iter().take(ASKED_MAX);
         let count = oldest.take_while(is_asked).count();
-        let (alive, over): (Vec<_>, Vec<_>) = self
-            .admitted
-            .drain(..count)
-            .partition(|one| live.contains(&one.tuple));
+        let asked = self.admitted.drain(..count);
+        let (alive, over) = asked.partition::<Vec<_>, _>(|one| live.contains(&one.tuple));
         self.admitted.extend(alive);
         over
     }
