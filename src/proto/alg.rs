@@ -98,7 +98,7 @@ impl Alg {
         }
     }
 
-    /// Takes the settings that hold from now on; what is pending keeps its own.
+    /// Takes new settings. Pinholes that are open keep the settings that they were opened with.
     pub fn handle_settings(&mut self, settings: Settings) {
         self.settings = settings;
     }
@@ -134,8 +134,8 @@ impl Alg {
         }
     }
 
-    /// Does what is due by `now`, for [`TIMEOUTS_MAX`] connections at the most, and gives what
-    /// leaves.
+    /// Serves the deadlines up to `now`, of [`TIMEOUTS_MAX`] connections at the most. Returns the
+    /// effects.
     pub fn handle_timeout(&mut self, kernel: &mut dyn Kernel, now: Instant) -> Effects {
         let mut input = Input {
             packet: PacketId(0),

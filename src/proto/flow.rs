@@ -202,7 +202,7 @@ impl Flow {
         Ok(self.finish_segment(direction, segment, context))
     }
 
-    /// Ends the session: withdraws what is pending and gives back what is leased.
+    /// Ends the session: withdraws its pinholes, and gives back its ports and its places.
     pub fn end(&mut self, context: &mut Context<'_>) {
         self.withdraw_all(Withdrawal::Closed, context);
         self.end_grant(context);
@@ -220,7 +220,7 @@ impl Flow {
             .fold(self.forgotten_at(), Ord::min)
     }
 
-    /// Does what is due.
+    /// Serves the deadlines that have passed: of pinholes, and of partial lines.
     pub fn handle_timeout(&mut self, context: &mut Context<'_>) {
         self.pinholes.handle_timeout(context);
         let must_read = self.dialogue.must_read(Role::Client);
