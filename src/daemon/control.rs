@@ -36,13 +36,13 @@ impl Control {
             .enable_all()
             .build()
             .context("cannot start the control plane")?;
-        let _guard = runtime.enter();
+        let entered = runtime.enter();
         let listen = |kind| signal(kind).context("cannot listen for signals");
         let terminate = listen(SignalKind::terminate())?;
         let interrupt = listen(SignalKind::interrupt())?;
         let hangup = listen(SignalKind::hangup())?;
         let loss_check = interval(overload::INTERVAL);
-        drop(_guard);
+        drop(entered);
         Ok(Self {
             runtime,
             terminate,

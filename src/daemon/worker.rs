@@ -134,7 +134,7 @@ impl Worker {
         self.shared.begun.wait();
         while !self.shared.stop.load(Ordering::Acquire) {
             self.refresh_settings();
-            // 1. What is due.
+            // 1. The deadlines that have passed.
             let kernel = &mut self.equipment.kernel;
             let effects = self.alg.handle_timeout(kernel, clock::now());
             self.execute(effects, None);

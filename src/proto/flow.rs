@@ -31,7 +31,7 @@ pub use quota::SessionLimitReached;
 pub use relay::{LOCAL_ACK_DELAY, PARTIAL_LINE_TIMEOUT};
 pub use settings::Settings;
 
-use std::{net::IpAddr, time::Instant};
+use std::time::Instant;
 
 use self::{
     dialogue::Dialogue,
@@ -120,12 +120,6 @@ impl Flow {
     #[must_use]
     pub fn subject(&self) -> Subject {
         Subject::of(self.id, self.tuples())
-    }
-
-    /// The address of its client.
-    #[must_use]
-    pub fn client(&self) -> IpAddr {
-        self.tuples().sender(Direction::Original).ip()
     }
 
     /// Begins to follow the connection at `segment`.

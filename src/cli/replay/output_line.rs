@@ -11,6 +11,7 @@ use std::{
 use serde::Serialize;
 
 use crate::proto::{
+    egress::PacketId,
     event::{AnnouncementReport, CommandReport, Decision, Event, RewriteReport},
     expect::Expectation,
 };
@@ -31,13 +32,20 @@ pub(super) enum OutputLine<'a> {
     Summary(SummaryLine<'a>),
 }
 
-/// A line of a control connection that announced a data endpoint, or tried to.
+/// Where in the captures a line of output has its cause.
 #[derive(Debug, Serialize)]
-pub(super) struct AnnouncementLine<'a> {
+pub(super) struct Place<'a> {
     pub(super) file: &'a str,
     pub(super) frame: u64,
     pub(super) client: SocketAddr,
     pub(super) server: SocketAddr,
+}
+
+/// A line of a control connection that announced a data endpoint, or tried to.
+#[derive(Debug, Serialize)]
+pub(super) struct AnnouncementLine<'a> {
+    #[serde(flatten)]
+    pub(super) place: Place<'a>,
     pub(super) from: &'static str,
     pub(super) kind: &'static str,
     pub(super) address: Option<IpAddr>,
@@ -51,10 +59,8 @@ pub(super) struct AnnouncementLine<'a> {
 /// A command that a rule of the configuration spoke of.
 #[derive(Debug, Serialize)]
 pub(super) struct PolicyLine<'a> {
-    pub(super) file: &'a str,
-    pub(super) frame: u64,
-    pub(super) client: SocketAddr,
-    pub(super) server: SocketAddr,
+    #[serde(flatten)]
+    pub(super) place: Place<'a>,
     pub(super) command: &'a str,
     pub(super) rule: &'a str,
     pub(super) action: &'static str,
@@ -112,6 +118,17 @@ const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+impl<'a> Place<'a> {
+    fn new(file: &'a str, event: &Event, packet: PacketId) -> Self {
+        Self {
+            file,
+            frame: packet.0,
+            client: event.client,
+            server: event.server,
+        }
+    }
+}
+
 impl<'a> AnnouncementLine<'a> {
     pub(super) fn new(file: &'a str, event: &Event, report: &AnnouncementReport) -> Self {
         let (decision, reason, expectation, rewritten) = match &report.decision {
@@ -122,10 +139,7 @@ impl<'a> AnnouncementLine<'a> {
             Decision::Refuse(refusal) => ("refuse", Some(refusal.as_str()), None, None),
         };
         Self {
-            file,
-            frame: report.packet.0,
-            client: event.client,
-            server: event.server,
+            place: Place::new(file, event, report.packet),
             from: report.from.as_str(),
             kind: report.kind.as_str(),
             address: report.endpoint.map(|(address, _)| address),
@@ -141,10 +155,7 @@ impl<'a> AnnouncementLine<'a> {
 impl<'a> PolicyLine<'a> {
     pub(super) fn new(file: &'a str, event: &Event, report: &'a CommandReport) -> Self {
         Self {
-            file,
-            frame: report.packet.0,
-            client: event.client,
-            server: event.server,
+            place: Place::new(file, event, report.packet),
             command: &report.verb,
             rule: &report.entry,
             action: report.action.as_str(),
@@ -196,21 +207,21 @@ impl fmt::Display for OutputLine<'_> {
     }
 }
 
-impl fmt::Display for AnnouncementLine<'_> {
+impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             file,
             frame,
             client,
             server,
-            from,
-            kind,
-            ..
         } = self;
-        write!(
-            f,
-            "{file}: frame {frame}: {client} <-> {server}: {kind} of the {from}"
-        )?;
+        write!(f, "{file}: frame {frame}: {client} <-> {server}")
+    }
+}
+
+impl fmt::Display for AnnouncementLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} of the {}", self.place, self.kind, self.from)?;
         match (self.address, self.port) {
             (Some(address), Some(port)) => write!(f, ", {}", SocketAddr::new(address, port))?,
             _ => write!(f, ", no endpoint")?,
@@ -238,18 +249,12 @@ impl fmt::Display for AnnouncementLine<'_> {
 impl fmt::Display for PolicyLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            file,
-            frame,
-            client,
-            server,
+            place,
             command,
             rule,
             action,
         } = self;
-        write!(
-            f,
-            "{file}: frame {frame}: {client} <-> {server}: {command}: {action}, {rule}"
-        )
+        write!(f, "{place}: {command}: {action}, {rule}")
     }
 }
 
@@ -290,10 +295,12 @@ mod tests {
 
     fn expected() -> AnnouncementLine<'static> {
         AnnouncementLine {
-            file: "a.pcap",
-            frame: 17,
-            client: "10.0.0.2:40001".parse().unwrap(),
-            server: "203.0.113.10:21".parse().unwrap(),
+            place: Place {
+                file: "a.pcap",
+                frame: 17,
+                client: "10.0.0.2:40001".parse().unwrap(),
+                server: "203.0.113.10:21".parse().unwrap(),
+            },
             from: "client",
             kind: "PORT",
             address: Some("10.0.0.2".parse().unwrap()),

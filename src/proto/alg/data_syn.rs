@@ -48,7 +48,7 @@ impl Alg {
                     input
                         .effects
                         .events
-                        .push(Subject::of(session.session, &session.master).event(opened));
+                        .push(subject_of(&session).event(opened));
                 }
                 Err(reason) => self.report_refused(&syn, &session, reason, input),
             },
@@ -147,12 +147,12 @@ impl Alg {
     ) {
         let port = syn.tuple.destination.port();
         let refused = EventKind::TlsRefused { port, reason };
-        self.report_rarely(
-            Subject::of(session.session, &session.master),
-            refused,
-            input,
-        );
+        self.report_rarely(subject_of(session), refused, input);
     }
+}
+
+fn subject_of(session: &FtpsSession) -> Subject {
+    Subject::of(session.session, &session.master)
 }
 
 /// Withdraws what has had its use, or makes way for the same.

@@ -23,7 +23,7 @@ pub struct Context<'a> {
     pub kernel: &'a mut dyn Kernel,
     /// What leaves.
     pub effects: &'a mut Effects,
-    /// The last expectation id given.
+    /// The ids of the expectations.
     pub expectation_ids: &'a mut IdSequence,
     /// Whom events are about.
     pub subject: Subject,

@@ -44,7 +44,7 @@ impl Flow {
         let part = self.replaceable_part(at);
         match (role, part) {
             (Role::Client, Some(part)) if self.dialogue.refuse_last(reason.clone()) => {
-                self.replace(&part, substitute_command(part.line.len as usize), context);
+                self.substitute(&part, context);
             }
             (Role::Client, _) => self.abort(context),
             (Role::Server, Some(part)) => {
@@ -59,7 +59,7 @@ impl Flow {
     pub(super) fn replace_command(&mut self, at: &LineAt, context: &mut Context<'_>) -> bool {
         let part = self.replaceable_part(at);
         if let Some(part) = part {
-            self.replace(&part, substitute_command(part.line.len as usize), context);
+            self.substitute(&part, context);
         }
         part.is_some()
     }
@@ -124,6 +124,11 @@ impl Flow {
             },
             ..*at
         })
+    }
+
+    /// Puts a command that does nothing in a command's place.
+    fn substitute(&mut self, at: &LineAt, context: &mut Context<'_>) {
+        self.replace(at, substitute_command(at.line.len as usize), context);
     }
 
     /// Puts a line of the same length in a line's place.

@@ -25,7 +25,9 @@ pub struct OutSegment {
 }
 
 impl OutSegment {
-    const fn empty(seq: SeqNumber) -> Self {
+    /// A packet without bytes.
+    #[must_use]
+    pub const fn empty(seq: SeqNumber) -> Self {
         Self {
             seq,
             payload: Vec::new(),

@@ -37,8 +37,8 @@ impl TcpRelay {
         partial.record_retransmit(needs_retransmit, now);
     }
 
-    /// Does what is due for a direction's partial line. `must_read` where it may not leave before
-    /// it has ended, however long that takes.
+    /// Serves the deadlines of a direction's partial line. `must_read` where it may not leave
+    /// before it has ended, however long that takes.
     pub(in crate::proto::flow) fn handle_timeout(
         &mut self,
         direction: Direction,

@@ -18,15 +18,6 @@ const PACKET_MAX_V6: u16 = 1280;
 /// The headers of a packet of ours, in bytes: the longer IP header, TCP's, and the timestamps.
 const HEADERS_MAX: u16 = 40 + 20 + 12;
 
-/// A segment of our own, as its receiver is to see it.
-#[derive(Clone, Copy)]
-struct OwnSegment<'a> {
-    seq: SeqNumber,
-    ack: SeqNumber,
-    payload: &'a [u8],
-    flags: Flags,
-}
-
 /// Flags and urgent pointer of a segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Urgency {
@@ -103,42 +94,14 @@ impl TcpRelay {
 
     /// An acknowledgement of `ack` (as the sender of `direction` counts) on its receiver's behalf.
     pub(super) fn encode_local_ack(&self, direction: Direction, ack: SeqNumber) -> Option<Vec<u8>> {
-        let peer = &self.half[!direction].stream;
-        let seq = if peer.is_synchronised() {
-            peer.snd_nxt_output()
-        } else {
-            self.half[direction].peer.rcv_nxt?
-        };
-        self.encode_own(
-            !direction,
-            OwnSegment {
-                seq,
-                ack,
-                payload: &[],
-                flags: Flags::default(),
-            },
-        )
+        let segment = OutSegment::empty(self.next_seq(!direction)?);
+        self.encode_own(!direction, ack, &segment, Flags::default())
     }
 
     /// A reset in the name of the sender of a direction, with the number that its receiver expects.
     pub(in crate::proto::flow) fn encode_own_reset(&self, direction: Direction) -> Option<Vec<u8>> {
-        let stream = &self.half[direction].stream;
-        let seq = if stream.is_synchronised() {
-            stream.snd_nxt_output()
-        } else {
-            self.half[!direction].peer.rcv_nxt?
-        };
-        let ack = self.half[direction].peer.rcv_nxt?;
-        let ack = self.half[!direction].stream.translate_ack(ack);
-        self.encode_own(
-            direction,
-            OwnSegment {
-                seq,
-                ack,
-                payload: &[],
-                flags: Flags::RST,
-            },
-        )
+        let segment = OutSegment::empty(self.next_seq(direction)?);
+        self.encode_with_flags(direction, &segment, Flags::RST)
     }
 
     /// The most bytes of payload in a packet that goes in `direction`, whose headers have this
@@ -155,6 +118,18 @@ impl TcpRelay {
         usize::from(length).saturating_sub(headers)
     }
 
+    /// The number of the next byte in a direction, as its receiver counts. `None` where neither end
+    /// has shown it.
+    fn next_seq(&self, direction: Direction) -> Option<SeqNumber> {
+        let stream = &self.half[direction].stream;
+        if stream.is_synchronised() {
+            Some(stream.snd_nxt_output())
+        } else {
+            self.half[!direction].peer.rcv_nxt
+        }
+    }
+
+    /// A segment of our own that acknowledges what the sender of the direction has received.
     fn encode_with_flags(
         &self,
         direction: Direction,
@@ -163,27 +138,25 @@ impl TcpRelay {
     ) -> Option<Vec<u8>> {
         let ack = self.half[direction].peer.rcv_nxt?;
         let ack = self.half[!direction].stream.translate_ack(ack);
-        self.encode_own(
-            direction,
-            OwnSegment {
-                seq: segment.seq,
-                ack,
-                payload: &segment.payload,
-                flags,
-            },
-        )
+        self.encode_own(direction, ack, segment, flags)
     }
 
-    fn encode_own(&self, travel: Direction, segment: OwnSegment<'_>) -> Option<Vec<u8>> {
-        let (own, other) = (&self.half[travel].peer, &self.half[!travel].peer);
+    fn encode_own(
+        &self,
+        direction: Direction,
+        ack: SeqNumber,
+        segment: &OutSegment,
+        flags: Flags,
+    ) -> Option<Vec<u8>> {
+        let (own, other) = (&self.half[direction].peer, &self.half[!direction].peer);
         let injected = Injected {
-            tuple: self.tuples.of(!travel).inverted(),
+            tuple: self.tuples.of(!direction).inverted(),
             seq: segment.seq,
-            ack: Some(segment.ack),
-            flags: segment.flags,
+            ack: Some(ack),
+            flags,
             window: own.announced_window(),
             timestamps: own.timestamps_to(other),
-            payload: segment.payload,
+            payload: &segment.payload,
         };
         injected.encode().ok()
     }

@@ -52,7 +52,7 @@ pub(super) struct PartialLine {
     retransmits: u32,
 }
 
-/// What is due.
+/// What a deadline that has passed asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// The line was held for too long.
