@@ -16,6 +16,7 @@ mod overload;
 mod report;
 mod setup;
 mod supervisor;
+mod table_keeper;
 mod worker;
 
 use std::path::Path;

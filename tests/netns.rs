@@ -22,5 +22,7 @@ mod lab;
 mod queues;
 #[path = "netns/table.rs"]
 mod table;
+#[path = "netns/table_life.rs"]
+mod table_life;
 #[path = "netns/tls.rs"]
 mod tls;

@@ -14,7 +14,8 @@ use crate::{
         ctnetlink::{ChildNat, Conntrack, ConntrackExpectations},
         expectations::Expectations,
         nftables::{
-            ApplyError, ExpectationStore, PairStore, Probe, Table, has_helper_object, probe,
+            ApplyError, ExpectationStore, PairStore, Probe, Table, TableAccess, TableOwner,
+            has_helper_object, probe, supports_owned_tables,
         },
     },
     ruleset::{Backend, HELPER, QueueStatement, Ruleset},
@@ -30,9 +31,15 @@ pub(super) struct Choice {
     backend: Backend,
     statement: QueueStatement,
     child_nat: ChildNat,
+    access: TableAccess,
 }
 
 impl Choice {
+    /// The backend.
+    pub(super) const fn backend(self) -> Backend {
+        self.backend
+    }
+
     /// The configuration's name of the backend.
     pub(super) const fn backend_name(self) -> &'static str {
         match self.backend {
@@ -41,17 +48,14 @@ impl Choice {
         }
     }
 
-    /// Opens a worker's connection to it.
-    pub(super) fn open_expectations(self) -> anyhow::Result<Expectations> {
+    /// Opens a worker's connection to it. `owner` is that of our table.
+    pub(super) fn open_expectations(self, owner: TableOwner) -> anyhow::Result<Expectations> {
         Ok(match self.backend {
-            Backend::Nftables => Expectations::Nftables(
-                ExpectationStore::open().context("cannot open a socket to nf_tables")?,
-            ),
+            Backend::Nftables => Expectations::Nftables(ExpectationStore::new(owner)),
             Backend::Conntrack => Expectations::Conntrack {
                 expectations: ConntrackExpectations::open(self.child_nat)
                     .context("cannot open a socket to conntrack")?,
-                denied_iif: ExpectationStore::open_denied_iif()
-                    .context("cannot open a socket to nf_tables")?,
+                denied_iif: ExpectationStore::of_denied_iif(owner),
             },
         })
     }
@@ -80,6 +84,7 @@ pub(super) fn choose(config: &Config) -> anyhow::Result<Choice> {
         } else {
             ChildNat::Absent
         },
+        access: choose_access(config)?,
     };
     info!(
         backend = choice.backend_name(),
@@ -88,6 +93,16 @@ pub(super) fn choose(config: &Config) -> anyhow::Result<Choice> {
         "backend chosen"
     );
     Ok(choice)
+}
+
+fn choose_access(config: &Config) -> anyhow::Result<TableAccess> {
+    let is_owned = config.table_owner
+        && supports_owned_tables().context("cannot ask the kernel about owned tables")?;
+    Ok(if is_owned {
+        TableAccess::Owned
+    } else {
+        TableAccess::Shared
+    })
 }
 
 fn choose_backend(config: &Config, found: &Probe) -> anyhow::Result<(Backend, String)> {
@@ -142,17 +157,21 @@ fn log_findings(found: &Probe) {
 ///
 /// # Errors
 /// The kernel refuses.
-pub(super) fn install(config: &Config, choice: Choice) -> anyhow::Result<Option<Table>> {
+pub(super) fn install(
+    config: &Config,
+    choice: Choice,
+    owner: &TableOwner,
+) -> anyhow::Result<Option<Table>> {
     let ruleset = Ruleset::build(&params_of(config, choice.statement, choice.backend));
     for attempt in 1.. {
         if choice.backend == Backend::Conntrack {
             cthelper::register(HELPER).context("cannot register our connection tracking helper")?;
         }
         if !config.install_rules {
-            forget_grants(config);
+            forget_grants(config, owner);
             return Ok(None);
         }
-        match Table::apply(&ruleset) {
+        match Table::apply(owner, ruleset.clone(), choice.access) {
             Err(ApplyError::Unsupported) if ruleset.helper.is_some() && attempt < LOAD_ATTEMPTS => {
             }
             applied => return verify(applied.context("cannot load our table")?).map(Some),
@@ -163,17 +182,16 @@ pub(super) fn install(config: &Config, choice: Choice) -> anyhow::Result<Option<
 
 /// Takes back the grants of an earlier daemon. A table that was loaded by hand outlives a daemon,
 /// with its grants. They open nothing, but nobody else would take them out.
-fn forget_grants(config: &Config) {
+fn forget_grants(config: &Config, owner: &TableOwner) {
     if config.policy.granted_ports().is_none() {
         return;
     }
-    let flushed = PairStore::open().and_then(|mut grants| grants.flush());
-    if let Err(error) = flushed {
+    if let Err(error) = PairStore::new(owner.clone()).flush() {
         warn!(%error, "what an earlier daemon had granted could not be taken back");
     }
 }
 
-fn verify(mut table: Table) -> anyhow::Result<Table> {
+fn verify(table: Table) -> anyhow::Result<Table> {
     table
         .verify()
         .context("our table is not as it was loaded")?;

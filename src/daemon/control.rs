@@ -1,5 +1,5 @@
-//! Waits for signals and for the end of a worker, and looks now and then whether the workers keep
-//! up.
+//! Waits for signals, for changes of our table, and for the end of a worker, and looks now and then
+//! whether the workers keep up.
 
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{config::Config, overload, setup::Gateway};
+use crate::io::nftables::TableChange;
 
 /// The control plane. It exists before anything else, so that a signal during the start is not
 /// lost.
@@ -20,13 +21,14 @@ pub(super) struct Control {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    loss_check: Interval,
+    tick: Interval,
 }
 
 enum Wakeup {
     Stop(&'static str),
     Reload,
-    CheckLosses,
+    TableChanged(TableChange),
+    Tick,
     WorkerEnded(anyhow::Error),
 }
 
@@ -41,14 +43,14 @@ impl Control {
         let terminate = listen(SignalKind::terminate())?;
         let interrupt = listen(SignalKind::interrupt())?;
         let hangup = listen(SignalKind::hangup())?;
-        let loss_check = interval(overload::INTERVAL);
+        let tick = interval(overload::INTERVAL);
         drop(entered);
         Ok(Self {
             runtime,
             terminate,
             interrupt,
             hangup,
-            loss_check,
+            tick,
         })
     }
 
@@ -61,7 +63,8 @@ impl Control {
                     return Ok(());
                 }
                 Wakeup::Reload => reload(gateway, path),
-                Wakeup::CheckLosses => gateway.report_losses(),
+                Wakeup::TableChanged(change) => gateway.handle_table_change(&change),
+                Wakeup::Tick => gateway.handle_tick(),
                 Wakeup::WorkerEnded(reason) => return Err(reason),
             }
         }
@@ -73,22 +76,25 @@ impl Control {
             terminate,
             interrupt,
             hangup,
-            loss_check,
+            tick,
         } = self;
         runtime.block_on(async {
             tokio::select! {
                 _ = terminate.recv() => Wakeup::Stop("SIGTERM"),
                 _ = interrupt.recv() => Wakeup::Stop("SIGINT"),
                 _ = hangup.recv() => Wakeup::Reload,
-                _ = loss_check.tick() => Wakeup::CheckLosses,
-                reason = gateway.worker_failure() => Wakeup::WorkerEnded(reason),
+                _ = tick.tick() => Wakeup::Tick,
+                trouble = gateway.trouble() => match trouble {
+                    Ok(change) => Wakeup::TableChanged(change),
+                    Err(reason) => Wakeup::WorkerEnded(reason),
+                },
             }
         })
     }
 }
 
 /// Takes what can change while connections go on; a faulty file changes nothing.
-fn reload(gateway: &Gateway, path: &Path) {
+fn reload(gateway: &mut Gateway, path: &Path) {
     match Config::load(path) {
         Ok(config) => {
             let kept = gateway.reload(config);

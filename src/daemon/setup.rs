@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     backend::{self, Choice},
@@ -18,6 +18,7 @@ use super::{
     kernel_port::KernelPort,
     overload::OverloadWatch,
     supervisor::Supervisor,
+    table_keeper::TableKeeper,
     worker::{Equipment, Shared, Worker},
 };
 use crate::{
@@ -26,8 +27,8 @@ use crate::{
         expectations::Expectations,
         injector::Injector,
         interfaces::Interfaces,
-        nfqueue::{Queue, Waker},
-        nftables::{PairStore, Table},
+        nfqueue::{InstanceLock, Queue, Waker},
+        nftables::{PairStore, TableChange, TableOwner},
     },
     proto::{nat::LeaseTable, net::Direction, saved_flow::SavedFlow, shared::SharedTables},
 };
@@ -37,10 +38,11 @@ pub(super) struct Gateway {
     config: Config,
     shared: Arc<Shared>,
     choice: Choice,
-    table: Option<Table>,
+    keeper: TableKeeper,
     supervisor: Supervisor,
     wakers: Vec<Waker>,
     overload: OverloadWatch,
+    _lock: InstanceLock,
 }
 
 impl Gateway {
@@ -48,6 +50,7 @@ impl Gateway {
     /// workers begin. The order matters: each step has the privileges that the rest needs and no
     /// more, and a queued packet finds its reader. `path` is that of the configuration.
     pub(super) fn start(config: &Config, path: &Path) -> anyhow::Result<Self> {
+        let lock = InstanceLock::take()?;
         let choice = backend::choose(config)?;
         let flow_store = FlowStore::open(&config.restart.directory)
             .with_context(|| format!("cannot make {}", config.restart.directory.display()))?;
@@ -58,22 +61,25 @@ impl Gateway {
         info!(%interfaces, "this machine");
         let settings = settings_of(config);
         let shared = Arc::new(Shared::new(settings, tables, interfaces, flow_store));
-        let equipments = open_equipments(config, choice, &shared)?;
+        let owner = TableOwner::open().context("cannot open a socket to nf_tables")?;
+        let equipments = open_equipments(config, choice, &shared, &owner)?;
         let wakers = equipments.iter().map(|one| one.queue.waker()).collect();
         let overload = OverloadWatch::open(RangeInclusive::clone(&config.queue));
         let confinement = drop_privileges(&config.process, path, &shared.flow_store)?;
         let supervisor = start_workers(config, equipments, &shared)?;
+        let mut keeper = TableKeeper::start(&owner, choice, config.mark)?;
         install_seccomp(&config.process, &confinement, path)?;
-        let table = backend::install(config, choice)?;
+        keeper.keep(backend::install(config, choice, &owner)?);
         shared.begin();
         Ok(Self {
             config: config.clone(),
             shared,
             choice,
-            table,
+            keeper,
             supervisor,
             wakers,
             overload,
+            _lock: lock,
         })
     }
 
@@ -84,38 +90,55 @@ impl Gateway {
 
     /// Takes the changes that need no restart, for what is announced from now on. Returns the
     /// changed keys that need one.
-    pub(super) fn reload(&self, mut config: Config) -> Vec<&'static str> {
+    pub(super) fn reload(&mut self, mut config: Config) -> Vec<&'static str> {
         let kept = config.keep_what_needs_a_restart(&self.config);
+        if let Err(error) = self.keeper.restore(&self.shared.tables) {
+            warn!(%error, "our table could not be put back: it is tried again every ten seconds");
+        }
         self.shared.replace_settings(settings_of(&config));
         self.wake_workers();
         kept
     }
 
-    /// Waits until a worker ends without being told to, and says why.
-    pub(super) async fn worker_failure(&mut self) -> anyhow::Error {
-        self.supervisor.failure().await
+    /// Waits for a change of our table by somebody else, or for the end of a worker that was not
+    /// told to end, and gives the change or the reason.
+    pub(super) async fn trouble(&mut self) -> Result<TableChange, anyhow::Error> {
+        tokio::select! {
+            change = self.keeper.change() => Ok(change),
+            reason = self.supervisor.failure() => Err(reason),
+        }
     }
 
-    /// Logs what the queues have lost since the last time.
-    pub(super) fn report_losses(&mut self) {
+    /// Puts our table back after a change.
+    pub(super) fn handle_table_change(&mut self, change: &TableChange) {
+        self.keeper.handle_change(change, &self.shared.tables);
+    }
+
+    /// Does what is done now and then: logs what the queues have lost since the last time, and
+    /// tries again what has failed.
+    pub(super) fn handle_tick(&mut self) {
         self.overload.report();
+        self.keeper.retry(&self.shared.tables);
     }
 
     fn wake_workers(&self) {
         self.wakers.iter().for_each(Waker::wake);
     }
 
-    /// Ends the workers, then removes the table. `when_absent` decides about packets that come in
-    /// between.
+    /// Ends the workers, then removes the table, unless something is left that needs it.
+    /// `when_absent` decides about packets that come in between.
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
-        self.report_losses();
+        self.overload.report();
         self.shared.stop.store(true, Ordering::Release);
         self.wake_workers();
         self.supervisor.join();
-        if let Some(table) = self.table {
-            table.remove().context("cannot remove our table")?;
+        let is_gone = self
+            .keeper
+            .leave(self.config.when_absent)
+            .context("cannot remove our table")?;
+        if is_gone {
+            backend::leave(self.choice);
         }
-        backend::leave(self.choice);
         Ok(())
     }
 }
@@ -124,11 +147,13 @@ fn open_equipments(
     config: &Config,
     choice: Choice,
     shared: &Shared,
+    owner: &TableOwner,
 ) -> anyhow::Result<Vec<Equipment>> {
     RangeInclusive::clone(&config.queue)
         .map(|number| {
             let queue = Queue::open(number).with_context(|| format!("queue {number}"))?;
-            let kernel = open_kernel(choice.open_expectations()?, config, shared)?;
+            let expectations = choice.open_expectations(owner.clone())?;
+            let kernel = open_kernel(expectations, config, shared, owner)?;
             let injector = Injector::open().context("cannot open a raw socket")?;
             Ok(Equipment {
                 queue,
@@ -143,11 +168,12 @@ fn open_kernel(
     expectations: Expectations,
     config: &Config,
     shared: &Shared,
+    owner: &TableOwner,
 ) -> anyhow::Result<KernelPort> {
     Ok(KernelPort {
         conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
         expectations,
-        grants: open_grants(config)?,
+        grants: grants_of(config, owner),
         flow_store: Arc::clone(&shared.flow_store),
         shared: Arc::clone(&shared.tables),
         marks: config.mark,
@@ -155,11 +181,9 @@ fn open_kernel(
     })
 }
 
-fn open_grants(config: &Config) -> anyhow::Result<Option<PairStore>> {
-    let grants = config.policy.granted_ports().map(|_| PairStore::open());
-    grants
-        .transpose()
-        .context("cannot open a socket to nf_tables")
+fn grants_of(config: &Config, owner: &TableOwner) -> Option<PairStore> {
+    let ports = config.policy.granted_ports();
+    ports.map(|_| PairStore::new(owner.clone()))
 }
 
 /// Starts a thread for each queue, named by the queue's number.

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
 pub use expectation::{ChildNat, ConntrackExpectations};
-pub use imported::{ImportedExpectation, list_imported};
+pub use imported::{ImportedExpectation, count_expectations, list_imported};
 
 use crate::{
     io::netlink::{Head, MessageBuffer, MessageType, NetlinkError, Socket},
@@ -111,6 +111,29 @@ impl Conntrack {
         mask: u32,
     ) -> Result<(), NetlinkError> {
         self.change(tuples, |buffer| put_mark(buffer, value & mask, mask))
+    }
+
+    /// Hands the connections whose mark has any of these bits to `read`.
+    ///
+    /// # Errors
+    /// When conntrack cannot be asked.
+    pub fn list_marked(
+        &mut self,
+        bits: u32,
+        mut read: impl FnMut(&ConntrackEntry),
+    ) -> Result<(), NetlinkError> {
+        let head = message(IPCTNL_MSG_CT_GET, libc::AF_UNSPEC as u8);
+        self.0.list(
+            head,
+            |buffer| put_mark(buffer, bits, bits),
+            |one| {
+                let entry = ConntrackEntry::parse(&one.attributes());
+                entry
+                    .filter(|entry| entry.mark & bits != 0)
+                    .iter()
+                    .for_each(&mut read);
+            },
+        )
     }
 
     /// Whether any connection of this network namespace has our helper.

@@ -57,7 +57,7 @@ impl Expectations {
     ) {
         match self {
             Self::Nftables(store) => {
-                store.unexpect(*expectation);
+                store.unexpect(id, expectation);
                 if !matches!(reason, Withdrawal::Superseded | Withdrawal::Finished) {
                     store.flush();
                 }
@@ -67,7 +67,7 @@ impl Expectations {
                 denied_iif,
             } => {
                 if expectation.denied_iif.is_some() {
-                    denied_iif.unexpect(*expectation);
+                    denied_iif.unexpect(id, expectation);
                 }
                 // A failure is logged, and the expectation expires by itself.
                 let _ = expectations.unexpect(id, expectation, master);

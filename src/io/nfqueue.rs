@@ -6,6 +6,7 @@
 //! requests and throws away packets that arrive between them
 //! (`docs/decisions/0003-own-queue-instead-of-nfq.md`).
 
+mod instance_lock;
 mod queue_error;
 mod queue_losses;
 mod waker;
@@ -15,6 +16,7 @@ use std::{io, time::Duration};
 use rustix::net::sockopt::{self, Timeout};
 use tracing::debug;
 
+pub use instance_lock::{InstanceLock, LOCK_QUEUE};
 pub use queue_error::QueueError;
 pub use queue_losses::{LossCounters, QueueLosses};
 pub use waker::Waker;

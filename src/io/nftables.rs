@@ -4,20 +4,29 @@
 //! transaction. [`ExpectationStore`] adds and withdraws single expectations over a socket of its
 //! own, many thousand times a second, with messages written in place.
 
+mod adopted;
 mod element;
 mod expression;
+mod live;
 mod lower;
 mod object;
+mod owner;
 mod pair_store;
+mod plan;
+mod present;
 mod probe;
 mod set;
 mod store;
 mod table;
+mod watch;
+mod written;
 
+pub use owner::TableOwner;
 pub use pair_store::PairStore;
 pub use probe::{Availability, Probe, probe};
 pub use store::ExpectationStore;
-pub use table::{ApplyError, Table, has_helper_object};
+pub use table::{ApplyError, Table, TableAccess, has_helper_object, supports_owned_tables};
+pub use watch::{TableChange, TableWatch};
 
 use nftnl::FinalizedBatch;
 

@@ -3,7 +3,7 @@
 use std::{net::TcpListener, thread, time::Duration};
 
 use ftp_alg::{
-    io::nftables::ExpectationStore,
+    io::nftables::{ExpectationStore, TableOwner},
     proto::expect::{ExpectError, Expectation, ExpectationId},
 };
 
@@ -15,7 +15,7 @@ use super::{
 const ID: ExpectationId = ExpectationId(1);
 
 fn store(gateway: &Namespace) -> ExpectationStore {
-    gateway.inside(|| ExpectationStore::open().unwrap())
+    gateway.inside(|| ExpectationStore::new(TableOwner::open().unwrap()))
 }
 
 /// Without NAT.
@@ -31,14 +31,14 @@ fn plain(source: &str, destination: &str) -> Expectation {
 }
 
 /// From the outside host to port 5000 of the gateway's address, for the inside host.
-fn to_inside_host() -> Expectation {
+pub(crate) fn to_inside_host() -> Expectation {
     Expectation {
         translated_destination: endpoint("10.0.0.2:6000"),
         ..plain("203.0.113.2", "203.0.113.1:5000")
     }
 }
 
-fn elements(gateway: &Namespace, set: &str) -> usize {
+pub(crate) fn elements(gateway: &Namespace, set: &str) -> usize {
     let kind = if set.starts_with("expect") {
         "set"
     } else {
@@ -48,7 +48,7 @@ fn elements(gateway: &Namespace, set: &str) -> usize {
     text.matches("expires").count()
 }
 
-fn is_answered(from: &Namespace, to: &str, listener: &TcpListener) -> bool {
+pub(crate) fn is_answered(from: &Namespace, to: &str, listener: &TcpListener) -> bool {
     let answered = from.connect_within(to, REFUSAL).is_ok();
     if answered {
         accept(listener);
@@ -114,7 +114,7 @@ fn an_announcer_behind_nat_is_reached_and_withdrawing_leaves_nothing() {
     assert_eq!(elements(&lab.gateway, "dnat4"), 1);
     lab.outside.connect("203.0.113.1:5000").unwrap();
     assert_eq!(accept(&listener).1.ip(), ip("203.0.113.2"));
-    store.unexpect(to_inside_host());
+    store.unexpect(ID, &to_inside_host());
     store.flush();
     assert_eq!(
         elements(&lab.gateway, "expect4") + elements(&lab.gateway, "dnat4"),
@@ -163,7 +163,7 @@ fn both_ends_can_be_translated_over_ipv6() {
     store.expect(ID, &expectation).unwrap();
     lab.inside.connect("[fd00:1::1]:5000").unwrap();
     assert_eq!(accept(&listener).1.ip(), ip("2001:db8::9"));
-    store.unexpect(expectation);
+    store.unexpect(ID, &expectation);
     store.flush();
     assert_eq!(
         elements(&lab.gateway, "dnat6") + elements(&lab.gateway, "snat6"),
@@ -273,36 +273,44 @@ fn an_expectation_expires() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_is_expected_already_clashes() {
+fn the_newest_announcement_of_a_connection_counts_and_the_older_session_does_not_withdraw_it() {
     let lab = Lab::new();
+    lab.guard("");
     let _table = apply(&lab.gateway);
-    let mut store = store(&lab.gateway);
-    store.expect(ID, &to_inside_host()).unwrap();
-    let other = Expectation {
-        translated_destination: endpoint("10.0.0.3:7000"),
+    let owner = lab.gateway.inside(|| TableOwner::open().unwrap());
+    // Two workers.
+    let mut stores = [(); 2].map(|()| ExpectationStore::new(owner.clone()));
+    let listener = lab.inside.listen("10.0.0.2:7000");
+    let newer = Expectation {
+        translated_destination: endpoint("10.0.0.2:7000"),
         ..to_inside_host()
     };
-    assert_eq!(
-        store.expect(ExpectationId(2), &other),
-        Err(ExpectError::Clash)
-    );
-    store.unexpect(to_inside_host());
-    store.expect(ExpectationId(2), &other).unwrap();
+    stores[0].expect(ID, &to_inside_host()).unwrap();
+    stores[1].expect(ExpectationId(2), &newer).unwrap();
+    stores[0].unexpect(ID, &to_inside_host());
+    stores[0].flush();
+    assert_eq!(elements(&lab.gateway, "expect4"), 1);
+    assert!(is_answered(&lab.outside, "203.0.113.1:5000", &listener));
+    stores[1].unexpect(ExpectationId(2), &newer);
+    stores[0].flush();
+    assert_eq!(elements(&lab.gateway, "expect4"), 0);
 }
 
 #[test]
 #[ignore = "needs root"]
-fn many_clashes_cost_little() {
+fn many_announcements_of_one_connection_cost_little() {
     let lab = Namespace::new("a");
     let _table = apply(&lab);
     let mut store = store(&lab);
-    store.expect(ID, &to_inside_host()).unwrap();
     let begun = now();
-    for _ in 0..2000 {
-        assert_eq!(store.expect(ID, &to_inside_host()), Err(ExpectError::Clash));
+    for round in 0..2000 {
+        store
+            .expect(ExpectationId(round), &to_inside_host())
+            .unwrap();
     }
-    // Each would cost a failed transaction, some ten milliseconds.
+    // A transaction that fails costs some ten milliseconds.
     assert!(now() - begun < Duration::from_secs(2));
+    assert_eq!(elements(&lab, "expect4"), 1);
 }
 
 #[test]
@@ -321,7 +329,7 @@ fn a_used_expectation_can_be_expected_again_at_once() {
             is_answered(&lab.outside, "203.0.113.1:5000", &listener),
             "round {round}"
         );
-        store.unexpect(to_inside_host());
+        store.unexpect(ExpectationId(round), &to_inside_host());
     }
 }
 

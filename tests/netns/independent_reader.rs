@@ -12,7 +12,7 @@ use std::{
 use ftp_alg::{
     io::{
         nfqueue::{Queue, QueueEvent, QueueVerdict, QueuedPacket},
-        nftables::{Table, probe},
+        nftables::probe,
     },
     ruleset::{Chain, Hook, QueueStatement, Rule, Ruleset, Statement},
 };
@@ -20,7 +20,7 @@ use ftp_alg::{
 use super::{
     conntrack::checksum,
     lab::Lab,
-    table::{now, params},
+    table::{load, now, params},
 };
 
 const OURS: u16 = 0;
@@ -138,9 +138,7 @@ fn another_reader_behind_our_queue_sees_what_we_say_we_have_sent_on() {
         theirs.bind(THEIRS).unwrap();
         (Queue::open(OURS).unwrap(), theirs)
     });
-    let _table = lab
-        .gateway
-        .inside(|| Table::apply(&queueing_twice()).unwrap());
+    let _table = lab.gateway.inside(|| load(&queueing_twice()).unwrap());
     let deadline = now() + Duration::from_secs(10);
     let ours = thread::spawn(move || read_ours(ours));
     let theirs = thread::spawn(move || read_theirs(theirs, deadline));

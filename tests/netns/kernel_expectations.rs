@@ -68,7 +68,7 @@ impl Control {
         };
         let table = lab
             .gateway
-            .inside(|| Table::apply(&Ruleset::build(&params)).unwrap());
+            .inside(|| super::table::load(&Ruleset::build(&params)).unwrap());
         let listener = lab.outside.listen(server);
         let client = lab.inside.connect(server).unwrap();
         let served = accept(&listener).0;

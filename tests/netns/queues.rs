@@ -24,7 +24,7 @@ use ftp_alg::{
 
 use super::{
     lab::{Lab, Namespace, REFUSAL, accept},
-    table::params,
+    table::{load, params},
 };
 
 /// A thread that gives each packet of one queue the verdict `decide` says.
@@ -86,7 +86,7 @@ fn payload_at(packet: &[u8]) -> usize {
 }
 
 fn apply(gateway: &Namespace, change: impl FnOnce(Params) -> Params + Send) -> Table {
-    gateway.inside(|| Table::apply(&Ruleset::build(&change(params(&probe().unwrap())))).unwrap())
+    gateway.inside(|| load(&Ruleset::build(&change(params(&probe().unwrap())))).unwrap())
 }
 
 /// Says a line and hears the answer.
@@ -225,7 +225,7 @@ fn apply_with_handshakes(gateway: &Namespace, shown: u32) -> Table {
                 *rate = shown;
             }
         }
-        Table::apply(&ruleset).unwrap()
+        load(&ruleset).unwrap()
     })
 }
 
@@ -354,7 +354,7 @@ fn a_wait_ends_by_time_or_by_a_waker() {
 fn what_a_full_queue_loses_is_counted() {
     let (sent, queue_length) = (5000, 4096);
     let gateway = Namespace::new("a");
-    let _table = gateway.inside(|| Table::apply(&queueing_all_output()).unwrap());
+    let _table = gateway.inside(|| load(&queueing_all_output()).unwrap());
     let (_queue, mut counters) =
         gateway.inside(|| (Queue::open(0).unwrap(), LossCounters::open().unwrap()));
     let lost = |packets| QueueLosses { queue: 0, packets };

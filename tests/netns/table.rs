@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ftp_alg::{
     io::{
         cthelper,
-        nftables::{ApplyError, Probe, Table, probe},
+        nftables::{ApplyError, Probe, Table, TableAccess, TableOwner, probe},
     },
     ruleset::{Backend, HELPER, Params, QueueStatement, Ruleset, WhenAbsent},
 };
@@ -22,7 +22,13 @@ pub(crate) fn params(probe: &Probe) -> Params {
 }
 
 pub(crate) fn apply(namespace: &Namespace) -> Table {
-    namespace.inside(|| Table::apply(&Ruleset::build(&params(&probe().unwrap()))).unwrap())
+    namespace.inside(|| load(&Ruleset::build(&params(&probe().unwrap()))).unwrap())
+}
+
+/// Loads a table that anybody may change, in this thread's namespace.
+pub(crate) fn load(ruleset: &Ruleset) -> Result<Table, ApplyError> {
+    let owner = TableOwner::open().unwrap();
+    Table::apply(&owner, ruleset.clone(), TableAccess::Shared)
 }
 
 fn listing(namespace: &Namespace) -> String {
@@ -41,8 +47,8 @@ fn without_queues(text: &str) -> String {
 #[test]
 #[ignore = "needs root"]
 fn the_kernel_makes_the_same_of_our_text_and_of_our_messages() {
-    let (by_message, by_text) = (Namespace::new("a"), Namespace::new("b"));
-    let probe = by_message.inside(|| probe().unwrap());
+    let by_text = Namespace::new("b");
+    let probe = by_text.inside(|| probe().unwrap());
     let native = probe.queue_statement.is_available();
     let has_helpers = probe.obstacle(Backend::Conntrack).is_none();
     if has_helpers {
@@ -74,7 +80,9 @@ fn the_kernel_makes_the_same_of_our_text_and_of_our_messages() {
             tls_ports,
             ..params(&probe)
         };
-        let table = by_message.inside(|| Table::apply(&Ruleset::build(&params)).unwrap());
+        // A set that is kept stands before the others.
+        let by_message = Namespace::new("a");
+        let table = by_message.inside(|| load(&Ruleset::build(&params)).unwrap());
         let text = Ruleset::build(&params).to_nft();
         let (mut loaded, mut printed) = (listing(&by_message), String::new());
         if native {
@@ -98,7 +106,7 @@ fn a_removed_table_leaves_what_was_there_before() {
         .load("add table inet other\nadd chain inet other mine")
         .unwrap();
     let before = listing(&namespace);
-    let mut table = apply(&namespace);
+    let table = apply(&namespace);
     table.verify().unwrap();
     assert_ne!(listing(&namespace), before);
     // The table's socket lives in its namespace.
@@ -121,7 +129,7 @@ fn a_table_can_be_replaced_and_removed_twice() {
 #[ignore = "needs root"]
 fn a_rule_taken_out_by_someone_else_is_noticed() {
     let namespace = Namespace::new("a");
-    let mut table = apply(&namespace);
+    let table = apply(&namespace);
     namespace.run("nft", &["flush", "chain", "inet", "ftp_alg", "inspect"]);
     let error = table.verify().unwrap_err();
     assert!(
@@ -142,7 +150,7 @@ fn the_table_for_iptables_queues_nothing_itself() {
     assert!(!text.contains("queue"), "{text}");
     namespace.load(&text).unwrap();
     let by_text = listing(&namespace);
-    namespace.inside(|| Table::apply(&Ruleset::build(&params)).unwrap());
+    namespace.inside(|| load(&Ruleset::build(&params)).unwrap());
     assert_eq!(listing(&namespace), by_text);
 }
 
@@ -185,7 +193,7 @@ fn a_table_the_kernel_cannot_hold_changes_nothing_and_is_refused_at_once() {
     let mut ruleset = Ruleset::build(&Params::default());
     ruleset.chains.retain(|chain| chain.name != "admit");
     let begun = now();
-    let error = namespace.inside(|| Table::apply(&ruleset)).unwrap_err();
+    let error = namespace.inside(|| load(&ruleset)).unwrap_err();
     assert!(
         now() - begun < Duration::from_secs(2),
         "a refusal is an answer too"

@@ -12,7 +12,7 @@ use std::{
 };
 
 use ftp_alg::{
-    io::nftables::{Table, probe},
+    io::nftables::probe,
     ruleset::{Params, Ruleset},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -284,7 +284,7 @@ fn a_table_that_was_loaded_by_hand_keeps_no_grant_of_an_earlier_daemon() {
             tls_ports: Some(50_000..=50_009),
             ..Params::default()
         });
-        Table::apply(&ruleset).unwrap()
+        super::table::load(&ruleset).unwrap()
     };
     let _table = gateway.lab.gateway.inside(load);
     gateway = gateway.running();

@@ -201,8 +201,15 @@ keys! {
         backend: BackendChoice = "auto", Restart;
 
         /// Whether the daemon puts its own table `inet ftp_alg` in place on start and removes it on
-        /// exit. With `false`, load by hand what `ftp-alg rules` prints.
+        /// exit. The table stays on exit where a connection has a sequence offset, where a data
+        /// connection is still expected, and with `when_absent = "drop"`. With `false`, load by
+        /// hand what `ftp-alg rules` prints.
         install_rules: bool = true, Restart;
+
+        /// Whether the kernel keeps other programs from changing our table while the daemon runs,
+        /// where it can (Linux 6.9): `nft flush ruleset` then leaves the table in place. With
+        /// `false`, and on older kernels, the daemon puts back what others have changed.
+        table_owner: bool = true, Restart;
 
         /// What happens to the packets of control connections while no daemon runs. `"bypass"`:
         /// they pass unread. `"drop"`: they are dropped. The packets of a connection with a

@@ -10,6 +10,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
+    io::nfqueue::LOCK_QUEUE,
     proto::{ftps::TLS_PORTS_MAX, session::endpoint_check::DATA_PORT_MIN},
     ruleset::Backend,
 };
@@ -192,6 +193,9 @@ impl Deref for ControlPorts {
 fn queues(written: &str) -> Result<RangeInclusive<u16>, String> {
     let queues = range(written, "queue numbers such as \"0-1\"")?;
     match queues.len() {
+        ..=QUEUES_MAX if queues.contains(&LOCK_QUEUE) => Err(format!(
+            "queue {LOCK_QUEUE} is the daemon's own: it keeps a second daemon away"
+        )),
         ..=QUEUES_MAX => Ok(queues),
         count => Err(format!(
             "{count} queues, a worker each, are more than {QUEUES_MAX}"

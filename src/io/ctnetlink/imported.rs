@@ -41,25 +41,38 @@ pub struct ImportedExpectation {
 /// # Errors
 /// When conntrack cannot be asked.
 pub fn list_imported() -> Result<Vec<ImportedExpectation>, NetlinkError> {
+    let mut found = Vec::new();
+    list(|message| found.extend(ImportedExpectation::parse(message)))?;
+    Ok(found)
+}
+
+/// How many expectations our helper has, whoever made them.
+///
+/// # Errors
+/// When conntrack cannot be asked.
+pub fn count_expectations() -> Result<usize, NetlinkError> {
+    let mut count = 0;
+    list(|message| count += usize::from(is_ours(&message)))?;
+    Ok(count)
+}
+
+fn list(read: impl FnMut(Message<'_>)) -> Result<(), NetlinkError> {
     let kind = MessageType {
         subsystem: libc::NFNL_SUBSYS_CTNETLINK_EXP as u8,
         request: IPCTNL_MSG_EXP_GET,
     };
     let head = Head::new(kind, libc::AF_UNSPEC as u8);
-    let mut found = Vec::new();
-    Socket::open()?.list(
-        head,
-        |_| {},
-        |message| found.extend(ImportedExpectation::parse(message)),
-    )?;
-    Ok(found)
+    Socket::open()?.list(head, |_| {}, read)
+}
+
+fn is_ours(message: &Message<'_>) -> bool {
+    message.attributes().name(CTA_EXPECT_HELP_NAME) == Some(HELPER)
 }
 
 impl ImportedExpectation {
     fn parse(message: Message<'_>) -> Option<Self> {
         let attributes = message.attributes();
-        let is_ours = attributes.name(CTA_EXPECT_HELP_NAME)? == HELPER;
-        if !is_ours || attributes.find(CTA_EXPECT_NAT).is_some() {
+        if !is_ours(&message) || attributes.find(CTA_EXPECT_NAT).is_some() {
             return None;
         }
         Some(Self {

@@ -1,7 +1,7 @@
 //! A netlink socket for one thread: request, answer, list.
 #![expect(
     unsafe_code,
-    reason = "libmnl's socket is a raw pointer, and its descriptor is borrowed"
+    reason = "libmnl's socket is a raw pointer, its descriptor is borrowed, and rustix lacks options"
 )]
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    io::Errno,
+    io::{Errno, FdFlags, fcntl_setfd},
     net::{
         RecvFlags, recv,
         sockopt::{self, Timeout},
@@ -25,6 +25,9 @@ use super::{
 
 /// The longest datagram of answers that the kernel sends (`NLMSG_GOODSIZE` and more).
 const ANSWER_SIZE: usize = 32 * 1024;
+
+/// Where a message has the address of its sender (`struct nlmsghdr`), in bytes.
+const SENDER_AT: u32 = 12;
 
 /// A socket to the kernel's netfilter subsystems.
 pub struct Socket {
@@ -74,6 +77,8 @@ impl Socket {
             answer: vec![0; size].into_boxed_slice(),
             sequence: 0,
         };
+        // A child would keep what the kernel ties to the socket: a queue, the ownership of a table.
+        fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(io::Error::from)?;
         sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIMEOUT))
             .map_err(io::Error::from)?;
         Ok(socket)
@@ -258,6 +263,61 @@ impl Socket {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Receives what the kernel tells this group (`NFNLGRP_*`) from now on, but for what the socket
+    /// with the address `except` has caused.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn join(&self, group: u32, except: u32) -> Result<(), NetlinkError> {
+        self.filter_out_sender(except)?;
+        self.set_option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, &group)
+    }
+
+    /// Messages of this sender do not even wake the receiver: there may be thousands a second.
+    fn filter_out_sender(&self, port: u32) -> Result<(), NetlinkError> {
+        // Such a program reads words in network order, and the header has them in the host's.
+        let port = u32::from_be_bytes(port.to_ne_bytes());
+        let statement = |code: u32, k| libc::sock_filter {
+            code: code as u16,
+            jt: 0,
+            jf: 0,
+            k,
+        };
+        let mut program = [
+            statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, SENDER_AT),
+            libc::sock_filter {
+                jf: 1,
+                ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, port)
+            },
+            statement(libc::BPF_RET | libc::BPF_K, 0),
+            statement(libc::BPF_RET | libc::BPF_K, u32::MAX),
+        ];
+        let program = libc::sock_fprog {
+            len: program.len() as u16,
+            filter: program.as_mut_ptr(),
+        };
+        self.set_option(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+    }
+
+    fn set_option<T>(&self, level: i32, option: i32, value: &T) -> Result<(), NetlinkError> {
+        // SAFETY: the descriptor is open, and the value is alive and as long as it is said to be.
+        // What it points to is alive as well: the kernel reads it within the call.
+        let result = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                level,
+                option,
+                std::ptr::from_ref(value).cast(),
+                size_of::<T>() as libc::socklen_t,
+            )
+        };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error().into())
         }
     }
 

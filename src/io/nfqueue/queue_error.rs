@@ -1,6 +1,6 @@
 //! Why a queue cannot be used, and what to do about it.
 
-use super::probe;
+use super::{LOCK_QUEUE, probe};
 use crate::io::netlink::NetlinkError;
 
 /// Why a queue cannot be used.
@@ -12,6 +12,13 @@ pub enum QueueError {
          stop it, or choose other numbers with `queue`"
     )]
     InUse(u16),
+    /// Another daemon works in this network namespace.
+    #[error(
+        "another ftp-alg works in this network namespace (it holds queue {LOCK_QUEUE} in \
+         /proc/net/netfilter/nfnetlink_queue): one host has one table and one daemon; stop the \
+         other one, or let one daemon read all `control_ports`"
+    )]
+    Locked,
     /// This process may not read queues.
     #[error(
         "reading queue {0} needs CAP_NET_ADMIN: run as root, or grant it with \

@@ -16,13 +16,13 @@ pub(super) const NFTA_SET_ELEM_LIST_SET: u16 = 2;
 pub(super) const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 pub(super) const NFTA_LIST_ELEM: u16 = 1;
 pub(super) const NFTA_SET_ELEM_KEY: u16 = 1;
-const NFTA_SET_ELEM_DATA: u16 = 2;
+pub(super) const NFTA_SET_ELEM_DATA: u16 = 2;
 const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
 pub(super) const NFTA_DATA_VALUE: u16 = 1;
 
 /// How much longer a map element lives than its permission. No connection is admitted and then
 /// finds that its translation has expired.
-const MAP_GRACE: Duration = Duration::from_secs(1);
+pub(super) const MAP_GRACE: Duration = Duration::from_secs(1);
 
 /// One element: which set, which key, which data.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::{
-    SUBSYSTEM,
+    SUBSYSTEM, TableOwner,
     element::{
         NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_LIST_ELEMENTS,
         NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
@@ -15,22 +15,20 @@ use super::{
     message,
 };
 use crate::{
-    io::netlink::{Head, MessageBuffer, NetlinkError, Socket, flags},
+    io::netlink::{Head, MessageBuffer, NetlinkError, flags},
     proto::ftps::HostPair,
     ruleset::{Family, SetKind, TABLE},
 };
 
-/// A worker's connection to the sets of pairs.
+/// A worker's way to the sets of pairs.
 #[derive(Debug)]
-pub struct PairStore(Socket);
+pub struct PairStore(TableOwner);
 
 impl PairStore {
-    /// Opens the connection. The table need not exist yet.
-    ///
-    /// # Errors
-    /// When no netlink socket can be had.
-    pub fn open() -> Result<Self, NetlinkError> {
-        Socket::open().map(Self)
+    /// The store of the table's owner.
+    #[must_use]
+    pub const fn new(owner: TableOwner) -> Self {
+        Self(owner)
     }
 
     /// Adds a pair; one that is there already stays.
@@ -73,7 +71,7 @@ impl PairStore {
         family: Family,
         write: impl FnOnce(&mut MessageBuffer),
     ) -> Result<(), NetlinkError> {
-        self.0.transaction(SUBSYSTEM, |batch| {
+        self.0.lock().socket.transaction(SUBSYSTEM, |batch| {
             batch.add(head, |buffer| {
                 buffer.put_name(NFTA_SET_ELEM_LIST_TABLE, TABLE);
                 buffer.put_name(NFTA_SET_ELEM_LIST_SET, SetKind::FtpsPairs(family).name());

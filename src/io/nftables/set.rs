@@ -9,7 +9,18 @@ use nftnl::{
 };
 
 use super::expression::{Expression, Value};
-use crate::ruleset::{self, ELEMENTS_MAX, Family, SetKind};
+use crate::{
+    io::netlink::Attributes,
+    ruleset::{self, ELEMENTS_MAX, Family, SetKind},
+};
+
+const NFTA_SET_FLAGS: u16 = 3;
+const NFTA_SET_KEY_TYPE: u16 = 4;
+const NFTA_SET_KEY_LEN: u16 = 5;
+const NFTA_SET_DATA_TYPE: u16 = 6;
+const NFTA_SET_DATA_LEN: u16 = 7;
+const NFT_SET_CONCAT: u32 = 0x80;
+const NFT_SET_EXPR: u32 = 0x100;
 
 /// nft's numbers of data types, by which it prints a set (`enum datatypes`).
 const IPV4_ADDRESS: u32 = 7;
@@ -31,28 +42,114 @@ impl SetKey for Port {
     }
 }
 
+/// How the kernel stores a set: what decides whether an existing one can be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SetShape {
+    /// `NFT_SET_*`.
+    flags: u32,
+    key: DataShape,
+    /// What a map's keys map to.
+    data: DataShape,
+}
+
+/// Type and length of a key or of a map's data, in nft's numbers and in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct DataShape {
+    kind: u32,
+    length: u32,
+}
+
+impl SetShape {
+    /// The shape of a set of ours whose elements come and go; `None` of the control ports.
+    pub(super) fn of(kind: &SetKind) -> Option<Self> {
+        let expires = libc::NFT_SET_TIMEOUT as u32;
+        Some(match kind {
+            SetKind::ControlPorts(_) => return None,
+            SetKind::FtpsPairs(family) => {
+                let (address, length) = address(*family);
+                Self {
+                    flags: 0,
+                    key: DataShape {
+                        kind: concatenated(&[address, address]),
+                        length: 2 * length,
+                    },
+                    data: DataShape::default(),
+                }
+            }
+            SetKind::Permission(family) => Self {
+                flags: expires,
+                key: connection(*family, &[]),
+                data: DataShape::default(),
+            },
+            SetKind::Destination(family) => {
+                let (address, length) = address(*family);
+                Self {
+                    flags: expires | libc::NFT_SET_MAP as u32,
+                    key: connection(*family, &[]),
+                    data: DataShape {
+                        kind: concatenated(&[address, PORT]),
+                        length: length + 4,
+                    },
+                }
+            }
+            SetKind::Source(family) => {
+                let (kind, length) = address(*family);
+                Self {
+                    flags: expires | libc::NFT_SET_MAP as u32,
+                    key: connection(*family, &[]),
+                    data: DataShape { kind, length },
+                }
+            }
+            SetKind::Spoofed(family) => Self {
+                flags: expires,
+                key: connection(*family, &[LINK]),
+                data: DataShape::default(),
+            },
+        })
+    }
+
+    /// The shape of a set that the kernel describes.
+    pub(super) fn parse(attributes: &Attributes<'_>) -> Self {
+        let shape = |kind, length| DataShape {
+            kind: attributes.u32(kind).unwrap_or(0),
+            length: attributes.u32(length).unwrap_or(0),
+        };
+        let flags = attributes.u32(NFTA_SET_FLAGS).unwrap_or(0);
+        Self {
+            // What nft adds to a set that it loads says nothing about its elements.
+            flags: flags & !(NFT_SET_CONCAT | NFT_SET_EXPR),
+            key: shape(NFTA_SET_KEY_TYPE, NFTA_SET_KEY_LEN),
+            data: shape(NFTA_SET_DATA_TYPE, NFTA_SET_DATA_LEN),
+        }
+    }
+
+    /// Whether it is part of a rule.
+    pub(super) const fn is_anonymous(&self) -> bool {
+        self.flags & libc::NFT_SET_ANONYMOUS as u32 != 0
+    }
+}
+
+/// The key of a connection: source, destination and port, and what is `besides` them.
+fn connection(family: Family, besides: &[u32]) -> DataShape {
+    let (address, length) = address(family);
+    DataShape {
+        kind: concatenated(&[&[address, address, PORT], besides].concat()),
+        length: 2 * length + 4 + 4 * besides.len() as u32,
+    }
+}
+
 /// The set as an object of this table, numbered `id` within the transaction.
 pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'a, Port> {
     let name = CString::new(set.kind.name()).expect("our names contain no zero");
     let mut object = Set::new_named(&name, id, table, ProtoFamily::Inet);
-    match &set.kind {
-        SetKind::ControlPorts(ports) => ports.iter().for_each(|port| object.add(&Port(*port))),
-        SetKind::FtpsPairs(family) => pairs(&object, *family),
-        SetKind::Permission(family) => {
-            expiring(&object, *family, &[], None);
-            limit_to_one_packet(&object);
-        }
-        SetKind::Destination(family) => {
-            let (address, length) = address(*family);
-            expiring(
-                &object,
-                *family,
-                &[],
-                Some((concatenated(&[address, PORT]), length + 4)),
-            );
-        }
-        SetKind::Source(family) => expiring(&object, *family, &[], Some(address(*family))),
-        SetKind::Spoofed(family) => expiring(&object, *family, &[LINK], None),
+    if let SetKind::ControlPorts(ports) = &set.kind {
+        ports.iter().for_each(|port| object.add(&Port(*port)));
+    }
+    if let Some(shape) = SetShape::of(&set.kind) {
+        put(&object, shape);
+    }
+    if let SetKind::Permission(_) = set.kind {
+        limit_to_one_packet(&object);
     }
     object
 }
@@ -77,43 +174,17 @@ fn limit_to_one_packet(object: &Set<'_, Port>) {
     }
 }
 
-/// Makes it a set of connections whose elements expire; `besides` are further parts of the key.
-/// With `data` (type and length) it is a map.
-fn expiring(object: &Set<'_, Port>, family: Family, besides: &[u32], data: Option<(u32, u32)>) {
-    let (address, length) = address(family);
-    let mut flags = libc::NFT_SET_TIMEOUT;
+fn put(object: &Set<'_, Port>, shape: SetShape) {
     let mut attributes = vec![
-        (
-            sys::NFTNL_SET_KEY_TYPE,
-            concatenated(&[&[address, address, PORT], besides].concat()),
-        ),
-        (
-            sys::NFTNL_SET_KEY_LEN,
-            2 * length + 4 + 4 * besides.len() as u32,
-        ),
+        (sys::NFTNL_SET_KEY_TYPE, shape.key.kind),
+        (sys::NFTNL_SET_KEY_LEN, shape.key.length),
         (sys::NFTNL_SET_DESC_SIZE, ELEMENTS_MAX),
+        (sys::NFTNL_SET_FLAGS, shape.flags),
     ];
-    if let Some((data_type, data_length)) = data {
-        flags |= libc::NFT_SET_MAP;
-        attributes.push((sys::NFTNL_SET_DATA_TYPE, data_type));
-        attributes.push((sys::NFTNL_SET_DATA_LEN, data_length));
+    if shape.data != DataShape::default() {
+        attributes.push((sys::NFTNL_SET_DATA_TYPE, shape.data.kind));
+        attributes.push((sys::NFTNL_SET_DATA_LEN, shape.data.length));
     }
-    attributes.push((sys::NFTNL_SET_FLAGS, flags as u32));
-    put(object, attributes);
-}
-
-/// Makes it a set of pairs of addresses.
-fn pairs(object: &Set<'_, Port>, family: Family) {
-    let (address, length) = address(family);
-    let attributes = vec![
-        (sys::NFTNL_SET_KEY_TYPE, concatenated(&[address, address])),
-        (sys::NFTNL_SET_KEY_LEN, 2 * length),
-        (sys::NFTNL_SET_DESC_SIZE, ELEMENTS_MAX),
-    ];
-    put(object, attributes);
-}
-
-fn put(object: &Set<'_, Port>, attributes: Vec<(u32, u32)>) {
     for (attribute, value) in attributes {
         // SAFETY: the object is alive for the call, and each attribute is a 32-bit one.
         unsafe {

@@ -2,19 +2,23 @@
 //!
 //! One transaction costs the worker some microseconds, so withdrawals wait for the next one. A
 //! transaction that *fails* costs a thousand times as much, because the kernel waits for all
-//! readers before it undoes the changes. Hence the store deletes only elements that it has added,
-//! before they expire.
+//! readers before it undoes the changes. Hence the store deletes only elements that this process
+//! has added, before they expire.
+
+use std::sync::MutexGuard;
 
 use tracing::warn;
 
 use super::{
-    SUBSYSTEM,
+    SUBSYSTEM, TableOwner,
     element::{Element, Elements, denied_iif_elements, elements},
     message,
+    owner::Held,
 };
 use crate::{
     io::{
-        netlink::{Batch, NetlinkError, Socket, flags},
+        clock,
+        netlink::{Batch, NetlinkError, flags},
         refusal::refusal,
     },
     proto::expect::{ExpectError, Expectation, ExpectationId},
@@ -23,21 +27,13 @@ use crate::{
 /// How many withdrawals wait for the next transaction at most.
 const PENDING_DELETES_MAX: usize = 32;
 
-/// A worker's connection to the expectation sets and maps.
+/// A worker's way to the expectation sets and maps.
 #[derive(Debug)]
 pub struct ExpectationStore {
-    socket: Socket,
-    /// The withdrawn expectations, which the next transaction deletes.
-    pending_deletes: Vec<Expectation>,
-    /// For how many more expectations the store asks before it adds them.
-    probe_first_remaining: u32,
+    owner: TableOwner,
     /// The elements of an expectation that this store keeps.
     elements: fn(&Expectation) -> Option<Elements<'_>>,
 }
-
-/// How many expectations the store asks for first after a clash. A peer that provokes clashes then
-/// costs us one failed transaction in a thousand, and others cost nothing.
-const PROBE_FIRST: u32 = 1000;
 
 /// One change of an element.
 #[derive(Clone, Copy)]
@@ -47,104 +43,106 @@ enum Change {
 }
 
 impl ExpectationStore {
-    /// Opens the connection. The table need not exist yet.
-    ///
-    /// # Errors
-    /// When no netlink socket can be had.
-    pub fn open() -> Result<Self, NetlinkError> {
-        Ok(Self {
-            socket: Socket::open()?,
-            pending_deletes: Vec::new(),
-            probe_first_remaining: 0,
-            elements,
-        })
+    /// The store of the table's owner.
+    #[must_use]
+    pub const fn new(owner: TableOwner) -> Self {
+        Self { owner, elements }
     }
 
     /// The same for expectations that the kernel itself has: only their denied interfaces are kept.
-    ///
-    /// # Errors
-    /// When no netlink socket can be had.
-    pub fn open_denied_iif() -> Result<Self, NetlinkError> {
-        Ok(Self {
+    #[must_use]
+    pub const fn of_denied_iif(owner: TableOwner) -> Self {
+        Self {
+            owner,
             elements: denied_iif_elements,
-            ..Self::open()?
-        })
+        }
     }
 
     /// Installs an expectation, and deletes the withdrawn ones. Both are in force when this
-    /// returns.
+    /// returns. An older expectation of the same connection makes way, because the newest
+    /// announcement counts.
     ///
     /// # Errors
-    /// Nothing is installed then. [`ExpectError::Clash`] says that the same connection is
-    /// expected already.
+    /// Nothing is installed then.
     pub fn expect(
         &mut self,
         id: ExpectationId,
         expectation: &Expectation,
     ) -> Result<(), ExpectError> {
-        let elements = (self.elements)(expectation).ok_or(ExpectError::Other)?;
-        if self.probe_first_remaining > 0 {
-            self.probe_first_remaining -= 1;
-            self.flush();
-            self.refuse_clash(id, &elements)?;
-        }
-        let pending_deletes = std::mem::take(&mut self.pending_deletes);
-        let keeps = self.elements;
-        let result = self.commit(deletions(keeps, &pending_deletes).chain(additions(&elements)));
-        match result {
-            Ok(()) => {
-                self.keep_allocation(pending_deletes);
-                Ok(())
-            }
+        let added = (self.elements)(expectation).ok_or(ExpectError::Other)?;
+        let mut held = self.owner.lock();
+        let now = clock::now();
+        let mut deletes = std::mem::take(&mut held.pending_deletes);
+        deletes.extend(held.live.older(expectation, now));
+        let changes = deletions(self.elements, &deletes).chain(additions(&added));
+        let result = match held.commit(changes) {
             Err(error) if is_conflict(&error) => {
-                self.delete_present(&pending_deletes);
-                self.expect_over_leftovers(id, &elements)
+                self.delete_present(&mut held, &deletes);
+                self.expect_over_leftovers(&mut held, &added)
             }
-            Err(error) => {
-                self.pending_deletes = pending_deletes;
-                Err(refusal(id, &error))
+            other => other,
+        };
+        match &result {
+            Ok(()) => {
+                held.live.insert(id, expectation, now);
+                deletes.clear();
             }
+            // Nothing was deleted.
+            Err(error) if !is_conflict(error) => {}
+            Err(_) => deletes.clear(),
         }
+        held.pending_deletes = deletes;
+        self.owner.note_pending_deletes(&held);
+        result.map_err(|error| refusal(id, &error))
     }
 
-    /// Withdraws an expectation, used or not. The next [`expect`](Self::expect) or
-    /// [`flush`](Self::flush) deletes it.
-    pub fn unexpect(&mut self, expectation: Expectation) {
-        self.pending_deletes.push(expectation);
-        if self.pending_deletes.len() >= PENDING_DELETES_MAX {
-            self.flush();
+    /// Withdraws an expectation, used or not, unless another session has announced the same
+    /// connection since. The next [`expect`](Self::expect) or [`flush`](Self::flush) deletes it.
+    pub fn unexpect(&mut self, id: ExpectationId, expectation: &Expectation) {
+        let mut held = self.owner.lock();
+        if !held.live.remove(id, expectation) {
+            return;
         }
+        held.pending_deletes.push(*expectation);
+        if held.pending_deletes.len() >= PENDING_DELETES_MAX {
+            self.flush_held(&mut held);
+        }
+        self.owner.note_pending_deletes(&held);
     }
 
     /// Whether withdrawn expectations are not deleted yet.
     #[must_use]
     pub fn has_pending_deletes(&self) -> bool {
-        !self.pending_deletes.is_empty()
+        self.owner.has_pending_deletes()
     }
 
     /// Deletes the withdrawn expectations.
     pub fn flush(&mut self) {
-        let pending_deletes = std::mem::take(&mut self.pending_deletes);
-        let keeps = self.elements;
-        if self.commit(deletions(keeps, &pending_deletes)).is_err() {
-            self.delete_present(&pending_deletes);
+        if self.has_pending_deletes() {
+            let mut held = self.owner.lock();
+            self.flush_held(&mut held);
+            self.owner.note_pending_deletes(&held);
         }
-        self.keep_allocation(pending_deletes);
+    }
+
+    fn flush_held(&self, held: &mut MutexGuard<'_, Held>) {
+        let mut deletes = std::mem::take(&mut held.pending_deletes);
+        if held.commit(deletions(self.elements, &deletes)).is_err() {
+            self.delete_present(held, &deletes);
+        }
+        deletes.clear();
+        held.pending_deletes = deletes;
     }
 
     /// Deletes one after the other, and asks first, because some are gone already.
-    fn delete_present(&mut self, pending_deletes: &[Expectation]) {
-        for expectation in pending_deletes {
+    fn delete_present(&self, held: &mut MutexGuard<'_, Held>, deletes: &[Expectation]) {
+        for expectation in deletes {
             let Some(elements) = (self.elements)(expectation) else {
                 continue;
             };
-            let deleted = self.existing(elements).and_then(|present| {
-                self.commit(
-                    present
-                        .iter()
-                        .flatten()
-                        .map(|element| (Change::Delete, *element)),
-                )
+            let deleted = held.existing(elements).and_then(|present| {
+                let present = present.iter().flatten();
+                held.commit(present.map(|element| (Change::Delete, *element)))
             });
             if let Err(error) = deleted {
                 warn!(%error, "an expectation was not withdrawn: it expires by itself");
@@ -152,46 +150,21 @@ impl ExpectationStore {
         }
     }
 
-    fn keep_allocation(&mut self, mut pending_deletes: Vec<Expectation>) {
-        pending_deletes.clear();
-        self.pending_deletes = pending_deletes;
-    }
-
-    /// Installs an expectation although an element of the same key exists. A permission is a clash.
-    /// A map element is left over, because it lives a moment longer than its permission: it makes
-    /// way.
+    /// Installs an expectation although elements of the same key exist, which another process has
+    /// left there.
     fn expect_over_leftovers(
-        &mut self,
-        id: ExpectationId,
-        elements: &Elements<'_>,
-    ) -> Result<(), ExpectError> {
-        self.refuse_clash(id, elements)?;
-        let present = self
-            .existing(*elements)
-            .map_err(|error| refusal(id, &error))?;
-        let delete = present
-            .iter()
-            .flatten()
-            .map(|element| (Change::Delete, *element));
-        self.commit(delete.chain(additions(elements)))
-            .map_err(|error| refusal(id, &error))
+        &self,
+        held: &mut MutexGuard<'_, Held>,
+        added: &Elements<'_>,
+    ) -> Result<(), NetlinkError> {
+        let present = held.existing(*added)?;
+        let present = present.iter().flatten();
+        let deletes = present.map(|element| (Change::Delete, *element));
+        held.commit(deletes.chain(additions(added)))
     }
+}
 
-    fn refuse_clash(
-        &mut self,
-        id: ExpectationId,
-        elements: &Elements<'_>,
-    ) -> Result<(), ExpectError> {
-        let Some(permission) = &elements[0] else {
-            return Ok(());
-        };
-        if self.has(permission).map_err(|error| refusal(id, &error))? {
-            self.probe_first_remaining = PROBE_FIRST;
-            return Err(ExpectError::Clash);
-        }
-        Ok(())
-    }
-
+impl Held {
     fn existing<'a>(&mut self, mut elements: Elements<'a>) -> Result<Elements<'a>, NetlinkError> {
         for slot in &mut elements {
             if let Some(element) = slot

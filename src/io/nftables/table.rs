@@ -1,24 +1,35 @@
-//! Loads, verifies and removes our table as a whole.
+//! Loads, verifies, puts back and removes our table as a whole.
 
-use std::{collections::BTreeMap, ffi::CString};
+use std::collections::BTreeMap;
 
-use nftnl::{Batch, ChainType, FinalizedBatch, Hook, MsgType, Policy, ProtoFamily, Rule};
+use nftnl::{Batch, MsgType};
 
 use super::{
-    lower::{NFT_OBJECT_CT_HELPER, lower},
-    message, object, send, set,
+    TableOwner, adopted, message,
+    plan::{OWNED, PERSISTS, Plan, delete_table, new_table},
+    present::{self, PresentHelper, PresentTable},
+    send,
 };
 use crate::{
-    io::netlink::{NetlinkError, Socket},
-    ruleset::{self, HELPER, HelperObject, Ruleset, TABLE},
+    io::{
+        clock,
+        netlink::{NetlinkError, Socket},
+    },
+    proto::expect::{Expectation, ExpectationId},
+    ruleset::{Ruleset, TABLE},
 };
 
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
-const NFTA_OBJ_TABLE: u16 = 1;
-const NFTA_OBJ_NAME: u16 = 2;
-const NFTA_OBJ_TYPE: u16 = 3;
-const NFT_MSG_GETOBJ: i32 = 19;
+
+/// A table that exists only inside a transaction that also deletes it.
+const PROBE_TABLE: &str = "ftp_alg_probe";
+
+/// How many expectations one transaction puts back. Its messages have to fit into the socket.
+const RESTORED_AT_ONCE: usize = 512;
+
+/// The id of an expectation of an earlier process. No session of this one has it.
+const NOBODY: ExpectationId = ExpectationId(0);
 
 /// Why the table could not be loaded, verified or removed.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +40,12 @@ pub enum ApplyError {
          `setcap cap_net_admin,cap_net_raw+ep`"
     )]
     NotPermitted,
+    /// Another process owns the table.
+    #[error(
+        "another process owns the table inet {TABLE} (`nft list table inet {TABLE}` names it): \
+         stop it"
+    )]
+    OwnedByOther,
     /// The kernel lacks something that the table uses.
     #[error("the kernel lacks something that the table uses (the log line `the kernel` lists it)")]
     Unsupported,
@@ -57,43 +74,115 @@ impl From<NetlinkError> for ApplyError {
     }
 }
 
+/// Who may change our table besides this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableAccess {
+    /// Nobody, while this process runs (`flags owner, persist`; Linux 6.9). `nft flush ruleset`
+    /// leaves the table in place.
+    Owned,
+    /// Everybody with the privilege.
+    Shared,
+}
+
+impl TableAccess {
+    /// `NFT_TABLE_F_*`.
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Owned => OWNED | PERSISTS,
+            Self::Shared => 0,
+        }
+    }
+}
+
 /// Our table in the kernel.
 #[derive(Debug)]
 pub struct Table {
-    socket: Socket,
-    rules: BTreeMap<&'static str, usize>,
+    owner: TableOwner,
+    ruleset: Ruleset,
+    access: TableAccess,
 }
 
 impl Table {
-    /// Puts the table in place in one transaction, instead of an older one of the same name.
+    /// Puts the table in place in one transaction. One that an earlier process has left is taken
+    /// over: its expectations stay in force.
     ///
-    /// Expectations of the older table vanish with it. Conntrack entries keep their marks, so the
-    /// daemon recognises flows with an offset.
+    /// Conntrack entries keep their marks, so the daemon recognises flows with an offset.
     ///
     /// # Errors
     /// Nothing has changed then.
-    pub fn apply(ruleset: &Ruleset) -> Result<Self, ApplyError> {
-        let mut socket = Socket::open()?;
-        send(&mut socket, &transaction(ruleset))?;
-        let rules = ruleset
-            .chains
-            .iter()
-            .map(|chain| (chain.name, chain.rules.len()))
-            .collect();
-        Ok(Self { socket, rules })
+    pub fn apply(
+        owner: &TableOwner,
+        ruleset: Ruleset,
+        access: TableAccess,
+    ) -> Result<Self, ApplyError> {
+        let table = Self {
+            owner: owner.clone(),
+            ruleset,
+            access,
+        };
+        {
+            let mut held = owner.lock();
+            for expectation in adopted::read(&mut held.socket)? {
+                held.live.insert(NOBODY, &expectation, clock::now());
+            }
+        }
+        table.restore(&|_| false)?;
+        Ok(table)
+    }
+
+    /// Puts the table back as it was loaded, with all expectations but those that `is_used` says
+    /// have had their connection. What of it is in place stays.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub fn restore(&self, is_used: &dyn Fn(&Expectation) -> bool) -> Result<(), ApplyError> {
+        let mut held = self.owner.lock();
+        let present = PresentTable::read(&mut held.socket)?;
+        let mut live = held.live.unexpired(clock::now());
+        live.retain(|one| !is_used(one));
+        let mut rest = live.as_slice();
+        let first = rest.split_off(..rest.len().min(RESTORED_AT_ONCE));
+        let first = first.unwrap_or_default();
+        let plan = Plan {
+            ruleset: &self.ruleset,
+            flags: self.access.flags(),
+            present,
+        };
+        // The kernel adds no base chain in the transaction in which a table gets an owner.
+        if plan.adopts() {
+            send(&mut held.socket, &plan.adoption())?;
+        }
+        match send(&mut held.socket, &plan.transaction(first)) {
+            Ok(()) => {}
+            Err(error) if error.is(libc::EPERM) && plan.has_owner() => {
+                return Err(ApplyError::OwnedByOther);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        for some in rest.chunks(RESTORED_AT_ONCE) {
+            send(&mut held.socket, &plan.elements_alone(some))?;
+        }
+        Ok(())
+    }
+
+    /// Who may change the table.
+    #[must_use]
+    pub const fn access(&self) -> TableAccess {
+        self.access
     }
 
     /// Reads back from the kernel that each chain has as many rules as were loaded.
     ///
     /// # Errors
     /// Names the first chain that differs.
-    pub fn verify(&mut self) -> Result<(), ApplyError> {
-        let mut found = rules_by_chain(&mut self.socket)?;
-        for (&chain, &expected) in &self.rules {
-            let found = found.remove(chain).unwrap_or(0);
+    pub fn verify(&self) -> Result<(), ApplyError> {
+        let mut found = rules_by_chain(&mut self.owner.lock().socket)?;
+        for chain in &self.ruleset.chains {
+            let (name, expected) = (chain.name, chain.rules.len());
+            let found = found.remove(name).unwrap_or(0);
             if found != expected {
                 return Err(ApplyError::Changed {
-                    chain: chain.to_owned(),
+                    chain: name.to_owned(),
                     expected,
                     found,
                 });
@@ -113,82 +202,27 @@ impl Table {
     ///
     /// # Errors
     /// When the kernel refuses. A table that is gone already is no error.
-    pub fn remove(mut self) -> Result<(), ApplyError> {
-        let table = table();
-        let mut batch = Batch::new();
-        // Adding first makes the deletion succeed even if the table does not exist.
-        batch.add(&table, MsgType::Add);
-        batch.add(&table, MsgType::Del);
-        Ok(send(&mut self.socket, &batch.finalize())?)
-    }
-}
-
-fn table() -> nftnl::Table {
-    nftnl::Table::new(name(TABLE), ProtoFamily::Inet)
-}
-
-fn transaction(ruleset: &Ruleset) -> FinalizedBatch {
-    let table = table();
-    let mut batch = Batch::new();
-    batch.add(&table, MsgType::Add);
-    batch.add(&table, MsgType::Del);
-    batch.add(&table, MsgType::Add);
-    if ruleset.helper.is_some() {
-        batch.add(
-            &object::Helper::of(HelperObject::NAME, HELPER, TABLE),
-            MsgType::Add,
-        );
-    }
-    for (id, set) in (1..).zip(&ruleset.sets) {
-        let set = set::object(set, id, &table);
-        batch.add(&set, MsgType::Add);
-        batch.add_iter(set.elems_iter(), MsgType::Add);
-    }
-    let chains: Vec<_> = ruleset
-        .chains
-        .iter()
-        .map(|value| chain(value, &table))
-        .collect();
-    for chain in &chains {
-        batch.add(chain, MsgType::Add);
-    }
-    for (chain, value) in chains.iter().zip(&ruleset.chains) {
-        for rule in &value.rules {
-            let mut object = Rule::new(chain);
-            for expression in lower(rule) {
-                object.add_expr(&expression);
-            }
-            batch.add(&object, MsgType::Add);
+    pub fn remove(self) -> Result<(), ApplyError> {
+        let mut held = self.owner.lock();
+        if PresentTable::read(&mut held.socket)?.is_none() {
+            return Ok(());
         }
-    }
-    batch.finalize()
-}
-
-fn chain<'a>(value: &ruleset::Chain, table: &'a nftnl::Table) -> nftnl::Chain<'a> {
-    let mut chain = nftnl::Chain::new(name(value.name), table);
-    if let Some(hook) = value.hook {
-        chain.set_hook(hook_number(hook.name), hook.priority);
-        chain.set_type(match hook.chain_type {
-            ruleset::ChainType::Filter => ChainType::Filter,
-            ruleset::ChainType::Nat => ChainType::Nat,
-        });
-        chain.set_policy(Policy::Accept);
-    }
-    chain
-}
-
-fn hook_number(name: &str) -> Hook {
-    match name {
-        "prerouting" => Hook::PreRouting,
-        "input" => Hook::In,
-        "forward" => Hook::Forward,
-        "output" => Hook::Out,
-        _ => Hook::PostRouting,
+        let mut batch = Batch::new();
+        batch.add(&delete_table(TABLE), MsgType::Del);
+        Ok(send(&mut held.socket, &batch.finalize())?)
     }
 }
 
-fn name(name: &str) -> CString {
-    CString::new(name).expect("our names contain no zero")
+/// Whether this kernel keeps others from changing a table, and keeps the table when its owner ends.
+///
+/// # Errors
+/// When no netlink socket can be had.
+pub fn supports_owned_tables() -> Result<bool, NetlinkError> {
+    let flags = TableAccess::Owned.flags();
+    let mut batch = Batch::new();
+    batch.add(&new_table(PROBE_TABLE, flags), MsgType::Add);
+    batch.add(&delete_table(PROBE_TABLE), MsgType::Del);
+    Ok(send(&mut Socket::open()?, &batch.finalize()).is_ok())
 }
 
 /// Whether a table of our name is loaded that attaches our helper, whoever loaded it.
@@ -196,16 +230,8 @@ fn name(name: &str) -> CString {
 /// # Errors
 /// When nf_tables cannot be asked.
 pub fn has_helper_object() -> Result<bool, NetlinkError> {
-    let found = Socket::open()?.ask(
-        message(NFT_MSG_GETOBJ),
-        |buffer| {
-            buffer.put_name(NFTA_OBJ_TABLE, TABLE);
-            buffer.put_name(NFTA_OBJ_NAME, HelperObject::NAME);
-            buffer.put_u32(NFTA_OBJ_TYPE, NFT_OBJECT_CT_HELPER);
-        },
-        |_| Some(()),
-    )?;
-    Ok(found.is_some())
+    let found = present::helper(&mut Socket::open()?)?;
+    Ok(found == Some(PresentHelper::Ours))
 }
 
 fn rules_by_chain(socket: &mut Socket) -> Result<BTreeMap<String, usize>, NetlinkError> {

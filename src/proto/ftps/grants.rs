@@ -137,6 +137,14 @@ impl GrantTable {
         self.pairs.contains_key(&pair)
     }
 
+    /// The pairs that have a grant, in no order.
+    #[must_use]
+    pub fn pairs(&self) -> Vec<HostPair> {
+        let mut pairs = Vec::with_capacity(self.pairs.len());
+        self.pairs.keys().for_each(|pair| pairs.push(*pair));
+        pairs
+    }
+
     /// How many pairs have a grant.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,0 +1,257 @@
+//! Keeps our table in place for as long as the daemon runs, and decides what stays of it afterwards.
+//!
+//! Other programs may take the table away: `nft flush ruleset` takes every table, and the
+//! `/etc/nftables.conf` of a distribution begins with it. Where the kernel can, nobody but the
+//! daemon may change the table ([`TableAccess::Owned`]). Elsewhere the daemon listens to nf_tables,
+//! and puts the table back, with everything that it held.
+
+use std::{
+    collections::BTreeSet,
+    future,
+    net::{IpAddr, SocketAddr},
+    thread,
+};
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::backend::Choice;
+use crate::{
+    io::{
+        ctnetlink::{Conntrack, count_expectations},
+        netlink::NetlinkError,
+        nftables::{
+            ApplyError, PairStore, Table, TableAccess, TableChange, TableOwner, TableWatch,
+        },
+    },
+    proto::{expect::Expectation, net::Direction, shared::SharedTables},
+    ruleset::{Backend, Marks, WhenAbsent},
+};
+
+/// Our table, and those who watch over it.
+pub(super) struct TableKeeper {
+    owner: TableOwner,
+    changes: mpsc::Receiver<TableChange>,
+    conntrack: Conntrack,
+    marks: Marks,
+    backend: Backend,
+    /// `None` where the operator has loaded it by hand.
+    table: Option<Table>,
+    /// The table could not be put back yet.
+    is_missing: bool,
+}
+
+/// Why the table stays when the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Remainder {
+    /// Connections with a sequence offset, which must not pass untranslated.
+    adjusted: usize,
+    /// Expectations whose connections have not come yet.
+    expected: usize,
+    /// Without the daemon no control connection passes.
+    drops: bool,
+}
+
+impl Remainder {
+    const fn is_empty(&self) -> bool {
+        self.adjusted == 0 && self.expected == 0 && !self.drops
+    }
+}
+
+impl TableKeeper {
+    /// A keeper of no table yet. It starts a thread, which waits for changes.
+    ///
+    /// # Errors
+    /// No netlink socket or no thread can be had.
+    pub(super) fn start(owner: &TableOwner, choice: Choice, marks: Marks) -> anyhow::Result<Self> {
+        Ok(Self {
+            owner: owner.clone(),
+            changes: start_watch(owner)?,
+            conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
+            marks,
+            backend: choice.backend(),
+            table: None,
+            is_missing: false,
+        })
+    }
+
+    /// Begins to keep this table.
+    pub(super) fn keep(&mut self, table: Option<Table>) {
+        if let Some(table) = &table {
+            let access = match table.access() {
+                TableAccess::Owned => "this process's alone",
+                TableAccess::Shared => "anybody's, and put back if it is changed",
+            };
+            info!(access, "our table is in place");
+        }
+        self.table = table;
+    }
+
+    /// Waits until somebody has changed our table.
+    pub(super) async fn change(&mut self) -> TableChange {
+        match self.changes.recv().await {
+            Some(change) => change,
+            // The thread has said why it ended.
+            None => future::pending().await,
+        }
+    }
+
+    /// Puts the table back if that has failed before.
+    pub(super) fn retry(&mut self, shared: &SharedTables) {
+        if self.is_missing && self.restore(shared).is_ok() {
+            info!("our table was put back");
+        }
+    }
+
+    /// Puts the table back whether it was changed or not.
+    ///
+    /// # Errors
+    /// The kernel refuses. The keeper tries again.
+    pub(super) fn restore(&mut self, shared: &SharedTables) -> Result<(), ApplyError> {
+        let Some(table) = &self.table else {
+            return Ok(());
+        };
+        let used = used_connections(&mut self.conntrack, self.backend, self.marks)?;
+        let is_used = |one: &Expectation| used.contains(&(one.source, one.destination));
+        let restored = table.restore(&is_used);
+        self.is_missing = restored.is_err();
+        restored?;
+        self.restore_grants(shared);
+        Ok(())
+    }
+
+    /// Removes the table, unless something is left that needs it. Returns whether the table is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn leave(mut self, when_absent: WhenAbsent) -> anyhow::Result<bool> {
+        let Some(table) = self.table.take() else {
+            return Ok(true);
+        };
+        let left = self.remainder(when_absent);
+        if left.is_empty() {
+            table.remove()?;
+            return Ok(true);
+        }
+        let Remainder {
+            adjusted,
+            expected,
+            drops,
+        } = left;
+        info!(
+            adjusted,
+            expected,
+            drops,
+            "our table stays, for the next start: connections with a sequence offset wait, and \
+             what is expected may come; `nft delete table inet ftp_alg` removes it"
+        );
+        Ok(false)
+    }
+
+    /// Puts the table back after a change.
+    pub(super) fn handle_change(&mut self, change: &TableChange, shared: &SharedTables) {
+        let TableChange { program, pid } = change;
+        let program = program.as_deref().unwrap_or("a program");
+        let pid = pid.unwrap_or(0);
+        if self.table.is_none() {
+            warn!(
+                program,
+                pid,
+                "the table inet ftp_alg was changed: if it is gone, nothing is read any more until \
+                 you load again what `ftp-alg rules` prints"
+            );
+            return;
+        }
+        match self.restore(shared) {
+            Ok(()) => warn!(
+                program,
+                pid, "our table was changed by another program: put back"
+            ),
+            Err(error) => error!(
+                program,
+                pid,
+                %error,
+                "our table was changed by another program, and could not be put back: it is tried \
+                 again every ten seconds"
+            ),
+        }
+    }
+
+    fn restore_grants(&self, shared: &SharedTables) {
+        let pairs = shared.grants().pairs();
+        let mut store = PairStore::new(self.owner.clone());
+        let failed = pairs.into_iter().find_map(|pair| store.add(pair).err());
+        if let Some(error) = failed {
+            warn!(%error, "grants of encrypted sessions could not be put back");
+        }
+    }
+
+    fn remainder(&mut self, when_absent: WhenAbsent) -> Remainder {
+        let adjusted = count_adjusted(&mut self.conntrack, self.marks);
+        let expected = match self.backend {
+            Backend::Nftables => Ok(self.owner.live().len()),
+            Backend::Conntrack => count_expectations(),
+        };
+        let or_one = |counted: Result<usize, NetlinkError>| {
+            counted.unwrap_or_else(|error| {
+                warn!(%error, "conntrack could not be asked what is left: our table stays");
+                1
+            })
+        };
+        Remainder {
+            adjusted: or_one(adjusted),
+            expected: or_one(expected),
+            drops: when_absent == WhenAbsent::Drop,
+        }
+    }
+}
+
+/// Starts the thread that listens to nf_tables. It ends with the process.
+fn start_watch(owner: &TableOwner) -> anyhow::Result<mpsc::Receiver<TableChange>> {
+    let mut watch = TableWatch::open(owner).context("cannot listen to nf_tables")?;
+    // Of several changes at once one is enough: the table is put back as a whole.
+    let (sender, changes) = mpsc::channel(1);
+    let listen = move || {
+        loop {
+            match watch.wait_for_change() {
+                Ok(change) => drop(sender.try_send(change)),
+                Err(error) => {
+                    return error!(%error, "changes of our table by others are not noticed any more");
+                }
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("table-watch".to_owned());
+    thread.spawn(listen).context("cannot start a thread")?;
+    Ok(changes)
+}
+
+/// The first packets of the data connections that have come, as far as conntrack knows them still.
+fn used_connections(
+    conntrack: &mut Conntrack,
+    backend: Backend,
+    marks: Marks,
+) -> Result<BTreeSet<(IpAddr, SocketAddr)>, NetlinkError> {
+    let mut used = BTreeSet::new();
+    // Conntrack itself counts the use of its expectations.
+    if backend == Backend::Nftables {
+        conntrack.list_marked(marks.data, |entry| {
+            let first = entry.tuples.of(Direction::Original);
+            used.insert((first.source.ip(), first.destination));
+        })?;
+    }
+    Ok(used)
+}
+
+/// How many connections have a sequence offset and are not over.
+fn count_adjusted(conntrack: &mut Conntrack, marks: Marks) -> Result<usize, NetlinkError> {
+    let mut count = 0;
+    conntrack.list_marked(marks.adjust, |entry| {
+        let is_over = entry.tcp_state.is_some_and(|state| state.is_over());
+        // Both bits stand for a connection of the kernel's helper.
+        let is_untouched = entry.mark & marks.opaque != 0;
+        count += usize::from(!is_over && !is_untouched);
+    })?;
+    Ok(count)
+}

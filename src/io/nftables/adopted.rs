@@ -1,0 +1,133 @@
+//! Reads the expectations that an earlier process has left in our table.
+//!
+//! They stay in force: the sets are kept when the table is taken over. This process must know of
+//! them, so that it gives none of their ports to another session, and can put them back.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use super::{
+    element::{
+        NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_KEY,
+        NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
+    },
+    live::ExpectedKey,
+    message,
+};
+use crate::{
+    io::netlink::{Attributes, NetlinkError, Socket},
+    proto::{expect::Expectation, net::IfIndex},
+    ruleset::{Family, SetKind, TABLE},
+};
+
+const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
+
+/// The expectations whose permissions are in the table, each with the time that it has left.
+pub(super) fn read(socket: &mut Socket) -> Result<Vec<Expectation>, NetlinkError> {
+    let mut all = Vec::new();
+    for family in Family::BOTH {
+        all.extend(read_family(socket, family)?);
+    }
+    Ok(all)
+}
+
+fn read_family(socket: &mut Socket, family: Family) -> Result<Vec<Expectation>, NetlinkError> {
+    let mut found = BTreeMap::new();
+    list(socket, &SetKind::Permission(family), |key, _, left| {
+        let (source, destination) = parse_key(key, family)?;
+        let expectation = Expectation {
+            source,
+            destination,
+            translated_destination: destination,
+            translated_source: source,
+            denied_iif: None,
+            timeout: left,
+        };
+        found.insert((source, destination), expectation);
+        Some(())
+    })?;
+    list(socket, &SetKind::Destination(family), |key, data, _| {
+        let one = found.get_mut(&parse_key(key, family)?)?;
+        one.translated_destination = parse_endpoint(data, family)?;
+        Some(())
+    })?;
+    list(socket, &SetKind::Source(family), |key, data, _| {
+        let one = found.get_mut(&parse_key(key, family)?)?;
+        one.translated_source = parse_address(data, family)?;
+        Some(())
+    })?;
+    list(socket, &SetKind::Spoofed(family), |key, _, _| {
+        let one = found.get_mut(&parse_key(key, family)?)?;
+        one.denied_iif = Some(IfIndex(u32::from_ne_bytes(*key.last_chunk()?)));
+        Some(())
+    })?;
+    Ok(found.into_values().collect())
+}
+
+/// Hands the key, the data and the time left of each element to `read`. A set that is not there has
+/// no elements; `None` of `read` is an element that nobody of us has made.
+fn list(
+    socket: &mut Socket,
+    kind: &SetKind,
+    mut read: impl FnMut(&[u8], &[u8], Duration) -> Option<()>,
+) -> Result<(), NetlinkError> {
+    let listed = socket.list(
+        message(libc::NFT_MSG_GETSETELEM),
+        |buffer| {
+            buffer.put_name(NFTA_SET_ELEM_LIST_TABLE, TABLE);
+            buffer.put_name(NFTA_SET_ELEM_LIST_SET, kind.name());
+        },
+        |answer| {
+            let elements = answer.attributes().within(NFTA_SET_ELEM_LIST_ELEMENTS);
+            for (attribute, element) in elements.into_iter().flatten() {
+                let element = Attributes::new(element);
+                let value = |of| element.within(of)?.find(NFTA_DATA_VALUE);
+                if let (NFTA_LIST_ELEM, Some(key)) = (attribute, value(NFTA_SET_ELEM_KEY)) {
+                    let data = value(NFTA_SET_ELEM_DATA).unwrap_or_default();
+                    let _ = read(key, data, time_left(&element));
+                }
+            }
+        },
+    );
+    match listed {
+        Err(error) if error.is(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+fn time_left(element: &Attributes<'_>) -> Duration {
+    let milliseconds = element
+        .find(NFTA_SET_ELEM_EXPIRATION)
+        .and_then(|bytes| bytes.first_chunk())
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    Duration::from_millis(milliseconds)
+}
+
+fn parse_key(bytes: &[u8], family: Family) -> Option<ExpectedKey> {
+    let length = length_of(family);
+    let source = parse_address(bytes, family)?;
+    Some((source, parse_endpoint(bytes.get(length..)?, family)?))
+}
+
+fn parse_endpoint(bytes: &[u8], family: Family) -> Option<SocketAddr> {
+    let port = bytes.get(length_of(family)..)?.first_chunk()?;
+    let address = parse_address(bytes, family)?;
+    Some(SocketAddr::new(address, u16::from_be_bytes(*port)))
+}
+
+fn parse_address(bytes: &[u8], family: Family) -> Option<IpAddr> {
+    Some(match family {
+        Family::Ipv4 => IpAddr::from(*bytes.first_chunk::<4>()?),
+        Family::Ipv6 => IpAddr::from(*bytes.first_chunk::<16>()?),
+    })
+}
+
+const fn length_of(family: Family) -> usize {
+    match family {
+        Family::Ipv4 => 4,
+        Family::Ipv6 => 16,
+    }
+}

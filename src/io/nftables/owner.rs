@@ -1,0 +1,92 @@
+//! The one socket through which this process changes our table.
+//!
+//! While a table has an owner (`flags owner`), the kernel takes changes of it from its owner's
+//! socket alone. So the workers share the socket. They lose nothing by it, because the kernel
+//! carries out one transaction after the other anyway.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use rustix::net::sockopt;
+
+use super::live::LiveExpectations;
+use crate::{
+    io::netlink::{NetlinkError, Socket},
+    proto::expect::Expectation,
+};
+
+/// Room for a transaction with the whole table and some hundred elements, in bytes.
+const SEND_BUFFER: usize = 1 << 20;
+
+/// A handle to the socket that owns our table. Clones share the socket.
+#[derive(Clone, Debug)]
+pub struct TableOwner(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    held: Mutex<Held>,
+    has_pending_deletes: AtomicBool,
+}
+
+/// What the handles share.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) socket: Socket,
+    /// The expectations whose elements are in the table.
+    pub(super) live: LiveExpectations,
+    /// The withdrawn expectations, which the next transaction deletes.
+    pub(super) pending_deletes: Vec<Expectation>,
+}
+
+impl TableOwner {
+    /// Opens the socket. The table need not exist yet.
+    ///
+    /// # Errors
+    /// When no netlink socket can be had.
+    pub fn open() -> Result<Self, NetlinkError> {
+        let socket = Socket::open()?;
+        // Only a privileged process may exceed the limit of the system. What does not fit is
+        // refused, and logged.
+        let _ = sockopt::set_socket_send_buffer_size_force(&socket, SEND_BUFFER);
+        Ok(Self(Arc::new(Shared {
+            held: Mutex::new(Held {
+                socket,
+                live: LiveExpectations::default(),
+                pending_deletes: Vec::new(),
+            }),
+            has_pending_deletes: AtomicBool::new(false),
+        })))
+    }
+
+    /// The address of the socket, by which notifications name who has changed something.
+    #[must_use]
+    pub fn port(&self) -> u32 {
+        self.lock().socket.port()
+    }
+
+    /// The expectations whose time is not up yet, each with the time that it has left.
+    #[must_use]
+    pub fn live(&self) -> Vec<Expectation> {
+        self.lock().live.unexpired(crate::io::clock::now())
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Held> {
+        // What a panic leaves behind is a socket between two requests: answers to an earlier one
+        // are known by their number.
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether withdrawn expectations are not deleted yet. It takes no lock.
+    pub(super) fn has_pending_deletes(&self) -> bool {
+        self.0.has_pending_deletes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_pending_deletes(&self, held: &Held) {
+        let has_some = !held.pending_deletes.is_empty();
+        self.0
+            .has_pending_deletes
+            .store(has_some, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,121 @@
+//! What the kernel has of our table.
+
+use super::{lower::NFT_OBJECT_CT_HELPER, message, set::SetShape};
+use crate::{
+    io::netlink::{NetlinkError, Socket},
+    ruleset::{HELPER, HelperObject, TABLE},
+};
+
+const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_TABLE_FLAGS: u16 = 2;
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_SET_TABLE: u16 = 1;
+const NFTA_SET_NAME: u16 = 2;
+const NFTA_OBJ_TABLE: u16 = 1;
+const NFTA_OBJ_NAME: u16 = 2;
+const NFTA_OBJ_TYPE: u16 = 3;
+const NFTA_OBJ_DATA: u16 = 4;
+const NFTA_CT_HELPER_NAME: u16 = 1;
+const NFT_MSG_GETOBJ: i32 = 19;
+
+/// The parts of our table, whoever loaded it.
+#[derive(Debug)]
+pub(super) struct PresentTable {
+    /// `NFT_TABLE_F_*`.
+    pub(super) flags: u32,
+    pub(super) chains: Vec<String>,
+    pub(super) sets: Vec<(String, SetShape)>,
+    pub(super) helper: Option<PresentHelper>,
+}
+
+/// The object that attaches a connection tracking helper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PresentHelper {
+    /// It attaches ours.
+    Ours,
+    /// It attaches another one.
+    Other,
+}
+
+impl PresentTable {
+    /// Reads them; `None` where there is no table of our name.
+    pub(super) fn read(socket: &mut Socket) -> Result<Option<Self>, NetlinkError> {
+        let found = socket.ask(
+            message(libc::NFT_MSG_GETTABLE),
+            |buffer| buffer.put_name(NFTA_TABLE_NAME, TABLE),
+            |answer| Some(answer.attributes().u32(NFTA_TABLE_FLAGS).unwrap_or(0)),
+        )?;
+        let Some(flags) = found else { return Ok(None) };
+        Ok(Some(Self {
+            flags,
+            chains: chains(socket)?,
+            sets: sets(socket)?,
+            helper: helper(socket)?,
+        }))
+    }
+
+    /// The shape of the set of this name.
+    pub(super) fn shape_of(&self, name: &str) -> Option<SetShape> {
+        let found = self.sets.iter().find(|(found, _)| found == name);
+        found.map(|(_, shape)| *shape)
+    }
+}
+
+/// The kernel lists those of all tables.
+fn chains(socket: &mut Socket) -> Result<Vec<String>, NetlinkError> {
+    let mut chains = Vec::new();
+    socket.list(
+        message(libc::NFT_MSG_GETCHAIN),
+        |_| {},
+        |answer| {
+            let attributes = answer.attributes();
+            if attributes.name(NFTA_CHAIN_TABLE) == Some(TABLE) {
+                chains.extend(attributes.name(NFTA_CHAIN_NAME).map(str::to_owned));
+            }
+        },
+    )?;
+    Ok(chains)
+}
+
+fn sets(socket: &mut Socket) -> Result<Vec<(String, SetShape)>, NetlinkError> {
+    let mut sets = Vec::new();
+    socket.list(
+        message(libc::NFT_MSG_GETSET),
+        |buffer| buffer.put_name(NFTA_SET_TABLE, TABLE),
+        |answer| {
+            let attributes = answer.attributes();
+            let shape = SetShape::parse(&attributes);
+            // An anonymous set belongs to its rule, and goes with it.
+            if attributes.name(NFTA_SET_TABLE) == Some(TABLE)
+                && !shape.is_anonymous()
+                && let Some(name) = attributes.name(NFTA_SET_NAME)
+            {
+                sets.push((name.to_owned(), shape));
+            }
+        },
+    )?;
+    Ok(sets)
+}
+
+/// The object by which a table of our name attaches a helper, whoever loaded it.
+///
+/// # Errors
+/// When nf_tables cannot be asked.
+pub(super) fn helper(socket: &mut Socket) -> Result<Option<PresentHelper>, NetlinkError> {
+    socket.ask(
+        message(NFT_MSG_GETOBJ),
+        |buffer| {
+            buffer.put_name(NFTA_OBJ_TABLE, TABLE);
+            buffer.put_name(NFTA_OBJ_NAME, HelperObject::NAME);
+            buffer.put_u32(NFTA_OBJ_TYPE, NFT_OBJECT_CT_HELPER);
+        },
+        |answer| {
+            let data = answer.attributes().within(NFTA_OBJ_DATA)?;
+            Some(match data.name(NFTA_CT_HELPER_NAME) {
+                Some(HELPER) => PresentHelper::Ours,
+                Some(_) | None => PresentHelper::Other,
+            })
+        },
+    )
+}
