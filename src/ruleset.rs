@@ -54,6 +54,10 @@ pub const TEXT: RangeInclusive<u8> = b'0'..=b'z';
 /// a thirtieth of a processor. No gateway sees as many new control connections.
 pub const HANDSHAKES_A_SECOND: u32 = 2_000;
 
+/// The queue of the packets with which conntrack would pick a connection up in its middle. The
+/// configuration takes no queue of this number.
+pub const PICKUP_QUEUE: u16 = u16::MAX - 1;
+
 /// The packet mark of injected packets ("FTPA"). The output chain exempts them from conntrack.
 pub const INJECTED_MARK: u32 = 0x4654_5041;
 

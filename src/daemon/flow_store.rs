@@ -9,6 +9,7 @@
 //! directories above.
 
 use std::{
+    collections::HashMap,
     ffi::OsStr,
     fs::{self, File},
     io::{self, Read, Write},
@@ -17,6 +18,7 @@ use std::{
         unix::fs::{DirBuilderExt, MetadataExt, fchown},
     },
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::{
@@ -26,7 +28,7 @@ use rustix::{
 use tracing::warn;
 
 use crate::proto::{
-    net::{ConntrackTuples, Direction},
+    net::{ConntrackTuples, Direction, Tuple},
     saved_flow::SavedFlow,
 };
 
@@ -39,6 +41,8 @@ const FILES_MAX: usize = 131_072;
 pub(super) struct FlowStore {
     directory: PathBuf,
     opened: OwnedFd,
+    /// The tuples of the saved flows, by the tuple of each direction.
+    index: Mutex<HashMap<Tuple, ConntrackTuples>>,
 }
 
 impl FlowStore {
@@ -55,7 +59,11 @@ impl FlowStore {
             .create(&directory)?;
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = open(&directory, flags, Mode::empty())?;
-        Ok(Self { directory, opened })
+        Ok(Self {
+            directory,
+            opened,
+            index: Mutex::default(),
+        })
     }
 
     /// Where the files are.
@@ -86,7 +94,11 @@ impl FlowStore {
     /// Saves a flow. A failure is logged: the connection works as long as this
     /// process does.
     pub(super) fn save(&self, saved: &SavedFlow) {
-        let name = name_of(&saved.tuples());
+        let tuples = saved.tuples();
+        for direction in Direction::BOTH {
+            self.index().insert(tuples.of(direction), tuples);
+        }
+        let name = name_of(&tuples);
         if let Err(error) = self.replace(&name, &saved.encode()) {
             warn!(name, %error, "a connection would not survive a restart");
         }
@@ -94,6 +106,9 @@ impl FlowStore {
 
     /// Deletes what is saved of a connection.
     pub(super) fn delete(&self, tuples: &ConntrackTuples) {
+        for direction in Direction::BOTH {
+            self.index().remove(&tuples.of(direction));
+        }
         let name = name_of(tuples);
         match self.remove(Path::new(&name)) {
             Err(error) if error != Errno::NOENT => {
@@ -101,6 +116,14 @@ impl FlowStore {
             }
             Ok(()) | Err(_) => {}
         }
+    }
+
+    /// The tuples of the saved flow to which a packet with this tuple belongs, as the packet shows
+    /// it before NAT. Flows of an earlier process are known once [`read_all`](Self::read_all) has
+    /// read them.
+    #[must_use]
+    pub(super) fn find(&self, tuple: Tuple) -> Option<ConntrackTuples> {
+        self.index().get(&tuple).copied()
     }
 
     /// What is saved of a connection.
@@ -119,7 +142,17 @@ impl FlowStore {
         let names = fs::read_dir(&self.directory)?
             .take(FILES_MAX)
             .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())));
-        Ok(names.filter_map(|name| self.read(&name)).collect())
+        let saved: Vec<_> = names.filter_map(|name| self.read(&name)).collect();
+        for tuples in saved.iter().map(SavedFlow::tuples) {
+            for direction in Direction::BOTH {
+                self.index().insert(tuples.of(direction), tuples);
+            }
+        }
+        Ok(saved)
+    }
+
+    fn index(&self) -> MutexGuard<'_, HashMap<Tuple, ConntrackTuples>> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn replace(&self, name: &str, text: &[u8]) -> io::Result<()> {

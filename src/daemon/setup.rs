@@ -13,8 +13,10 @@ use super::{
     backend::{self, Choice},
     config::Config,
     confine::{drop_privileges, install_seccomp},
+    entry_keeper::EntryKeeper,
     flow_store::FlowStore,
     from_config::settings_of,
+    inherited_leases::InheritedLeases,
     kernel_port::KernelPort,
     overload::OverloadWatch,
     supervisor::Supervisor,
@@ -39,6 +41,7 @@ pub(super) struct Gateway {
     shared: Arc<Shared>,
     choice: Choice,
     keeper: TableKeeper,
+    inherited: InheritedLeases,
     supervisor: Supervisor,
     wakers: Vec<Waker>,
     overload: OverloadWatch,
@@ -63,19 +66,24 @@ impl Gateway {
         let shared = Arc::new(Shared::new(settings, tables, interfaces, flow_store));
         let owner = TableOwner::open().context("cannot open a socket to nf_tables")?;
         let equipments = open_equipments(config, choice, &shared, &owner)?;
+        let flow_store = Arc::clone(&shared.flow_store);
+        let entries = EntryKeeper::open(flow_store, config.mark.adjust, choice.backend())?;
         let wakers = equipments.iter().map(|one| one.queue.waker()).collect();
         let overload = OverloadWatch::open(RangeInclusive::clone(&config.queue));
         let confinement = drop_privileges(&config.process, path, &shared.flow_store)?;
         let supervisor = start_workers(config, equipments, &shared)?;
+        entries.start()?;
         let mut keeper = TableKeeper::start(&owner, choice, config.mark)?;
         install_seccomp(&config.process, &confinement, path)?;
         keeper.keep(backend::install(config, choice, &owner)?);
+        let inherited = inherit_leases(&keeper, &shared)?;
         shared.begin();
         Ok(Self {
             config: config.clone(),
             shared,
             choice,
             keeper,
+            inherited,
             supervisor,
             wakers,
             overload,
@@ -119,6 +127,8 @@ impl Gateway {
     pub(super) fn handle_tick(&mut self) {
         self.overload.report();
         self.keeper.retry(&self.shared.tables);
+        self.inherited
+            .release_expired(&mut self.shared.tables.ports());
     }
 
     fn wake_workers(&self) {
@@ -141,6 +151,21 @@ impl Gateway {
         }
         Ok(())
     }
+}
+
+/// What an earlier process has left in force keeps its outside ports.
+fn inherit_leases(keeper: &TableKeeper, shared: &Shared) -> anyhow::Result<InheritedLeases> {
+    let expected = keeper
+        .expected()
+        .context("cannot list what is expected already")?;
+    let inherited = InheritedLeases::take(expected, &mut shared.tables.ports());
+    if inherited.len() > 0 {
+        info!(
+            expectations = inherited.len(),
+            "an earlier process's expectations stay in force"
+        );
+    }
+    Ok(inherited)
 }
 
 fn open_equipments(

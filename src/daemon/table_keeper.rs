@@ -1,4 +1,5 @@
-//! Keeps our table in place for as long as the daemon runs, and decides what stays of it afterwards.
+//! Keeps our table in place for as long as the daemon runs, and decides what stays of it
+//! afterwards.
 //!
 //! Other programs may take the table away: `nft flush ruleset` takes every table, and the
 //! `/etc/nftables.conf` of a distribution begins with it. Where the kernel can, nobody but the
@@ -10,6 +11,7 @@ use std::{
     future,
     net::{IpAddr, SocketAddr},
     thread,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -19,7 +21,7 @@ use tracing::{error, info, warn};
 use super::backend::Choice;
 use crate::{
     io::{
-        ctnetlink::{Conntrack, count_expectations},
+        ctnetlink::{Conntrack, list_expected},
         netlink::NetlinkError,
         nftables::{
             ApplyError, PairStore, Table, TableAccess, TableChange, TableOwner, TableWatch,
@@ -121,7 +123,21 @@ impl TableKeeper {
         Ok(())
     }
 
-    /// Removes the table, unless something is left that needs it. Returns whether the table is gone.
+    /// The endpoints to which data connections are expected, each with the time that it has left.
+    ///
+    /// # Errors
+    /// When conntrack cannot be asked.
+    pub(super) fn expected(&self) -> Result<Vec<(SocketAddr, Duration)>, NetlinkError> {
+        match self.backend {
+            Backend::Nftables => {
+                let live = self.owner.live().into_iter();
+                Ok(live.map(|one| (one.destination, one.timeout)).collect())
+            }
+            Backend::Conntrack => list_expected(),
+        }
+    }
+
+    /// Removes the table, unless something is left that needs it. Returns whether it is gone.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -189,10 +205,7 @@ impl TableKeeper {
 
     fn remainder(&mut self, when_absent: WhenAbsent) -> Remainder {
         let adjusted = count_adjusted(&mut self.conntrack, self.marks);
-        let expected = match self.backend {
-            Backend::Nftables => Ok(self.owner.live().len()),
-            Backend::Conntrack => count_expectations(),
-        };
+        let expected = self.expected().map(|expected| expected.len());
         let or_one = |counted: Result<usize, NetlinkError>| {
             counted.unwrap_or_else(|error| {
                 warn!(%error, "conntrack could not be asked what is left: our table stays");

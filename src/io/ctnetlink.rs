@@ -6,6 +6,7 @@
 //! tuples show the NAT. An entry is found from its second packet on, because the first one confirms
 //! it.
 
+mod creation;
 mod entry;
 mod expectation;
 mod imported;
@@ -14,7 +15,7 @@ use std::net::IpAddr;
 
 pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
 pub use expectation::{ChildNat, ConntrackExpectations};
-pub use imported::{ImportedExpectation, count_expectations, list_imported};
+pub use imported::{ImportedExpectation, list_expected, list_imported};
 
 use crate::{
     io::netlink::{Head, MessageBuffer, MessageType, NetlinkError, Socket},
@@ -31,6 +32,16 @@ mod wire {
     pub(super) const CTA_PROTOINFO: u16 = 4;
     pub(super) const CTA_HELP: u16 = 5;
     pub(super) const CTA_HELP_NAME: u16 = 1;
+    pub(super) const CTA_NAT_SRC: u16 = 6;
+    pub(super) const CTA_TIMEOUT: u16 = 7;
+    pub(super) const CTA_NAT_DST: u16 = 13;
+    pub(super) const CTA_NAT_V4_MINIP: u16 = 1;
+    pub(super) const CTA_NAT_V4_MAXIP: u16 = 2;
+    pub(super) const CTA_NAT_PROTO: u16 = 3;
+    pub(super) const CTA_NAT_V6_MINIP: u16 = 4;
+    pub(super) const CTA_NAT_V6_MAXIP: u16 = 5;
+    pub(super) const CTA_PROTONAT_PORT_MIN: u16 = 1;
+    pub(super) const CTA_PROTONAT_PORT_MAX: u16 = 2;
     pub(super) const CTA_MARK: u16 = 8;
     pub(super) const CTA_ID: u16 = 12;
     pub(super) const CTA_MARK_MASK: u16 = 21;

@@ -14,6 +14,7 @@
 mod attachment;
 mod chain_parts;
 mod ftps_chains;
+mod pickup_chains;
 
 use chain_parts::{OPENING, RAW, base, chain, filter, is_marked, nat, not_twice, rule};
 
@@ -54,6 +55,7 @@ impl Ruleset {
         }
         if queues_itself {
             chains.extend(inspection_chains(params));
+            chains.extend(pickup_chains::chains(params));
         }
         if is_ours {
             sets.extend(Family::BOTH.into_iter().flat_map(expectation_sets));

@@ -223,6 +223,7 @@ impl fmt::Display for ControlPort {
         f.write_str(match self {
             Self::Dialled => "ct original proto-dst",
             Self::Listening => "ct reply proto-src",
+            Self::Answering => "ct original proto-src",
         })
     }
 }
@@ -231,6 +232,7 @@ impl fmt::Display for FlagTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any(flags) => f.write_str(&names(*flags)),
+            Self::None(flags) => write!(f, "! {}", names(*flags)),
             Self::Exactly { set, of } => write!(f, "{} / {}", names(*set), names(*of)),
         }
     }

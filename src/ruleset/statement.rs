@@ -151,6 +151,9 @@ pub enum ControlPort {
     Dialled,
     /// The port from which the server answers. Behind a port-forward it is another one.
     Listening,
+    /// The port from which the first packet of the connection came: its server's, if conntrack has
+    /// picked the connection up in its middle.
+    Answering,
 }
 
 /// How TCP's flags are tested.
@@ -158,6 +161,8 @@ pub enum ControlPort {
 pub enum FlagTest {
     /// At least one of these is set.
     Any(TcpFlags),
+    /// None of these is set.
+    None(TcpFlags),
     /// Of `of`, exactly `set` are set.
     Exactly {
         /// The flags that must be set.

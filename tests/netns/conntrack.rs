@@ -1,6 +1,9 @@
 //! Conntrack entries of real connections.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpStream},
+};
 
 use ftp_alg::{
     io::ctnetlink::{Conntrack, TcpState},
@@ -61,32 +64,82 @@ fn ends(client: &TcpStream, server: &TcpStream) -> ConntrackTuples {
     ConntrackTuples::new(tuple(client), tuple(server))
 }
 
+/// Both kinds of NAT, for port 21 and a port-forward to it.
+const NAT: &str = "table inet nat {
+     chain prerouting {
+         type nat hook prerouting priority -100
+         tcp dport 2121 meta nfproto ipv4 dnat ip to 203.0.113.2:21
+         tcp dport 2121 meta nfproto ipv6 dnat ip6 to [2001:db8::2]:21
+     }
+     chain postrouting {
+         type nat hook postrouting priority 100
+         tcp dport 21 oifname out masquerade
+     }
+ }";
+
+/// What the client dials, and where its server listens.
+const DIALLED: [(&str, &str); 4] = [
+    ("203.0.113.2:21", "203.0.113.2:21"),
+    ("10.0.0.1:2121", "203.0.113.2:21"),
+    ("[2001:db8::2]:21", "[2001:db8::2]:21"),
+    ("[fd00:1::1]:2121", "[2001:db8::2]:21"),
+];
+
+#[test]
+#[ignore = "needs root"]
+fn an_entry_that_was_deleted_is_made_again_with_its_nat_and_its_mark() {
+    let lab = Lab::new();
+    let mut conntrack = conntrack(&lab);
+    lab.gateway.load(NAT).unwrap();
+    for (dialled, listening) in DIALLED {
+        let listener = lab.outside.listen(listening);
+        let mut client = lab.inside.connect(dialled).unwrap();
+        let (mut server, _) = accept(&listener);
+        let tuples = ends(&client, &server);
+        lab.gateway.run(
+            "conntrack",
+            &[
+                "-D",
+                "-p",
+                "tcp",
+                "--dport",
+                &dialled[dialled.rfind(':').unwrap() + 1..],
+            ],
+        );
+        assert_eq!(
+            conntrack.resolve(&tuples.of(Direction::Reply)).unwrap(),
+            None
+        );
+        conntrack.create(&tuples, 0x2000_0000, false).unwrap();
+        let again = conntrack.create(&tuples, 0x2000_0000, false).unwrap_err();
+        assert!(again.is(libc::EEXIST), "{again}");
+        // The server speaks first: without its NAT the gateway would answer with a reset.
+        server.write_all(b"220 hello\r\n").unwrap();
+        let mut heard = [0; 11];
+        client.set_nonblocking(false).unwrap();
+        client.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"220 hello\r\n");
+        client.write_all(b"NOOP\r\n").unwrap();
+        let mut heard = [0; 6];
+        server.set_nonblocking(false).unwrap();
+        server.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"NOOP\r\n");
+        let entry = conntrack
+            .resolve(&tuples.of(Direction::Reply))
+            .unwrap()
+            .unwrap();
+        assert_eq!(entry.tuples, tuples, "{dialled}");
+        assert_eq!((entry.mark, entry.is_liberal), (0x2000_0000, true));
+    }
+}
+
 #[test]
 #[ignore = "needs root"]
 fn an_entry_is_found_by_either_directions_tuple_and_shows_the_nat() {
     let lab = Lab::new();
     let mut conntrack = conntrack(&lab);
-    lab.gateway
-        .load(
-            "table inet nat {
-                 chain prerouting {
-                     type nat hook prerouting priority -100
-                     tcp dport 2121 meta nfproto ipv4 dnat ip to 203.0.113.2:21
-                     tcp dport 2121 meta nfproto ipv6 dnat ip6 to [2001:db8::2]:21
-                 }
-                 chain postrouting {
-                     type nat hook postrouting priority 100
-                     tcp dport 21 oifname out masquerade
-                 }
-             }",
-        )
-        .unwrap();
-    for (dialled, listening) in [
-        ("203.0.113.2:21", "203.0.113.2:21"),
-        ("10.0.0.1:2121", "203.0.113.2:21"),
-        ("[2001:db8::2]:21", "[2001:db8::2]:21"),
-        ("[fd00:1::1]:2121", "[2001:db8::2]:21"),
-    ] {
+    lab.gateway.load(NAT).unwrap();
+    for (dialled, listening) in DIALLED {
         let listener = lab.outside.listen(listening);
         let client = lab.inside.connect(dialled).unwrap();
         let (server, peer) = accept(&listener);

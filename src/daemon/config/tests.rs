@@ -237,7 +237,10 @@ const SENSELESS: &[(&str, &str)] = &[
     ("control_ports = [65536]", "65536 is not from 1 to 65535"),
     ("queue = \"0-64\"", "65 queues"),
     ("queue = \"0-65535\"", "65536 queues"),
-    ("queue = \"65530-65535\"", "queue 65535 is the daemon's own"),
+    (
+        "queue = \"65530-65535\"",
+        "queues 65534 and 65535 are the daemon's own",
+    ),
     ("queue = \"\"", "`` is not queue numbers"),
     ("queue = \"+1\"", "`+1` is not queue numbers"),
     ("queue = \"1-2-3\"", "`1-2-3` is not queue numbers"),

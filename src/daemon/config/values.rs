@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::{
     io::nfqueue::LOCK_QUEUE,
     proto::{ftps::TLS_PORTS_MAX, session::endpoint_check::DATA_PORT_MIN},
-    ruleset::Backend,
+    ruleset::{Backend, PICKUP_QUEUE},
 };
 
 /// One worker thread for each queue; a gateway has fewer cores than this.
@@ -193,8 +193,8 @@ impl Deref for ControlPorts {
 fn queues(written: &str) -> Result<RangeInclusive<u16>, String> {
     let queues = range(written, "queue numbers such as \"0-1\"")?;
     match queues.len() {
-        ..=QUEUES_MAX if queues.contains(&LOCK_QUEUE) => Err(format!(
-            "queue {LOCK_QUEUE} is the daemon's own: it keeps a second daemon away"
+        ..=QUEUES_MAX if *queues.end() >= PICKUP_QUEUE => Err(format!(
+            "queues {PICKUP_QUEUE} and {LOCK_QUEUE} are the daemon's own"
         )),
         ..=QUEUES_MAX => Ok(queues),
         count => Err(format!(

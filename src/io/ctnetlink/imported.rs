@@ -9,13 +9,13 @@
 //! which the mask leaves open ([`ConntrackExpectations`](super::ConntrackExpectations) puts it
 //! there).
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
     entry::parse_tuple,
     expectation::wire::{
-        CTA_EXPECT_HELP_NAME, CTA_EXPECT_MASTER, CTA_EXPECT_NAT, CTA_EXPECT_TUPLE,
-        IPCTNL_MSG_EXP_GET,
+        CTA_EXPECT_HELP_NAME, CTA_EXPECT_MASTER, CTA_EXPECT_NAT, CTA_EXPECT_TIMEOUT,
+        CTA_EXPECT_TUPLE, IPCTNL_MSG_EXP_GET,
     },
 };
 use crate::{
@@ -46,14 +46,21 @@ pub fn list_imported() -> Result<Vec<ImportedExpectation>, NetlinkError> {
     Ok(found)
 }
 
-/// How many expectations our helper has, whoever made them.
+/// Where the connections go that our helper expects, whoever said so, and how long they may take.
 ///
 /// # Errors
 /// When conntrack cannot be asked.
-pub fn count_expectations() -> Result<usize, NetlinkError> {
-    let mut count = 0;
-    list(|message| count += usize::from(is_ours(&message)))?;
-    Ok(count)
+pub fn list_expected() -> Result<Vec<(SocketAddr, Duration)>, NetlinkError> {
+    let mut found = Vec::new();
+    list(|message| {
+        let attributes = message.attributes();
+        let tuple = attributes.within(CTA_EXPECT_TUPLE);
+        if let (true, Some(tuple)) = (is_ours(&message), tuple.and_then(|one| parse_tuple(&one))) {
+            let seconds = attributes.u32(CTA_EXPECT_TIMEOUT).unwrap_or(0);
+            found.push((tuple.destination, Duration::from_secs(seconds.into())));
+        }
+    })?;
+    Ok(found)
 }
 
 fn list(read: impl FnMut(Message<'_>)) -> Result<(), NetlinkError> {

@@ -63,6 +63,7 @@ impl Lowering {
         self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, 13, 1, REG);
         let (of, operation, with) = match test {
             FlagTest::Any(flags) => (flags, libc::NFT_CMP_NEQ, Flags::empty()),
+            FlagTest::None(flags) => (flags, libc::NFT_CMP_EQ, Flags::empty()),
             FlagTest::Exactly { set, of } => (of, libc::NFT_CMP_EQ, set),
         };
         self.mask(&[of.bits()], &[0]);
@@ -86,6 +87,7 @@ impl Lowering {
         let (key, direction) = match port {
             ControlPort::Dialled => (libc::NFT_CT_PROTO_DST, ORIGINAL),
             ControlPort::Listening => (libc::NFT_CT_PROTO_SRC, REPLY),
+            ControlPort::Answering => (libc::NFT_CT_PROTO_SRC, ORIGINAL),
         };
         self.connection(key, REG, Some(direction));
         self.look_up("control_ports", None);

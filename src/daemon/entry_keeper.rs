@@ -1,0 +1,113 @@
+//! Puts back the conntrack entries of connections with a sequence offset.
+//!
+//! Conntrack may lose such an entry: somebody deletes it (`conntrack -D`, `-F`), or it expires. The
+//! next packet would be picked up without NAT, without our mark, and untranslated. Our table queues
+//! it, and it waits here: the entry is put back, and the packet's sender repeats it.
+
+use std::{sync::Arc, thread};
+
+use anyhow::Context;
+use tracing::{error, warn};
+
+use super::flow_store::FlowStore;
+use crate::{
+    io::{
+        ctnetlink::Conntrack,
+        nfqueue::{Queue, QueueError, QueueEvent, QueueVerdict, QueuedPacketId},
+    },
+    proto::{
+        net::{ConntrackTuples, Direction, Tuple},
+        packet::Segment,
+    },
+    ruleset::{Backend, PICKUP_QUEUE},
+};
+
+/// What the thread works with.
+pub(super) struct EntryKeeper {
+    queue: Queue,
+    conntrack: Conntrack,
+    flow_store: Arc<FlowStore>,
+    /// The bit of a connection with an offset.
+    adjust: u32,
+    backend: Backend,
+}
+
+impl EntryKeeper {
+    /// Opens the queue.
+    ///
+    /// # Errors
+    /// The queue or a netlink socket cannot be had.
+    pub(super) fn open(
+        flow_store: Arc<FlowStore>,
+        adjust: u32,
+        backend: Backend,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            queue: Queue::open(PICKUP_QUEUE)
+                .with_context(|| format!("queue {PICKUP_QUEUE}, which is the daemon's own"))?,
+            conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
+            flow_store,
+            adjust,
+            backend,
+        })
+    }
+
+    /// Starts the thread. It ends with the process.
+    ///
+    /// # Errors
+    /// The kernel refuses to start one.
+    pub(super) fn start(mut self) -> anyhow::Result<()> {
+        let work = move || {
+            let Err(error) = self.run();
+            error!(%error, "the conntrack entries of connections with an offset are not put back");
+        };
+        let thread = thread::Builder::new().name("entry-keeper".to_owned());
+        thread.spawn(work).context("cannot start a thread")?;
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<std::convert::Infallible, QueueError> {
+        loop {
+            let QueueEvent::Packet(packet) = self.queue.recv(None)? else {
+                continue;
+            };
+            let (id, segment) = (packet.id, Segment::parse(packet.bytes));
+            let forgotten = segment
+                .ok()
+                .and_then(|segment| self.flow_store.find(segment.tuple));
+            self.decide(id, forgotten)?;
+        }
+    }
+
+    /// A connection without an offset goes on as conntrack picks it up.
+    fn decide(
+        &mut self,
+        packet: QueuedPacketId,
+        forgotten: Option<ConntrackTuples>,
+    ) -> Result<(), QueueError> {
+        let Some(tuples) = forgotten else {
+            return self.queue.verdict(packet, QueueVerdict::Accept);
+        };
+        let Tuple {
+            source: client,
+            destination: server,
+        } = tuples.of(Direction::Original);
+        let is_helped = self.backend == Backend::Conntrack;
+        match self.conntrack.create(&tuples, self.adjust, is_helped) {
+            Ok(()) => warn!(
+                %client,
+                %server,
+                "conntrack had lost a connection with a sequence offset: its entry is put back"
+            ),
+            Err(error) if error.is(libc::EEXIST) => {}
+            Err(error) => warn!(
+                %client,
+                %server,
+                %error,
+                "conntrack has lost a connection with a sequence offset, and does not take its \
+                 entry back: its packets are dropped"
+            ),
+        }
+        self.queue.verdict(packet, QueueVerdict::Drop)
+    }
+}

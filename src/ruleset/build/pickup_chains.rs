@@ -1,0 +1,59 @@
+//! Shows the daemon the packets with which conntrack would pick a connection up in its middle.
+//!
+//! Conntrack has lost the entry of such a connection: it has expired, or somebody has deleted it.
+//! With the entry its NAT and its mark are gone. The daemon puts back the entries of the connections
+//! with a sequence offset. The packets of these must not pass untranslated.
+
+use super::chain_parts::{base, filter, not_twice};
+use crate::{
+    proto::packet::Flags as TcpFlags,
+    ruleset::{
+        ControlPort, FlagTest, HANDSHAKES_A_SECOND, PICKUP_QUEUE, Params, QueueStatement, Rule,
+        State,
+        Statement::{
+            self, Beyond, ControlPort as ToControlPort, Drop, Flags, Queue, State as InState, Tcp,
+        },
+        statement::Chain,
+    },
+};
+
+/// After conntrack (-200), and before our helper is attached (-160): with a helper of userspace, a
+/// packet that was queued is confirmed before its NAT is decided (`nf_conntrack_update`).
+const PICKUP: i32 = -170;
+
+/// No flag of a handshake: a first packet that begins no connection.
+const MIDDLE: FlagTest = FlagTest::None(TcpFlags::SYN);
+
+pub(super) fn chains(params: &Params) -> [Chain; 2] {
+    let queue = Queue {
+        number: PICKUP_QUEUE,
+        // A connection with an offset waits while no daemon runs.
+        bypass: false,
+        through_xt: params.queue_statement == QueueStatement::XtTarget,
+    };
+    let of_port = |port| {
+        let picked_up = [InState(State::New), Tcp, Flags(MIDDLE), ToControlPort(port)];
+        let with = |rest: &[Statement]| Rule {
+            why: "",
+            statements: [&picked_up, rest].concat(),
+        };
+        [
+            with(&[Beyond(HANDSHAKES_A_SECOND), Drop]),
+            with(std::slice::from_ref(&queue)),
+        ]
+    };
+    let rules = || -> Vec<Rule> {
+        let ports = [ControlPort::Dialled, ControlPort::Answering];
+        let queued = ports.into_iter().flat_map(of_port);
+        std::iter::once(not_twice()).chain(queued).collect()
+    };
+    [
+        base(
+            "connections that conntrack has forgotten: the daemon puts their entries back",
+            "pickup_prerouting",
+            filter("prerouting", PICKUP),
+            rules(),
+        ),
+        base("", "pickup_output", filter("output", PICKUP), rules()),
+    ]
+}
