@@ -230,7 +230,7 @@ fn start_watch(owner: &TableOwner) -> anyhow::Result<mpsc::Receiver<TableChange>
             match watch.wait_for_change() {
                 Ok(change) => drop(sender.try_send(change)),
                 Err(error) => {
-                    return error!(%error, "changes of our table by others are not noticed any more");
+                    return error!(%error, "changes of our table are not noticed any more");
                 }
             }
         }

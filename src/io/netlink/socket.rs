@@ -1,7 +1,7 @@
 //! A netlink socket for one thread: request, answer, list.
 #![expect(
     unsafe_code,
-    reason = "libmnl's socket is a raw pointer, its descriptor is borrowed, and rustix lacks options"
+    reason = "libmnl's socket is a raw pointer, and rustix does not have all options"
 )]
 
 use std::{

@@ -1,8 +1,8 @@
 //! Shows the daemon the packets with which conntrack would pick a connection up in its middle.
 //!
 //! Conntrack has lost the entry of such a connection: it has expired, or somebody has deleted it.
-//! With the entry its NAT and its mark are gone. The daemon puts back the entries of the connections
-//! with a sequence offset. The packets of these must not pass untranslated.
+//! With the entry its NAT and its mark are gone. The daemon puts back the entries of the
+//! connections with a sequence offset. The packets of these must not pass untranslated.
 
 use super::chain_parts::{base, filter, not_twice};
 use crate::{
