@@ -337,3 +337,18 @@ fn no_command_of_a_client_that_closes_at_once_passes_unread() {
     assert!(link.server().has_heard_fin());
     assert!(!is_aborted(&link));
 }
+
+#[test]
+fn a_refused_command_that_is_repeated_to_the_next_process_does_not_reach_the_server() {
+    let settings = deny();
+    let mut link = open(settings.clone(), &after_login(&[]));
+    link.run_for(Duration::from_millis(100));
+    link.fates = [Fate::Drop].into();
+    link.client_says(&[client("DELE 0-13")]);
+    link.run_for(Duration::from_millis(100));
+    link.kernel.restart(settings);
+    link.run_for(Duration::from_secs(5));
+    let heard = heard_by(Role::Server, &link);
+    assert!(!heard.contains("DELE"), "{heard}");
+    assert!(heard.contains("NOOP") || is_aborted(&link), "{heard}");
+}

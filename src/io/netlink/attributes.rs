@@ -27,6 +27,12 @@ impl<'a> Message<'a> {
         i32::from(self.kind) == libc::NLMSG_DONE
     }
 
+    /// The address family of the netfilter header.
+    #[must_use]
+    pub fn family(&self) -> Option<u8> {
+        self.body.first().copied()
+    }
+
     /// The attributes that follow the netfilter header.
     #[must_use]
     pub fn attributes(&self) -> Attributes<'a> {

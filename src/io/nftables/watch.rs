@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{SUBSYSTEM, TableOwner};
+use super::{INET, SUBSYSTEM, TableOwner};
 use crate::{
     io::netlink::{Message, NetlinkError, Socket},
     ruleset::TABLE,
@@ -90,6 +90,7 @@ fn changed_by(end: &Message<'_>) -> TableChange {
     }
 }
 
+/// A table of another family may have the same name.
 fn is_about_our_table(message: &Message<'_>) -> bool {
-    message.attributes().name(NFTA_TABLE) == Some(TABLE)
+    message.family() == Some(INET) && message.attributes().name(NFTA_TABLE) == Some(TABLE)
 }

@@ -63,7 +63,10 @@ impl Flow {
 
     /// Begins to read a direction in the middle of the connection.
     fn pick_up(&mut self, direction: Direction, segment: &Segment<'_>) {
-        let begins_line = reads_as_line(Role::of_sender(direction), segment.payload);
+        let role = Role::of_sender(direction);
+        // A command that may have to be refused is no known one, perhaps. Where no line of this
+        // end may pass unread, the segment is taken for the beginning of one.
+        let begins_line = self.dialogue.must_read(role) || reads_as_line(role, segment.payload);
         self.relay.pick_up(direction, segment, begins_line);
         // Before the greeting nothing can have been said.
         let is_greeting = direction == Direction::Reply && segment.payload.starts_with(b"220");
