@@ -11,7 +11,7 @@ mod control;
 mod entry_keeper;
 mod flow_store;
 pub(crate) mod from_config;
-mod inherited_leases;
+mod inheritance;
 mod kernel_port;
 pub mod logging;
 mod overload;

@@ -58,6 +58,10 @@ pub const HANDSHAKES_A_SECOND: u32 = 2_000;
 /// configuration takes no queue of this number.
 pub const PICKUP_QUEUE: u16 = u16::MAX - 1;
 
+/// The queue that no rule leads to. The daemon holds it for as long as it runs, so that there is
+/// one daemon in a network namespace. The configuration takes no queue of this number.
+pub const LOCK_QUEUE: u16 = u16::MAX;
+
 /// The packet mark of injected packets ("FTPA"). The output chain exempts them from conntrack.
 pub const INJECTED_MARK: u32 = 0x4654_5041;
 

@@ -1,16 +1,28 @@
 //! What the kernel's work for one announcement costs: `cargo run --release --example kernel_cost`
 //! as root. It uses a network namespace of its own (`unshare -n`), or the one it is started in.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::Result;
 use ftp_alg::{
     io::nftables::{ExpectationStore, Table, TableAccess, TableOwner},
-    proto::expect::{Expectation, ExpectationId},
+    proto::{
+        expect::{Expectation, ExpectationId},
+        net::Tuple,
+    },
     ruleset::{Params, QueueStatement, Ruleset},
 };
 
 const ROUNDS: u16 = 20_000;
+
+/// The control connection.
+const MASTER: Tuple = Tuple {
+    source: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 40_000),
+    destination: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
+};
 
 fn main() -> Result<()> {
     let params = Params {
@@ -63,14 +75,14 @@ fn report(what: &str, store: &mut ExpectationStore, make: &dyn Fn(u16) -> Expect
         );
     };
     time("expect", ROUNDS, &mut |id, one| {
-        store.expect(id, one).expect("a free element")
+        store.expect(id, one, MASTER).expect("a free element")
     });
     time("expect, the same", ROUNDS, &mut |id, one| {
-        store.expect(id, one).expect("the newest counts");
+        store.expect(id, one, MASTER).expect("the newest counts");
     });
     time("expect, replacing", ROUNDS, &mut |id, one| {
         store.unexpect(id, one);
-        store.expect(id, one).expect("a free element");
+        store.expect(id, one, MASTER).expect("a free element");
     });
     time("unexpect alone", ROUNDS, &mut |id, one| {
         store.unexpect(id, one);

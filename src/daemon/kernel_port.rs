@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tracing::{debug, warn};
 
-use super::flow_store::FlowStore;
+use super::{flow_store::FlowStore, inheritance::Inheritance};
 use crate::{
     io::{
         ctnetlink::{AttachedHelper, Conntrack, ConntrackEntry, TcpState},
@@ -18,7 +18,10 @@ use crate::{
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
         ftps::HostPair,
-        kernel::{Kernel, LookUpError, SetLiberalError, TrackedConnection, WhenKernelHelps},
+        kernel::{
+            InheritedPinhole, Kernel, LookUpError, SetLiberalError, TrackedConnection,
+            WhenKernelHelps,
+        },
         net::{ConntrackTuples, Direction, Tuple},
         saved_flow::SavedFlow,
         session::Withdrawal,
@@ -39,6 +42,8 @@ pub(super) struct KernelPort {
     pub(super) flow_store: Arc<FlowStore>,
     /// The tables that all workers share.
     pub(super) shared: Arc<SharedTables>,
+    /// What an earlier process has left in force.
+    pub(super) inheritance: Arc<Inheritance>,
     /// The ct mark bits that are ours.
     pub(super) marks: Marks,
     /// What becomes of connections that the kernel's own helper reads.
@@ -85,6 +90,10 @@ impl Kernel for KernelPort {
         reason: Withdrawal,
     ) {
         self.expectations.unexpect(id, expectation, master, reason);
+    }
+
+    fn inherit(&mut self, master: &ConntrackTuples) -> Vec<InheritedPinhole> {
+        self.inheritance.take(master.of(Direction::Original))
     }
 
     fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple> {

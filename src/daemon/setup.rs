@@ -16,7 +16,6 @@ use super::{
     entry_keeper::EntryKeeper,
     flow_store::FlowStore,
     from_config::settings_of,
-    inherited_leases::InheritedLeases,
     kernel_port::KernelPort,
     overload::OverloadWatch,
     supervisor::Supervisor,
@@ -41,7 +40,6 @@ pub(super) struct Gateway {
     shared: Arc<Shared>,
     choice: Choice,
     keeper: TableKeeper,
-    inherited: InheritedLeases,
     supervisor: Supervisor,
     wakers: Vec<Waker>,
     overload: OverloadWatch,
@@ -76,14 +74,13 @@ impl Gateway {
         let mut keeper = TableKeeper::start(&owner, choice, config.mark)?;
         install_seccomp(&config.process, &confinement, path)?;
         keeper.keep(backend::install(config, choice, &owner)?);
-        let inherited = inherit_leases(&keeper, &shared)?;
+        inherit(&keeper, &shared)?;
         shared.begin();
         Ok(Self {
             config: config.clone(),
             shared,
             choice,
             keeper,
-            inherited,
             supervisor,
             wakers,
             overload,
@@ -127,8 +124,8 @@ impl Gateway {
     pub(super) fn handle_tick(&mut self) {
         self.overload.report();
         self.keeper.retry(&self.shared.tables);
-        self.inherited
-            .release_expired(&mut self.shared.tables.ports());
+        let mut leases = self.shared.tables.ports();
+        self.shared.inheritance.release_expired(&mut leases);
     }
 
     fn wake_workers(&self) {
@@ -153,19 +150,16 @@ impl Gateway {
     }
 }
 
-/// What an earlier process has left in force keeps its outside ports.
-fn inherit_leases(keeper: &TableKeeper, shared: &Shared) -> anyhow::Result<InheritedLeases> {
-    let expected = keeper
-        .expected()
-        .context("cannot list what is expected already")?;
-    let inherited = InheritedLeases::take(expected, &mut shared.tables.ports());
-    if inherited.len() > 0 {
-        info!(
-            expectations = inherited.len(),
-            "an earlier process's expectations stay in force"
-        );
+/// What an earlier process has left in force waits for its sessions.
+fn inherit(keeper: &TableKeeper, shared: &Shared) -> anyhow::Result<()> {
+    let expected = keeper.expected();
+    let expected = expected.context("cannot list what is expected already")?;
+    let mut leases = shared.tables.ports();
+    let expectations = shared.inheritance.fill(expected, &mut leases);
+    if expectations > 0 {
+        info!(expectations, "what an earlier process has left in force");
     }
-    Ok(inherited)
+    Ok(())
 }
 
 fn open_equipments(
@@ -201,6 +195,7 @@ fn open_kernel(
         grants: grants_of(config, owner),
         flow_store: Arc::clone(&shared.flow_store),
         shared: Arc::clone(&shared.tables),
+        inheritance: Arc::clone(&shared.inheritance),
         marks: config.mark,
         when_kernel_helps: config.when_kernel_helps,
     })

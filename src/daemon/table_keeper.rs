@@ -11,7 +11,6 @@ use std::{
     future,
     net::{IpAddr, SocketAddr},
     thread,
-    time::Duration,
 };
 
 use anyhow::Context;
@@ -24,7 +23,8 @@ use crate::{
         ctnetlink::{Conntrack, list_expected},
         netlink::NetlinkError,
         nftables::{
-            ApplyError, PairStore, Table, TableAccess, TableChange, TableOwner, TableWatch,
+            ApplyError, MasteredExpectation, PairStore, Table, TableAccess, TableChange,
+            TableOwner, TableWatch, restore_elements,
         },
     },
     proto::{expect::Expectation, net::Direction, shared::SharedTables},
@@ -123,17 +123,14 @@ impl TableKeeper {
         Ok(())
     }
 
-    /// The endpoints to which data connections are expected, each with the time that it has left.
+    /// What is expected, each with the time that it has left.
     ///
     /// # Errors
     /// When conntrack cannot be asked.
-    pub(super) fn expected(&self) -> Result<Vec<(SocketAddr, Duration)>, NetlinkError> {
+    pub(super) fn expected(&self) -> Result<Vec<MasteredExpectation>, NetlinkError> {
         match self.backend {
-            Backend::Nftables => {
-                let live = self.owner.live().into_iter();
-                Ok(live.map(|one| (one.destination, one.timeout)).collect())
-            }
-            Backend::Conntrack => list_expected(),
+            Backend::Nftables => Ok(self.owner.live()),
+            Backend::Conntrack => self.owner.adopt_denied_iifs(list_expected()?),
         }
     }
 
@@ -171,12 +168,7 @@ impl TableKeeper {
         let program = program.as_deref().unwrap_or("a program");
         let pid = pid.unwrap_or(0);
         if self.table.is_none() {
-            warn!(
-                program,
-                pid,
-                "the table inet ftp_alg was changed: if it is gone, nothing is read any more until \
-                 you load again what `ftp-alg rules` prints"
-            );
+            self.handle_change_by_hand(program, pid);
             return;
         }
         match self.restore(shared) {
@@ -194,6 +186,33 @@ impl TableKeeper {
         }
     }
 
+    /// The operator's table was changed: perhaps taken away, perhaps loaded anew.
+    fn handle_change_by_hand(&mut self, program: &str, pid: u32) {
+        let used = used_connections(&mut self.conntrack, self.backend, self.marks);
+        let restored = used.map_err(ApplyError::from).and_then(|used| {
+            let is_used = |one: &Expectation| used.contains(&(one.source, one.destination));
+            restore_elements(&self.owner, self.backend, &is_used)
+        });
+        match restored {
+            Ok(true) => warn!(
+                program,
+                pid, "the table inet ftp_alg was changed: it has what is expected again"
+            ),
+            Ok(false) => warn!(
+                program,
+                pid,
+                "the table inet ftp_alg was taken away: nothing is read until you load again what \
+                 `ftp-alg rules` prints"
+            ),
+            Err(error) => error!(
+                program,
+                pid,
+                %error,
+                "the table inet ftp_alg was changed, and what is expected could not be put back"
+            ),
+        }
+    }
+
     fn restore_grants(&self, shared: &SharedTables) {
         let pairs = shared.grants().pairs();
         let mut store = PairStore::new(self.owner.clone());
@@ -205,7 +224,10 @@ impl TableKeeper {
 
     fn remainder(&mut self, when_absent: WhenAbsent) -> Remainder {
         let adjusted = count_adjusted(&mut self.conntrack, self.marks);
-        let expected = self.expected().map(|expected| expected.len());
+        let expected = match self.backend {
+            Backend::Nftables => Ok(self.owner.live().len()),
+            Backend::Conntrack => list_expected().map(|expected| expected.len()),
+        };
         let or_one = |counted: Result<usize, NetlinkError>| {
             counted.unwrap_or_else(|error| {
                 warn!(%error, "conntrack could not be asked what is left: our table stays");
@@ -250,6 +272,10 @@ fn used_connections(
     // Conntrack itself counts the use of its expectations.
     if backend == Backend::Nftables {
         conntrack.list_marked(marks.data, |entry| {
+            // A connection that is over was another one's, perhaps: servers use their ports again.
+            if entry.tcp_state.is_some_and(|state| state.is_over()) {
+                return;
+            }
             let first = entry.tuples.of(Direction::Original);
             used.insert((first.source.ip(), first.destination));
         })?;

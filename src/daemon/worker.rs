@@ -14,7 +14,7 @@ use std::{
 
 use tracing::{error, warn};
 
-use super::{flow_store::FlowStore, kernel_port::KernelPort, report};
+use super::{flow_store::FlowStore, inheritance::Inheritance, kernel_port::KernelPort, report};
 use crate::{
     io::{
         clock,
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     interfaces: Interfaces,
     /// What a restart finds.
     pub(super) flow_store: Arc<FlowStore>,
+    /// What an earlier process has left in force.
+    pub(super) inheritance: Arc<Inheritance>,
     /// Set once our table is in place: what a worker opened before would vanish with an older one.
     begun: OnceLock<()>,
     settings: RwLock<Settings>,
@@ -66,6 +68,7 @@ impl Shared {
             stop: AtomicBool::new(false),
             tables: Arc::new(tables),
             flow_store: Arc::new(flow_store),
+            inheritance: Arc::default(),
             begun: OnceLock::new(),
             settings: RwLock::new(settings),
             generation: AtomicU64::new(0),

@@ -4,7 +4,7 @@ use crate::{
     io::{ctnetlink::ConntrackExpectations, nftables::ExpectationStore},
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
-        net::ConntrackTuples,
+        net::{ConntrackTuples, Direction},
         session::Withdrawal,
     },
 };
@@ -35,12 +35,12 @@ impl Expectations {
         master: &ConntrackTuples,
     ) -> Result<(), ExpectError> {
         match self {
-            Self::Nftables(store) => store.expect(id, expectation),
+            Self::Nftables(store) => store.expect(id, expectation, master.of(Direction::Original)),
             Self::Conntrack {
                 expectations,
                 denied_iif,
             } => {
-                denied_iif.expect(id, expectation)?;
+                denied_iif.expect(id, expectation, master.of(Direction::Original))?;
                 expectations.expect(id, expectation, master)
             }
         }

@@ -16,7 +16,7 @@ use std::{io, time::Duration};
 use rustix::net::sockopt::{self, Timeout};
 use tracing::debug;
 
-pub use instance_lock::{InstanceLock, LOCK_QUEUE};
+pub use instance_lock::InstanceLock;
 pub use queue_error::QueueError;
 pub use queue_losses::{LossCounters, QueueLosses};
 pub use waker::Waker;

@@ -21,14 +21,17 @@ mod table;
 mod watch;
 mod written;
 
+pub use live::MasteredExpectation;
 pub use owner::TableOwner;
 pub use pair_store::PairStore;
 pub use probe::{Availability, Probe, probe};
 pub use store::ExpectationStore;
-pub use table::{ApplyError, Table, TableAccess, has_helper_object, supports_owned_tables};
+pub use table::{
+    ApplyError, Table, TableAccess, has_helper_object, restore_elements, supports_owned_tables,
+};
 pub use watch::{TableChange, TableWatch};
 
-use nftnl::FinalizedBatch;
+use nftnl::{FinalizedBatch, Hook};
 
 use crate::io::netlink::{Head, MessageType, NetlinkError, Socket};
 
@@ -53,3 +56,14 @@ const SUBSYSTEM: u8 = libc::NFNL_SUBSYS_NFTABLES as u8;
 
 /// The address family of our table.
 const INET: u8 = libc::NFPROTO_INET as u8;
+
+/// The kernel's number of a hook (`enum nf_inet_hooks`).
+fn hook_number(name: &str) -> Hook {
+    match name {
+        "prerouting" => Hook::PreRouting,
+        "input" => Hook::In,
+        "forward" => Hook::Forward,
+        "output" => Hook::Out,
+        _ => Hook::PostRouting,
+    }
+}

@@ -11,6 +11,11 @@ use super::net::IfIndex;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExpectationId(pub u64);
 
+impl ExpectationId {
+    /// The name of all expectations that an earlier process has left in force. No core gives it.
+    pub const INHERITED: Self = Self(0);
+}
+
 /// The permission for one connection, from any port of `source` to `destination`.
 ///
 /// Both are those of the connector's first packet as it arrives at the gateway, before NAT

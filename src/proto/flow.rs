@@ -127,6 +127,7 @@ impl Flow {
         if !segment.flags.is_syn() {
             let tuples = *self.tuples();
             self.dialogue.apply_policy(&tuples, context);
+            self.pinholes.inherit(&tuples, context);
             context.report(EventKind::Started {
                 is_from_start: false,
             });

@@ -8,6 +8,8 @@ mod paper;
 
 pub use paper::PaperKernel;
 
+use std::net::SocketAddr;
+
 use serde::Deserialize;
 
 use super::{
@@ -60,6 +62,13 @@ pub trait Kernel {
         master: &ConntrackTuples,
         reason: Withdrawal,
     );
+
+    /// Takes over the expectations of a control connection that an earlier process has left in
+    /// force. They have the name [`ExpectationId::INHERITED`]. A second call gives none. A kernel
+    /// that forgets all with the process has none.
+    fn inherit(&mut self, _master: &ConntrackTuples) -> Vec<InheritedPinhole> {
+        Vec::new()
+    }
 
     /// The connections, of these by their original tuples, that conntrack knows and that have not
     /// ended.
@@ -128,6 +137,15 @@ pub enum WhenKernelHelps {
     StepAside,
     /// Its packets are dropped, so that only our policy opens anything.
     Refuse,
+}
+
+/// An expectation of an earlier process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InheritedPinhole {
+    /// The expectation, with the time that it has left.
+    pub expectation: Expectation,
+    /// Its outside endpoint, if it is leased for the session.
+    pub lease: Option<SocketAddr>,
 }
 
 /// Conntrack could not be asked. The log has the reason.

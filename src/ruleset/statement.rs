@@ -3,6 +3,7 @@
 //! Each [`Statement`] has exactly one nft spelling (`nft.rs`) and one list of nf_tables expressions
 //! (`io::nftables`). A test compares the two in the kernel.
 
+use super::Backend;
 use crate::proto::packet::Flags as TcpFlags;
 
 /// Our whole table.
@@ -16,6 +17,17 @@ pub struct Ruleset {
     pub sets: Vec<Set>,
     /// Its chains. Each one stands before the chains that jump to it.
     pub chains: Vec<Chain>,
+}
+
+impl Ruleset {
+    /// The backend that the table is for.
+    #[must_use]
+    pub const fn backend(&self) -> Backend {
+        match self.helper {
+            Some(_) => Backend::Conntrack,
+            None => Backend::Nftables,
+        }
+    }
 }
 
 /// The table's object for the helper that is registered as [`HELPER`](super::HELPER), for both IP

@@ -1,10 +1,17 @@
 //! Expectations in force: once, in time, translated.
 
-use std::{net::TcpListener, thread, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    thread,
+    time::Duration,
+};
 
 use ftp_alg::{
     io::nftables::{ExpectationStore, TableOwner},
-    proto::expect::{ExpectError, Expectation, ExpectationId},
+    proto::{
+        expect::{ExpectError, Expectation, ExpectationId},
+        net::Tuple,
+    },
 };
 
 use super::{
@@ -13,6 +20,12 @@ use super::{
 };
 
 const ID: ExpectationId = ExpectationId(1);
+
+/// A control connection, for the comment.
+pub(crate) const MASTER: Tuple = Tuple {
+    source: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 40_000),
+    destination: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
+};
 
 fn store(gateway: &Namespace) -> ExpectationStore {
     gateway.inside(|| ExpectationStore::new(TableOwner::open().unwrap()))
@@ -72,7 +85,7 @@ fn an_expected_connection_passes_once() {
             "nothing is expected yet"
         );
         store(&lab.gateway)
-            .expect(ID, &plain(source, destination))
+            .expect(ID, &plain(source, destination), MASTER)
             .unwrap();
         assert!(is_answered(&lab.inside, destination, &listener));
         assert!(
@@ -92,7 +105,7 @@ fn only_the_expected_source_and_port_pass() {
     let right = lab.outside.listen("203.0.113.2:5000");
     let wrong = lab.outside.listen("203.0.113.2:5001");
     store(&lab.gateway)
-        .expect(ID, &plain("10.0.0.3", "203.0.113.2:5000"))
+        .expect(ID, &plain("10.0.0.3", "203.0.113.2:5000"), MASTER)
         .unwrap();
     assert!(
         !is_answered(&lab.inside, "203.0.113.2:5000", &right),
@@ -110,7 +123,7 @@ fn an_announcer_behind_nat_is_reached_and_withdrawing_leaves_nothing() {
     let _table = apply(&lab.gateway);
     let listener = lab.inside.listen("10.0.0.2:6000");
     let mut store = store(&lab.gateway);
-    store.expect(ID, &to_inside_host()).unwrap();
+    store.expect(ID, &to_inside_host(), MASTER).unwrap();
     assert_eq!(elements(&lab.gateway, "dnat4"), 1);
     lab.outside.connect("203.0.113.1:5000").unwrap();
     assert_eq!(accept(&listener).1.ip(), ip("203.0.113.2"));
@@ -141,7 +154,9 @@ fn a_connector_behind_nat_appears_under_its_outside_address() {
         translated_source,
         ..plain("10.0.0.2", "203.0.113.2:5000")
     };
-    store(&lab.gateway).expect(ID, &expectation).unwrap();
+    store(&lab.gateway)
+        .expect(ID, &expectation, MASTER)
+        .unwrap();
     lab.inside.connect("203.0.113.2:5000").unwrap();
     assert_eq!(accept(&listener).1.ip(), translated_source);
 }
@@ -160,7 +175,7 @@ fn both_ends_can_be_translated_over_ipv6() {
         ..plain("fd00:1::2", "[fd00:1::1]:5000")
     };
     let mut store = store(&lab.gateway);
-    store.expect(ID, &expectation).unwrap();
+    store.expect(ID, &expectation, MASTER).unwrap();
     lab.inside.connect("[fd00:1::1]:5000").unwrap();
     assert_eq!(accept(&listener).1.ip(), ip("2001:db8::9"));
     store.unexpect(ID, &expectation);
@@ -189,7 +204,7 @@ fn no_nat_rule_of_the_operator_catches_an_expected_connection() {
     let listener = lab.outside.listen("203.0.113.2:5000");
     lab.outside.ip("route add 10.0.0.0/24 via 203.0.113.1");
     store(&lab.gateway)
-        .expect(ID, &plain("10.0.0.2", "203.0.113.2:5000"))
+        .expect(ID, &plain("10.0.0.2", "203.0.113.2:5000"), MASTER)
         .unwrap();
     lab.inside.connect("203.0.113.2:5000").unwrap();
     assert_eq!(accept(&listener).1.ip(), ip("10.0.0.2"));
@@ -215,7 +230,7 @@ fn a_client_on_the_gateway_itself_is_admitted_by_the_output_chain() {
     let listener = lab.outside.listen("203.0.113.2:5000");
     assert!(!is_answered(&lab.gateway, "203.0.113.2:5000", &listener));
     store(&lab.gateway)
-        .expect(ID, &plain("203.0.113.1", "203.0.113.2:5000"))
+        .expect(ID, &plain("203.0.113.1", "203.0.113.2:5000"), MASTER)
         .unwrap();
     assert!(is_answered(&lab.gateway, "203.0.113.2:5000", &listener));
 }
@@ -227,7 +242,9 @@ fn a_retransmitted_syn_still_passes() {
     lab.guard("");
     let _table = apply(&lab.gateway);
     let listener = lab.inside.listen("10.0.0.2:6000");
-    store(&lab.gateway).expect(ID, &to_inside_host()).unwrap();
+    store(&lab.gateway)
+        .expect(ID, &to_inside_host(), MASTER)
+        .unwrap();
     // Once through the gateway the first SYN is lost: its retransmission is no new connection.
     lab.inside
         .load(
@@ -263,11 +280,11 @@ fn an_expectation_expires() {
         ..to_inside_host()
     };
     let mut store = store(&lab.gateway);
-    store.expect(ID, &expectation).unwrap();
+    store.expect(ID, &expectation, MASTER).unwrap();
     thread::sleep(timeout * 2);
     assert!(!is_answered(&lab.outside, "203.0.113.1:5000", &listener));
     // What the map still holds is in nobody's way.
-    store.expect(ID, &to_inside_host()).unwrap();
+    store.expect(ID, &to_inside_host(), MASTER).unwrap();
     assert!(is_answered(&lab.outside, "203.0.113.1:5000", &listener));
 }
 
@@ -285,8 +302,8 @@ fn the_newest_announcement_of_a_connection_counts_and_the_older_session_does_not
         translated_destination: endpoint("10.0.0.2:7000"),
         ..to_inside_host()
     };
-    stores[0].expect(ID, &to_inside_host()).unwrap();
-    stores[1].expect(ExpectationId(2), &newer).unwrap();
+    stores[0].expect(ID, &to_inside_host(), MASTER).unwrap();
+    stores[1].expect(ExpectationId(2), &newer, MASTER).unwrap();
     stores[0].unexpect(ID, &to_inside_host());
     stores[0].flush();
     assert_eq!(elements(&lab.gateway, "expect4"), 1);
@@ -305,7 +322,7 @@ fn many_announcements_of_one_connection_cost_little() {
     let begun = now();
     for round in 0..2000 {
         store
-            .expect(ExpectationId(round), &to_inside_host())
+            .expect(ExpectationId(round), &to_inside_host(), MASTER)
             .unwrap();
     }
     // A transaction that fails costs some ten milliseconds.
@@ -323,7 +340,7 @@ fn a_used_expectation_can_be_expected_again_at_once() {
     let mut store = store(&lab.gateway);
     for round in 0..20 {
         store
-            .expect(ExpectationId(round), &to_inside_host())
+            .expect(ExpectationId(round), &to_inside_host(), MASTER)
             .unwrap();
         assert!(
             is_answered(&lab.outside, "203.0.113.1:5000", &listener),
@@ -338,7 +355,7 @@ fn a_used_expectation_can_be_expected_again_at_once() {
 fn without_the_table_an_expectation_is_refused_by_name() {
     let namespace = Namespace::new("a");
     assert_eq!(
-        store(&namespace).expect(ID, &to_inside_host()),
+        store(&namespace).expect(ID, &to_inside_host(), MASTER),
         Err(ExpectError::Gone)
     );
 }

@@ -15,7 +15,7 @@ use ftp_alg::{
 };
 
 use super::{
-    expectations::{elements, is_answered, to_inside_host},
+    expectations::{MASTER, elements, is_answered, to_inside_host},
     lab::{Lab, Namespace},
     table::params,
 };
@@ -78,22 +78,26 @@ fn the_next_process_takes_over_what_is_expected_and_what_was_used() {
         lab.guard("");
         let listener = lab.inside.listen("10.0.0.2:6000");
         let mut first = Process::start(&lab.gateway, access);
-        first.store.expect(ID, &to_inside_host()).unwrap();
-        first.store.expect(ID, &to_other_port()).unwrap();
+        first.store.expect(ID, &to_inside_host(), MASTER).unwrap();
+        first.store.expect(ID, &to_other_port(), MASTER).unwrap();
         assert!(is_answered(&lab.outside, "203.0.113.1:5001", &listener));
         drop(first);
         let mut second = Process::start(&lab.gateway, access);
         second.table.verify().unwrap();
-        let mut live = second.owner.live();
-        live.iter_mut()
-            .for_each(|one| one.timeout = to_inside_host().timeout);
-        assert_eq!(live, [to_inside_host(), to_other_port()]);
+        let live = second.owner.live().into_iter().map(|one| {
+            assert_eq!(one.master, MASTER);
+            Expectation {
+                timeout: to_inside_host().timeout,
+                ..one.expectation
+            }
+        });
+        assert!(live.eq([to_inside_host(), to_other_port()]));
         assert!(is_answered(&lab.outside, "203.0.113.1:5000", &listener));
         assert!(
             !is_answered(&lab.outside, "203.0.113.1:5001", &listener),
             "it was used"
         );
-        second.store.expect(ID, &to_other_port()).unwrap();
+        second.store.expect(ID, &to_other_port(), MASTER).unwrap();
         assert!(
             is_answered(&lab.outside, "203.0.113.1:5001", &listener),
             "it is new"
@@ -115,8 +119,8 @@ fn a_table_that_is_taken_away_comes_back_with_what_it_held() {
         lab.guard("");
         let listener = lab.inside.listen("10.0.0.2:6000");
         let mut process = Process::start(&lab.gateway, TableAccess::Shared);
-        process.store.expect(ID, &to_inside_host()).unwrap();
-        process.store.expect(ID, &to_other_port()).unwrap();
+        process.store.expect(ID, &to_inside_host(), MASTER).unwrap();
+        process.store.expect(ID, &to_other_port(), MASTER).unwrap();
         let before = lab
             .gateway
             .run("nft", &["list", "table", "inet", "ftp_alg"]);
@@ -156,7 +160,7 @@ fn nobody_else_changes_an_owned_table_until_its_process_has_ended() {
     }
     let namespace = Namespace::new("a");
     let mut process = Process::start(&namespace, TableAccess::Owned);
-    process.store.expect(ID, &to_inside_host()).unwrap();
+    process.store.expect(ID, &to_inside_host(), MASTER).unwrap();
     let refused = namespace.load("delete table inet ftp_alg").unwrap_err();
     assert!(refused.contains("Operation not permitted"), "{refused}");
     namespace.load("flush ruleset").unwrap();
@@ -195,7 +199,7 @@ fn a_table_of_the_other_access_is_replaced_with_what_is_expected() {
         }
         let namespace = Namespace::new("a");
         let mut first = Process::start(&namespace, before);
-        first.store.expect(ID, &to_inside_host()).unwrap();
+        first.store.expect(ID, &to_inside_host(), MASTER).unwrap();
         drop(first);
         let second = Process::start(&namespace, after);
         assert_eq!(second.owner.live().len(), 1);
@@ -211,7 +215,7 @@ fn a_change_by_another_program_is_noticed_with_its_name_and_our_own_are_not() {
     let namespace = Namespace::new("a");
     let mut process = Process::start(&namespace, TableAccess::Shared);
     let mut watch = namespace.inside(|| TableWatch::open(&process.owner).unwrap());
-    process.store.expect(ID, &to_inside_host()).unwrap();
+    process.store.expect(ID, &to_inside_host(), MASTER).unwrap();
     namespace.load("add table inet other").unwrap();
     namespace.load("flush ruleset").unwrap();
     let TableChange { program, pid } = watch.wait_for_change().unwrap();

@@ -10,9 +10,8 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    io::nfqueue::LOCK_QUEUE,
     proto::{ftps::TLS_PORTS_MAX, session::endpoint_check::DATA_PORT_MIN},
-    ruleset::{Backend, PICKUP_QUEUE},
+    ruleset::{Backend, LOCK_QUEUE, PICKUP_QUEUE},
 };
 
 /// One worker thread for each queue; a gateway has fewer cores than this.

@@ -9,7 +9,7 @@
 //! which the mask leaves open ([`ConntrackExpectations`](super::ConntrackExpectations) puts it
 //! there).
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use super::{
     entry::parse_tuple,
@@ -19,7 +19,10 @@ use super::{
     },
 };
 use crate::{
-    io::netlink::{Head, Message, MessageType, NetlinkError, Socket},
+    io::{
+        netlink::{Attributes, Head, Message, MessageType, NetlinkError, Socket},
+        nftables::MasteredExpectation,
+    },
     proto::{
         expect::Expectation,
         net::{ConntrackTuples, Direction, Tuple},
@@ -46,21 +49,37 @@ pub fn list_imported() -> Result<Vec<ImportedExpectation>, NetlinkError> {
     Ok(found)
 }
 
-/// Where the connections go that our helper expects, whoever said so, and how long they may take.
+/// The expectations of our helper, whoever made them. Of their translation only the port is told on
+/// which the announcer listens: it is part of an expectation's name
+/// ([`ConntrackExpectations`](super::ConntrackExpectations)).
 ///
 /// # Errors
 /// When conntrack cannot be asked.
-pub fn list_expected() -> Result<Vec<(SocketAddr, Duration)>, NetlinkError> {
+pub fn list_expected() -> Result<Vec<MasteredExpectation>, NetlinkError> {
     let mut found = Vec::new();
     list(|message| {
-        let attributes = message.attributes();
-        let tuple = attributes.within(CTA_EXPECT_TUPLE);
-        if let (true, Some(tuple)) = (is_ours(&message), tuple.and_then(|one| parse_tuple(&one))) {
-            let seconds = attributes.u32(CTA_EXPECT_TIMEOUT).unwrap_or(0);
-            found.push((tuple.destination, Duration::from_secs(seconds.into())));
+        if is_ours(&message) {
+            found.extend(parse_expected(&message.attributes()));
         }
     })?;
     Ok(found)
+}
+
+fn parse_expected(attributes: &Attributes<'_>) -> Option<MasteredExpectation> {
+    let expected = parse_tuple(&attributes.within(CTA_EXPECT_TUPLE)?)?;
+    let mut translated_destination = expected.destination;
+    translated_destination.set_port(expected.source.port());
+    Some(MasteredExpectation {
+        master: parse_tuple(&attributes.within(CTA_EXPECT_MASTER)?)?,
+        expectation: Expectation {
+            source: expected.source.ip(),
+            destination: expected.destination,
+            translated_destination,
+            translated_source: expected.source.ip(),
+            denied_iif: None,
+            timeout: Duration::from_secs(attributes.u32(CTA_EXPECT_TIMEOUT)?.into()),
+        },
+    })
 }
 
 fn list(read: impl FnMut(Message<'_>)) -> Result<(), NetlinkError> {

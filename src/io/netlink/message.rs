@@ -123,7 +123,7 @@ impl MessageBuffer {
     }
 
     /// Asks for an acknowledgement of the message begun last.
-    pub(super) fn acknowledge(&mut self) {
+    pub(crate) fn acknowledge(&mut self) {
         let at = self.message + FLAGS_AT;
         let [low, high] = [self.bytes[at], self.bytes[at + 1]];
         let flags = u16::from_ne_bytes([low, high]) | flags::ACK;

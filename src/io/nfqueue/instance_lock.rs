@@ -1,9 +1,7 @@
 //! Lets one daemon work in a network namespace at a time.
 
 use super::{Queue, QueueError};
-
-/// The number of a queue to which no rule leads. The configuration takes no queue of this number.
-pub const LOCK_QUEUE: u16 = u16::MAX;
+use crate::ruleset::LOCK_QUEUE;
 
 /// Held while the daemon runs. Two daemons would take the table, the marks and the saved flows from
 /// each other, whatever their queues.

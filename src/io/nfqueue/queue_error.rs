@@ -1,7 +1,7 @@
 //! Why a queue cannot be used, and what to do about it.
 
-use super::{LOCK_QUEUE, probe};
-use crate::io::netlink::NetlinkError;
+use super::probe;
+use crate::{io::netlink::NetlinkError, ruleset::LOCK_QUEUE};
 
 /// Why a queue cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -11,22 +11,26 @@ use std::{
 
 use super::{
     element::{
-        NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_KEY,
+        COMMENT, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_KEY,
         NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
+        NFTA_SET_ELEM_USERDATA,
     },
-    live::ExpectedKey,
+    live::{ExpectedKey, MasteredExpectation},
     message,
 };
 use crate::{
     io::netlink::{Attributes, NetlinkError, Socket},
-    proto::{expect::Expectation, net::IfIndex},
+    proto::{
+        expect::Expectation,
+        net::{IfIndex, Tuple},
+    },
     ruleset::{Family, SetKind, TABLE},
 };
 
 const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
 
-/// The expectations whose permissions are in the table, each with the time that it has left.
-pub(super) fn read(socket: &mut Socket) -> Result<Vec<Expectation>, NetlinkError> {
+/// The expectations whose permissions are in the table.
+pub(super) fn read(socket: &mut Socket) -> Result<Vec<MasteredExpectation>, NetlinkError> {
     let mut all = Vec::new();
     for family in Family::BOTH {
         all.extend(read_family(socket, family)?);
@@ -34,45 +38,74 @@ pub(super) fn read(socket: &mut Socket) -> Result<Vec<Expectation>, NetlinkError
     Ok(all)
 }
 
-fn read_family(socket: &mut Socket, family: Family) -> Result<Vec<Expectation>, NetlinkError> {
+/// The interfaces by which expected connections must not come, where the kernel itself has the
+/// expectations.
+pub(super) fn read_denied_iifs(
+    socket: &mut Socket,
+) -> Result<BTreeMap<ExpectedKey, IfIndex>, NetlinkError> {
     let mut found = BTreeMap::new();
-    list(socket, &SetKind::Permission(family), |key, _, left| {
-        let (source, destination) = parse_key(key, family)?;
-        let expectation = Expectation {
-            source,
-            destination,
-            translated_destination: destination,
-            translated_source: source,
-            denied_iif: None,
-            timeout: left,
+    for family in Family::BOTH {
+        list(socket, &SetKind::Spoofed(family), |element| {
+            found.insert(parse_key(element.key, family)?, parse_iif(element.key)?);
+            Some(())
+        })?;
+    }
+    Ok(found)
+}
+
+fn read_family(
+    socket: &mut Socket,
+    family: Family,
+) -> Result<Vec<MasteredExpectation>, NetlinkError> {
+    let mut found = BTreeMap::new();
+    list(socket, &SetKind::Permission(family), |element| {
+        let (source, destination) = parse_key(element.key, family)?;
+        let mastered = MasteredExpectation {
+            master: parse_comment(element.user_data)?,
+            expectation: Expectation {
+                source,
+                destination,
+                translated_destination: destination,
+                translated_source: source,
+                denied_iif: None,
+                timeout: element.left,
+            },
         };
-        found.insert((source, destination), expectation);
+        found.insert((source, destination), mastered);
         Some(())
     })?;
-    list(socket, &SetKind::Destination(family), |key, data, _| {
-        let one = found.get_mut(&parse_key(key, family)?)?;
-        one.translated_destination = parse_endpoint(data, family)?;
+    list(socket, &SetKind::Destination(family), |element| {
+        let one = found.get_mut(&parse_key(element.key, family)?)?;
+        one.expectation.translated_destination = parse_endpoint(element.data, family)?;
         Some(())
     })?;
-    list(socket, &SetKind::Source(family), |key, data, _| {
-        let one = found.get_mut(&parse_key(key, family)?)?;
-        one.translated_source = parse_address(data, family)?;
+    list(socket, &SetKind::Source(family), |element| {
+        let one = found.get_mut(&parse_key(element.key, family)?)?;
+        one.expectation.translated_source = parse_address(element.data, family)?;
         Some(())
     })?;
-    list(socket, &SetKind::Spoofed(family), |key, _, _| {
-        let one = found.get_mut(&parse_key(key, family)?)?;
-        one.denied_iif = Some(IfIndex(u32::from_ne_bytes(*key.last_chunk()?)));
+    list(socket, &SetKind::Spoofed(family), |element| {
+        let one = found.get_mut(&parse_key(element.key, family)?)?;
+        one.expectation.denied_iif = Some(parse_iif(element.key)?);
         Some(())
     })?;
     Ok(found.into_values().collect())
 }
 
-/// Hands the key, the data and the time left of each element to `read`. A set that is not there has
-/// no elements; `None` of `read` is an element that nobody of us has made.
+/// An element as the kernel lists it.
+struct Listed<'a> {
+    key: &'a [u8],
+    data: &'a [u8],
+    user_data: &'a [u8],
+    left: Duration,
+}
+
+/// Hands each element to `read`. A set that is not there has no elements; `None` of `read` is an
+/// element that nobody of us has made.
 fn list(
     socket: &mut Socket,
     kind: &SetKind,
-    mut read: impl FnMut(&[u8], &[u8], Duration) -> Option<()>,
+    mut read: impl FnMut(Listed<'_>) -> Option<()>,
 ) -> Result<(), NetlinkError> {
     let listed = socket.list(
         message(libc::NFT_MSG_GETSETELEM),
@@ -86,8 +119,12 @@ fn list(
                 let element = Attributes::new(element);
                 let value = |of| element.within(of)?.find(NFTA_DATA_VALUE);
                 if let (NFTA_LIST_ELEM, Some(key)) = (attribute, value(NFTA_SET_ELEM_KEY)) {
-                    let data = value(NFTA_SET_ELEM_DATA).unwrap_or_default();
-                    let _ = read(key, data, time_left(&element));
+                    let _ = read(Listed {
+                        key,
+                        data: value(NFTA_SET_ELEM_DATA).unwrap_or_default(),
+                        user_data: element.find(NFTA_SET_ELEM_USERDATA).unwrap_or_default(),
+                        left: time_left(&element),
+                    });
                 }
             }
         },
@@ -104,6 +141,23 @@ fn time_left(element: &Attributes<'_>) -> Duration {
         .and_then(|bytes| bytes.first_chunk())
         .map_or(0, |bytes| u64::from_be_bytes(*bytes));
     Duration::from_millis(milliseconds)
+}
+
+/// The control connection that an element's comment names.
+fn parse_comment(user_data: &[u8]) -> Option<Tuple> {
+    let [COMMENT, length, rest @ ..] = user_data else {
+        return None;
+    };
+    let text = rest.get(..usize::from(*length))?.strip_suffix(&[0])?;
+    let (source, destination) = std::str::from_utf8(text).ok()?.split_once(' ')?;
+    Some(Tuple {
+        source: source.parse().ok()?,
+        destination: destination.parse().ok()?,
+    })
+}
+
+fn parse_iif(key: &[u8]) -> Option<IfIndex> {
+    Some(IfIndex(u32::from_ne_bytes(*key.last_chunk()?)))
 }
 
 fn parse_key(bytes: &[u8], family: Family) -> Option<ExpectedKey> {

@@ -7,7 +7,10 @@ use std::{
 
 use crate::{
     io::netlink::MessageBuffer,
-    proto::{expect::Expectation, net::IfIndex},
+    proto::{
+        expect::Expectation,
+        net::{IfIndex, Tuple},
+    },
     ruleset::{Family, SetKind, TABLE},
 };
 
@@ -18,6 +21,7 @@ pub(super) const NFTA_LIST_ELEM: u16 = 1;
 pub(super) const NFTA_SET_ELEM_KEY: u16 = 1;
 pub(super) const NFTA_SET_ELEM_DATA: u16 = 2;
 const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
+pub(super) const NFTA_SET_ELEM_USERDATA: u16 = 6;
 pub(super) const NFTA_DATA_VALUE: u16 = 1;
 
 /// How much longer a map element lives than its permission. No connection is admitted and then
@@ -33,7 +37,13 @@ pub(super) struct Element<'a> {
     iif: Option<IfIndex>,
     data: Data,
     timeout: Duration,
+    /// The control connection, of which the permission has a comment.
+    master: Option<Tuple>,
 }
+
+/// The type of a comment within an element's user data (libnftnl's
+/// `NFTNL_UDATA_SET_ELEM_COMMENT`).
+pub(super) const COMMENT: u8 = 0;
 
 /// The elements of one expectation: the permission, the two for NAT, and the denied interface.
 pub(super) type Elements<'a> = [Option<Element<'a>>; 4];
@@ -46,8 +56,9 @@ enum Data {
     Endpoint(SocketAddr),
 }
 
-/// The elements of an expectation. `None` if the addresses are not all of one family.
-pub(super) fn elements(expectation: &Expectation) -> Option<Elements<'_>> {
+/// The elements of an expectation of a control connection. `None` if the addresses are not all of
+/// one family.
+pub(super) fn elements(expectation: &Expectation, master: Tuple) -> Option<Elements<'_>> {
     let family = family_of(expectation)?;
     let element = |kind: SetKind, data, timeout| Element {
         set: kind.name(),
@@ -55,6 +66,7 @@ pub(super) fn elements(expectation: &Expectation) -> Option<Elements<'_>> {
         iif: None,
         data,
         timeout,
+        master: None,
     };
     let timeout = expectation.timeout;
     let destination = expectation.has_translated_destination().then(|| {
@@ -65,14 +77,17 @@ pub(super) fn elements(expectation: &Expectation) -> Option<Elements<'_>> {
         let data = Data::Address(expectation.translated_source);
         element(SetKind::Source(family), data, timeout + MAP_GRACE)
     });
-    let permission = element(SetKind::Permission(family), Data::None, timeout);
-    let [_, _, _, denied_iif] = denied_iif_elements(expectation)?;
+    let permission = Element {
+        master: Some(master),
+        ..element(SetKind::Permission(family), Data::None, timeout)
+    };
+    let [_, _, _, denied_iif] = denied_iif_elements(expectation, master)?;
     Some([Some(permission), destination, source, denied_iif])
 }
 
 /// The denied interface alone. That is all our table needs if the kernel itself has the
 /// expectation.
-pub(super) fn denied_iif_elements(expectation: &Expectation) -> Option<Elements<'_>> {
+pub(super) fn denied_iif_elements(expectation: &Expectation, _: Tuple) -> Option<Elements<'_>> {
     let family = family_of(expectation)?;
     let denied_iif = expectation.denied_iif.map(|iif| Element {
         set: SetKind::Spoofed(family).name(),
@@ -80,6 +95,7 @@ pub(super) fn denied_iif_elements(expectation: &Expectation) -> Option<Elements<
         iif: Some(iif),
         data: Data::None,
         timeout: expectation.timeout + MAP_GRACE,
+        master: None,
     });
     Some([None, None, None, denied_iif])
 }
@@ -112,6 +128,9 @@ impl Element<'_> {
             }
             let milliseconds = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
             buffer.put(NFTA_SET_ELEM_TIMEOUT, &milliseconds.to_be_bytes());
+            if let Some(master) = &self.master {
+                put_comment(buffer, master);
+            }
         });
     }
 
@@ -144,6 +163,15 @@ impl Element<'_> {
         let addresses = [*source, destination.ip()];
         buffer.put_addresses(NFTA_DATA_VALUE, &addresses, &[&port, iif]);
     }
+}
+
+/// Names the control connection, for `nft list` and for a later process: its client and its server,
+/// as the client's packets have them.
+fn put_comment(buffer: &mut MessageBuffer, master: &Tuple) {
+    let text = format!("{} {}\0", master.source, master.destination);
+    let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
+    let head = [COMMENT, length];
+    buffer.put_parts(NFTA_SET_ELEM_USERDATA, &[&head, text.as_bytes()]);
 }
 
 /// A port takes a whole 4-octet register in a concatenation.

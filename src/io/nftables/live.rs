@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::element::MAP_GRACE;
-use crate::proto::expect::{Expectation, ExpectationId};
+use crate::proto::{
+    expect::{Expectation, ExpectationId},
+    net::Tuple,
+};
 
 /// How many expired expectations may be kept before they are looked for.
 const EXPIRED_MAX: usize = 1024;
@@ -27,10 +30,19 @@ pub(super) struct LiveExpectations {
     kept: usize,
 }
 
+/// An expectation of a control connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MasteredExpectation {
+    /// The original tuple of the control connection.
+    pub master: Tuple,
+    /// The expectation, with the time that it has left.
+    pub expectation: Expectation,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Live {
     id: ExpectationId,
-    expectation: Expectation,
+    mastered: MasteredExpectation,
     expires: Instant,
 }
 
@@ -40,23 +52,28 @@ pub(super) fn key_of(expectation: &Expectation) -> ExpectedKey {
 
 impl LiveExpectations {
     /// Takes a new expectation. The older one of the same connection is gone with it.
-    pub(super) fn insert(&mut self, id: ExpectationId, expectation: &Expectation, now: Instant) {
+    pub(super) fn insert(
+        &mut self,
+        id: ExpectationId,
+        mastered: MasteredExpectation,
+        now: Instant,
+    ) {
         if self.by_key.len() > self.kept.saturating_mul(2).saturating_add(EXPIRED_MAX) {
             self.by_key.retain(|_, live| live.expires + MAP_GRACE > now);
             self.kept = self.by_key.len();
         }
         let live = Live {
             id,
-            expectation: *expectation,
-            expires: now + expectation.timeout,
+            mastered,
+            expires: now + mastered.expectation.timeout,
         };
-        self.by_key.insert(key_of(expectation), live);
+        self.by_key.insert(key_of(&mastered.expectation), live);
     }
 
     /// The expectation of the same connection whose elements may still be in the table.
     pub(super) fn older(&self, expectation: &Expectation, now: Instant) -> Option<Expectation> {
         let found = self.by_key.get(&key_of(expectation))?;
-        (found.expires + MAP_GRACE > now).then_some(found.expectation)
+        (found.expires + MAP_GRACE > now).then_some(found.mastered.expectation)
     }
 
     /// Forgets an expectation. `false` if another session has the same connection by now.
@@ -70,13 +87,17 @@ impl LiveExpectations {
     }
 
     /// Those whose time is not up yet, each with the time that it has left.
-    pub(super) fn unexpired(&self, now: Instant) -> Vec<Expectation> {
-        let left = |live: &Live| Expectation {
-            timeout: live.expires.saturating_duration_since(now),
-            ..live.expectation
+    pub(super) fn unexpired(&self, now: Instant) -> Vec<MasteredExpectation> {
+        let left = |live: &Live| MasteredExpectation {
+            master: live.mastered.master,
+            expectation: Expectation {
+                timeout: live.expires.saturating_duration_since(now),
+                ..live.mastered.expectation
+            },
         };
         let all = self.by_key.values().map(left);
-        all.filter(|one| !one.timeout.is_zero()).collect()
+        all.filter(|one| !one.expectation.timeout.is_zero())
+            .collect()
     }
 }
 
@@ -85,6 +106,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    fn mastered(port: u16) -> MasteredExpectation {
+        let [client, server] = [40_000, 21].map(|port| SocketAddr::from(([10, 0, 0, 3], port)));
+        MasteredExpectation {
+            master: Tuple {
+                source: client,
+                destination: server,
+            },
+            expectation: expectation(port),
+        }
+    }
 
     fn expectation(port: u16) -> Expectation {
         let (source, destination) = (
@@ -106,10 +138,10 @@ mod tests {
         let now = crate::io::clock::now();
         let (older, newer) = (ExpectationId(1), ExpectationId(2));
         let mut live = LiveExpectations::default();
-        live.insert(older, &expectation(5000), now);
-        live.insert(newer, &expectation(5000), now);
+        live.insert(older, mastered(5000), now);
+        live.insert(newer, mastered(5000), now);
         assert!(!live.remove(older, &expectation(5000)));
-        assert_eq!(live.unexpired(now), [expectation(5000)]);
+        assert_eq!(live.unexpired(now), [mastered(5000)]);
         assert!(live.remove(newer, &expectation(5000)));
         assert_eq!(live.unexpired(now), []);
     }
@@ -118,7 +150,7 @@ mod tests {
     fn each_has_the_time_that_is_left_and_the_expired_ones_take_no_memory_for_ever() {
         let now = crate::io::clock::now();
         let mut live = LiveExpectations::default();
-        live.insert(ExpectationId(1), &expectation(1), now);
+        live.insert(ExpectationId(1), mastered(1), now);
         let later = now + Duration::from_secs(45);
         let left: Vec<_> = live
             .unexpired(later)
@@ -134,7 +166,7 @@ mod tests {
         );
         let long_after = end + Duration::from_secs(60);
         for port in 2..=4096 {
-            live.insert(ExpectationId(2), &expectation(port), long_after);
+            live.insert(ExpectationId(2), mastered(port), long_after);
         }
         assert_eq!(live.older(&expectation(1), now), None);
     }

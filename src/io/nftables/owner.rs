@@ -11,10 +11,16 @@ use std::sync::{
 
 use rustix::net::sockopt;
 
-use super::live::LiveExpectations;
+use super::{
+    adopted,
+    live::{LiveExpectations, MasteredExpectation, key_of},
+};
 use crate::{
-    io::netlink::{NetlinkError, Socket},
-    proto::expect::Expectation,
+    io::{
+        clock,
+        netlink::{NetlinkError, Socket},
+    },
+    proto::expect::{Expectation, ExpectationId},
 };
 
 /// Room for a transaction with the whole table and some hundred elements, in bytes.
@@ -68,8 +74,27 @@ impl TableOwner {
 
     /// The expectations whose time is not up yet, each with the time that it has left.
     #[must_use]
-    pub fn live(&self) -> Vec<Expectation> {
-        self.lock().live.unexpired(crate::io::clock::now())
+    pub fn live(&self) -> Vec<MasteredExpectation> {
+        self.lock().live.unexpired(clock::now())
+    }
+
+    /// Takes over the denied interfaces of expectations that the kernel itself has, and completes the
+    /// expectations with them.
+    ///
+    /// # Errors
+    /// When nf_tables cannot be asked.
+    pub fn adopt_denied_iifs(
+        &self,
+        mut expected: Vec<MasteredExpectation>,
+    ) -> Result<Vec<MasteredExpectation>, NetlinkError> {
+        let mut held = self.lock();
+        let denied = adopted::read_denied_iifs(&mut held.socket)?;
+        for one in &mut expected {
+            one.expectation.denied_iif = denied.get(&key_of(&one.expectation)).copied();
+            held.live
+                .insert(ExpectationId::INHERITED, *one, clock::now());
+        }
+        Ok(expected)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Held> {

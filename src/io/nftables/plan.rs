@@ -1,16 +1,23 @@
 //! The transaction that puts our table in place, whatever of it is there already.
 //!
-//! Chains and rules are always made anew, because they hold no state. Sets whose elements come and
-//! go are kept if they have the right shape: each element of a permission set knows whether its
-//! connection has come. The helper object is kept too, because the kernel drops every packet that
-//! is queued at the moment when such an object goes (Linux 6.1.170, 6.12.85 and later).
+//! Rules are always made anew, because they hold no state. What is there and right is kept:
+//!
+//! * Sets whose elements come and go: each element of a permission set knows whether its connection
+//!   has come.
+//! * Chains. When a base chain goes, the kernel drops each packet that is queued at that moment. And
+//!   while the old and the new chain are both in place, a packet that comes back from the queue
+//!   meets the new one, and would be translated twice.
+//! * The helper object: the kernel drops queued packets when such an object goes, too (Linux
+//!   6.1.170, 6.12.85 and later).
 
 use std::ffi::CString;
 
-use nftnl::{Batch, ChainType, FinalizedBatch, Hook, MsgType, Policy, ProtoFamily, Rule};
+use nftnl::{Batch, ChainType, FinalizedBatch, MsgType, Policy, ProtoFamily, Rule};
 
 use super::{
     element::{denied_iif_elements, elements},
+    hook_number,
+    live::MasteredExpectation,
     lower::lower,
     object,
     present::{PresentHelper, PresentTable},
@@ -19,8 +26,7 @@ use super::{
 };
 use crate::{
     io::netlink::MessageBuffer,
-    proto::expect::Expectation,
-    ruleset::{self, HELPER, HelperObject, Ruleset, SetKind, TABLE},
+    ruleset::{self, Backend, HELPER, HelperObject, Ruleset, SetKind, TABLE},
 };
 
 const NFTA_TABLE_NAME: u16 = 1;
@@ -56,12 +62,12 @@ impl Plan<'_> {
     /// The transaction that gives an existing table its owner.
     pub(super) fn adoption(&self) -> FinalizedBatch {
         let mut batch = Batch::new();
-        batch.add(&new_table(TABLE, self.flags), MsgType::Add);
+        batch.add(&new_table(TABLE, self.flags).acknowledged(), MsgType::Add);
         batch.finalize()
     }
 
     /// The transaction, with the elements of these expectations.
-    pub(super) fn transaction(&self, expectations: &[Expectation]) -> FinalizedBatch {
+    pub(super) fn transaction(&self, expectations: &[MasteredExpectation]) -> FinalizedBatch {
         let mut batch = Batch::new();
         match self.kept() {
             Some(present) => {
@@ -78,16 +84,8 @@ impl Plan<'_> {
         }
         self.put_helper(&mut batch);
         self.put_sets(&mut batch);
-        self.put_elements(expectations, &mut batch);
+        put_elements(self.ruleset.backend(), expectations, &mut batch);
         self.put_chains(&mut batch);
-        batch.finalize()
-    }
-
-    /// A transaction with nothing but the elements of these expectations.
-    pub(super) fn elements_alone(&self, expectations: &[Expectation]) -> FinalizedBatch {
-        let mut batch = Batch::new();
-        batch.add(&new_table(TABLE, self.flags), MsgType::Add);
-        self.put_elements(expectations, &mut batch);
         batch.finalize()
     }
 
@@ -106,9 +104,12 @@ impl Plan<'_> {
         });
         batch.add(&rules, MsgType::Del);
         for chain in &present.chains {
+            if self.keeps_chain(&chain.name) {
+                continue;
+            }
             let chain = Written::delete(libc::NFT_MSG_DELCHAIN, |buffer| {
                 buffer.put_name(NFTA_CHAIN_TABLE, TABLE);
-                buffer.put_name(NFTA_CHAIN_NAME, chain);
+                buffer.put_name(NFTA_CHAIN_NAME, &chain.name);
             });
             batch.add(&chain, MsgType::Del);
         }
@@ -124,6 +125,12 @@ impl Plan<'_> {
         if present.helper.is_some() && !self.keeps_helper() {
             batch.add(&helper_object(), MsgType::Del);
         }
+    }
+
+    fn keeps_chain(&self, name: &str) -> bool {
+        let present = self.kept().and_then(|present| present.chain(name));
+        let wanted = self.ruleset.chains.iter().find(|chain| chain.name == name);
+        wanted.is_some_and(|wanted| present.is_some_and(|present| present.has_hook_of(wanted)))
     }
 
     fn keeps_helper(&self) -> bool {
@@ -164,27 +171,14 @@ impl Plan<'_> {
         }
     }
 
-    /// An element that is there already stays as it is.
-    fn put_elements(&self, expectations: &[Expectation], batch: &mut Batch) {
-        // With a helper the kernel has the expectations, and the table only denied interfaces.
-        let keeps = match self.ruleset.helper {
-            Some(_) => denied_iif_elements,
-            None => elements,
-        };
-        for element in expectations.iter().filter_map(keeps).flatten().flatten() {
-            let element = Written::add(libc::NFT_MSG_NEWSETELEM, |buffer| {
-                element.put_whole(buffer);
-            });
-            batch.add(&element, MsgType::Add);
-        }
-    }
-
     fn put_chains(&self, batch: &mut Batch) {
         let table = table();
         let values = &self.ruleset.chains;
         let chains: Vec<_> = values.iter().map(|value| chain(value, &table)).collect();
-        for chain in &chains {
-            batch.add(chain, MsgType::Add);
+        for (chain, value) in chains.iter().zip(values) {
+            if !self.keeps_chain(value.name) {
+                batch.add(chain, MsgType::Add);
+            }
         }
         for (chain, value) in chains.iter().zip(values) {
             for rule in &value.rules {
@@ -197,6 +191,37 @@ impl Plan<'_> {
         }
     }
 }
+/// A transaction with nothing but the elements of these expectations.
+pub(super) fn elements_alone(
+    backend: Backend,
+    expectations: &[MasteredExpectation],
+) -> FinalizedBatch {
+    let mut batch = Batch::new();
+    put_elements(backend, expectations, &mut batch);
+    batch.finalize()
+}
+
+/// An element that is there already stays as it is.
+fn put_elements(backend: Backend, expectations: &[MasteredExpectation], batch: &mut Batch) {
+    let keeps = match backend {
+        Backend::Nftables => elements,
+        Backend::Conntrack => denied_iif_elements,
+    };
+    let kept = expectations
+        .iter()
+        .filter_map(|one| keeps(&one.expectation, one.master));
+    let mut elements = kept.flatten().flatten().peekable();
+    while let Some(element) = elements.next() {
+        let written = Written::add(libc::NFT_MSG_NEWSETELEM, |buffer| element.put_whole(buffer));
+        // Some hundred acknowledgements would not fit into the socket.
+        let written = match elements.peek() {
+            Some(_) => written,
+            None => written.acknowledged(),
+        };
+        batch.add(&written, MsgType::Add);
+    }
+}
+
 /// `NFT_TABLE_F_DORMANT`: somebody has switched the table off.
 const DORMANT: u32 = 0x1;
 
@@ -241,16 +266,6 @@ fn chain<'a>(value: &ruleset::Chain, table: &'a nftnl::Table) -> nftnl::Chain<'a
         chain.set_policy(Policy::Accept);
     }
     chain
-}
-
-fn hook_number(name: &str) -> Hook {
-    match name {
-        "prerouting" => Hook::PreRouting,
-        "input" => Hook::In,
-        "forward" => Hook::Forward,
-        "output" => Hook::Out,
-        _ => Hook::PostRouting,
-    }
 }
 
 fn name(name: &str) -> CString {

@@ -1,15 +1,20 @@
 //! What the kernel has of our table.
 
-use super::{lower::NFT_OBJECT_CT_HELPER, message, set::SetShape};
+use super::{hook_number, lower::NFT_OBJECT_CT_HELPER, message, set::SetShape};
 use crate::{
-    io::netlink::{NetlinkError, Socket},
-    ruleset::{HELPER, HelperObject, TABLE},
+    io::netlink::{Attributes, NetlinkError, Socket},
+    ruleset::{Chain, ChainType, HELPER, HelperObject, TABLE},
 };
 
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_FLAGS: u16 = 2;
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_POLICY: u16 = 5;
+const NFTA_CHAIN_TYPE: u16 = 7;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_HOOK_PRIORITY: u16 = 2;
 const NFTA_SET_TABLE: u16 = 1;
 const NFTA_SET_NAME: u16 = 2;
 const NFTA_OBJ_TABLE: u16 = 1;
@@ -24,9 +29,57 @@ const NFT_MSG_GETOBJ: i32 = 19;
 pub(super) struct PresentTable {
     /// `NFT_TABLE_F_*`.
     pub(super) flags: u32,
-    pub(super) chains: Vec<String>,
+    pub(super) chains: Vec<PresentChain>,
     pub(super) sets: Vec<(String, SetShape)>,
     pub(super) helper: Option<PresentHelper>,
+}
+
+/// A chain. Without a hook others jump to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PresentChain {
+    pub(super) name: String,
+    hook: Option<PresentHook>,
+}
+
+/// Where and as what a base chain is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PresentHook {
+    number: u32,
+    priority: i32,
+    chain_type: String,
+    accepts: bool,
+}
+
+impl PresentChain {
+    /// Whether the kernel calls it as it would call this one.
+    pub(super) fn has_hook_of(&self, wanted: &Chain) -> bool {
+        let hook = wanted.hook.map(|hook| PresentHook {
+            number: hook_number(hook.name) as u32,
+            priority: hook.priority,
+            chain_type: match hook.chain_type {
+                ChainType::Filter => "filter",
+                ChainType::Nat => "nat",
+            }
+            .to_owned(),
+            accepts: true,
+        });
+        self.hook == hook
+    }
+
+    fn parse(attributes: &Attributes<'_>) -> Option<Self> {
+        let hook = attributes.within(NFTA_CHAIN_HOOK).and_then(|hook| {
+            Some(PresentHook {
+                number: hook.u32(NFTA_HOOK_HOOKNUM)?,
+                priority: hook.u32(NFTA_HOOK_PRIORITY)?.cast_signed(),
+                chain_type: attributes.name(NFTA_CHAIN_TYPE)?.to_owned(),
+                accepts: attributes.u32(NFTA_CHAIN_POLICY) == Some(libc::NF_ACCEPT as u32),
+            })
+        });
+        Some(Self {
+            name: attributes.name(NFTA_CHAIN_NAME)?.to_owned(),
+            hook,
+        })
+    }
 }
 
 /// The object that attaches a connection tracking helper.
@@ -55,6 +108,11 @@ impl PresentTable {
         }))
     }
 
+    /// The chain of this name.
+    pub(super) fn chain(&self, name: &str) -> Option<&PresentChain> {
+        self.chains.iter().find(|chain| chain.name == name)
+    }
+
     /// The shape of the set of this name.
     pub(super) fn shape_of(&self, name: &str) -> Option<SetShape> {
         let found = self.sets.iter().find(|(found, _)| found == name);
@@ -63,7 +121,7 @@ impl PresentTable {
 }
 
 /// The kernel lists those of all tables.
-fn chains(socket: &mut Socket) -> Result<Vec<String>, NetlinkError> {
+fn chains(socket: &mut Socket) -> Result<Vec<PresentChain>, NetlinkError> {
     let mut chains = Vec::new();
     socket.list(
         message(libc::NFT_MSG_GETCHAIN),
@@ -71,7 +129,7 @@ fn chains(socket: &mut Socket) -> Result<Vec<String>, NetlinkError> {
         |answer| {
             let attributes = answer.attributes();
             if attributes.name(NFTA_CHAIN_TABLE) == Some(TABLE) {
-                chains.extend(attributes.name(NFTA_CHAIN_NAME).map(str::to_owned));
+                chains.extend(PresentChain::parse(&attributes));
             }
         },
     )?;

@@ -5,13 +5,17 @@
 //! readers before it undoes the changes. Hence the store deletes only elements that this process
 //! has added, before they expire.
 
-use std::sync::MutexGuard;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::MutexGuard,
+};
 
 use tracing::warn;
 
 use super::{
     SUBSYSTEM, TableOwner,
     element::{Element, Elements, denied_iif_elements, elements},
+    live::MasteredExpectation,
     message,
     owner::Held,
 };
@@ -21,7 +25,10 @@ use crate::{
         netlink::{Batch, NetlinkError, flags},
         refusal::refusal,
     },
-    proto::expect::{ExpectError, Expectation, ExpectationId},
+    proto::{
+        expect::{ExpectError, Expectation, ExpectationId},
+        net::Tuple,
+    },
 };
 
 /// How many withdrawals wait for the next transaction at most.
@@ -32,8 +39,14 @@ const PENDING_DELETES_MAX: usize = 32;
 pub struct ExpectationStore {
     owner: TableOwner,
     /// The elements of an expectation that this store keeps.
-    elements: fn(&Expectation) -> Option<Elements<'_>>,
+    elements: fn(&Expectation, Tuple) -> Option<Elements<'_>>,
 }
+
+/// The control connection where it does not matter: an element is deleted by its key.
+const NOBODY: Tuple = Tuple {
+    source: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+    destination: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+};
 
 /// One change of an element.
 #[derive(Clone, Copy)]
@@ -68,8 +81,9 @@ impl ExpectationStore {
         &mut self,
         id: ExpectationId,
         expectation: &Expectation,
+        master: Tuple,
     ) -> Result<(), ExpectError> {
-        let added = (self.elements)(expectation).ok_or(ExpectError::Other)?;
+        let added = (self.elements)(expectation, master).ok_or(ExpectError::Other)?;
         let mut held = self.owner.lock();
         let now = clock::now();
         let mut deletes = std::mem::take(&mut held.pending_deletes);
@@ -84,7 +98,11 @@ impl ExpectationStore {
         };
         match &result {
             Ok(()) => {
-                held.live.insert(id, expectation, now);
+                let mastered = MasteredExpectation {
+                    master,
+                    expectation: *expectation,
+                };
+                held.live.insert(id, mastered, now);
                 deletes.clear();
             }
             // Nothing was deleted.
@@ -137,7 +155,7 @@ impl ExpectationStore {
     /// Deletes one after the other, and asks first, because some are gone already.
     fn delete_present(&self, held: &mut MutexGuard<'_, Held>, deletes: &[Expectation]) {
         for expectation in deletes {
-            let Some(elements) = (self.elements)(expectation) else {
+            let Some(elements) = (self.elements)(expectation, NOBODY) else {
                 continue;
             };
             let deleted = held.existing(elements).and_then(|present| {
@@ -219,12 +237,12 @@ fn additions<'a>(elements: &'a Elements<'a>) -> impl Iterator<Item = (Change, El
 }
 
 fn deletions(
-    keeps: fn(&Expectation) -> Option<Elements<'_>>,
+    keeps: fn(&Expectation, Tuple) -> Option<Elements<'_>>,
     pending_deletes: &[Expectation],
 ) -> impl Iterator<Item = (Change, Element<'_>)> {
     pending_deletes
         .iter()
-        .filter_map(keeps)
+        .filter_map(move |one| keeps(one, NOBODY))
         .flatten()
         .flatten()
         .map(|element| (Change::Delete, element))

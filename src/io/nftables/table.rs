@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use nftnl::{Batch, MsgType};
 
 use super::{
-    TableOwner, adopted, message,
-    plan::{OWNED, PERSISTS, Plan, delete_table, new_table},
+    TableOwner, adopted,
+    live::MasteredExpectation,
+    message,
+    owner::Held,
+    plan::{OWNED, PERSISTS, Plan, delete_table, elements_alone, new_table},
     present::{self, PresentHelper, PresentTable},
     send,
 };
@@ -16,7 +19,7 @@ use crate::{
         netlink::{NetlinkError, Socket},
     },
     proto::expect::{Expectation, ExpectationId},
-    ruleset::{Ruleset, TABLE},
+    ruleset::{Backend, Ruleset, TABLE},
 };
 
 const NFTA_RULE_TABLE: u16 = 1;
@@ -27,9 +30,6 @@ const PROBE_TABLE: &str = "ftp_alg_probe";
 
 /// How many expectations one transaction puts back. Its messages have to fit into the socket.
 const RESTORED_AT_ONCE: usize = 512;
-
-/// The id of an expectation of an earlier process. No session of this one has it.
-const NOBODY: ExpectationId = ExpectationId(0);
 
 /// Why the table could not be loaded, verified or removed.
 #[derive(Debug, thiserror::Error)]
@@ -122,8 +122,9 @@ impl Table {
         };
         {
             let mut held = owner.lock();
-            for expectation in adopted::read(&mut held.socket)? {
-                held.live.insert(NOBODY, &expectation, clock::now());
+            for mastered in adopted::read(&mut held.socket)? {
+                held.live
+                    .insert(ExpectationId::INHERITED, mastered, clock::now());
             }
         }
         table.restore(&|_| false)?;
@@ -138,11 +139,8 @@ impl Table {
     pub fn restore(&self, is_used: &dyn Fn(&Expectation) -> bool) -> Result<(), ApplyError> {
         let mut held = self.owner.lock();
         let present = PresentTable::read(&mut held.socket)?;
-        let mut live = held.live.unexpired(clock::now());
-        live.retain(|one| !is_used(one));
-        let mut rest = live.as_slice();
-        let first = rest.split_off(..rest.len().min(RESTORED_AT_ONCE));
-        let first = first.unwrap_or_default();
+        let live = held.unused(is_used);
+        let (first, rest) = live.split_at(live.len().min(RESTORED_AT_ONCE));
         let plan = Plan {
             ruleset: &self.ruleset,
             flags: self.access.flags(),
@@ -159,10 +157,7 @@ impl Table {
             }
             Err(error) => return Err(error.into()),
         }
-        for some in rest.chunks(RESTORED_AT_ONCE) {
-            send(&mut held.socket, &plan.elements_alone(some))?;
-        }
-        Ok(())
+        held.put_elements(self.ruleset.backend(), rest)
     }
 
     /// Who may change the table.
@@ -208,8 +203,46 @@ impl Table {
             return Ok(());
         }
         let mut batch = Batch::new();
-        batch.add(&delete_table(TABLE), MsgType::Del);
+        batch.add(&delete_table(TABLE).acknowledged(), MsgType::Del);
         Ok(send(&mut held.socket, &batch.finalize())?)
+    }
+}
+
+/// Puts what is expected back into a table that the operator has loaded, but for those whose
+/// connections have come. Returns whether there is such a table.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn restore_elements(
+    owner: &TableOwner,
+    backend: Backend,
+    is_used: &dyn Fn(&Expectation) -> bool,
+) -> Result<bool, ApplyError> {
+    let mut held = owner.lock();
+    if PresentTable::read(&mut held.socket)?.is_none() {
+        return Ok(false);
+    }
+    let live = held.unused(is_used);
+    held.put_elements(backend, &live)?;
+    Ok(true)
+}
+
+impl Held {
+    fn unused(&self, is_used: &dyn Fn(&Expectation) -> bool) -> Vec<MasteredExpectation> {
+        let mut live = self.live.unexpired(clock::now());
+        live.retain(|one| !is_used(&one.expectation));
+        live
+    }
+
+    fn put_elements(
+        &mut self,
+        backend: Backend,
+        expectations: &[MasteredExpectation],
+    ) -> Result<(), ApplyError> {
+        for some in expectations.chunks(RESTORED_AT_ONCE) {
+            send(&mut self.socket, &elements_alone(backend, some))?;
+        }
+        Ok(())
     }
 }
 
@@ -221,7 +254,7 @@ pub fn supports_owned_tables() -> Result<bool, NetlinkError> {
     let flags = TableAccess::Owned.flags();
     let mut batch = Batch::new();
     batch.add(&new_table(PROBE_TABLE, flags), MsgType::Add);
-    batch.add(&delete_table(PROBE_TABLE), MsgType::Del);
+    batch.add(&delete_table(PROBE_TABLE).acknowledged(), MsgType::Del);
     Ok(send(&mut Socket::open()?, &batch.finalize()).is_ok())
 }
 

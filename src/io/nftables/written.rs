@@ -28,6 +28,13 @@ impl Written {
         Self::new(message(request), write)
     }
 
+    /// The same request, acknowledged. The last message of a transaction has to be: kernels before
+    /// 6.10 do not acknowledge the end.
+    pub(super) fn acknowledged(mut self) -> Self {
+        self.0.acknowledge();
+        self
+    }
+
     fn new(head: Head, write: impl FnOnce(&mut MessageBuffer)) -> Self {
         let mut buffer = MessageBuffer::default();
         buffer.begin(head.kind, head.flags, 0, head.family, 0);

@@ -6,6 +6,7 @@ use super::context::Context;
 use crate::proto::{
     event::EventKind,
     expect::{Expectation, ExpectationId},
+    kernel::InheritedPinhole,
     net::ConntrackTuples,
     session::{CommandNumber, Withdrawal},
 };
@@ -38,6 +39,20 @@ impl Pinholes {
     /// Adds a pinhole that the kernel has opened.
     pub(super) fn record(&mut self, pinhole: Pinhole) {
         self.0.push(pinhole);
+    }
+
+    /// Takes over what an earlier process has opened for the session.
+    pub(super) fn inherit(&mut self, master: &ConntrackTuples, context: &mut Context<'_>) {
+        for inherited in context.kernel.inherit(master) {
+            let InheritedPinhole { expectation, lease } = inherited;
+            self.record(Pinhole {
+                id: ExpectationId::INHERITED,
+                announced_by: CommandNumber::default(),
+                expectation,
+                lease,
+                expires: Some(context.now + expectation.timeout),
+            });
+        }
     }
 
     /// Withdraws the oldest pinholes that were announced up to a command, until there is room for
