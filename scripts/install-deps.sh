@@ -25,7 +25,7 @@ build=(gcc libc6-dev pkg-config libmnl-dev libnftnl-dev)
 gateway=(nftables iptables iproute2 conntrack tcpdump ethtool procps kmod)
 clients=(curl lftp wget tnftp ncftp openssl python3)
 # For scripts/vm-run.sh. It downloads its kernel itself, and needs the package lists for that.
-machine=(qemu-system-x86 busybox-static xz-utils cpio)
+machine=(qemu-system-x86 busybox-static xz-utils zstd cpio)
 servers=(vsftpd proftpd-core proftpd-mod-crypto pure-ftpd pure-ftpd-common python3-pyftpdlib)
 # conntrackd replicates state, and its FTP helper is one to compare with.
 failover=(keepalived conntrackd nfct)

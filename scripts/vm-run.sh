@@ -1,9 +1,12 @@
 #!/bin/bash
 # vm-run.sh - run one command as root in a throw-away virtual machine with Debian's own kernel.
 #
-#   scripts/vm-run.sh [-m MiB] [-s CPUS] [-t SECONDS] [-w DIR]... [-e VAR[=VALUE]]... [-v]
-#                     [--] COMMAND [ARG...]
+#   scripts/vm-run.sh [-k KERNEL] [-m MiB] [-s CPUS] [-t SECONDS] [-w DIR]... [-e VAR[=VALUE]]...
+#                     [-v] [--] COMMAND [ARG...]
 #
+#   -k KERNEL   a suite of Debian's archive, whose newest kernel is taken: bookworm, trixie, or sid
+#               for the newest that Debian has; or a package of this machine's lists
+#               (linux-image-VERSION-amd64). Default: the kernel of this machine's release
 #   -m MiB      the memory of the guest (default 1024); the files that it writes take some of it
 #   -s CPUS     the processors of the guest (default 1: an emulated second one makes all work cost
 #               three times as much)
@@ -20,11 +23,12 @@
 # 124 means too late, 125 that the machine itself failed.
 #
 # No KVM is needed. The kernel is downloaded from the Debian archive and unpacked into a cache, but
-# never installed. Environment:
+# never installed. The archive's signatures are checked, and the machine's own package lists stay as
+# they are (vm/archive.sh). A kernel in the cache is used until it is removed there. Environment:
 #
 #   FTP_ALG_VM_CACHE   the cache (default ~/.cache/ftp-alg-vm)
-#   FTP_ALG_VM_KERNEL  a package's name (default: the one that linux-image-amd64 names)
-#   FTP_ALG_VM_DEB     a .deb file instead of a download
+#   FTP_ALG_VM_KERNEL  the default of -k
+#   FTP_ALG_VM_DEB     a .deb file instead of a download; it goes before -k
 #   FTP_ALG_VM_ACCEL   QEMU's accelerator (default tcg,thread=multi; "kvm" where that works)
 #   FTP_ALG_VM_APPEND  more kernel parameters
 set -euo pipefail
@@ -33,9 +37,10 @@ die() { echo "vm-run: $*" >&2; exit 125; }
 usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | head -n -1 >&2; exit 125; }
 
 here=$(cd "$(dirname "$0")" && pwd)
-memory=1024 cpus=1 limit=300 verbose='' writable='' variables=(PATH HOME TERM LANG)
-while getopts m:s:t:w:e:v option; do
+kernel=${FTP_ALG_VM_KERNEL:-} memory=1024 cpus=1 limit=300 verbose='' writable='' variables=(PATH HOME TERM LANG)
+while getopts k:m:s:t:w:e:v option; do
     case $option in
+        k) kernel=$OPTARG ;;
         m) memory=$OPTARG ;;
         s) cpus=$OPTARG ;;
         t) limit=$OPTARG ;;
@@ -51,7 +56,7 @@ shift $((OPTIND - 1))
 . "$here/vm/kernel.sh"
 require_programs
 began=$(date +%s.%N)
-kernel=$(prepare_kernel)
+kernel=$(prepare_kernel "$kernel")
 version=$(ls "$kernel/lib/modules")
 
 # --- what the guest reads of this run, and where it leaves its answer ---
