@@ -82,11 +82,13 @@ unpack_with_libraries() {        # the packages, and beside them the libraries t
     done
 }
 
-# The virtual machine's kernel is downloaded at its first boot, which fails with outdated lists.
-know_kernel() {
-    local kernels=${FTP_ALG_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-vm}
-    compgen -G "$kernels/linux-image-*/vmlinux" >/dev/null || [ -n "${FTP_ALG_VM_DEB:-}" ] ||
-        refresh_lists
+# The virtual machines' kernels are downloaded at their first boot, which fails without lists.
+know_kernels() {
+    local kernels=${FTP_ALG_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-vm} suite
+    for suite in '' trixie/ sid/; do
+        compgen -G "$kernels/${suite}linux-image-*/vmlinux" >/dev/null ||
+            [ -n "${FTP_ALG_VM_DEB:-}" ] || refresh_lists
+    done
 }
 
 unpack_daemons() {
@@ -113,6 +115,6 @@ verify_daemons() {        # without this a missing library shows as a server tha
 }
 
 install_missing "${build[@]}" "${gateway[@]}" "${clients[@]}" "${machine[@]}"
-know_kernel
+know_kernels
 unpack_daemons
 verify_daemons

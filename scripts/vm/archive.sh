@@ -9,7 +9,8 @@ KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 # come from the machine's own lists, and without a package the one that linux-image-amd64 names is
 # taken.
 download_kernel() {        # <directory> <suite or ''> <package or ''>
-    local options=(-qq -o APT::Sandbox::User=root -o APT::Get::AllowUnauthenticated=false)
+    local options=(-qq -o APT::Sandbox::User=root -o APT::Get::AllowUnauthenticated=false
+                   -o Acquire::Retries=3)
     local advice='run apt-get update, or name a file in FTP_ALG_VM_DEB' package=$3 packages
     [ -z "$2" ] || { read_suite "$1" "$2" || exit; advice='see the lines above'; }
     [ -n "$package" ] || package=$(kernels_of linux-image-amd64 image | head -1)

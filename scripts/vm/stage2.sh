@@ -18,6 +18,8 @@ for process in /proc/[0-9]*; do
     case $process in 1|$out|$err) ;; *) kill -9 $process ;; esac
 done 2>/dev/null
 wait $out $err
+# By the guest's own clock.
+$busybox cut -d' ' -f1 /proc/uptime >$control/uptime
 echo $status >$control/status
 $busybox sync
 # A reset; with -no-reboot QEMU ends at once.

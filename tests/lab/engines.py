@@ -38,7 +38,9 @@ CASE_KEYS = {
         "|shipped/other-ports|attack/|policy/|demo/port-forward|record/port-forward",
         "clients dial another port than 21, or a second server on another port stands beside",
     ),
-    "backend": CaseKey("beside-kernel/", "the kernel's helper can be attached beside this one"),
+    "backend": CaseKey(
+        "beside-kernel/|auto/", "the kernel's helper can be attached beside this one; auto's choice"
+    ),
     "install_rules": CaseKey("shipped/", "the operator loads a file of rules/ by hand"),
     "when_kernel_helps": CaseKey("beside-kernel/", "both of its values are tried"),
     "expectation.timeout": CaseKey("guarantee/late-gets-nothing/", "the case waits for it"),

@@ -1,7 +1,7 @@
 """Runs the lab's scenarios: real FTP through a gateway made of network namespaces.
 
-    sudo python3 tests/lab/run.py [--engine NAME] [--filter REGEX] [--covering] [--list]
-                                  [--repeat N] [--jobs N] [--json FILE]
+    sudo python3 tests/lab/run.py [--engine NAME] [--filter REGEX] [--covering | --brief]
+                                  [--list] [--repeat N] [--jobs N] [--json FILE]
 
 The program prints one line for each case, and `N passed, M failed` at the end. The exit status is 1
 when a case failed, and 2 when the lab could not run.
@@ -22,6 +22,7 @@ import attacks
 import deployments
 import guarantees
 import policies
+import reloads
 import selection
 import stock
 import stress
@@ -73,7 +74,7 @@ class Report:
 
 
 def all_batches(with_extra, with_stock=False):
-    groups = (transfers, tls, guarantees, policies, attacks, stress, stock)
+    groups = (transfers, tls, guarantees, policies, attacks, stress, reloads, stock)
     everything = itertools.chain.from_iterable(group.batches() for group in groups)
     return [
         batch
@@ -220,6 +221,11 @@ def parse_arguments():
         help="a few cases in which all that the matrix tries occurs (selection.py)",
     )
     parser.add_argument(
+        "--brief",
+        action="store_true",
+        help="fewer still: what depends on the kernel (selection.py)",
+    )
+    parser.add_argument(
         "--repeat",
         type=int,
         default=1,
@@ -232,7 +238,11 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
-    batches = select(all_batches(arguments.extra, arguments.stock), arguments.filter)
+    batches = all_batches(arguments.extra, arguments.stock)
+    if arguments.brief:
+        batches = selection.brief(batches)
+        selection.require_brief(batches)
+    batches = select(batches, arguments.filter)
     if arguments.covering:
         everything, batches = batches, selection.covering(batches)
         selection.require_covered(everything, batches)

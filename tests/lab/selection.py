@@ -2,10 +2,11 @@
 
 Each applicable case has features: what is tried in it, alone and in pairs that matter together.
 `covering` keeps every feature of the matrix in at least one case. A greedy choice keeps the number
-of cases and set-ups small.
+of cases and set-ups small. `brief` keeps what depends on the kernel alone.
 """
 
 import dataclasses
+import re
 
 from shell import LabError
 
@@ -20,6 +21,43 @@ SETUP_COST = 4
 # The defence against these attacks is an expectation that does not exist, or does not exist any
 # more.
 KEPT_BY_THE_BACKEND = ("bounce", "data-syn", "ended", "privileged", "wrong-side", "flood")
+
+
+# What depends on the kernel and not on what is said: the queue, NAT, expectations and their time,
+# marks, replaced tables. One case of each, with a client that starts fast.
+BRIEF = (
+    "auto/inside-client/PORT",
+    "transfer/inside-(client|server)/21/vsftpd/tnftp/(PORT|EPSV)",
+    "transfer/(gateway-client|gateway-server|hairpin|routed6-client)/21/vsftpd/tnftp/EPRT",
+    "shipped/intranet-clients/21/vsftpd/tnftp/(EPRT|PASV)",
+    "tls/inside-server/21/vsftpd/curl/EPSV",
+    "guarantee/(one-shot|stranger-gets-nothing|gone-with-the-session)/inside-client/(PORT|EPSV)",
+    "guarantee/(newer-replaces-older|refusal-closes)/inside-client/PORT",
+    "guarantee/late-gets-nothing/inside-server/(PORT|PASV)",
+    "guarantee/nothing-without-the-rules/routed-client/PORT",
+    "attack/data-syn/(by-stranger-active|forged-by-neighbour)/ipv6",
+    "attack/ended/RST-leaves-hole",
+    "reload/(table|daemon)/inside-client/PORT",
+    "netem/loss-5/inside-client/PORT",
+    "expectations/[^/]+/(inside-client/PORT|inside-server/PASV)",
+)
+
+
+def brief(batches):
+    """The batches with only the cases of BRIEF."""
+    kept = []
+    for batch in batches:
+        cases = [case for case in batch.cases if any(re.fullmatch(p, case.name) for p in BRIEF)]
+        if cases:
+            kept.append(dataclasses.replace(batch, cases=tuple(cases)))
+    return kept
+
+
+def require_brief(chosen):
+    """No pattern of BRIEF has lost its cases."""
+    names = [case.name for batch in chosen for case in batch.cases]
+    if lost := [p for p in BRIEF if not any(re.fullmatch(p, name) for name in names)]:
+        raise LabError(f"the brief selection finds no case for {lost}")
 
 
 def features(case):
@@ -61,6 +99,9 @@ def features(case):
     if parts[0] == "netem":
         # netem/link/deployment/mode
         return {("netem", parts[1]), ("netem", parts[3])}
+    if parts[0] == "reload":
+        # reload/what/deployment/mode
+        return {tuple(parts[:2])}
     if parts[0] == "attack":
         return attack_features(parts)
     group, name, deployment, *mode = parts

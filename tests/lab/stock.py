@@ -1,4 +1,4 @@
-"""Cases that need a distribution's kernel: the files of rules/, lossy links, kernel expectations.
+"""Cases that need a distribution's kernel: the files of rules/, lossy links, kernel expectations, `auto`.
 
 A cut-down kernel has no `queue` statement, no helpers of userspace, and no netem.
 scripts/test-vm.sh boots a kernel that has them.
@@ -369,7 +369,33 @@ def expectation_batches():
         yield Batch(f"expectations/{deployment}/{mode}", deployment, cases, scripted, stock=True)
 
 
+# --- which backend `auto` takes ---
+
+
+def auto_expects(mode, stage):
+    """`auto` takes the kernel's expectations here, and the kernel lists one for an announcement."""
+    if not stage.lab.engine.is_ours:
+        raise NotApplicable("it has no backend to choose")
+    offer = stage.session().announce(mode)
+    require_listed(offer, "with the backend that auto chose")
+    require(offer.connects(), "the announced data connection did not come through")
+
+
+def auto_batches():
+    for deployment, mode in (("inside-client", "PORT"), ("inside-server", "EPSV")):
+        case = Case(f"auto/{deployment}/{mode}", functools.partial(auto_expects, mode))
+        yield Batch(
+            f"auto/{deployment}/{mode}",
+            deployment,
+            (case,),
+            scripted,
+            settings={"backend": "auto"},
+            stock=True,
+        )
+
+
 def batches():
+    yield from auto_batches()
     yield from shipped_batches()
     yield from netem_batches()
     yield from expectation_batches()
