@@ -37,7 +37,8 @@ die() { echo "vm-run: $*" >&2; exit 125; }
 usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | head -n -1 >&2; exit 125; }
 
 here=$(cd "$(dirname "$0")" && pwd)
-kernel=${FTP_ALG_VM_KERNEL:-} memory=1024 cpus=1 limit=300 verbose='' writable='' variables=(PATH HOME TERM LANG)
+kernel=${FTP_ALG_VM_KERNEL:-} memory=1024 cpus=1 limit=300
+verbose='' writable='' variables=(PATH HOME TERM LANG)
 while getopts k:m:s:t:w:e:v option; do
     case $option in
         k) kernel=$OPTARG ;;

@@ -35,7 +35,7 @@ read_suite() {        # <directory> <suite>
     [ -r "$KEYRING" ] || die "$KEYRING is missing: install debian-archive-keyring"
     archive=$(mirror Debian) security=$(mirror Debian-Security)
     [ -n "$archive" ] ||
-        die "this machine's apt knows no mirror of Debian: run apt-get update, or set FTP_ALG_VM_DEB"
+        die "apt knows no mirror of Debian here: run apt-get update, or set FTP_ALG_VM_DEB"
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
     local entry="deb [arch=amd64 target=Packages signed-by=$KEYRING]"
     echo "$entry $archive $2 main" >"$apt/sources.list"

@@ -62,9 +62,10 @@ unpack_kernel() {
     # Since 2026 the files are below /usr, and the image lies beside the modules. tar complains of
     # what a package does not have.
     for deb in "$directory"/*.deb; do
-        dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$directory" --transform 's,^\./usr/lib/,./lib/,' \
-            --wildcards --no-wildcards-match-slash './boot/vmlinuz-*' \
-            './usr/lib/modules/*/vmlinuz' './usr/lib/modules/*/modules.*' './lib/modules/*/modules.*' \
+        dpkg-deb --fsys-tarfile "$deb" |
+            tar -x -C "$directory" --transform 's,^\./usr/lib/,./lib/,' --wildcards \
+            --no-wildcards-match-slash './boot/vmlinuz-*' './usr/lib/modules/*/vmlinuz' \
+            './usr/lib/modules/*/modules.*' './lib/modules/*/modules.*' \
             "${keep[@]/.\/lib/./usr/lib}" "${keep[@]}" 2>/dev/null || :
     done
     version=$(ls "$directory/lib/modules" 2>/dev/null) &&

@@ -41,6 +41,7 @@ CASE_KEYS = {
     "backend": CaseKey(
         "beside-kernel/|auto/", "the kernel's helper can be attached beside this one; auto's choice"
     ),
+    "table_owner": CaseKey("reload/table/", "nobody could replace an owned table"),
     "install_rules": CaseKey("shipped/", "the operator loads a file of rules/ by hand"),
     "when_kernel_helps": CaseKey("beside-kernel/", "both of its values are tried"),
     "expectation.timeout": CaseKey("guarantee/late-gets-nothing/", "the case waits for it"),

@@ -1,4 +1,4 @@
-"""Cases that need a distribution's kernel: the files of rules/, lossy links, kernel expectations, `auto`.
+"""Cases that need a distribution's kernel: the files of rules/, lossy links, expectations, `auto`.
 
 A cut-down kernel has no `queue` statement, no helpers of userspace, and no netem.
 scripts/test-vm.sh boots a kernel that has them.

@@ -4,7 +4,7 @@
 //! kernel translates it like its master (`nf_nat_follow_master`): its source and destination are
 //! those of the announcer's packets on the control connection, with the announced port.
 //!
-//! Two things of the kernel (6.1 to 6.12, read and tried) shape the messages:
+//! Two things of the kernel (6.1 to 7.2, tried) shape the messages:
 //!
 //! * A new expectation takes its timeout from its helper's policy. The kernel reads the timeout of
 //!   a message only if the message *changes* an expectation. So another timeout needs a second
