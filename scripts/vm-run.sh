@@ -96,6 +96,11 @@ arguments=(-nodefaults -no-user-config -display none -no-reboot
 share host / ,readonly=on
 share control "$run/control"
 [ -z "$writable" ] || share writable "$writable"
+# A guest on a busy host measures the rate of the time stamp counter wrongly, so it is told, where
+# the host is a virtual machine itself. There "cpu MHz" is that rate (without aperfmperf).
+! grep -qw hypervisor /proc/cpuinfo || grep -qw aperfmperf /proc/cpuinfo ||
+    FTP_ALG_VM_APPEND="tsc_early_khz=$(sed -n 's/^cpu MHz[^0-9]*\([0-9]*\)\.\(...\).*/\1\2/p' \
+        /proc/cpuinfo | head -1) ${FTP_ALG_VM_APPEND:-}"
 # Without self-tests of ciphers and delay calibration the guest is up half a second earlier.
 # Removing a namespace and committing nft rules wait for RCU, so RCU is expedited. With several
 # processors the kernel would not trust the time stamp counter, and would ask a device for each
