@@ -21,6 +21,7 @@ import time
 import attacks
 import deployments
 import guarantees
+import life
 import policies
 import selection
 import stock
@@ -73,7 +74,7 @@ class Report:
 
 
 def all_batches(with_extra, with_stock=False):
-    groups = (transfers, tls, guarantees, policies, attacks, stress, stock)
+    groups = (transfers, tls, guarantees, policies, attacks, stress, life, stock)
     everything = itertools.chain.from_iterable(group.batches() for group in groups)
     return [
         batch
