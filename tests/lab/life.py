@@ -12,20 +12,20 @@ import pathlib
 import re
 import time
 
+import absent
 import acts
 import wire
 from acts import ACTS, DONE
 from captures import Capture
 from crowd import LONG_PORTS, Crowd, Member, crowded
 from lab import Batch, Case, CaseFailure, NotApplicable
+from scripted import scripted
 from shell import PATIENCE, run_tool
 
 SESSIONS = 50
 DEPLOYMENTS = ("inside-client", "inside-server")
 BEFORE_SECONDS, AFTER_SECONDS = 0.5, 0.5
 GONE_SECONDS = 4 * PATIENCE
-# How long an end of a forgotten connection may wait for its answer, or for the connection's end.
-FORGOTTEN_SECONDS = 15 * PATIENCE
 # Of each thing that went wrong, so many lines are shown.
 DETAIL_LINES = 3
 SPOKEN = ("INFO", "WARN", "ERROR")
@@ -47,6 +47,11 @@ SELECTED = (
     "replace-helper/inside-client/shared",
     "other-tables/inside-client/owned",
     "second-daemon/inside-client/owned",
+    "by-hand/inside-client/flush",
+    "by-hand/inside-server/pending",
+    "absent/inside-client/stop",
+    "absent/inside-server/kill",
+    "absent/inside-server/delete-table",
     "forget-all/inside-client/owned",
     "forget-idle/inside-server/owned",
     "forget-busy/inside-client/owned",
@@ -227,10 +232,12 @@ def forget_case(forget, stage):
             log = LogWindow(stage.lab.engine)
             forgotten = forget(stage, crowd)
             time.sleep(AFTER_SECONDS)
-            crowd.ending.set()
+            failed = dict((member.number, failure) for member, failure in crowd.failures())
             others = [member for member in crowd.members if member not in forgotten]
             with findings.collecting():
-                crowd.each(go_on_or_end, "after conntrack forgot them", forgotten)
+                crowd.each(
+                    functools.partial(go_on_or_end, failed), "after conntrack forgot them", forgotten
+                )
             with findings.collecting():
                 crowd.each(Member.conclude, "that conntrack still knows", others)
             ended = [member for member in forgotten if member.ended]
@@ -248,28 +255,25 @@ def forget_case(forget, stage):
     return f"{len(ended)} of {len(forgotten)} forgotten sessions were ended, the others went on"
 
 
-def go_on_or_end(member):
-    """The session exchanges another line, or one of its ends hears that the connection is over."""
-    for end in (member.session.client, member.session.server):
-        end.sock.settimeout(FORGOTTEN_SECONDS)
-    words = f"{member.number}-after"
-    for speaker, listener, line in (
-        (member.session.client, member.session.server, f"NOOP {words}"),
-        (member.session.server, member.session.client, f"200 well {words}"),
-    ):
+def go_on_or_end(failed, member):
+    """The session exchanges another line, or one of its ends hears that the connection is over.
+
+    `failed` has what went wrong in sessions that were busy, by their numbers.
+    """
+    failure = failed.get(member.number)
+    if not failure:
         try:
-            speaker.send(line.encode() + b"\r\n")
-            while listener.line(FORGOTTEN_SECONDS) != line:
-                pass
-        except (CaseFailure, OSError) as failure:
-            if not is_over(member.session):
-                raise CaseFailure(f"stuck: {failure}") from failure
-            member.ended = str(failure)
+            member.talk()
             return
+        except (CaseFailure, OSError) as late:
+            failure = late
+    if not is_over(member.session):
+        raise CaseFailure(f"stuck: {failure}")
+    member.ended = str(failure)
 
 
 def is_over(session):
-    """Whether the end that speaks first hears the end of the connection."""
+    """Whether one of its ends hears the end of the connection."""
     return any(heard_end(end) for end in (session.client, session.server))
 
 
@@ -301,6 +305,64 @@ FORGETS = {
 }
 
 
+# --- rules that the operator loads ---
+
+
+@contextlib.contextmanager
+def crowded_by_hand(lab, deployment):
+    """A batch's set-up: the operator loads what `ftp-alg rules` prints."""
+    with crowded(lab, deployment) as stage:
+        load_by_hand(stage)
+        yield stage
+
+
+def load_by_hand(stage):
+    """In the language that this kernel takes: without nft's `queue`, iptables has to queue."""
+    if acts.has_queue_statement(stage):
+        acts.nft(stage, acts.printed_rules(stage))
+    else:
+        script = acts.printed_rules(stage, "--frontend", "iptables")
+        run_tool(["sh", "-s"], namespace=stage.lab.topology.gateway, stdin=script)
+
+
+def flush_by_hand(stage, crowd):
+    """Flushes the ruleset; the daemon says so once, and loads nothing. Then the operator does."""
+    crowd.open()
+    log = LogWindow(stage.lab.engine)
+    acts.nft(stage, "flush ruleset\n" + stage.deployment.ruleset())
+    time.sleep(1 + AFTER_SECONDS)
+    if acts.shape(stage):
+        raise CaseFailure("the daemon loaded a table that it should leave to the operator")
+    lines = log.lines()
+    load_by_hand(stage)
+    time.sleep(AFTER_SECONDS)
+    require_lines((acts.LOADED_BY_HAND,), lines)
+
+
+def by_hand_case(stage):
+    """With `install_rules = false` the operator's own reload brings the table back."""
+    require_ours(stage)
+    findings = Findings()
+    with Crowd(stage, SESSIONS, roles=("transfer", "idle")) as crowd:
+        with findings.collecting():
+            flush_by_hand(stage, crowd)
+        with findings.collecting():
+            crowd.each(Member.conclude, "after the operator's reload")
+        with findings.collecting():
+            crowd.each(Member.part, "at their end")
+    with findings.collecting():
+        require_nothing_left(stage)
+    findings.conclude()
+
+
+def by_hand_pending_case(stage):
+    """What was announced before the operator's reload comes through after it, once."""
+    require_ours(stage)
+    with Crowd(stage, SESSIONS, roles=("open", "used")) as crowd:
+        flush_by_hand(stage, crowd)
+        crowd.each(Member.conclude, "after the operator's reload")
+
+
 # --- batches ---
 
 
@@ -314,6 +376,25 @@ def batches():
                     functools.partial(act_case, act),
                     {} if owner == "owned" else {"table_owner": False},
                 )
+    for check in (by_hand_case, by_hand_pending_case):
+        for deployment in DEPLOYMENTS:
+            name = "flush" if check is by_hand_case else "pending"
+            yield life_batch(
+                f"by-hand/{deployment}/{name}",
+                deployment,
+                check,
+                {"install_rules": False},
+                crowded_by_hand,
+            )
+    for name, act in absent.ACTS.items():
+        for deployment in DEPLOYMENTS:
+            yield life_batch(
+                f"absent/{deployment}/{name}",
+                deployment,
+                functools.partial(absent.absent_case, act),
+                absent.SETTINGS,
+                scripted,
+            )
     for name, forget in FORGETS.items():
         for deployment in DEPLOYMENTS:
             yield life_batch(
@@ -321,12 +402,12 @@ def batches():
             )
 
 
-def life_batch(name, deployment, check, settings):
+def life_batch(name, deployment, check, settings, setup=crowded):
     return Batch(
         f"life/{name}",
         deployment,
         (Case(f"life/{name}", check),),
-        crowded,
+        setup,
         settings={"nat.ports": LONG_PORTS, **settings},
         extra=name not in SELECTED,
     )
