@@ -126,7 +126,10 @@ class Transfer(threading.Thread):
             sock.close()
 
     def finish(self):
-        """Ends it; returns what went wrong."""
+        """Ends it, once it has moved; returns what went wrong."""
+        deadline = time.monotonic() + SESSION_SECONDS
+        while self.rounds == 0 and self.is_alive() and time.monotonic() < deadline:
+            time.sleep(PAUSE_SECONDS)
         self.ending.set()
         self.join(2 * SESSION_SECONDS)
         if not self.failure and self.rounds == 0:

@@ -24,6 +24,7 @@ import guarantees
 import life
 import policies
 import selection
+import soak
 import stock
 import stress
 import tls
@@ -74,7 +75,7 @@ class Report:
 
 
 def all_batches(with_extra, with_stock=False):
-    groups = (transfers, tls, guarantees, policies, attacks, stress, life, stock)
+    groups = (transfers, tls, guarantees, policies, attacks, stress, life, soak, stock)
     everything = itertools.chain.from_iterable(group.batches() for group in groups)
     return [
         batch
