@@ -356,7 +356,8 @@ class Crowd:
         chosen = self.members if members is None else members
         lost = [reason for reason in self.pool.map(attempt, chosen) if reason]
         if lost:
-            raise CaseFailure(f"{len(lost)} of {len(chosen)} sessions failed {when}", "\n".join(lost))
+            reason = f"{len(lost)} of {len(chosen)} sessions failed {when}"
+            raise CaseFailure(reason, "\n".join(lost))
 
     def live(self):
         """Begins what the members do meanwhile."""
