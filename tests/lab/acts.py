@@ -27,10 +27,10 @@ SECOND_QUEUES = "40-41"
 
 # The log's words for what happens to our table, each in one line.
 PUT_BACK = r"put back"
-STAYS = r"\bstays?\b.*(nft delete table|--remove|rules --remove)"
-TAKEN_OVER = r"\b(taken over|takes over|took over)\b"
+STAYS = r"our table stays.*`nft delete table inet ftp_alg` removes it"
+IN_PLACE = r"our table is in place"
 RELOADED = r"configuration reloaded"
-LOADED_BY_HAND = r"install_rules"
+LOADED_BY_HAND = r"load again what `ftp-alg rules` prints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,10 +303,10 @@ def forget_role(role, stage, crowd):
 
 
 ACTS = (
-    Act("stop-start", stop_and_start, (STAYS, TAKEN_OVER), touches_table=True),
-    Act("restart", restart, (STAYS, TAKEN_OVER), touches_table=True),
-    Act("kill-start", kill_and_start, (TAKEN_OVER,), touches_table=True),
-    Act("upgrade", upgrade, (STAYS, TAKEN_OVER), prepare=run_a_copy),
+    Act("stop-start", stop_and_start, (STAYS, IN_PLACE), touches_table=True),
+    Act("restart", restart, (STAYS, IN_PLACE), touches_table=True),
+    Act("kill-start", kill_and_start, (IN_PLACE,), touches_table=True),
+    Act("upgrade", upgrade, (STAYS, IN_PLACE), prepare=run_a_copy),
     Act("hang-up", hang_up, (RELOADED,)),
     Act("flush-ruleset", flush_ruleset, (PUT_BACK,), touches_table=True),
     Act("delete-table", delete_table, (PUT_BACK,), touches_table=True),

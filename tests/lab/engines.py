@@ -400,12 +400,13 @@ class Ours(NoHelper):
         problems = []
         if not self.process.is_running():
             problems.append(f"the daemon had ended by itself: {self.process.process.returncode}")
+        begin = len(self.log())
         status = self.process.stop(signal.SIGTERM)
         if not problems and status != 0:
             problems.append(f"exit status after SIGTERM: {status}")
         tables = run_tool(["nft", "list", "tables"], namespace=self.gateway).stdout
         # Sessions of the case may still be open, and something be expected for them.
-        stays = not self.installs_rules() or LEFT_BEHIND in self.log()
+        stays = not self.installs_rules() or LEFT_BEHIND in self.log()[begin:]
         if ("ftp_alg" in tables) != stays:
             problems.append(
                 f"after SIGTERM, with install_rules = {self.installs_rules()}: {tables.strip()}"
