@@ -4,6 +4,7 @@ Each act says what it did: DONE, or REFUSED where the kernel keeps our table fro
 """
 
 import dataclasses
+import difflib
 import json
 import os
 import re
@@ -58,7 +59,7 @@ def nft(stage, text, check=True):
     )
 
 
-def shape(stage, *options):
+def listed(stage, *options):
     """Our table without its elements and counters; empty where there is none."""
     return run_tool(
         ["nft", *options, "-s", "-t", "list", "table", *TABLE.split()],
@@ -67,9 +68,15 @@ def shape(stage, *options):
     ).stdout
 
 
+def shape(stage):
+    """The same in an order of its own, because that of sets and chains means nothing."""
+    parts = re.findall(r"^\t\S.*?^\t}$", listed(stage), re.MULTILINE | re.DOTALL)
+    return "\n".join(sorted(parts))
+
+
 def identity(stage):
     """The handles of everything in our table: what was made anew has others."""
-    return shape(stage, "-a")
+    return listed(stage, "-a")
 
 
 def elements(stage):
@@ -99,7 +106,10 @@ def change(stage, text):
     deadline = time.monotonic() + PUT_BACK_SECONDS
     while shape(stage) != before:
         if time.monotonic() > deadline:
-            raise CaseFailure("our table was not put back", shape(stage) or "there is no table")
+            changed = difflib.unified_diff(
+                before.splitlines(), shape(stage).splitlines(), "before", "now", "", "", 0, ""
+            )
+            raise CaseFailure("our table was not put back", "\n".join(list(changed)[2:]))
         time.sleep(0.005)
     # `flush ruleset` leaves out what belongs to somebody else, and says nothing.
     is_untouched = "flush ruleset" in text and identity(stage) == handles

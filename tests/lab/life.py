@@ -28,7 +28,7 @@ DEPLOYMENTS = ("inside-client", "inside-server")
 BEFORE_SECONDS, AFTER_SECONDS = 0.5, 0.5
 GONE_SECONDS = 4 * PATIENCE
 # Of each thing that went wrong, so many lines are shown.
-DETAIL_LINES = 3
+DETAIL_LINES = 4
 SPOKEN = ("INFO", "WARN", "ERROR")
 # In the default run: each act once, the table's owner as shipped or not, in either deployment.
 SELECTED = (
