@@ -48,6 +48,9 @@ class Act:
     prepare: typing.Callable = None
     # Whether the act is about the owner of the table, so that both values of the key are tried.
     touches_table: bool = False
+    # Whether it takes away the rules that queue. Where the kernel lets others do that, no program
+    # can keep a packet of the next milliseconds from passing untranslated.
+    unqueues: bool = False
 
 
 # --- our table, as others see it ---
@@ -72,6 +75,18 @@ def shape(stage):
     """The same in an order of its own, because that of sets and chains means nothing."""
     parts = re.findall(r"^\t\S.*?^\t}$", listed(stage), re.MULTILINE | re.DOTALL)
     return "\n".join(sorted(parts))
+
+
+def is_owned(stage):
+    """Whether the kernel keeps others from changing our table: a change of nothing is refused."""
+    flush = f"flush chain {TABLE} raw_output\n"
+    probe = run_tool(
+        ["nft", "-c", "-f", "-"],
+        namespace=stage.lab.topology.gateway,
+        stdin=flush,
+        check=False,
+    )
+    return "Operation not permitted" in probe.stderr
 
 
 def identity(stage):
@@ -318,11 +333,11 @@ ACTS = (
     Act("kill-start", kill_and_start, (IN_PLACE,), touches_table=True),
     Act("upgrade", upgrade, (STAYS, IN_PLACE), prepare=run_a_copy),
     Act("hang-up", hang_up, (RELOADED,)),
-    Act("flush-ruleset", flush_ruleset, (PUT_BACK,), touches_table=True),
-    Act("delete-table", delete_table, (PUT_BACK,), touches_table=True),
-    Act("delete-chain", delete_chain, (PUT_BACK,), touches_table=True),
-    Act("flush-chain", flush_chain, (PUT_BACK,), touches_table=True),
-    Act("delete-rule", delete_rule, (PUT_BACK,), touches_table=True),
+    Act("flush-ruleset", flush_ruleset, (PUT_BACK,), touches_table=True, unqueues=True),
+    Act("delete-table", delete_table, (PUT_BACK,), touches_table=True, unqueues=True),
+    Act("delete-chain", delete_chain, (PUT_BACK,), touches_table=True, unqueues=True),
+    Act("flush-chain", flush_chain, (PUT_BACK,), touches_table=True, unqueues=True),
+    Act("delete-rule", delete_rule, (PUT_BACK,), touches_table=True, unqueues=True),
     Act("delete-set", delete_set, (PUT_BACK,), touches_table=True),
     Act("flush-set", flush_set, (PUT_BACK,), touches_table=True),
     Act("load-text-anew", load_text_anew, (PUT_BACK,), touches_table=True),

@@ -359,11 +359,10 @@ class Crowd:
             reason = f"{len(lost)} of {len(chosen)} sessions failed {when}"
             raise CaseFailure(reason, "\n".join(lost))
 
-    def live(self):
+    def live(self, members=None):
         """Begins what the members do meanwhile."""
-        self.living = [
-            (member, self.pool.submit(member.live, self.ending)) for member in self.members
-        ]
+        members = self.members if members is None else members
+        self.living = [(member, self.pool.submit(member.live, self.ending)) for member in members]
 
     def settle(self, when):
         """Ends what the members do meanwhile."""
