@@ -20,10 +20,11 @@ from topology import GATEWAY_WAN4, INSIDE1, INSIDE2
 # What a session does while something happens to the gateway.
 # "transfer": bytes flow in its data connection, both ways, and none may be lost.
 # "open": it has announced, and the data connection comes only afterwards.
+# "again": the same, of a port that it has announced and used before, as servers with few ports do.
 # "used": its announcement is used up, and must stay so.
 # "busy": commands and replies pass.
 # "idle": it says nothing, and announces afterwards.
-ROLES = ("transfer", "open", "used", "busy", "idle")
+ROLES = ("transfer", "open", "again", "used", "busy", "idle")
 # The mode in which a deployment's announcements are translated, and so can get an offset.
 OFFSET_MODE = {"inside-client": "PORT", "inside-server": "PASV"}
 # The modes that give no session an offset: with ports of equal length, see SAME_LENGTH_PORT.
@@ -158,9 +159,12 @@ class Member:
         """The port to announce: a session without an offset must not get one by its length."""
         return 0 if self.has_offset else SAME_LENGTH_PORT + self.number
 
-    def announce(self):
+    def announce(self, port=None):
         self.offer = self.session.announce(
-            self.mode, send=Recorder.send, port=self.port, timeout=SESSION_SECONDS
+            self.mode,
+            send=Recorder.send,
+            port=self.port if port is None else port,
+            timeout=SESSION_SECONDS,
         )
 
     def talk(self):
@@ -171,13 +175,17 @@ class Member:
 
     def prepare(self):
         """Brings the session where it is when something happens to the gateway."""
-        if self.role in ("transfer", "open", "used"):
+        if self.role in ("transfer", "open", "again", "used"):
             self.announce()
         if self.role == "transfer":
             self.transfer = Transfer(self.offer, self.number)
             self.transfer.start()
-        if self.role == "used" and not self.offer.connects(timeout=SESSION_SECONDS):
+        if self.role in ("again", "used") and not self.offer.connects(timeout=SESSION_SECONDS):
             raise CaseFailure("no data connection")
+        if self.role == "again":
+            port = self.offer.listener.getsockname()[1]
+            self.offer.close()
+            self.announce(port)
 
     def live(self, ending):
         """What it does meanwhile."""
@@ -191,7 +199,7 @@ class Member:
                 raise CaseFailure("a second connection came beside the transfer")
             if self.transfer.failure:
                 raise CaseFailure(self.transfer.failure)
-        elif self.role == "open":
+        elif self.role in ("open", "again"):
             self.use("that was announced before")
             if not self.offer.stays_shut():
                 raise CaseFailure("a second data connection came, to one that was announced before")
@@ -382,7 +390,7 @@ class Crowd:
 
     def pending(self):
         """The members whose announcement is still to be used."""
-        return [member for member in self.members if member.role == "open"]
+        return [member for member in self.members if member.role in ("open", "again")]
 
     def require_leases_kept(self):
         """Nobody else is given an outside port that an open announcement has.
