@@ -72,7 +72,7 @@ class World:
         self.lock, self.numbers = threading.Lock(), 0
         self.short_ports = collections.deque(SHORT_PORTS)
         self.ends, self.problems, self.visits = collections.Counter(), [], []
-        self.forgot, self.samples = -1.0, []
+        self.forgot, self.away, self.samples = -1.0, -1.0, []
 
     @property
     def age(self):
@@ -126,9 +126,14 @@ class Visit:
             self.world.ends[end] += 1
 
     def explain(self, failure):
-        """Why it failed: only conntrack's forgetting may end a session or cut a transfer."""
+        """Why it failed: only conntrack's forgetting may end a session or cut a transfer.
+
+        While no daemon runs, announcements pass unread (`when_absent = "bypass"`).
+        """
         was_forgotten = self.world.forgot > self.began - VISIT_SECONDS
         is_data = "data connection" in str(failure) or "transfer" in str(failure)
+        if self.world.away > self.began and "no data connection" in str(failure):
+            return "announced while no daemon ran"
         if was_forgotten and is_data:
             return "transfer cut, because conntrack forgot it"
         if was_forgotten and (not self.member or life.is_over(self.member.session)):
@@ -327,10 +332,14 @@ def play(world, only):
             kinds = [kind for kind in kinds if not kind.ends_daemon]
         kind = world.random.choices(kinds, [kind.weight for kind in kinds])[0]
         world.say(f"{world.age:8.1f} {kind.name}")
+        # A session may fail while the act still runs.
+        world.away = time.monotonic() + VISIT_SECONDS if kind.ends_daemon else world.away
         try:
             kind.run(world)
         except CaseFailure as failure:
             world.problem(f"{kind.name}: {failure}")
+        if kind.ends_daemon:
+            world.away = time.monotonic()
         if not world.stage.lab.engine.process.is_running():
             raise CaseFailure(f"the daemon ended by itself after {kind.name}")
         pause = time.monotonic() + world.random.uniform(0.2, 1.5)
