@@ -1,6 +1,7 @@
 """Captures both sides of the gateway, and reads a capture far enough to compare TCP payloads."""
 
 import os
+import re
 import struct
 import time
 import typing
@@ -17,8 +18,9 @@ RING = 1 << 32
 class Capture:
     """Runs tcpdump on both links of the gateway during the `with` block."""
 
-    def __init__(self, lab, name, expression="tcp", directory=None):
-        self.lab, self.expression = lab, expression
+    def __init__(self, lab, name, expression="tcp", directory=None, snapshot=0):
+        # The buffer has a place of the snapshot's length for each packet, so few for a large one.
+        self.lab, self.expression, self.snapshot = lab, expression, snapshot
         self.files = {
             side: os.path.join(directory or lab.workspace, f"{name}.{side}.pcap") for side in SIDES
         }
@@ -36,7 +38,7 @@ class Capture:
                 "-U",
                 "-n",
                 "-s",
-                "0",
+                str(self.snapshot),
                 "--immediate-mode",
                 "-B",
                 "16384",
@@ -58,6 +60,11 @@ class Capture:
         for process in self.running:
             process.stop()
 
+    def lost(self):
+        """How many packets the captures did not get."""
+        said = "".join(process.output() for process in self.running)
+        return sum(map(int, re.findall(r"(\d+) packets? dropped by kernel", said)))
+
 
 def packets(path):
     """The captured frames of a pcap file as tcpdump writes it."""
@@ -75,6 +82,8 @@ class Segment(typing.NamedTuple):
     sequence: int
     is_syn: bool
     payload: bytes
+    ack: int = 0
+    flags: int = 0
 
 
 def segment_of(frame):
@@ -95,22 +104,33 @@ def segment_of(frame):
             frame[LINK_HEADER + 24 : LINK_HEADER + 40],
         )
     tcp = frame[LINK_HEADER + ip_length : LINK_HEADER + total]
-    source, destination, sequence = struct.unpack_from(">HHI", tcp)
+    source, destination, sequence, ack = struct.unpack_from(">HHII", tcp)
     return Segment(
         ((addresses[0], source), (addresses[1], destination)),
         sequence,
         bool(tcp[13] & SYN),
         tcp[(tcp[12] >> 4) * 4 :],
+        ack,
+        tcp[13],
     )
 
 
 def inconsistent_bytes(path):
     """Descriptions of segments that repeat a sequence number with other bytes than before."""
-    seen, changed = {}, []
-    for frame in packets(path):
+    return inconsistent_frames(packets(path))
+
+
+def inconsistent_frames(frames):
+    """The same of frames."""
+    first, seen, changed = {}, {}, []
+    for frame in frames:
         segment = segment_of(frame)
+        # A later connection of the same two ends counts from another number.
+        if segment.is_syn and first.get(segment.flow) != segment.sequence:
+            first[segment.flow], seen[segment.flow] = segment.sequence, {}
+        bytes_seen = seen.setdefault(segment.flow, {})
         for offset, byte in enumerate(segment.payload):
-            before = seen.setdefault((segment.flow, (segment.sequence + offset) % RING), byte)
+            before = bytes_seen.setdefault((segment.sequence + offset) % RING, byte)
             if before != byte:
                 changed.append(f"{segment.flow}: {segment.payload!r} at {segment.sequence}")
                 break

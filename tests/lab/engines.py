@@ -41,21 +41,31 @@ CASE_KEYS = {
     "backend": CaseKey(
         "beside-kernel/|auto/", "the kernel's helper can be attached beside this one; auto's choice"
     ),
-    "table_owner": CaseKey("reload/table/", "nobody could replace an owned table"),
-    "install_rules": CaseKey("shipped/", "the operator loads a file of rules/ by hand"),
+    "install_rules": CaseKey(
+        "shipped/|life/by-hand/", "the operator loads a file of rules/ by hand"
+    ),
     "when_kernel_helps": CaseKey("beside-kernel/", "both of its values are tried"),
-    "expectation.timeout": CaseKey("guarantee/late-gets-nothing/", "the case waits for it"),
+    "expectation.timeout": CaseKey(
+        "guarantee/late-gets-nothing/|soak/", "the case waits for it"
+    ),
     "nat.ports": CaseKey(
-        "ten-ports/|guarantee/ten-ports-are-reused/|restart/",
+        "ten-ports/|guarantee/ten-ports-are-reused/|restart/|life/|soak/",
         "few outside ports, or ports whose decimals are long",
     ),
+    "table_owner": CaseKey(
+        "life/[^/]+/[^/]+/shared|soak/|reload/table/",
+        "on a kernel where others cannot change our table, the case tries what holds elsewhere",
+    ),
+    "when_absent": CaseKey("life/absent/", "what holds while no daemon runs is tried"),
     "limits.memory": CaseKey("attack/flood", "a flood is measured against the least bound"),
     "policy.tls_data": CaseKey("tls(-guarantee)?/", "without it encrypted sessions open nothing"),
     "policy.tls_ports": CaseKey("tls(-guarantee)?/", "the range that the servers use"),
     "policy.tls_at_once": CaseKey("tls-guarantee/", "its bound is tried"),
     "policy.tls_servers": CaseKey("tls-guarantee/unnamed-server", "a server that it does not name"),
     "policy.tls_implicit_ports": CaseKey("tls/[^/]+/990/", "TLS from the first byte"),
-    "command_policy": CaseKey("policy/", "the command policy that the case is about"),
+    "command_policy": CaseKey(
+        "policy/|life/absent/", "the command policy that the case is about"
+    ),
 }
 
 
@@ -327,6 +337,8 @@ class Ours(NoHelper):
     # If it is empty, the shipped configuration chooses.
     backend = os.environ.get("FTP_ALG_BACKEND", "")
     process = None
+    # Another program file than the one under test, for a case that replaces it.
+    program = ""
 
     def configuration(self):
         """The shipped configuration with the changes for the sandbox, the engine and the case."""
@@ -355,20 +367,31 @@ class Ours(NoHelper):
         # Announcements are logged at debug.
         environment = {**os.environ, "RUST_LOG": os.environ.get("RUST_LOG", "info,ftp_alg=debug")}
         self.process = Background(
-            [ftp_alg_binary(), "run", "--config", f"{self.workspace}/ftp-alg.toml"],
+            [
+                self.program or ftp_alg_binary(),
+                "run",
+                "--config",
+                f"{self.workspace}/ftp-alg.toml",
+            ],
             log,
             namespace=self.gateway,
             env=environment,
         )
         self.process.wait_for(
-            lambda: "ready" in self.process.output()[seen:], READY_SECONDS, "'ready' in its log"
+            lambda: '"ready"' in self.process.output()[seen:], READY_SECONDS, "'ready' in its log"
         )
 
     def kill(self):
         self.process.stop(signal.SIGKILL)
 
+    def terminate(self):
+        """Ends the daemon as a service manager does, and raises unless it ends well."""
+        status = self.process.stop(signal.SIGTERM)
+        if status != 0:
+            raise LabError(f"exit status after SIGTERM: {status}: {self.log()[-600:]}")
+
     def disable(self):
-        # While the daemon runs, the table is its own, or comes back.
+        """Ends the daemon first, because it keeps its table from others or puts it back."""
         self.kill()
         run_tool(["nft", "delete", "table", "inet", "ftp_alg"], namespace=self.gateway)
         self.process = None
@@ -379,12 +402,13 @@ class Ours(NoHelper):
         problems = []
         if not self.process.is_running():
             problems.append(f"the daemon had ended by itself: {self.process.process.returncode}")
+        begin = len(self.log())
         status = self.process.stop(signal.SIGTERM)
         if not problems and status != 0:
             problems.append(f"exit status after SIGTERM: {status}")
         tables = run_tool(["nft", "list", "tables"], namespace=self.gateway).stdout
         # Sessions of the case may still be open, and something be expected for them.
-        stays = not self.installs_rules() or LEFT_BEHIND in self.log()
+        stays = not self.installs_rules() or LEFT_BEHIND in self.log()[begin:]
         if ("ftp_alg" in tables) != stays:
             problems.append(
                 f"after SIGTERM, with install_rules = {self.installs_rules()}: {tables.strip()}"
@@ -392,7 +416,8 @@ class Ours(NoHelper):
         return problems
 
     def log(self):
-        return self.process.output() if self.process else ""
+        log = pathlib.Path(self.workspace, "ftp-alg.log")
+        return log.read_text(errors="replace") if log.exists() else ""
 
     def announcements(self):
         return [event for event in map(log_event, self.log().splitlines()) if event]

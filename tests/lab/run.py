@@ -21,9 +21,11 @@ import time
 import attacks
 import deployments
 import guarantees
+import life
 import policies
 import reloads
 import selection
+import soak
 import stock
 import stress
 import tls
@@ -74,7 +76,18 @@ class Report:
 
 
 def all_batches(with_extra, with_stock=False):
-    groups = (transfers, tls, guarantees, policies, attacks, stress, reloads, stock)
+    groups = (
+        transfers,
+        tls,
+        guarantees,
+        policies,
+        attacks,
+        stress,
+        life,
+        soak,
+        reloads,
+        stock,
+    )
     everything = itertools.chain.from_iterable(group.batches() for group in groups)
     return [
         batch

@@ -38,13 +38,16 @@ class Peer:
     def send(self, data):
         self.sock.sendall(data)
 
+    def receive(self):
+        return self.sock.recv(4096)
+
     def line(self, timeout=LINE_SECONDS):
         """The next line without its end; CaseFailure if it does not come."""
         deadline = time.monotonic() + timeout
         while b"\n" not in self.buffer:
             self.sock.settimeout(max(0.001, deadline - time.monotonic()))
             try:
-                received = self.sock.recv(4096)
+                received = self.receive()
             except OSError as error:
                 raise CaseFailure(
                     f"no line within {timeout} s ({error}), only {self.buffer!r}"
@@ -145,6 +148,9 @@ def echo(one, other):
 class Stage:
     """A listening scripted server in a deployment, which opens sessions to itself."""
 
+    # What holds each end of its sessions.
+    peer = Peer
+
     def __init__(self, lab, deployment: Deployment, server_port=21):
         self.lab, self.deployment, self.server_port = lab, deployment, server_port
         self.lock, self.opened = threading.Lock(), []
@@ -174,7 +180,7 @@ class Stage:
             sock.connect((self.deployment.target, port))
             self.listener.settimeout(timeout)
             accepted, _ = self.listener.accept()
-        session = Session(self, client, Peer(sock), Peer(accepted))
+        session = Session(self, client, self.peer(sock), self.peer(accepted))
         self.opened.append(session)
         return session
 

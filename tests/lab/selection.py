@@ -87,7 +87,7 @@ def features(case):
         return {("shipped", part) for part in (parts[1], parts[3], parts[-1])}
     if parts[0] in ("tls-default", "tls-without-helper"):
         return {(parts[0],)}
-    if parts[0] == "beside-kernel":
+    if parts[0] in ("beside-kernel", "life", "soak"):
         return {tuple(parts[:2])}
     if parts[0] == "policy":
         # policy/entry/server: the command policy stands above both backends, so one case with each
