@@ -18,7 +18,9 @@ use crate::{
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
         ftps::HostPair,
-        kernel::{Kernel, LookUpError, SetLiberalError, TrackedConnection, WhenKernelHelps},
+        kernel::{
+            Kernel, LookUpError, MarkError, SetLiberalError, TrackedConnection, WhenKernelHelps,
+        },
         net::{ConntrackTuples, Direction, Tuple},
         saved_flow::SavedFlow,
         session::Withdrawal,
@@ -107,14 +109,13 @@ impl Kernel for KernelPort {
     }
 
     /// No other connection has both marks.
-    fn mark_untouched(&mut self, tuples: &ConntrackTuples) {
+    fn mark_untouched(&mut self, tuples: &ConntrackTuples) -> Result<(), MarkError> {
         let both = self.marks.opaque | self.marks.adjust;
-        if let Err(error) = self.conntrack.set_mark(tuples, both, both) {
-            warn!(
-                %error,
-                "a connection of the kernel's helper could not be marked: it stays in the queue"
-            );
-        }
+        let result = self.conntrack.set_mark(tuples, both, both);
+        result.map_err(|error| {
+            warn!(%error, "a connection could not be marked as left alone: it stays in the queue");
+            MarkError
+        })
     }
 
     fn queue_data_syns(&mut self, pair: HostPair) {
@@ -153,7 +154,9 @@ impl KernelPort {
         let is_helped = entry.helper == Some(AttachedHelper::KernelFtp);
         TrackedConnection {
             tuples: entry.tuples,
+            id: entry.id,
             is_beginning: entry.tcp_state.is_some_and(TcpState::is_handshake),
+            is_established: entry.tcp_state == Some(TcpState::ESTABLISHED),
             is_over: entry.tcp_state.is_some_and(TcpState::is_over),
             is_adjusted: has(self.marks.adjust),
             is_opaque: has(self.marks.opaque),
