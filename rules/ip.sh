@@ -64,6 +64,11 @@ table inet ftp_alg {
 		size 65536
 		flags timeout
 	}
+	# connections to or from these ports are FTP control connections
+	set control_ports {
+		type inet_service
+		elements = { 21, 2121 }
+	}
 	# connections that were announced and may come, once, from any source port
 	set expect4 {
 		type ipv4_addr . ipv4_addr . inet_service
@@ -114,6 +119,28 @@ table inet ftp_alg {
 		type filter hook prerouting priority -300; policy accept;
 		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport . iif @spoofed4 drop
 		tcp flags syn / fin,syn,rst,ack ip6 saddr . ip6 daddr . tcp dport . iif @spoofed6 drop
+	}
+
+	# a first packet with data (TCP Fast Open) would pass unread: it comes again without
+	chain fast_open_prerouting {
+		type filter hook prerouting priority -300; policy accept;
+		tcp flags syn / syn,rst,ack tcp dport @control_ports @ih,0,8 0-255 drop
+	}
+
+	chain fast_open_output {
+		type filter hook output priority -300; policy accept;
+		tcp flags syn / syn,rst,ack tcp dport @control_ports @ih,0,8 0-255 drop
+	}
+
+	# the same behind a port-forward from another port
+	chain fast_open_input {
+		type filter hook input priority -300; policy accept;
+		tcp flags syn / syn,rst,ack tcp dport @control_ports @ih,0,8 0-255 drop
+	}
+
+	chain fast_open_postrouting {
+		type filter hook postrouting priority -300; policy accept;
+		tcp flags syn / syn,rst,ack tcp dport @control_ports @ih,0,8 0-255 drop
 	}
 
 	# an expected connection is admitted once, and known by its mark from then on

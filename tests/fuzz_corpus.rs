@@ -52,6 +52,11 @@ fn streams_hold() {
 }
 
 #[test]
+fn connections_stay_what_they_are() {
+    replay("identity", targets::identity);
+}
+
+#[test]
 fn streams_hold_under_rules() {
     replay("stream", targets::policy);
     replay("policy", targets::policy);

@@ -15,7 +15,7 @@ use ftp_alg::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
     ftps::{HostPair, TlsSettings},
-    kernel::{Kernel, LookUpError, SetLiberalError, TrackedConnection, WhenKernelHelps},
+    kernel::{Kernel, LookUpError, MarkError, SetLiberalError, TrackedConnection, WhenKernelHelps},
     net::{ConntrackTuples, Direction, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
@@ -42,6 +42,9 @@ struct Core {
 struct Answers {
     tuples: ConntrackTuples,
     is_known: bool,
+    id: u32,
+    is_established: bool,
+    refuses_mark: bool,
     is_beginning: bool,
     is_adjusted: bool,
     is_opaque: bool,
@@ -59,6 +62,8 @@ impl Kernel for Answers {
             is_beginning: self.is_beginning,
             is_over: self.are_dead && !self.is_beginning,
             tuples: self.tuples,
+            id: self.id,
+            is_established: self.is_established,
             is_adjusted: self.is_adjusted,
             is_opaque: self.is_opaque,
             kernel_helper: self.kernel_helper,
@@ -101,7 +106,13 @@ impl Kernel for Answers {
 
     fn mark_readable(&mut self, _: &ConntrackTuples) {}
 
-    fn mark_untouched(&mut self, _: &ConntrackTuples) {}
+    fn mark_untouched(&mut self, _: &ConntrackTuples) -> Result<(), MarkError> {
+        if self.refuses_mark {
+            Err(MarkError)
+        } else {
+            Ok(())
+        }
+    }
 
     fn queue_data_syns(&mut self, _: HostPair) {}
 
@@ -115,6 +126,9 @@ impl Core {
             kernel: Answers {
                 tuples: topology.tuples(0),
                 is_known: true,
+                id: 0,
+                is_established: false,
+                refuses_mark: false,
                 is_beginning: true,
                 is_adjusted: false,
                 is_opaque: false,
@@ -244,6 +258,8 @@ enum Operation {
     /// Conntrack knows the connection from now on, with these marks, or does not know it.
     Tracked(bool, bool, bool),
     Begins(bool),
+    /// Its entry has this id, is established or not, and can be marked or not.
+    Entry(u32, bool, bool),
     KernelHelper(Option<WhenKernelHelps>),
     RefuseLiberal(bool),
     RefuseExpect(Option<ExpectError>),
@@ -351,6 +367,9 @@ fn any_operation() -> impl Strategy<Value = Operation> {
             Some(WhenKernelHelps::Refuse),
         ]).prop_map(Operation::KernelHelper),
         1 => any::<bool>().prop_map(Operation::Begins),
+        1 => (0u32..3, any::<bool>(), any::<bool>()).prop_map(|(id, is_established, refuses_mark)| {
+            Operation::Entry(id, is_established, refuses_mark)
+        }),
         2 => any::<bool>().prop_map(Operation::RefuseLiberal),
         2 => error.prop_map(Operation::RefuseExpect),
         1 => any::<bool>().prop_map(Operation::Die),
@@ -374,6 +393,11 @@ fn apply(core: &mut Core, operation: &Operation) {
             kernel.is_opaque = *is_opaque;
         }
         Operation::Begins(is_beginning) => kernel.is_beginning = *is_beginning,
+        Operation::Entry(id, is_established, refuses_mark) => {
+            kernel.id = *id;
+            kernel.is_established = *is_established;
+            kernel.refuses_mark = *refuses_mark;
+        }
         Operation::KernelHelper(then) => kernel.kernel_helper = *then,
         Operation::RefuseLiberal(refuses) => kernel.refuses_liberal = *refuses,
         Operation::RefuseExpect(error) => kernel.expect = *error,

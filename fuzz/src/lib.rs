@@ -20,7 +20,7 @@ use ftp_alg::proto::{
     packet::{Change, Flags, PacketError, Segment, rebuild},
 };
 
-pub use self::stream::{policy, stream};
+pub use self::stream::{identity, policy, stream};
 
 /// Endpoints to rewrite to: the shortest and the longest text of each family, and between.
 const ENDPOINTS: [&str; 6] = [

@@ -5,21 +5,13 @@
 //! gaps and lie. Each packet that leaves is compared with a naive model of the whole streams
 //! ([`witness`], [`rewriting`]).
 
-#[path = "../../tests/harness/frame.rs"]
-#[expect(
-    dead_code,
-    reason = "the harness's frames can do more than is needed here"
-)]
-mod frame;
 mod gateway;
+#[path = "../../tests/harness/mod.rs"]
+#[expect(dead_code, reason = "the harness can do more than is needed here")]
+mod harness;
+mod identity;
 mod rewriting;
 mod speech;
-#[path = "../../tests/harness/topology.rs"]
-#[expect(
-    dead_code,
-    reason = "the harness's topologies can do more than is needed here"
-)]
-mod topology;
 mod way;
 mod witness;
 
@@ -32,9 +24,12 @@ use ftp_alg::proto::{
     net::Direction,
 };
 
+pub use self::identity::identity;
+
 use self::{
     frame::{ACK, FIN, Frame, PSH, RST, SYN, URG},
     gateway::{Gateway, Note},
+    harness::{frame, topology},
     speech::{Command, Reply, Speech},
     topology::Topology,
     witness::{Given, Witness},

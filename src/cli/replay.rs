@@ -155,6 +155,7 @@ impl Printer<'_> {
             | EventKind::Slowed
             | EventKind::TooManySessions
             | EventKind::Opaque
+            | EventKind::NotFtp { .. }
             | EventKind::Readable
             | EventKind::TlsOpened { .. }
             | EventKind::TlsRefused { .. }

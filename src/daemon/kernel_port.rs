@@ -19,7 +19,7 @@ use crate::{
         expect::{ExpectError, Expectation, ExpectationId},
         ftps::HostPair,
         kernel::{
-            InheritedPinhole, Kernel, LookUpError, SetLiberalError, TrackedConnection,
+            InheritedPinhole, Kernel, LookUpError, MarkError, SetLiberalError, TrackedConnection,
             WhenKernelHelps,
         },
         net::{ConntrackTuples, Direction, Tuple},
@@ -116,14 +116,13 @@ impl Kernel for KernelPort {
     }
 
     /// No other connection has both marks.
-    fn mark_untouched(&mut self, tuples: &ConntrackTuples) {
+    fn mark_untouched(&mut self, tuples: &ConntrackTuples) -> Result<(), MarkError> {
         let both = self.marks.opaque | self.marks.adjust;
-        if let Err(error) = self.conntrack.set_mark(tuples, both, both) {
-            warn!(
-                %error,
-                "a connection of the kernel's helper could not be marked: it stays in the queue"
-            );
-        }
+        let result = self.conntrack.set_mark(tuples, both, both);
+        result.map_err(|error| {
+            warn!(%error, "a connection could not be marked as left alone: it stays in the queue");
+            MarkError
+        })
     }
 
     fn queue_data_syns(&mut self, pair: HostPair) {
@@ -162,7 +161,9 @@ impl KernelPort {
         let is_helped = entry.helper == Some(AttachedHelper::KernelFtp);
         TrackedConnection {
             tuples: entry.tuples,
+            id: entry.id,
             is_beginning: entry.tcp_state.is_some_and(TcpState::is_handshake),
+            is_established: entry.tcp_state == Some(TcpState::ESTABLISHED),
             is_over: entry.tcp_state.is_some_and(TcpState::is_over),
             is_adjusted: has(self.marks.adjust),
             is_opaque: has(self.marks.opaque),

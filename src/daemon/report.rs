@@ -49,6 +49,7 @@ pub(super) fn log(event: &Event, interfaces: &Interfaces) {
             warn!(%client, %server, "more sessions of this host than [limits] allows: reset");
         }
         EventKind::Opaque => info!(%client, %server, "encrypted from here on: left alone"),
+        EventKind::NotFtp { is_left_alone } => log_not_ftp(event, *is_left_alone),
         EventKind::Readable | EventKind::TlsOpened { .. } | EventKind::TlsRefused { .. } => {
             log_encrypted(event);
         }
@@ -70,6 +71,15 @@ pub(super) fn log(event: &Event, interfaces: &Interfaces) {
             warn!(%client, %server, "its sequence offset is saved nowhere: reset");
         }
         EventKind::Ended => debug!(%client, %server, "session ended"),
+    }
+}
+
+fn log_not_ftp(event: &Event, is_left_alone: bool) {
+    let (client, server) = (event.client, event.server);
+    if is_left_alone {
+        info!(%client, %server, "this is not FTP: left alone");
+    } else {
+        info!(%client, %server, "this is not FTP: read on, and nothing is opened for it");
     }
 }
 
@@ -114,6 +124,7 @@ const fn is_detail(kind: &EventKind) -> bool {
         | EventKind::Slowed
         | EventKind::TooManySessions
         | EventKind::Opaque
+        | EventKind::NotFtp { .. }
         | EventKind::Readable
         | EventKind::TlsRefused { .. }
         | EventKind::PartialLineExpired

@@ -8,15 +8,20 @@
 //!
 //! `now` never goes back. Nothing here panics, whatever the packets hold.
 
+mod bare_handshake;
 mod data_syn;
 mod flow_table;
 mod tracking;
+mod tuple_reuse;
 
 pub use flow_table::FLOWS_MAX;
 
 use std::{sync::Arc, time::Instant};
 
-use self::flow_table::{FlowKey, FlowTable};
+use self::{
+    bare_handshake::bare_handshake,
+    flow_table::{FlowKey, FlowTable},
+};
 use super::{
     budget::TokenBucket,
     egress::{Effects, Egress, PacketId, Verdict},
@@ -43,6 +48,8 @@ pub struct Alg {
     session_ids: IdSequence,
     expectation_ids: IdSequence,
     log_limiter: TokenBucket,
+    /// Questions to conntrack about connections that are followed.
+    questions: TokenBucket,
 }
 
 /// A packet that comes in.
@@ -95,6 +102,7 @@ impl Alg {
             session_ids: IdSequence::of_core(index, count),
             expectation_ids: IdSequence::of_core(index, count),
             log_limiter: TokenBucket::FULL,
+            questions: TokenBucket::FULL,
         }
     }
 
@@ -126,7 +134,10 @@ impl Alg {
             Ok(segment) if segment.flags.is_syn() && segment.ack.is_none() => {
                 self.handle_data_syn(&segment, &mut input)
             }
-            Ok(segment) => self.handle_segment(&segment, &mut input),
+            Ok(segment) => {
+                let verdict = self.handle_segment(&segment, &mut input);
+                bare_handshake(&segment, verdict)
+            }
         };
         Egress {
             verdict,
@@ -184,6 +195,9 @@ impl Alg {
             Some(Err(_)) => self.refuse_session(place, segment, input),
             None => Verdict::Accept,
         };
+        if self.flows.flow(place.key).is_some_and(Flow::is_left_alone) {
+            self.remove(place.key, input);
+        }
         self.flows.schedule(place.key);
         self.evict_until_fits(place.key, input);
         verdict
@@ -197,17 +211,12 @@ impl Alg {
         let Some((key, direction)) = self.flows.find(segment.tuple) else {
             return self.track(segment, input);
         };
-        let may_replace = self.with_flow(key, input, |flow, context| {
-            let is_other = flow.is_replaced_by(direction, segment);
-            is_other.then(|| flow.admit_ingress(direction, context))
-        });
-        match may_replace.flatten() {
-            None => Ok(Place { key, direction }),
-            // It bears the address of an end that is elsewhere.
-            Some(false) => Err(Verdict::Drop),
-            // The other tuple of another connection may differ: it is looked up anew.
-            Some(true) => self.track(segment, input),
+        let place = Place { key, direction };
+        let flow = self.flows.flow(key);
+        if flow.is_some_and(|flow| flow.is_doubtful(direction, segment)) {
+            return self.resolve_doubt(place, segment, input);
         }
+        Ok(place)
     }
 
     fn handle_due(&mut self, key: FlowKey, input: &mut Input<'_>) {

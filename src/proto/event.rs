@@ -71,6 +71,12 @@ pub enum EventKind {
     TooManySessions,
     /// The connection is encrypted from now on, and not read.
     Opaque,
+    /// The connection is no FTP. Nothing is opened for it, for as long as conntrack knows it.
+    NotFtp {
+        /// Whether it has left the queue. Else it is still read, because a command policy applies
+        /// to it or its sequence numbers differ.
+        is_left_alone: bool,
+    },
     /// The connection is clear text again (CCC), and read from now on.
     Readable,
     /// A data connection of an encrypted session was admitted.

@@ -13,14 +13,17 @@
 mod context;
 mod dialogue;
 mod encryption;
+mod entry_check;
 mod ingress_guard;
 mod lifecycle;
 mod line_at;
+mod not_ftp;
 mod opening;
 mod pinholes;
 mod quota;
 mod reading;
 mod refusing;
+mod refutation;
 mod relay;
 mod settings;
 mod tls_state;
@@ -39,6 +42,7 @@ use self::{
     lifecycle::Lifecycle,
     pinholes::Pinholes,
     quota::Quota,
+    refutation::Refutation,
     relay::TcpRelay,
     tls_state::{Classified, Handshake, TlsState},
 };
@@ -63,6 +67,8 @@ pub struct Flow {
     relay: TcpRelay,
     dialogue: Dialogue,
     pinholes: Pinholes,
+    refutation: Refutation,
+    conntrack_id: u32,
 }
 
 impl Flow {
@@ -78,17 +84,24 @@ impl Flow {
             relay: TcpRelay::new(tuples),
             dialogue: Dialogue::default(),
             pinholes: Pinholes::default(),
+            refutation: Refutation::None,
+            conntrack_id: 0,
         }
     }
 
     /// A connection as another process saved it.
     #[must_use]
     pub fn restored(id: SessionId, saved: &SavedFlow, now: Instant) -> Self {
-        Self {
+        let mut flow = Self {
             life: Lifecycle::resumed(now),
             relay: TcpRelay::restored(saved, now),
             ..Self::new(id, saved.tuples(), now)
+        };
+        if saved.is_refuted {
+            flow.refute();
+            flow.refutation = Refutation::Kept;
         }
+        flow
     }
 
     /// A connection that was encrypted before it was seen here.
@@ -147,15 +160,6 @@ impl Flow {
     /// Whether the packet at hand may be of the end that sends in `direction`.
     pub fn admit_ingress(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
         self.ingress.admit(direction, context)
-    }
-
-    /// Whether a segment is of the handshake of another connection that has come under the same
-    /// tuple.
-    #[must_use]
-    pub fn is_replaced_by(&self, direction: Direction, segment: &Segment<'_>) -> bool {
-        segment.flags.is_syn()
-            && !self.relay.has_started_with(direction, segment)
-            && !self.completes_handshake(direction, segment)
     }
 
     /// Takes a segment in, and gives its verdict. Packets behind it are in the context's effects.
@@ -290,7 +294,13 @@ impl Flow {
         self.tls = TlsState::Clear;
         self.life = Lifecycle::new(context.now);
         let tuples = *self.tuples();
+        // It begins anew under the same entry, in which conntrack believes whoever forges a SYN of
+        // the client's. What was refuted stays refuted.
+        let is_refuted = self.is_refuted();
         self.dialogue.begin(&tuples, context);
+        if is_refuted {
+            self.refute();
+        }
         context.report(EventKind::Started {
             is_from_start: true,
         });
@@ -309,6 +319,7 @@ impl Flow {
         if self.life.is_aborted() {
             return Verdict::Drop;
         }
+        self.settle_refuted(context);
         let role = Role::of_sender(direction);
         let partial = self.relay.partial_line(direction);
         let holds = self.dialogue.must_hold(role, partial);

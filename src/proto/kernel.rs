@@ -81,9 +81,12 @@ pub trait Kernel {
     /// Clears the mark `opaque`.
     fn mark_readable(&mut self, tuples: &ConntrackTuples);
 
-    /// Marks the connection so that none of its packets is queued, because the kernel's helper has
-    /// it.
-    fn mark_untouched(&mut self, tuples: &ConntrackTuples);
+    /// Marks the connection so that none of its packets is queued any more, for as long as
+    /// conntrack knows it: the kernel's helper has it, or it is no FTP.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    fn mark_untouched(&mut self, tuples: &ConntrackTuples) -> Result<(), MarkError>;
 
     /// Queues the first packets of data connections from this client to this server, within the
     /// granted ports, before conntrack sees them. They may be queued already.
@@ -98,9 +101,16 @@ pub trait Kernel {
 pub struct TrackedConnection {
     /// Its tuples.
     pub tuples: ConntrackTuples,
+    /// The id of its entry; 0 where it is not known. Another id shows another connection with the
+    /// same tuples. The same id shows nothing: the kernel makes it from the entry's place in memory
+    /// and from the tuple (`nf_ct_get_id`).
+    pub id: u32,
     /// Whether its handshake is under way: conntrack has seen its SYN, and not the acknowledgement
     /// of the SYN/ACK (`TCP_CONNTRACK_SYN_SENT`, `SYN_RECV`). Only such a connection begins.
     pub is_beginning: bool,
+    /// Whether both of its SYNs are acknowledged and no end of it was seen
+    /// (`TCP_CONNTRACK_ESTABLISHED`). No connection that was closing comes back to that.
+    pub is_established: bool,
     /// Whether conntrack has seen its end: a RST, or the FIN of both ends (`TCP_CONNTRACK_CLOSE`,
     /// `TIME_WAIT`). Its ends need not have seen that.
     pub is_over: bool,
@@ -118,12 +128,21 @@ impl TrackedConnection {
     pub const fn unmarked(tuples: ConntrackTuples) -> Self {
         Self {
             tuples,
+            id: 0,
             is_beginning: true,
+            is_established: false,
             is_over: false,
             is_adjusted: false,
             is_opaque: false,
             kernel_helper: None,
         }
+    }
+
+    /// Whether it was [left alone](Kernel::mark_untouched): its mark has both bits. A packet of it
+    /// was in the queue already.
+    #[must_use]
+    pub const fn is_untouched(&self) -> bool {
+        self.is_adjusted && self.is_opaque
     }
 }
 
@@ -155,3 +174,7 @@ pub struct LookUpError;
 /// Conntrack could not be set liberal. The log has the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetLiberalError;
+
+/// The connection could not be marked. The log has the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkError;

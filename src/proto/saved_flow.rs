@@ -17,6 +17,9 @@ pub struct SavedFlow {
     version: u32,
     original: Tuple,
     reply: Tuple,
+    /// It was shown that the connection is no FTP. Files of earlier versions do not say it.
+    #[serde(default)]
+    pub is_refuted: bool,
     /// The stream of the original direction, and that of the reply direction.
     pub streams: [SavedStream; 2],
 }
@@ -76,13 +79,15 @@ pub enum SavedFlowError {
 }
 
 impl SavedFlow {
-    /// The state of a connection. The stream of the original direction comes first.
+    /// The state of a connection that is no FTP (`is_refuted`), or may be. The stream of the
+    /// original direction comes first.
     #[must_use]
-    pub fn new(tuples: &ConntrackTuples, streams: [SavedStream; 2]) -> Self {
+    pub fn new(tuples: &ConntrackTuples, is_refuted: bool, streams: [SavedStream; 2]) -> Self {
         Self {
             version: VERSION,
             original: tuples.of(Direction::Original),
             reply: tuples.of(Direction::Reply),
+            is_refuted,
             streams,
         }
     }

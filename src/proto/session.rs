@@ -228,6 +228,17 @@ impl Session {
         self.login.refusal()
     }
 
+    /// Whether it was shown that the connection is no FTP.
+    #[must_use]
+    pub fn is_refuted(&self) -> bool {
+        self.login == LoginState::NotFtp
+    }
+
+    /// It is known from before that the connection is no FTP.
+    pub fn refute(&mut self) {
+        self.login = LoginState::NotFtp;
+    }
+
     /// How many commands the server has answered.
     fn answered(&self) -> u64 {
         self.commands.saturating_sub(self.outstanding.len())

@@ -262,6 +262,15 @@ impl Stream {
         !self.synchronised || self.rcv_nxt().offset_from(seq).unsigned_abs() <= NEAR
     }
 
+    /// Whether a segment at `seq` stands where none of this stream is expected: far away, beyond
+    /// the next expected byte, or before the kept ones. `has_bytes` where it takes up
+    /// sequence space.
+    #[must_use]
+    pub fn is_out_of_place(&self, seq: SeqNumber, has_bytes: bool) -> bool {
+        let is_elsewhere = self.rcv_nxt().is_before(seq) || seq.is_before(self.buf_start);
+        !self.is_near(seq) || (self.synchronised && has_bytes && is_elsewhere)
+    }
+
     /// The end of the bytes that have left, in output space.
     #[must_use]
     pub fn snd_nxt_output(&self) -> SeqNumber {

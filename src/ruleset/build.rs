@@ -13,6 +13,7 @@
 
 mod attachment;
 mod chain_parts;
+mod fast_open;
 mod ftps_chains;
 mod pickup_chains;
 
@@ -47,12 +48,11 @@ impl Ruleset {
             why: "interfaces of the announcer: a data connection that arrives by one is forged",
             kind: SetKind::Spoofed(family),
         }));
-        if queues_itself || !is_ours {
-            sets.push(Set {
-                why: "connections to or from these ports are FTP control connections",
-                kind: SetKind::ControlPorts(params.control_ports.clone()),
-            });
-        }
+        sets.push(Set {
+            why: "connections to or from these ports are FTP control connections",
+            kind: SetKind::ControlPorts(params.control_ports.clone()),
+        });
+        chains.extend(fast_open::chains());
         if queues_itself {
             chains.extend(inspection_chains(params));
             chains.extend(pickup_chains::chains(params));

@@ -167,6 +167,7 @@ impl fmt::Display for Statement {
                 let (protocol, set) = (protocol(*family), SetKind::FtpsPairs(*family).name());
                 write!(f, "{protocol} saddr . {protocol} daddr @{set}")
             }
+            Self::ToControlPort => f.write_str("tcp dport @control_ports"),
             Self::ControlPort(port) => write!(f, "{port} @control_ports"),
             Self::Share { index, of } => {
                 write!(

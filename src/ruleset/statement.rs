@@ -220,6 +220,8 @@ pub enum Statement {
     },
     /// The packet's source and destination are a pair with an encrypted session.
     FromFtpsPair(Family),
+    /// The packet goes to a control port, as it is addressed at this place.
+    ToControlPort,
     /// The connection goes to a control port.
     ControlPort(ControlPort),
     /// The connection belongs to this share of the workers, in both directions.

@@ -182,6 +182,10 @@ impl Frame {
                 1 => 1,
                 _ => usize::from(tcp[at + 1]),
             };
+            // A damaged option ends the list.
+            if length == 0 || at + length > header {
+                break;
+            }
             match tcp[at] {
                 2 => self.mss = Some(u16::from_be_bytes([tcp[at + 2], tcp[at + 3]])),
                 3 => self.scale = Some(tcp[at + 2]),

@@ -172,7 +172,7 @@ impl Host {
             return None;
         }
         let timers = [
-            self.ready_at,
+            self.ready_at.filter(|_| self.is_established),
             self.resend_at,
             self.probe_at,
             self.ack_at,
@@ -215,7 +215,8 @@ impl Host {
         self.last_activity = now;
         if frame.has(SYN) {
             self.handle_syn(frame, now);
-        } else if self.irs.is_some() {
+        } else if self.irs.is_some() && (frame.has(ACK) || frame.has(RST)) {
+            // A segment without ACK is discarded (RFC 9293 §3.10.7.4).
             self.handle_segment(frame, now);
         } else if frame.has(RST) && frame.has(ACK) {
             // A refused handshake (RFC 9293 §3.10.7.3).
@@ -271,10 +272,16 @@ impl Host {
 
     /// Sends a segment that its TCP would not send: an ordinary one with `change`.
     pub(crate) fn send_odd(&mut self, change: impl FnOnce(&mut Frame)) {
+        let frame = self.odd(change);
+        self.out.push(frame);
+    }
+
+    /// Such a segment, as somebody else may forge it.
+    pub(crate) fn odd(&mut self, change: impl FnOnce(&mut Frame)) -> Frame {
         let mut frame = self.frame(ACK | PSH);
         frame.seq = self.nxt;
         change(&mut frame);
-        self.out.push(frame);
+        frame
     }
 
     /// The position of the next byte it will send.

@@ -6,7 +6,7 @@
 //! connection is queued where its pair has a grant ([`Kernel::dial`]).
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     ops::{Deref, DerefMut},
     sync::Arc,
@@ -20,13 +20,16 @@ use ftp_alg::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
     ftps::HostPair,
-    kernel::{self, LookUpError, SetLiberalError, TrackedConnection},
+    kernel::{self, LookUpError, MarkError, SetLiberalError, TrackedConnection},
     net::{ConntrackTuples, Direction, IfIndex, PerDirection, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
 };
 
-use super::frame::{ACK, FIN, Frame, RST, SYN};
+use super::{
+    conntrack::{Conntrack, Judgement},
+    frame::{ACK, FIN, Frame, RST, SYN},
+};
 
 /// The client and the server are on two sides of the gateway.
 pub(crate) const IIFS: PerDirection<IfIndex> = PerDirection {
@@ -49,10 +52,13 @@ pub(crate) struct Model {
     /// The answers to the next calls of `expect`. Later calls succeed.
     pub(crate) expect_answers: VecDeque<Result<(), ExpectError>>,
     pub(crate) refuses_liberal: bool,
+    pub(crate) refuses_mark: bool,
     /// There is no daemon, and all packets pass.
     pub(crate) is_absent: bool,
     /// The interface by which the packets of each direction come.
     pub(crate) iifs: PerDirection<IfIndex>,
+    /// Packets that come by another interface than those of their direction.
+    pub(crate) forged: HashMap<Vec<u8>, IfIndex>,
     /// The live expectations, with their ends.
     pub(crate) live: BTreeMap<(IpAddr, SocketAddr), (Expectation, Instant)>,
     /// All expectations so far, in order.
@@ -68,49 +74,17 @@ pub(crate) struct Model {
     pub(crate) granted: HashSet<HostPair>,
     /// Data connections that were expected, and have not ended.
     pub(crate) children: HashSet<Tuple>,
+    /// How often the core has asked for a connection.
+    pub(crate) look_ups: usize,
     /// Conntrack cannot be asked.
     pub(crate) refuses_look_up: bool,
-    handshakes: Handshakes,
+    /// The states of the connections.
+    pub(crate) states: Conntrack,
     liberal: HashSet<Tuple>,
     opaque: HashSet<Tuple>,
+    untouched: HashSet<Tuple>,
     now: Instant,
     traces: bool,
-}
-
-/// The handshakes under way, as conntrack follows them (`nf_conntrack_proto_tcp.c`). A SYN in an
-/// established connection changes nothing, until its SYN/ACK shows that both ends have begun anew.
-#[derive(Default)]
-struct Handshakes {
-    /// The number that the last SYN of each connection has acknowledged.
-    asked: BTreeMap<Tuple, u32>,
-    beginning: HashSet<Tuple>,
-    /// Connections of which conntrack has seen a RST.
-    over: HashSet<Tuple>,
-}
-
-impl Handshakes {
-    fn handle_frame(&mut self, frame: &Frame, tuples: &ConntrackTuples) {
-        let original = tuples.of(Direction::Original);
-        let is_original = tuple_of(frame) == original;
-        if frame.has(SYN) && !frame.has(ACK) && is_original {
-            self.asked.insert(original, frame.seq.wrapping_add(1));
-        } else if frame.has(SYN) && !is_original {
-            let answered = self.asked.get(&original).copied();
-            if answered == Some(frame.ack) {
-                self.asked.remove(&original);
-                self.beginning.insert(original);
-                self.over.remove(&original);
-            }
-        } else if frame.has(RST) {
-            self.over.insert(original);
-        } else if is_original && frame.has(ACK) && !frame.has(SYN) {
-            self.beginning.remove(&original);
-        }
-    }
-
-    fn is_beginning(&self, tuples: &ConntrackTuples) -> bool {
-        self.beginning.contains(&tuples.of(Direction::Original))
-    }
 }
 
 impl Deref for Kernel {
@@ -135,8 +109,10 @@ impl Kernel {
                 conntrack: Vec::new(),
                 expect_answers: VecDeque::new(),
                 refuses_liberal: false,
+                refuses_mark: false,
                 is_absent: false,
                 iifs: IIFS,
+                forged: HashMap::new(),
                 live: BTreeMap::new(),
                 expected: Vec::new(),
                 events: Vec::new(),
@@ -145,10 +121,12 @@ impl Kernel {
                 queued: 0,
                 granted: HashSet::new(),
                 children: HashSet::new(),
+                look_ups: 0,
                 refuses_look_up: false,
-                handshakes: Handshakes::default(),
+                states: Conntrack::default(),
                 liberal: HashSet::new(),
                 opaque: HashSet::new(),
+                untouched: HashSet::new(),
                 now: super::origin(),
                 traces: std::env::var_os("FTP_ALG_TRACE").is_some(),
             },
@@ -169,17 +147,32 @@ impl Kernel {
         let Some(tuples) = self.lookup(tuple) else {
             return;
         };
-        self.handshakes.handle_frame(&frame, &tuples);
+        // The table drops it, whether there is a daemon or not.
+        if frame.has(SYN) && !frame.has(ACK) && !frame.payload.is_empty() {
+            return;
+        }
+        match self.states.handle_frame(&frame, &tuples) {
+            Judgement::Tracked => {}
+            Judgement::New => self.forget_marks_of(&tuples),
+            Judgement::Invalid => return self.out.push(frame),
+        }
         if self.is_absent || !self.is_queued(&frame, &tuples) {
             return self.forward(packet, &tuples);
         }
+        self.handle_queued(packet, &tuples, now);
+    }
+
+    /// A packet of a connection comes out of the queue.
+    pub(crate) fn handle_queued(&mut self, packet: &[u8], tuples: &ConntrackTuples, now: Instant) {
+        let tuple = tuple_of(&Frame::decode(packet));
         let direction = tuples.direction_of(tuple).expect("its own tuple");
-        let iif = self.iifs[direction];
+        let forged = self.forged.remove(packet);
+        let iif = forged.unwrap_or(self.iifs[direction]);
         let (verdict, effects) = self.ask_core(packet, iif, now);
         match verdict {
-            Verdict::Accept => self.forward(packet, &tuples),
+            Verdict::Accept => self.forward(packet, tuples),
             Verdict::Drop => {}
-            Verdict::Replace(packet) => self.forward(&packet, &tuples),
+            Verdict::Replace(packet) => self.forward(&packet, tuples),
         }
         self.execute(effects);
     }
@@ -226,8 +219,10 @@ impl Kernel {
 
     /// Makes conntrack's entries new ones with the same tuples.
     pub(crate) fn forget_marks(&mut self) {
+        self.states.forget_all();
         self.liberal.clear();
         self.opaque.clear();
+        self.untouched.clear();
     }
 
     /// The endpoint that a data connection would reach, by its first packet at the gateway. `None`
@@ -248,6 +243,9 @@ impl Kernel {
 
     fn is_queued(&self, frame: &Frame, tuples: &ConntrackTuples) -> bool {
         if frame.has(SYN) && !frame.has(ACK) {
+            return false;
+        }
+        if self.is_untouched(tuples) {
             return false;
         }
         if self.is_opaque(tuples) && frame.flags & (FIN | RST | SYN) == 0 {
@@ -323,12 +321,23 @@ impl Model {
             .copied()
     }
 
+    fn forget_marks_of(&mut self, tuples: &ConntrackTuples) {
+        let original = tuples.of(Direction::Original);
+        for marked in [&mut self.liberal, &mut self.opaque, &mut self.untouched] {
+            marked.remove(&original);
+        }
+    }
+
     pub(crate) fn is_liberal(&self, tuples: &ConntrackTuples) -> bool {
         self.liberal.contains(&tuples.of(Direction::Original))
     }
 
     pub(crate) fn is_opaque(&self, tuples: &ConntrackTuples) -> bool {
         self.opaque.contains(&tuples.of(Direction::Original))
+    }
+
+    pub(crate) fn is_untouched(&self, tuples: &ConntrackTuples) -> bool {
+        self.untouched.contains(&tuples.of(Direction::Original))
     }
 
     fn is_live(&self, original: Tuple) -> bool {
@@ -340,18 +349,18 @@ impl Model {
 
 impl kernel::Kernel for Model {
     fn look_up(&mut self, tuple: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
+        self.look_ups += 1;
         if self.refuses_look_up {
             return Err(LookUpError);
         }
         let found = self.lookup(tuple);
         Ok(found.map(|tuples| TrackedConnection {
-            is_beginning: self.handshakes.is_beginning(&tuples),
-            is_over: self
-                .handshakes
-                .over
-                .contains(&tuples.of(Direction::Original)),
-            is_adjusted: self.is_liberal(&tuples),
-            is_opaque: self.is_opaque(&tuples),
+            id: self.states.id(&tuples),
+            is_beginning: self.states.is_beginning(&tuples),
+            is_established: self.states.is_established(&tuples),
+            is_over: self.states.is_over(&tuples),
+            is_adjusted: self.is_liberal(&tuples) || self.is_untouched(&tuples),
+            is_opaque: self.is_opaque(&tuples) || self.is_untouched(&tuples),
             ..TrackedConnection::unmarked(tuples)
         }))
     }
@@ -410,8 +419,12 @@ impl kernel::Kernel for Model {
         self.opaque.remove(&tuples.of(Direction::Original));
     }
 
-    fn mark_untouched(&mut self, _: &ConntrackTuples) {
-        panic!("no helper of the kernel's is attached here");
+    fn mark_untouched(&mut self, tuples: &ConntrackTuples) -> Result<(), MarkError> {
+        if self.refuses_mark {
+            return Err(MarkError);
+        }
+        self.untouched.insert(tuples.of(Direction::Original));
+        Ok(())
     }
 
     fn queue_data_syns(&mut self, pair: HostPair) {

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ftp_alg::proto::{flow::Settings, net::ConntrackTuples, net::Direction};
+use ftp_alg::proto::{
+    flow::Settings,
+    net::{ConntrackTuples, Direction, IfIndex},
+};
 
 use super::{
     dialogue::{Script, Turn},
@@ -178,6 +181,12 @@ impl Link {
     /// Puts a packet onto the wire of a host as it is.
     pub(crate) fn send_raw(&mut self, frame: &Frame) {
         self.schedule(Stop::Gateway(frame.encode()), LATENCY);
+    }
+
+    /// The same, by this interface.
+    pub(crate) fn send_forged(&mut self, frame: &Frame, iif: IfIndex) {
+        self.kernel.forged.insert(frame.encode(), iif);
+        self.send_raw(frame);
     }
 
     fn next_event(&self) -> Option<Instant> {

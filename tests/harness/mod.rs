@@ -4,12 +4,14 @@
 //!   check itself;
 //! * [`host`]: a TCP end with real sequence arithmetic (RFC 9293), retransmission, cumulative
 //!   and selective acknowledgements, Nagle's algorithm, delayed acknowledgements, a window;
+//! * [`conntrack`]: what the kernel makes of a packet's flags;
 //! * [`kernel`]: conntrack, NAT, the queue rules and the expectation table around one
 //!   [`Alg`](ftp_alg::proto::alg::Alg);
 //! * [`link`]: the wires, on which packets are lost, repeated, delayed and cut;
 //! * [`dialogue`]: the lines of the two ends, and the pieces in which they write them;
 //! * [`oracle`]: the bytes that each end must have received, by a naive model.
 
+pub(crate) mod conntrack;
 pub(crate) mod dialogue;
 pub(crate) mod frame;
 pub(crate) mod host;

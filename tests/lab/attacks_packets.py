@@ -4,12 +4,14 @@ import contextlib
 import dataclasses
 import functools
 import random
+import socket
 
 from attacks import BROKE, Attack, expects_honest_sessions, hear, hear_until, say
 from attacks_commands import CLIENT, PRIVILEGED, SERVER, SERVICE
 from forge import ACK, FIN, RING, RST, SYN, Forged, Forger, next_of, numbers, watch
 from lab import CaseFailure
-from scripted import encode
+from scripted import Peer, Session, encode
+from shell import inside, run, write_sysctls
 from topology import INSIDE2, OUTSIDE2
 
 HARMLESS = 10_000
@@ -86,11 +88,32 @@ def slipstream_after_gap(stage):
     return stage.reaches(SERVER.name, CLIENT.public4, SERVICE)
 
 
-def slipstream_after_syn_ack(stage):
-    """After the browser's request, the attacker's server sends SYN/ACK, and then plays FTP.
+def syn_ack(exact, forger):
+    """Conntrack passes such a SYN/ACK as established."""
+    forger.send(dataclasses.replace(exact, sequence=exact.sequence - 1, flags=SYN | ACK))
 
-    Conntrack passes such a SYN/ACK as established. A helper that begins anew with it has forgotten the
-    request, and takes its body for the commands of a login.
+
+def handshake(exact, forger):
+    """Both packets of a handshake, the first in the client's name.
+
+    Conntrack believes that both ends have begun anew.
+    """
+    forger.send(
+        Forged(exact.destination, exact.source, exact.acknowledged - 1, flags=SYN)
+    )
+    syn_ack(exact, forger)
+
+
+def beyond_next_byte(flags, exact, forger):
+    """The client's TCP answers with an acknowledgement, or waits for what is missing."""
+    forger.send(dataclasses.replace(exact, sequence=exact.sequence + 1000, flags=flags))
+
+
+def slipstream_after(prelude, stage):
+    """After the browser's request, the attacker's server sends odd segments, and then plays FTP.
+
+    A helper that begins anew with them has forgotten the request, and takes its body for the commands
+    of a login.
     """
     session = stage.connect()
     stage.listen(CLIENT.name, SERVICE)
@@ -100,7 +123,7 @@ def slipstream_after_syn_ack(stage):
     hear(session.client)
     exact = next_of(session.server, session.client)
     with Forger(stage.lab, SERVER.name, SERVER.link) as forger:
-        forger.send(dataclasses.replace(exact, sequence=exact.sequence - 1, flags=SYN | ACK))
+        prelude(exact, forger)
     for command, answer in (
         (None, "220 hello"),
         ("USER a", "331 and?"),
@@ -129,6 +152,67 @@ def bounce_behind_syn_ack(stage):
     say(session.client, named)
     heard = hear(session.server)
     return heard is not None and heard.strip() == named
+
+
+@contextlib.contextmanager
+def fast_open(stage):
+    """Yields a client's socket and the server's; both hosts use Fast Open without a cookie."""
+    hosts = (stage.deployment.client, stage.deployment.server)
+    key, without_cookies = "net.ipv4.tcp_fastopen", 0x1 | 0x2 | 0x4 | 0x200
+    before = {}
+    for host in hosts:
+        namespace = stage.lab.namespace(host)
+        before[host] = run(["sysctl", "-n", key], namespace=namespace).stdout.strip()
+        write_sysctls(namespace, [f"{key}={without_cookies}"])
+    try:
+        stage.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 5)
+        with inside(stage.lab.namespace(stage.deployment.client)):
+            yield socket.socket(socket.AF_INET6 if stage.is_ipv6 else socket.AF_INET)
+    finally:
+        for host, value in before.items():
+            write_sysctls(stage.lab.namespace(host), [f"{key}={value}"])
+
+
+def line_in_syn(stage):
+    """The client's line comes with its SYN (RFC 7413), which no helper sees.
+
+    It passes whatever an operator forbids. The session must work all the same.
+    """
+    with fast_open(stage) as sock, stage.lock:
+        sock.settimeout(SYN_AGAIN_SECONDS)
+        target = (stage.deployment.target, stage.deployment.outside_port(stage.server_port))
+        sock.sendto(b"USER anonymous\r\n", socket.MSG_FASTOPEN, target)
+        stage.listener.settimeout(SYN_AGAIN_SECONDS)
+        accepted, _ = stage.listener.accept()
+    session = Session(stage, stage.deployment.client, Peer(sock), Peer(accepted))
+    stage.opened.append(session)
+    came_with_syn = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)[5] & SYN_DATA
+    if hear(session.server, SYN_AGAIN_SECONDS) != "USER anonymous":
+        raise CaseFailure("the line did not come after the SYN was repeated without it")
+    session.reply("220 scripted")
+    return bool(came_with_syn)
+
+
+def bytes_beside_syn(flags, stage):
+    """A SYN, or a SYN/ACK in mid-connection, brings bytes that no helper reads."""
+    session = stage.session()
+    sender, receiver = (CLIENT, SERVER) if flags == SYN else (SERVER, CLIENT)
+    exact = (
+        next_of(session.client, session.server)
+        if flags == SYN
+        else next_of(session.server, session.client)
+    )
+    if flags == SYN:
+        exact = dataclasses.replace(exact, source=(exact.source[0], HARMLESS), acknowledged=0)
+    forged = dataclasses.replace(exact, flags=flags, payload=b"DELE x\r\n")
+    with (
+        watch(stage.lab, receiver.name, flags) as seen,
+        Forger(stage.lab, sender.name, sender.link) as forger,
+    ):
+        forger.send(forged)
+        arrives = seen(exact.destination[1], 0.5)
+    session.exchange("NOOP", "200 well")
+    return arrives
 
 
 def blind(flag, stage):
@@ -218,6 +302,10 @@ ENDS_REFUSE = (
 )
 OUT_OF_WINDOW = 1 << 20
 WINDOW_MAX = 1 << 24
+# A SYN comes again after a second.
+SYN_AGAIN_SECONDS = 5
+# TCPI_OPT_SYN_DATA in tcpi_options of struct tcp_info.
+SYN_DATA = 32
 
 ATTACKS = (
     Attack("overlap/same-line-twice", "routed-client", functools.partial(overlap, None)),
@@ -249,8 +337,37 @@ ATTACKS = (
         functools.partial(in_clients_name, SERVER, 0, 1),
     ),
     Attack("slipstream/after-gap", "routed-client", slipstream_after_gap),
-    Attack("slipstream/after-SYN-ACK", "routed-client", slipstream_after_syn_ack),
-    Attack("slipstream/after-SYN-ACK/ipv6", "routed6-client", slipstream_after_syn_ack),
+    *(
+        Attack(
+            f"slipstream/after-{name}{family}",
+            deployment,
+            functools.partial(slipstream_after, prelude),
+        )
+        for family, deployment in (("", "routed-client"), ("/ipv6", "routed6-client"))
+        for name, prelude in (
+            ("SYN-ACK", syn_ack),
+            ("handshake", handshake),
+            ("RST", functools.partial(beyond_next_byte, RST)),
+            ("FIN", functools.partial(beyond_next_byte, FIN | ACK)),
+        )
+    ),
+    *(
+        attack
+        for family, deployment in (("", "routed-client"), ("/ipv6", "routed6-client"))
+        for attack in (
+            Attack(f"fast-open/line-in-SYN{family}", deployment, line_in_syn),
+            Attack(
+                f"fast-open/bytes-beside-SYN{family}",
+                deployment,
+                functools.partial(bytes_beside_syn, SYN),
+            ),
+            Attack(
+                f"fast-open/bytes-beside-SYN-ACK{family}",
+                deployment,
+                functools.partial(bytes_beside_syn, SYN | ACK),
+            ),
+        )
+    ),
     Attack("forged/bounce-behind-SYN-ACK", "routed-client", bounce_behind_syn_ack),
     Attack("forged/bounce-behind-SYN-ACK/ipv6", "routed6-client", bounce_behind_syn_ack),
     Attack("ended/blind-RST", "routed-client", functools.partial(blind, RST), ENDS_REFUSE, BROKE),

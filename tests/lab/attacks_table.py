@@ -11,6 +11,7 @@ beside ours does not finish, or when an attack succeeds nowhere without a reason
 
 import argparse
 import dataclasses
+import platform
 import re
 import sys
 
@@ -89,6 +90,7 @@ def is_telling(result, engine):
 
 
 def print_table(names, cells):
+    print(f"on Linux {platform.release()}")
     title = "attack, and honest sessions beside it"
     width = max(map(len, [title, *names]))
     print(f"{title:<{width}}" + "".join(f"  {COLUMNS[engine]:<16}" for engine in cells))

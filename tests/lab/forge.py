@@ -130,10 +130,11 @@ class Forger:
 
 
 @contextlib.contextmanager
-def watch(lab, host):
+def watch(lab, host, beside=None):
     """Yields `seen(port, seconds)`: whether a SYN to a port of the host arrives in time.
 
-    It does not matter whether anybody answers the SYN.
+    It does not matter whether anybody answers the SYN. With `beside`, which is SYN or SYN | ACK, such
+    a segment with bytes is meant.
     """
     with inside(lab.namespace(host)):
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERNET_ALL))
@@ -146,7 +147,9 @@ def watch(lab, host):
                 packet, (*_, kind, _, _) = wire.recvfrom(2048)
             except TimeoutError:
                 return False
-            if kind != socket.PACKET_OUTGOING and is_syn_to(packet, port):
+            if kind == socket.PACKET_OUTGOING:
+                continue
+            if has_bytes_beside(beside, packet, port) if beside else is_syn_to(packet, port):
                 return True
         return False
 
@@ -157,12 +160,28 @@ def watch(lab, host):
 
 
 def is_syn_to(packet, port):
-    """IPv6 is read without extension headers, because this lab's hosts send none."""
+    """Whether a packet is a SYN to a port, and answers none."""
+    tcp = tcp_of(packet)
+    return is_to(tcp, port) and tcp[13] & (SYN | ACK) == SYN
+
+
+def has_bytes_beside(flags, packet, port):
+    """Whether a packet to a port has bytes, and of SYN and ACK these flags."""
+    tcp = tcp_of(packet)
+    return is_to(tcp, port) and tcp[13] & (SYN | ACK) == flags and len(tcp) > (tcp[12] >> 4) * 4
+
+
+def is_to(tcp, port):
+    return len(tcp) >= 20 and struct.unpack_from(">H", tcp, 2)[0] == port
+
+
+def tcp_of(packet):
+    """A packet's TCP segment, or nothing.
+
+    IPv6 is read without extension headers, because this lab's hosts send none.
+    """
     is_ipv6 = packet[0] >> 4 == 6
     header = 40 if is_ipv6 else (packet[0] & 15) * 4
-    is_tcp = packet[6 if is_ipv6 else 9] == socket.IPPROTO_TCP and len(packet) >= header + 20
-    return (
-        is_tcp
-        and struct.unpack_from(">H", packet, header + 2)[0] == port
-        and packet[header + 13] & (SYN | ACK) == SYN
-    )
+    length = struct.unpack_from(">H", packet, 4 if is_ipv6 else 2)[0] + 40 * is_ipv6
+    is_tcp = packet[6 if is_ipv6 else 9] == socket.IPPROTO_TCP
+    return packet[header:length] if is_tcp else b""

@@ -36,7 +36,8 @@ fn server_begins_anew(link: &mut Link) {
 
 #[test]
 fn a_server_that_begins_anew_does_not_make_a_browser_a_client_of_ftp() {
-    let mut link = Link::new(Settings::default());
+    // A policy applies, so that the connection stays in the queue.
+    let mut link = Link::new(crate::command_policy::deny());
     let script = Script::open(&[client("POST / HTTP/1.1\r\nHost: x\r\n"), server("wait")]);
     link.add(Topology::Routed.tuples(0), &script);
     link.run_for(Duration::from_millis(50));

@@ -21,8 +21,9 @@ fn play_with(turns: &[Turn], settings: Settings) -> Link {
     link
 }
 
+/// The decisions, where a policy keeps the connection in the queue whatever it is.
 fn decided(turns: &[Turn]) -> Vec<String> {
-    let link = play_with(turns, Settings::default());
+    let link = play_with(turns, crate::command_policy::deny());
     assert_eq!(link.kernel.expected, []);
     decisions(&link)
 }

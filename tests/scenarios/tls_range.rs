@@ -200,9 +200,17 @@ fn a_connection_that_is_not_ftp_has_no_grant() {
         server("234 go on").pipelined(),
         hello(),
     ];
-    let link = play(Topology::Snat, settings(), &turns);
-    assert!(link.kernel.event_kinds().contains(&EventKind::Opaque));
-    assert!(link.kernel.granted.is_empty());
+    // Where no policy applies, the connection is left alone before its AUTH is answered.
+    let with_policy = Settings {
+        command_policy: crate::command_policy::deny().command_policy,
+        ..settings()
+    };
+    for (settings, is_read) in [(settings(), false), (with_policy, true)] {
+        let link = play(Topology::Snat, settings, &turns);
+        let kinds = link.kernel.event_kinds();
+        assert_eq!(kinds.contains(&EventKind::Opaque), is_read);
+        assert!(link.kernel.granted.is_empty());
+    }
 }
 
 #[test]

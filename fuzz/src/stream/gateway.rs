@@ -14,7 +14,7 @@ use ftp_alg::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
     ftps::HostPair,
-    kernel::{Kernel, LookUpError, SetLiberalError, TrackedConnection},
+    kernel::{Kernel, LookUpError, MarkError, SetLiberalError, TrackedConnection},
     net::{ConntrackTuples, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
@@ -79,6 +79,10 @@ struct Model {
     /// Whether it refuses, one bit for each request.
     refusals: u8,
     is_adjusted: bool,
+    /// The connection was forgotten, and so is its mark.
+    is_unmarked: bool,
+    /// Nothing but SYNs has come.
+    is_beginning: bool,
     is_opaque: bool,
     /// The core has looked the connection up.
     is_known: bool,
@@ -105,9 +109,10 @@ impl Model {
 impl Kernel for Model {
     fn look_up(&mut self, _: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
         self.is_known = true;
-        let is_adjusted = self.saved().is_some();
+        let is_adjusted = self.is_adjusted && !self.is_unmarked;
         Ok(Some(TrackedConnection {
             is_adjusted,
+            is_beginning: self.is_beginning,
             ..TrackedConnection::unmarked(self.tuples)
         }))
     }
@@ -124,7 +129,7 @@ impl Kernel for Model {
         if self.refuses() {
             return Err(SetLiberalError);
         }
-        self.is_adjusted = true;
+        (self.is_adjusted, self.is_unmarked) = (true, false);
         Ok(())
     }
 
@@ -158,8 +163,9 @@ impl Kernel for Model {
         self.is_opaque = false;
     }
 
-    fn mark_untouched(&mut self, _: &ConntrackTuples) {
-        panic!("no helper of the kernel's is attached")
+    /// So what is no FTP is followed on, and its bytes are compared. `identity` lets it go.
+    fn mark_untouched(&mut self, _: &ConntrackTuples) -> Result<(), MarkError> {
+        Err(MarkError)
     }
 
     fn queue_data_syns(&mut self, _: HostPair) {
@@ -188,6 +194,8 @@ impl Gateway {
                 now,
                 refusals,
                 is_adjusted: false,
+                is_unmarked: false,
+                is_beginning: true,
                 is_opaque: false,
                 is_known: false,
                 saved: None,
@@ -228,6 +236,7 @@ impl Gateway {
 
     /// A packet arrives.
     pub(super) fn handle_frame(&mut self, frame: &Frame) -> Vec<Note> {
+        self.kernel.is_beginning &= frame.has(SYN);
         if !self.is_queued(frame) {
             return vec![Note::Left(frame.clone())];
         }
@@ -282,6 +291,8 @@ impl Gateway {
         self.alg = Alg::new(settings, Arc::clone(&self.shared));
         self.kernel.live.clear();
         self.kernel.is_known = false;
+        // Else the core would reset it: `identity` has that case.
+        self.kernel.is_unmarked |= self.kernel.saved.is_none();
     }
 
     /// Checks the bounds, which hold at any time.
@@ -321,7 +332,10 @@ impl Gateway {
         for save in effects.saves {
             self.kernel.saved = match save {
                 Save::Store(saved) => Some(*saved),
-                Save::Delete(_) => None,
+                Save::Delete(_) => {
+                    self.kernel.is_unmarked = true;
+                    None
+                }
             };
         }
         let events = effects

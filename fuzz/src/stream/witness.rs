@@ -426,6 +426,7 @@ impl Witness {
             | EventKind::UnknownOffset
             | EventKind::Withdrawn { .. }
             | EventKind::Opaque
+            | EventKind::NotFtp { .. }
             | EventKind::Readable
             | EventKind::TlsOpened { .. }
             | EventKind::TlsRefused { .. }

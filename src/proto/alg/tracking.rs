@@ -24,6 +24,21 @@ impl Alg {
         let found = input.kernel.look_up(segment.tuple);
         let found = found.map_err(|_| self.unread())?;
         let found = found.ok_or(Verdict::Accept)?;
+        self.track_found(&found, false, segment, input)
+    }
+
+    /// The same of a connection that was looked up. `is_refuted` where it is known from before that
+    /// it is no FTP.
+    ///
+    /// # Errors
+    /// The segment's verdict, where the connection is not followed.
+    pub(super) fn track_found(
+        &mut self,
+        found: &TrackedConnection,
+        is_refuted: bool,
+        segment: &Segment<'_>,
+        input: &mut Input<'_>,
+    ) -> Result<Place, Verdict> {
         // Conntrack passes a SYN/ACK in mid-connection, without a check of its window. A flow that
         // began anew with it would forget its offset, its login state and its command policy. An
         // honest one repeats a handshake whose end was lost, perhaps before this process was there:
@@ -37,9 +52,17 @@ impl Alg {
         if let Some(then) = found.kernel_helper {
             return Err(self.handle_kernel_helper(id, &found.tuples, then, input));
         }
-        let (flow, is_resumed) = self.make_flow(id, &found, segment, input)?;
+        // This packet was in the queue when the connection was left alone.
+        if found.is_untouched() {
+            return Err(Verdict::Accept);
+        }
+        let (flow, is_resumed) = self.make_flow(id, found, segment, input)?;
+        let flow = flow.with_entry(found.id);
         let key = self.admit(flow, input).ok_or_else(|| self.unread())?;
         self.with_flow(key, input, |flow, context| {
+            if is_refuted {
+                flow.refute();
+            }
             if is_resumed {
                 flow.resume_session(context);
             }
@@ -101,11 +124,17 @@ impl Alg {
         if !found.is_adjusted {
             return Ok((Flow::new(id, tuples, now), false));
         }
-        if let Some(saved) = input.kernel.load(&tuples) {
-            return Ok((Flow::restored(id, &saved, now), true));
+        let saved = input.kernel.load(&tuples);
+        if found.is_beginning {
+            // The old offset has gone with the old numbers.
+            let mut flow = Flow::new(id, tuples, now).assumed_adjusted();
+            if saved.is_some_and(|saved| saved.is_refuted) {
+                flow.refute();
+            }
+            return Ok((flow, false));
         }
-        if segment.flags.is_syn() {
-            return Ok((Flow::new(id, tuples, now), false));
+        if let Some(saved) = saved {
+            return Ok((Flow::restored(id, &saved, now), true));
         }
         input.effects.packets.extend(reset(segment));
         self.report_rarely(Subject::of(id, &tuples), EventKind::UnknownOffset, input);
@@ -128,7 +157,8 @@ impl Alg {
         );
         match then {
             WhenKernelHelps::StepAside => {
-                input.kernel.mark_untouched(tuples);
+                // Where it cannot be marked, its packets come here again, with the same verdict.
+                let _ = input.kernel.mark_untouched(tuples);
                 Verdict::Accept
             }
             WhenKernelHelps::Refuse => Verdict::Drop,
@@ -137,7 +167,7 @@ impl Alg {
 
     /// The verdict on a packet of a connection that nobody reads: the command policy cannot hold it
     /// to anything.
-    fn unread(&self) -> Verdict {
+    pub(super) fn unread(&self) -> Verdict {
         if self.settings.command_policy.is_empty() {
             Verdict::Accept
         } else {

@@ -132,6 +132,16 @@ impl Dialogue {
         !is_sequences(text) && (self.must_read(role) || self.could_announce(role, text))
     }
 
+    /// Whether it was shown that the connection is no FTP.
+    pub(super) fn is_refuted(&self) -> bool {
+        self.session.is_refuted()
+    }
+
+    /// It is known from before that the connection is no FTP.
+    pub(super) fn refute(&mut self) {
+        self.session.refute();
+    }
+
     /// Why nothing is opened yet, whatever is announced: the connection has not shown that it is
     /// FTP, or its user is not logged in.
     pub(super) fn not_yet_allowed(&self) -> Option<Refusal> {

@@ -13,7 +13,7 @@ use crate::proto::{
     ftps::{FtpsSession, HostPair, begins_tls},
     net::Direction,
     packet::Segment,
-    session::{Withdrawal, endpoint_check::Refusal},
+    session::Withdrawal,
 };
 
 impl Flow {
@@ -121,12 +121,6 @@ impl Flow {
             && (tls.servers.is_empty() || has_server(&tls.servers, self.relay.tuples()))
             && !self.life.is_closing()
             && !self.is_not_ftp(context)
-    }
-
-    fn is_not_ftp(&self, context: &Context<'_>) -> bool {
-        let tuples = self.relay.tuples();
-        self.dialogue.not_yet_allowed() == Some(Refusal::NotFtp)
-            && !context.settings.is_exempt(Refusal::NotFtp, tuples)
     }
 
     /// Of a connection with an offset all is seen, and its streams go on. Those of another one stay

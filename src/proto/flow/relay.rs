@@ -30,6 +30,8 @@ pub(super) struct TcpRelay {
     tuples: ConntrackTuples,
     half: PerDirection<Half>,
     adjustment: Adjustment,
+    /// What a later process has to know of the dialogue: the connection is no FTP.
+    is_refuted: bool,
 }
 
 /// One direction, and the end that sends in it.
@@ -47,6 +49,7 @@ impl TcpRelay {
             tuples,
             half: PerDirection::default(),
             adjustment: Adjustment::None,
+            is_refuted: false,
         }
     }
 
@@ -55,10 +58,17 @@ impl TcpRelay {
         &self.tuples
     }
 
-    /// Begins the connection anew, with what is known of its ends.
+    /// Begins the connection anew, with what is known of its ends and of its entry's mark.
     pub(super) fn restart(&mut self) {
         let peers = Direction::BOTH.map(|at| self.half[at].peer);
-        *self = Self::new(self.tuples);
+        let (was_adjusted, is_refuted) = (self.is_adjusted(), self.is_refuted);
+        *self = Self {
+            is_refuted,
+            ..Self::new(self.tuples)
+        };
+        if was_adjusted {
+            self.assume_adjusted();
+        }
         [self.half.original.peer, self.half.reply.peer] = peers;
     }
 
@@ -118,6 +128,35 @@ impl TcpRelay {
     /// Whether a segment can be of the end whose address it bears, by its sequence number.
     pub(super) fn is_near(&self, direction: Direction, segment: &Segment<'_>) -> bool {
         self.half[direction].stream.is_near(segment.seq)
+    }
+
+    /// Whether a segment lies where none of its sender's is expected.
+    pub(super) fn is_out_of_place(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let has_bytes = !segment.payload.is_empty() || segment.flags.is_fin();
+        let stream = &self.half[direction].stream;
+        stream.is_out_of_place(segment.seq, has_bytes) || self.is_far(direction, segment)
+    }
+
+    /// Whether a segment's numbers cannot be those of this connection's two streams.
+    pub(super) fn is_far(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let peer = &self.half[!direction].stream;
+        let acks_far = segment
+            .ack
+            .is_some_and(|ack| !peer.is_near(peer.map().to_input(ack)));
+        !self.is_near(direction, segment) || acks_far
+    }
+
+    /// Whether a segment stands before the first byte of its stream, where nothing ever was. A
+    /// keep-alive may stand right before it.
+    pub(super) fn precedes_start(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        let start = self.half[direction].stream.started_at();
+        start.is_some_and(|start| segment.seq.plus(1).is_before(start))
+    }
+
+    /// Whether a line has other bytes, and its receiver may not have acknowledged them.
+    pub(super) fn has_edits(&self) -> bool {
+        let has = |half: &Half| !half.stream.map().edits().is_empty();
+        has(&self.half.original) || has(&self.half.reply)
     }
 
     /// The byte that is expected next of a direction, where that is known.

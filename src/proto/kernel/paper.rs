@@ -1,6 +1,6 @@
 //! A kernel on paper, to run the core without a real one.
 
-use super::{Kernel, LookUpError, SetLiberalError, TrackedConnection};
+use super::{Kernel, LookUpError, MarkError, SetLiberalError, TrackedConnection};
 use crate::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
     ftps::HostPair,
@@ -10,7 +10,8 @@ use crate::proto::{
 };
 
 /// A kernel that grants all requests. It knows one connection, that of the packet at hand, because
-/// the core asks for no other.
+/// the core asks for no other. It keeps no marks, so the core goes on to follow what it would leave
+/// alone.
 #[derive(Clone, Copy, Debug)]
 pub struct PaperKernel(pub Option<ConntrackTuples>);
 
@@ -46,7 +47,9 @@ impl Kernel for PaperKernel {
 
     fn mark_readable(&mut self, _: &ConntrackTuples) {}
 
-    fn mark_untouched(&mut self, _: &ConntrackTuples) {}
+    fn mark_untouched(&mut self, _: &ConntrackTuples) -> Result<(), MarkError> {
+        Err(MarkError)
+    }
 
     fn queue_data_syns(&mut self, _: HostPair) {}
 

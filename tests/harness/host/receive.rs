@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use super::super::frame::{ACK, FIN, Frame, RST, SYN, URG};
 use super::{Host, is_before};
-use crate::harness::frame::{ACK, FIN, Frame, RST, SYN, URG};
 
 impl Host {
     /// The next position expected of the peer.
@@ -17,6 +17,11 @@ impl Host {
     pub(super) fn handle_syn(&mut self, frame: &Frame, now: Instant) {
         if self.irs.is_some_and(|irs| irs != frame.seq) {
             return;
+        }
+        let asked = self.config.isn.wrapping_add(1);
+        if self.is_established || (frame.has(ACK) && frame.ack != asked) {
+            // A challenge (RFC 9293 §3.10.7.4), or an answer to another SYN.
+            return self.send_ack(now);
         }
         let is_first = self.irs.is_none();
         self.irs = Some(frame.seq);

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::frame::{ACK, FIN, Frame, PSH, SYN, URG};
 use super::{Host, is_before};
-use crate::harness::frame::{ACK, FIN, Frame, PSH, SYN, URG};
 
 const RESEND_FIRST: Duration = Duration::from_millis(250);
 /// The garbage byte of a keep-alive. No line has it.

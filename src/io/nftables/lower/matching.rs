@@ -93,6 +93,12 @@ impl Lowering {
         self.look_up("control_ports", None);
     }
 
+    pub(super) fn addressed_to_control_port(&mut self) {
+        self.tcp();
+        self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, 2, 2, REG);
+        self.look_up("control_ports", None);
+    }
+
     pub(super) fn share(&mut self, index: u16, of: u16) {
         self.connection(libc::NFT_CT_PROTO_SRC, REG2, Some(ORIGINAL));
         self.push(Expression::new(

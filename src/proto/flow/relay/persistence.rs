@@ -22,6 +22,7 @@ impl TcpRelay {
                 reply: Half::restored(reply, now),
             },
             adjustment: Adjustment::Saved,
+            is_refuted: saved.is_refuted,
         }
     }
 
@@ -36,9 +37,21 @@ impl TcpRelay {
         if self.adjustment == Adjustment::Unsaved {
             self.adjustment = Adjustment::Saved;
             let streams = Direction::BOTH.map(|at| self.half[at].save());
-            let saved = SavedFlow::new(&self.tuples, streams);
+            let saved = SavedFlow::new(&self.tuples, self.is_refuted, streams);
             context.effects.saves.push(Save::Store(Box::new(saved)));
         }
+    }
+
+    /// Conntrack's entry has the mark of a connection with an offset, although this one has none
+    /// yet: it began anew under the same entry. A later process has to know both.
+    pub(in crate::proto::flow) fn assume_adjusted(&mut self) {
+        self.adjustment = Adjustment::Unsaved;
+    }
+
+    /// The connection is no FTP, which a later process has to know.
+    pub(in crate::proto::flow) fn record_refutation(&mut self) {
+        self.is_refuted = true;
+        self.adjustment.handle_change();
     }
 
     /// Nothing needs to be saved of the connection any more.

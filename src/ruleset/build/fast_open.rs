@@ -1,0 +1,41 @@
+//! Keeps bytes of a client from its server that nobody would read (TCP Fast Open, RFC 7413).
+
+use super::chain_parts::{RAW, base, filter, rule};
+use crate::{
+    proto::packet::Flags as TcpFlags,
+    ruleset::{
+        FlagTest,
+        Statement::{Drop, Flags, HasPayload, ToControlPort},
+        statement::Chain,
+    },
+};
+
+/// A SYN that answers none, whatever else is set.
+const SYN: FlagTest = FlagTest::Exactly {
+    set: TcpFlags::SYN,
+    of: TcpFlags::SYN.union(TcpFlags::RST).union(TcpFlags::ACK),
+};
+
+/// No SYN is queued, so that what comes with one would pass unread. A sender repeats its SYN
+/// without data (RFC 7413 §4.2.1). The port on which a server listens behind a port-forward shows
+/// only after destination NAT. Conntrack is not asked: what it calls invalid passes, too.
+pub(super) fn chains() -> [Chain; 4] {
+    let drop = |why, name, hook| {
+        let statements = [Flags(SYN), ToControlPort, HasPayload, Drop];
+        base(why, name, filter(hook, RAW), vec![rule("", statements)])
+    };
+    [
+        drop(
+            "a first packet with data (TCP Fast Open) would pass unread: it comes again without",
+            "fast_open_prerouting",
+            "prerouting",
+        ),
+        drop("", "fast_open_output", "output"),
+        drop(
+            "the same behind a port-forward from another port",
+            "fast_open_input",
+            "input",
+        ),
+        drop("", "fast_open_postrouting", "postrouting"),
+    ]
+}
