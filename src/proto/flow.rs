@@ -53,7 +53,7 @@ use super::{
 };
 
 /// One control connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Flow {
     id: SessionId,
     life: Lifecycle,

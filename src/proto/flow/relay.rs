@@ -25,7 +25,7 @@ use crate::proto::{
 };
 
 /// Both directions of one connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TcpRelay {
     tuples: ConntrackTuples,
     half: PerDirection<Half>,
@@ -33,7 +33,7 @@ pub(super) struct TcpRelay {
 }
 
 /// One direction, and the end that sends in it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Half {
     stream: Stream,
     peer: Peer,
