@@ -21,7 +21,7 @@ use crate::proto::{
     kernel::SetLiberalError,
     net::{ConntrackTuples, Direction, PerDirection, SeqNumber},
     packet::Segment,
-    stream::{AckedUnseen, Arrival, Line, Stream},
+    stream::{AckedUnseen, Arrival, Line, NEAR, Stream},
 };
 
 /// Both directions of one connection.
@@ -115,9 +115,15 @@ impl TcpRelay {
         at_start(&self.half.original) && at_start(&self.half.reply)
     }
 
-    /// Whether a segment can be of the end whose address it bears, by its sequence number.
+    /// Whether a segment can be of the end whose address it bears, by its sequence number and by
+    /// what it acknowledges.
     pub(super) fn is_near(&self, direction: Direction, segment: &Segment<'_>) -> bool {
-        self.half[direction].stream.is_near(segment.seq)
+        // Where the sequence number cannot be judged yet, only the acknowledgement tells.
+        let is_ack_near = |ack: SeqNumber| {
+            let latest = self.next_seq(!direction);
+            latest.is_none_or(|latest| ack.offset_from(latest) <= NEAR.cast_signed())
+        };
+        self.half[direction].stream.is_near(segment.seq) && segment.ack.is_none_or(is_ack_near)
     }
 
     /// The byte that is expected next of a direction, where that is known.
