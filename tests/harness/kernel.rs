@@ -35,6 +35,7 @@ pub(crate) const IIFS: PerDirection<IfIndex> = PerDirection {
 };
 
 /// Conntrack, NAT and queue around one core.
+#[derive(Clone)]
 pub(crate) struct Kernel {
     pub(crate) alg: Alg,
     model: Model,
@@ -44,6 +45,7 @@ pub(crate) struct Kernel {
 }
 
 /// The kernel that the core asks, and a record of its requests.
+#[derive(Clone)]
 pub(crate) struct Model {
     pub(crate) conntrack: Vec<ConntrackTuples>,
     /// The answers to the next calls of `expect`. Later calls succeed.
@@ -79,7 +81,7 @@ pub(crate) struct Model {
 
 /// The handshakes under way, as conntrack follows them (`nf_conntrack_proto_tcp.c`). A SYN in an
 /// established connection changes nothing, until its SYN/ACK shows that both ends have begun anew.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Handshakes {
     /// The number that the last SYN of each connection has acknowledged.
     asked: BTreeMap<Tuple, u32>,
@@ -228,6 +230,12 @@ impl Kernel {
     pub(crate) fn forget_marks(&mut self) {
         self.liberal.clear();
         self.opaque.clear();
+    }
+
+    /// What conntrack knows of the connections beside their tuples, as text.
+    pub(crate) fn conntrack_text(&self) -> String {
+        let (liberal, opaque) = (&self.liberal, &self.opaque);
+        format!("{:?} {liberal:?} {opaque:?}", self.handshakes)
     }
 
     /// The endpoint that a data connection would reach, by its first packet at the gateway. `None`
