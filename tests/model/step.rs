@@ -81,11 +81,12 @@ impl Odd {
         };
         let mut frame = end.frame(flags);
         frame.seq = frame.seq.wrapping_add_signed(distance);
-        match self {
-            Self::FinBefore => frame.seq = end.seq_of(end.una).wrapping_sub(10),
-            Self::SynAckElsewhere => frame.ack = peer.seq_of(0),
-            Self::AckBeyond => frame.ack = frame.ack.wrapping_add(100_000),
-            _ => {}
+        if self == Self::FinBefore {
+            frame.seq = end.seq_of(end.una).wrapping_sub(10);
+        } else if self == Self::SynAckElsewhere {
+            frame.ack = peer.seq_of(0);
+        } else if self == Self::AckBeyond {
+            frame.ack = frame.ack.wrapping_add(100_000);
         }
         frame
     }
@@ -94,11 +95,10 @@ impl Odd {
 impl Step {
     /// The timer that fires: of an end, or of the core.
     pub(crate) fn timer(self) -> Option<usize> {
-        match self {
-            Self::Retransmit(direction) => Some(direction as usize),
-            Self::Due => Some(2),
-            _ => None,
+        if let Self::Retransmit(direction) = self {
+            return Some(direction as usize);
         }
+        (self == Self::Due).then_some(2)
     }
 
     pub(crate) fn is_kill(self) -> bool {
@@ -120,7 +120,12 @@ impl Step {
             | Self::Part(at, _)
             | Self::KillBeforeVerdict(at)
             | Self::KillAfterVerdict(at) => Some(at),
-            _ => None,
+            Self::Arrive(_)
+            | Self::Retransmit(_)
+            | Self::Due
+            | Self::LoseDue
+            | Self::Odd(..)
+            | Self::Kill => None,
         }
     }
 }

@@ -174,13 +174,12 @@ impl World {
     /// Whether a step needs no fault of the network, of an end or of the daemon. Such steps bring
     /// each dialogue to its end.
     fn is_ordinary(&self, step: Step) -> bool {
-        match step {
-            Step::Pass(_) | Step::Arrive(_) => true,
-            // Timers wait for longer than packets travel, and none fires again before all others.
-            _ => step.timer().is_some_and(|timer| {
-                self.is_quiet() && (!self.fired[timer] || self.have_all_fired())
-            }),
+        if matches!(step, Step::Pass(_) | Step::Arrive(_)) {
+            return true;
         }
+        // Timers wait for longer than packets travel, and none fires again before all others.
+        step.timer()
+            .is_some_and(|timer| self.is_quiet() && (!self.fired[timer] || self.have_all_fired()))
     }
 
     fn have_all_fired(&self) -> bool {
@@ -271,32 +270,24 @@ impl World {
     /// Does a step. `false` where it changes nothing.
     fn apply(&mut self, step: Step) -> bool {
         match step {
-            Step::Pass(at) => {
+            Step::Pass(at) | Step::LoseBehind(at) => {
                 let frame = self.wire.remove(at);
-                let [verdict, own] = self.through(&frame);
-                self.let_out(verdict.into_iter().chain(own).collect(), true);
-            }
-            Step::Lose(at) => drop(self.wire.remove(at)),
-            Step::LoseBehind(at) => {
-                let frame = self.wire.remove(at);
-                let [verdict, own] = self.through(&frame);
-                self.let_out(verdict.into_iter().chain(own).collect(), false);
+                let frames = self.through(&frame).concat();
+                self.let_out(frames, step == Step::Pass(at));
             }
             Step::Repeat(at) => {
                 let frame = self.wire[at].clone();
-                let [verdict, own] = self.through(&frame);
-                self.let_out(verdict.into_iter().chain(own).collect(), true);
+                let frames = self.through(&frame).concat();
+                self.let_out(frames, true);
             }
             Step::Delay(at) => {
                 let frame = self.wire.remove(at);
-                let [verdict, own] = self.through(&frame);
-                let frames: Vec<Frame> = verdict.into_iter().chain(own).collect();
-                if frames.is_empty() {
-                    return false;
-                }
+                let frames = self.through(&frame).concat();
                 self.late.extend(frames.clone());
-                self.let_out(frames, false);
+                self.let_out(frames.clone(), false);
+                return !frames.is_empty();
             }
+            Step::Lose(at) => drop(self.wire.remove(at)),
             Step::Arrive(at) => {
                 let frame = self.late.remove(at);
                 self.deliver(&frame);
@@ -305,28 +296,12 @@ impl World {
                 let frame = self.wire.remove(at);
                 self.wire.extend(parts_of(&frame, cut));
             }
-            Step::Part(at, cut) => {
-                let frame = self.wire.remove(at);
-                let [first, _] = parts_of(&frame, cut);
-                let sender = &mut self.ends[usize::from(frame.source != self.ends[0].local)];
-                let end = first.seq.wrapping_add(cut as u32);
-                sender.take_back(end.wrapping_sub(sender.seq_of(0)) as usize);
-                self.wire.push(first);
-            }
+            Step::Part(at, cut) => self.write_in_parts(at, cut),
             Step::Retransmit(direction) => {
                 let frame = self.ends[direction as usize].retransmit();
                 self.wire.push(frame);
             }
-            Step::Odd(direction, odd) => {
-                let at = direction as usize;
-                let frame = odd.frame(&self.ends[at], &self.ends[1 - at]);
-                self.resets += usize::from(frame.has(RST));
-                let [verdict, own] = self.through(&frame);
-                self.is_forged = true;
-                self.let_out(verdict, true);
-                self.is_forged = false;
-                self.let_out(own, true);
-            }
+            Step::Odd(direction, odd) => self.forge(direction, odd),
             Step::Due | Step::LoseDue => return self.pass_deadline(step == Step::Due),
             Step::Kill => self.restart(),
             Step::KillBeforeVerdict(at) => {
@@ -346,6 +321,26 @@ impl World {
             }
         }
         true
+    }
+
+    fn write_in_parts(&mut self, at: usize, cut: usize) {
+        let frame = self.wire.remove(at);
+        let [first, _] = parts_of(&frame, cut);
+        let sender = &mut self.ends[usize::from(frame.source != self.ends[0].local)];
+        let end = first.seq.wrapping_add(cut as u32);
+        sender.take_back(end.wrapping_sub(sender.seq_of(0)) as usize);
+        self.wire.push(first);
+    }
+
+    fn forge(&mut self, direction: Direction, odd: Odd) {
+        let at = direction as usize;
+        let frame = odd.frame(&self.ends[at], &self.ends[1 - at]);
+        self.resets += usize::from(frame.has(RST));
+        let [verdict, own] = self.through(&frame);
+        self.is_forged = true;
+        self.let_out(verdict, true);
+        self.is_forged = false;
+        self.let_out(own, true);
     }
 
     /// A packet passes conntrack, the core and NAT. Gives what leaves by its verdict, and the
@@ -412,12 +407,14 @@ impl World {
     fn note_events(&mut self) {
         self.kernel.injected.clear();
         for event in std::mem::take(&mut self.kernel.events) {
-            match event.kind {
-                EventKind::Slowed | EventKind::TooManySessions | EventKind::Forged { .. } => {
-                    self.breach(Rule::Limits, format!("{:?}", event.kind));
-                }
-                EventKind::PartialLineExpired => self.witness(Witness::Expired),
-                _ => {}
+            let is_limit = matches!(
+                event.kind,
+                EventKind::Slowed | EventKind::TooManySessions | EventKind::Forged { .. }
+            );
+            if is_limit {
+                self.breach(Rule::Limits, format!("{:?}", event.kind));
+            } else if event.kind == EventKind::PartialLineExpired {
+                self.witness(Witness::Expired);
             }
         }
     }
