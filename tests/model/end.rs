@@ -25,6 +25,7 @@ pub(crate) struct End {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) isn: u32,
+    connects: bool,
     pub(crate) peer_isn: Option<u32>,
     /// How many of its writes it has done.
     pub(crate) written: usize,
@@ -34,7 +35,8 @@ pub(crate) struct End {
     /// The first position that is not acknowledged, and the next one to send. The FIN has one.
     pub(crate) una: usize,
     pub(crate) nxt: usize,
-    has_acked_syn: bool,
+    /// Its peer has acknowledged its SYN.
+    pub(crate) has_acked_syn: bool,
     /// It sends nothing behind this position before its peer has acknowledged all up to there.
     waits_at: Option<usize>,
     /// The bytes that the application has read.
@@ -48,11 +50,12 @@ pub(crate) struct End {
 }
 
 impl End {
-    pub(crate) fn new(local: SocketAddr, remote: SocketAddr, isn: u32) -> Self {
+    pub(crate) fn new(local: SocketAddr, remote: SocketAddr, isn: u32, connects: bool) -> Self {
         Self {
             local,
             remote,
             isn,
+            connects,
             peer_isn: None,
             written: 0,
             sent: Vec::new(),
@@ -176,6 +179,8 @@ impl End {
             // A challenge (RFC 5961 §4.2), which a repeated SYN/ACK gets as well.
             Some(_) if self.has_acked_syn => vec![self.frame(ACK)],
             Some(isn) if isn != frame.seq => Vec::new(),
+            // A listening end takes no SYN/ACK, and a connecting one no SYN.
+            _ if frame.has(ACK) != self.connects => Vec::new(),
             _ if frame.has(ACK) && frame.ack != self.seq_of(0) => Vec::new(),
             _ => {
                 self.peer_isn = Some(frame.seq);

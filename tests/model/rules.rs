@@ -123,7 +123,7 @@ impl World {
                 left.resize(at + 1, None);
             }
             match left[at].replace(byte) {
-                // A restarted daemon does not know what an acknowledged edit was. Its receiver has it.
+                // A restarted daemon does not know what an acknowledged edit was.
                 Some(known) if known != byte && (self.kills == 0 || at >= got) => {
                     return self.breach(Rule::Repeated, format!("byte {at} differs: {frame}"));
                 }

@@ -91,7 +91,7 @@ impl World {
                 source,
                 destination,
             } = tuples.of(direction);
-            End::new(source, destination, isn)
+            End::new(source, destination, isn, direction == Direction::Original)
         };
         let client = end(Direction::Original, 1_000_000);
         let wire = vec![client.connect()];
@@ -161,7 +161,10 @@ impl World {
             if self.ends[direction as usize].has_unacknowledged() {
                 all.push(Step::Retransmit(direction));
             }
-            all.extend(Odd::ALL.map(|odd| Step::Odd(direction, odd)));
+            // A SYN of a stranger before the handshake is a handshake of its own.
+            if self.ends.iter().all(|end| end.has_acked_syn) {
+                all.extend(Odd::ALL.map(|odd| Step::Odd(direction, odd)));
+            }
         }
         all.extend([Step::Due, Step::LoseDue, Step::Kill]);
         all.retain(|step| {
