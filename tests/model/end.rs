@@ -36,7 +36,7 @@ pub(crate) struct End {
     pub(crate) una: usize,
     pub(crate) nxt: usize,
     /// Its peer has acknowledged its SYN.
-    pub(crate) has_acked_syn: bool,
+    has_acked_syn: bool,
     /// It sends nothing behind this position before its peer has acknowledged all up to there.
     waits_at: Option<usize>,
     /// The bytes that the application has read.
