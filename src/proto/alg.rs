@@ -16,7 +16,7 @@ mod tuple_reuse;
 
 pub use flow_table::FLOWS_MAX;
 
-use std::{sync::Arc, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
 use self::{
     bare_handshake::bare_handshake,
@@ -50,6 +50,29 @@ pub struct Alg {
     log_limiter: TokenBucket,
     /// Questions to conntrack about connections that are followed.
     questions: TokenBucket,
+}
+
+impl Clone for Alg {
+    /// A helper in the same state that shares no table with this one. A model checker explores
+    /// what each of several inputs would cause.
+    fn clone(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            shared: Arc::new(SharedTables::clone(&self.shared)),
+            flows: self.flows.clone(),
+            session_ids: self.session_ids,
+            expectation_ids: self.expectation_ids,
+            questions: self.questions,
+            log_limiter: self.log_limiter,
+        }
+    }
+}
+
+impl fmt::Debug for Alg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut alg = f.debug_struct("Alg");
+        alg.field("flows", &self.flows).finish_non_exhaustive()
+    }
 }
 
 /// A packet that comes in.

@@ -57,7 +57,7 @@ use super::{
 };
 
 /// One control connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Flow {
     id: SessionId,
     life: Lifecycle,

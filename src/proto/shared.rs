@@ -42,6 +42,17 @@ impl SharedTables {
     }
 }
 
+impl Clone for SharedTables {
+    /// Tables with the same contents, and locks of their own.
+    fn clone(&self) -> Self {
+        Self {
+            ports: Mutex::new(self.ports().clone()),
+            hosts: Mutex::new(self.hosts().clone()),
+            grants: Mutex::new(self.grants().clone()),
+        }
+    }
+}
+
 /// A table whose holder panicked is still whole: each call leaves it so.
 fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
     table.lock().unwrap_or_else(PoisonError::into_inner)

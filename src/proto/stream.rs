@@ -47,7 +47,7 @@ const GAP_REPEATS_MAX: u8 = 4;
 /// The farthest from the next expected byte that a segment may be, in bytes, for its window and
 /// acknowledgement to be believed. An attacker who has not seen the connection has to guess that
 /// well.
-const NEAR: u32 = 1 << 16;
+pub const NEAR: u32 = 1 << 16;
 
 /// The largest capacity in bytes that an empty buffer keeps.
 const IDLE_CAPACITY: usize = 512;
@@ -94,7 +94,18 @@ pub struct Stream {
     /// How often in a row that segment came.
     beyond_count: u8,
     synchronised: bool,
-    finished: bool,
+    fin: Fin,
+}
+
+/// Whether the sender has closed its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fin {
+    NotSeen,
+    /// It came while the position of the stream was not known, and bytes before it have come since.
+    /// More may come.
+    Ahead,
+    /// It stands behind all bytes that have come in.
+    Behind,
 }
 
 impl Default for Stream {
@@ -124,7 +135,7 @@ impl Stream {
             beyond: start,
             beyond_count: 0,
             synchronised: false,
-            finished: false,
+            fin: Fin::NotSeen,
         }
     }
 
@@ -155,7 +166,7 @@ impl Stream {
         };
         // Nothing follows a FIN. And with a backlog the sender has to keep its own bytes, because
         // the receiver reads more slowly than local acknowledgements let the sender send.
-        if self.finished || self.has_backlog() {
+        if self.is_finished() || self.has_backlog() {
             return Arrival::OutOfOrder;
         }
         self.beyond_count = 0;
@@ -241,13 +252,13 @@ impl Stream {
 
     /// Records that the sender has closed its side.
     pub fn finish(&mut self) {
-        self.finished = true;
+        self.fin = Fin::Behind;
     }
 
-    /// Whether the sender has closed its side.
+    /// Whether the sender has closed its side, and all before its FIN has come in.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.finished
+        self.fin == Fin::Behind
     }
 
     /// The next byte expected from the sender.

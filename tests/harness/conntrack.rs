@@ -112,7 +112,7 @@ struct Entry {
 }
 
 /// The connections, by original tuple.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Conntrack {
     entries: HashMap<Tuple, Entry>,
     last_id: u32,

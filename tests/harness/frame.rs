@@ -10,7 +10,7 @@ pub(crate) const ACK: u8 = 0x10;
 pub(crate) const URG: u8 = 0x20;
 
 /// A TCP segment in an IP packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Frame {
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,

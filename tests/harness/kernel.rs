@@ -38,6 +38,7 @@ pub(crate) const IIFS: PerDirection<IfIndex> = PerDirection {
 };
 
 /// Conntrack, NAT and queue around one core.
+#[derive(Clone)]
 pub(crate) struct Kernel {
     pub(crate) alg: Alg,
     model: Model,
@@ -47,6 +48,7 @@ pub(crate) struct Kernel {
 }
 
 /// The kernel that the core asks, and a record of its requests.
+#[derive(Clone)]
 pub(crate) struct Model {
     pub(crate) conntrack: Vec<ConntrackTuples>,
     /// The answers to the next calls of `expect`. Later calls succeed.
@@ -223,6 +225,15 @@ impl Kernel {
         self.liberal.clear();
         self.opaque.clear();
         self.untouched.clear();
+    }
+
+    /// What conntrack knows of the connections beside their tuples, as text.
+    pub(crate) fn conntrack_text(&self) -> String {
+        let (liberal, opaque) = (&self.liberal, &self.opaque);
+        format!(
+            "{:?} {liberal:?} {opaque:?} {:?}",
+            self.states, self.untouched
+        )
     }
 
     /// The endpoint that a data connection would reach, by its first packet at the gateway. `None`

@@ -179,3 +179,38 @@ fn a_browser_stays_one_after_a_reset_that_it_does_not_get() {
     assert!(!link.client().was_reset);
     assert_eq!(link.kernel.expected, []);
 }
+
+/// Sends an acknowledgement far from its sender's window, of bytes far from what was ever sent: a
+/// stranger has guessed both.
+fn strays(end: &mut Host) {
+    end.send_odd(|frame| {
+        frame.flags = ACK;
+        frame.seq = frame.seq.wrapping_add(100_000);
+        frame.ack = frame.ack.wrapping_add(100_000);
+    });
+}
+
+#[test]
+fn a_stray_acknowledgement_after_a_restart_does_not_keep_the_client_from_closing() {
+    let mut link = play_open(Topology::Snat, &[]);
+    link.kernel.restart(Settings::default());
+    link.client_says(&[client("PORT 10,0,0,2,4,5")]);
+    link.run_for(Duration::from_millis(5));
+    strays(link.server());
+    link.run_for(Duration::from_millis(5));
+    link.client_says(&[client("NOOP")]);
+    link.run_for(Duration::from_millis(5));
+    let now = link.now;
+    link.client().say(vec![closes()], now);
+    link.run_for(Duration::from_secs(2));
+    assert!(link.server().has_heard_fin());
+}
+
+#[test]
+fn a_stray_segment_is_not_moved_into_its_receivers_window_while_a_line_is_held() {
+    let mut link = play_open(Topology::Snat, &[Turn::new(Role::Client, "PORT 10,0")]);
+    link.run_for(Duration::from_millis(20));
+    strays(link.client());
+    link.run_for(Duration::from_millis(5));
+    assert_eq!(link.faults(), Vec::<&String>::new());
+}

@@ -8,6 +8,7 @@ use ftp_alg::proto::{event::EventKind, expect::ExpectError, flow::Settings, ftp:
 use crate::{
     harness::{
         dialogue::{Script, Turn, client, server},
+        host::Step,
         link::{Fate, Link},
         topology::Topology,
     },
@@ -111,6 +112,29 @@ fn an_announcement_that_was_refused_before_the_restart_is_not_rewritten_after_it
         let case = format!("packet {lost} and the next are lost, and the daemon killed at {at} ms");
         assert_eq!(link.faults(), Vec::<&String>::new(), "{case}");
     }
+}
+
+#[test]
+fn a_fin_that_overtakes_the_last_line_after_a_restart_does_not_keep_it_back() {
+    let mut link = play_open(Topology::Routed, &[client("QUIT")]);
+    link.kernel.restart(Settings::default());
+    let closes = |delay| Step {
+        closes: true,
+        delay,
+        ..Step::default()
+    };
+    let bye = Step {
+        bytes: b"221 bye\r\n".to_vec(),
+        ..Step::default()
+    };
+    let now = link.now;
+    let soon = Duration::from_millis(5);
+    link.server().say(vec![bye, closes(soon)], now);
+    link.fates = [Fate::Drop].into();
+    link.run_for(Duration::from_secs(2));
+    assert!(heard_by(Role::Client, &link).is_empty());
+    assert!(link.client().received.ends_with(b"221 bye\r\n"));
+    assert!(link.client().has_heard_fin());
 }
 
 /// A connection with an offset and without a saved flow, as after a failover: another gateway has

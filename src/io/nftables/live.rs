@@ -155,7 +155,7 @@ mod tests {
         let left: Vec<_> = live
             .unexpired(later)
             .iter()
-            .map(|one| one.timeout)
+            .map(|one| one.expectation.timeout)
             .collect();
         assert_eq!(left, [Duration::from_secs(15)]);
         let end = now + Duration::from_secs(60);

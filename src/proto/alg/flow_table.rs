@@ -28,6 +28,7 @@ const PLACES: usize = 2 * size_of::<(Tuple, (FlowKey, Direction))>() * 16 / 7
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FlowKey(usize);
 
+#[derive(Clone, Debug)]
 struct Entry {
     flow: Flow,
     /// When `due` has it.
@@ -37,7 +38,7 @@ struct Entry {
 }
 
 /// The table. Connections are found in constant time; iteration never happens in hash order.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct FlowTable {
     entries: Vec<Option<Box<Entry>>>,
     free: Vec<FlowKey>,

@@ -15,7 +15,7 @@ pub struct SessionCount {
 /// are never more numbers than twice the sessions.
 ///
 /// The name of the policy entry is the key, so that counting goes on after a reload.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct CountedSessions(HashMap<(Arc<str>, Option<IpAddr>), u32>);
 
 impl CountedSessions {

@@ -14,7 +14,7 @@ use super::{Limits, SessionCount, TokenBucket, counted::CountedSessions};
 pub const HOSTS_MAX: usize = 65_536;
 
 /// The accounts of hosts that have sessions or buckets that are not full.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct HostTable {
     hosts: HashMap<IpAddr, Account>,
     /// The account of all hosts beyond [`HOSTS_MAX`].

@@ -10,7 +10,7 @@ use crate::proto::{
 };
 
 /// One dialogue of commands and replies.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Dialogue {
     session: Session,
     /// The command policy, where an entry of it concerns the connection.

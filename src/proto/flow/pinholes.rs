@@ -16,7 +16,7 @@ use crate::proto::{
 const IN_USE_MAX: usize = 8;
 
 /// The pinholes of one session.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pinholes(Vec<Pinhole>);
 
 /// One pinhole.

@@ -21,11 +21,11 @@ use crate::proto::{
     kernel::SetLiberalError,
     net::{ConntrackTuples, Direction, PerDirection, SeqNumber},
     packet::Segment,
-    stream::{AckedUnseen, Arrival, Line, Stream},
+    stream::{AckedUnseen, Arrival, Line, NEAR, Stream},
 };
 
 /// Both directions of one connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TcpRelay {
     tuples: ConntrackTuples,
     half: PerDirection<Half>,
@@ -35,7 +35,7 @@ pub(super) struct TcpRelay {
 }
 
 /// One direction, and the end that sends in it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Half {
     stream: Stream,
     peer: Peer,
@@ -125,9 +125,15 @@ impl TcpRelay {
         at_start(&self.half.original) && at_start(&self.half.reply)
     }
 
-    /// Whether a segment can be of the end whose address it bears, by its sequence number.
+    /// Whether a segment can be of the end whose address it bears, by its sequence number and by
+    /// what it acknowledges.
     pub(super) fn is_near(&self, direction: Direction, segment: &Segment<'_>) -> bool {
-        self.half[direction].stream.is_near(segment.seq)
+        // Where the sequence number cannot be judged yet, only the acknowledgement tells.
+        let is_ack_near = |ack: SeqNumber| {
+            let latest = self.next_seq(!direction);
+            latest.is_none_or(|latest| ack.offset_from(latest) <= NEAR.cast_signed())
+        };
+        self.half[direction].stream.is_near(segment.seq) && segment.ack.is_none_or(is_ack_near)
     }
 
     /// Whether a segment lies where none of its sender's is expected.

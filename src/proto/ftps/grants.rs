@@ -82,7 +82,7 @@ pub enum SynDecision {
 }
 
 /// The grant of one pair.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct FtpsPinholes {
     /// Its sessions, the youngest last. Their number is bounded by the number of flows.
     sessions: Vec<FtpsSession>,
@@ -92,7 +92,7 @@ struct FtpsPinholes {
 }
 
 /// The grants of all pairs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct GrantTable {
     pairs: HashMap<HostPair, FtpsPinholes>,
 }

@@ -1,6 +1,6 @@
 //! Acknowledgements: those of the receiver, translated for the sender, and local ones.
 
-use super::{LineScanner, SequenceMap, Stream, bytes_between};
+use super::{Fin, LineScanner, SequenceMap, Stream, bytes_between};
 use crate::proto::net::SeqNumber;
 
 /// Bytes that were acknowledged locally and that the receiver may lack.
@@ -89,7 +89,7 @@ impl Stream {
             return Ok(());
         }
         // A FIN takes one sequence number too (RFC 9293 §3.4).
-        let end = self.rcv_nxt().plus(u32::from(self.finished));
+        let end = self.rcv_nxt().plus(u32::from(self.fin != Fin::NotSeen));
         if end.is_before(input) {
             return Err(AckedUnseen);
         }

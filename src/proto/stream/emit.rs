@@ -127,7 +127,9 @@ impl Stream {
 
     /// A segment without bytes.
     fn emit_nothing(&self, seq: SeqNumber) -> Emission {
-        let output = if self.is_holding() && !seq.is_before(self.snd_nxt) {
+        // A stray segment keeps its distance: its receiver must not take it for one in its window.
+        let is_of_sender = self.is_near(seq) && !seq.is_before(self.snd_nxt);
+        let output = if self.is_holding() && is_of_sender {
             // The number must not lie behind held bytes. A keep-alive or a probe of a closed window
             // has a number before those that its sender believes acknowledged. It still has to ask
             // for an answer, with a number that the receiver has acknowledged.

@@ -1,6 +1,6 @@
 //! The position of a stream: where it starts, how it is lost, and where it goes on.
 
-use super::{LineScanner, SequenceMap, Stream};
+use super::{Fin, LineScanner, SequenceMap, Stream};
 use crate::proto::net::SeqNumber;
 
 impl Stream {
@@ -16,6 +16,11 @@ impl Stream {
     /// line.
     pub fn pick_up(&mut self, seq: SeqNumber, begins_line: bool) {
         self.sync_at(seq);
+        // A FIN does not say whether bytes are missing before it. These are, or they were never
+        // followed by that FIN.
+        if self.fin == Fin::Behind {
+            self.fin = Fin::Ahead;
+        }
         // A stopped scanner stays stopped: only `resume` says that the bytes are text again.
         if begins_line && !self.scanner.is_stopped() {
             self.scanner = LineScanner::at(0);

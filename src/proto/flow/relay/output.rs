@@ -120,7 +120,7 @@ impl TcpRelay {
 
     /// The number of the next byte in a direction, as its receiver counts. `None` where neither end
     /// has shown it.
-    fn next_seq(&self, direction: Direction) -> Option<SeqNumber> {
+    pub(super) fn next_seq(&self, direction: Direction) -> Option<SeqNumber> {
         let stream = &self.half[direction].stream;
         if stream.is_synchronised() {
             Some(stream.snd_nxt_output())
