@@ -235,6 +235,12 @@ impl Flow {
         !self.relay.is_adjusted() || self.life.is_closed()
     }
 
+    /// Whether both ends have closed it, or one has reset it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.life.is_closed()
+    }
+
     /// Whether something is under way that would be lost with the flow.
     #[must_use]
     pub fn is_busy(&self) -> bool {
