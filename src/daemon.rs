@@ -19,6 +19,7 @@ mod report;
 mod setup;
 mod supervisor;
 mod table_keeper;
+mod watchdog;
 mod worker;
 
 use std::path::Path;
