@@ -45,7 +45,7 @@ use self::{
 use super::{
     egress::Verdict,
     event::EventKind,
-    ftp::Role,
+    ftp::{Role, holds_password},
     net::{ConntrackTuples, Direction},
     packet::Segment,
     saved_flow::SavedFlow,
@@ -317,6 +317,9 @@ impl Flow {
         let role = Role::of_sender(direction);
         let partial = self.relay.partial_line(direction);
         let holds = self.dialogue.must_hold(role, partial);
+        if role == Role::Client && holds_password(partial) {
+            self.relay.record_secret_part(direction);
+        }
         let has_payload = !segment.payload.is_empty();
         self.relay
             .hold_partial_line(direction, holds, has_payload, context.now);
