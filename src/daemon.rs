@@ -9,6 +9,7 @@ pub mod config;
 mod confine;
 mod control;
 mod entry_keeper;
+mod flow_directory;
 mod flow_store;
 pub(crate) mod from_config;
 mod inherited_leases;

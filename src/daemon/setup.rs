@@ -165,6 +165,7 @@ impl Gateway {
         if is_gone {
             backend::leave(self.choice);
         }
+        self.shared.flow_store.close();
         Ok(())
     }
 }
