@@ -134,8 +134,8 @@ impl Daemon {
     }
 }
 
-/// The control plane, that of the log, and two workers.
-const THREADS: usize = 4;
+/// The control plane, that of the log, the one that watches the table, and two workers.
+const THREADS: usize = 5;
 
 /// Bit 12, of `linux/capability.h`.
 const NET_ADMIN: &str = "0000000000001000";
@@ -172,7 +172,7 @@ fn all_threads_are_another_user_with_one_capability_and_a_filter_and_say_so() {
     daemon.assert_confined("64999");
     assert_eq!(daemon.of_each_thread("Groups"), [""; THREADS]);
     // A thread names itself once it runs, which may be later than the daemon is ready.
-    let expected = ["ftp-alg", "log", "worker-0", "worker-1"];
+    let expected = ["ftp-alg", "log", "table-watch", "worker-0", "worker-1"];
     let names = || {
         let mut names = daemon.of_each_thread("Name");
         names.sort();
