@@ -134,8 +134,8 @@ impl Daemon {
     }
 }
 
-/// The control plane, that of the log, the one that watches the table, and two workers.
-const THREADS: usize = 5;
+/// The control plane, two workers, and those of the log, the table and the entries.
+const THREADS: usize = 6;
 
 /// Bit 12, of `linux/capability.h`.
 const NET_ADMIN: &str = "0000000000001000";
@@ -172,7 +172,14 @@ fn all_threads_are_another_user_with_one_capability_and_a_filter_and_say_so() {
     daemon.assert_confined("64999");
     assert_eq!(daemon.of_each_thread("Groups"), [""; THREADS]);
     // A thread names itself once it runs, which may be later than the daemon is ready.
-    let expected = ["ftp-alg", "log", "table-watch", "worker-0", "worker-1"];
+    let expected = [
+        "entry-keeper",
+        "ftp-alg",
+        "log",
+        "table-watch",
+        "worker-0",
+        "worker-1",
+    ];
     let names = || {
         let mut names = daemon.of_each_thread("Name");
         names.sort();
