@@ -56,8 +56,9 @@ pub(super) struct Gateway {
 
 impl Gateway {
     /// Opens the queues, drops privileges, starts the log's thread and the workers, loads the
-    /// table, and lets the workers begin. The order matters: each step has the privileges that the rest needs and no
-    /// more, and a queued packet finds its reader. `path` is that of the configuration.
+    /// table, and lets the workers begin. The order matters: each step has the privileges that the
+    /// rest needs and no more, and a queued packet finds its reader. `path` is that of the
+    /// configuration.
     pub(super) fn start(config: &Config, path: &Path) -> anyhow::Result<Self> {
         let lock = InstanceLock::take()?;
         let choice = backend::choose(config)?;

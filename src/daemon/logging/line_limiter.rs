@@ -93,10 +93,11 @@ impl LineLimiter {
         }
         // The lock is free again: these lines come here, too.
         for (level, LeftOut { lines, name, .. }) in found {
+            let words = format!("{lines} more lines of this kind were left out");
             if level == Level::INFO {
-                info!(target: ABOUT_THE_LOG, kind = name, "{lines} more lines of this kind were left out");
+                info!(target: ABOUT_THE_LOG, kind = name, "{words}");
             } else {
-                warn!(target: ABOUT_THE_LOG, kind = name, "{lines} more lines of this kind were left out");
+                warn!(target: ABOUT_THE_LOG, kind = name, "{words}");
             }
         }
     }
