@@ -22,9 +22,9 @@ const PLACES: usize = 2 * size_of::<(Tuple, (FlowKey, Direction))>() * 16 / 7
     + 2 * size_of::<(Eviction, Instant, FlowKey)>()
     + 2 * size_of::<usize>();
 
-/// Names a connection in the table. It may be given to another once the connection is removed.
+/// Names a connection in the table, in few bytes, because three indices hold it. It may be given to another once the connection is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct FlowKey(usize);
+pub(super) struct FlowKey(u32);
 
 /// How much is lost with a connection that is forgotten, least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,12 +67,15 @@ impl FlowTable {
     }
 
     pub(super) fn flow(&self, key: FlowKey) -> Option<&Flow> {
-        self.entries.get(key.0)?.as_ref().map(|entry| &entry.flow)
+        self.entries
+            .get(key.0 as usize)?
+            .as_ref()
+            .map(|entry| &entry.flow)
     }
 
     pub(super) fn flow_mut(&mut self, key: FlowKey) -> Option<&mut Flow> {
         self.entries
-            .get_mut(key.0)?
+            .get_mut(key.0 as usize)?
             .as_mut()
             .map(|entry| &mut entry.flow)
     }
@@ -97,8 +100,11 @@ impl FlowTable {
             bytes,
         };
         let entry = Some(Box::new(entry));
-        let key = self.free.pop().unwrap_or(FlowKey(self.entries.len()));
-        match self.entries.get_mut(key.0) {
+        let key = self
+            .free
+            .pop()
+            .unwrap_or(FlowKey(self.entries.len() as u32));
+        match self.entries.get_mut(key.0 as usize) {
             Some(place) => *place = entry,
             None => self.entries.push(entry),
         }
@@ -112,7 +118,7 @@ impl FlowTable {
     }
 
     pub(super) fn remove(&mut self, key: FlowKey) {
-        let Some(entry) = self.entries.get_mut(key.0).and_then(Option::take) else {
+        let Some(entry) = self.entries.get_mut(key.0 as usize).and_then(Option::take) else {
             return;
         };
         self.bytes = self.bytes.saturating_sub(entry.bytes);
@@ -168,12 +174,16 @@ impl FlowTable {
     }
 
     fn entry(&self, key: FlowKey) -> Option<&Entry> {
-        self.entries.get(key.0)?.as_deref()
+        self.entries.get(key.0 as usize)?.as_deref()
     }
 
     /// Puts a connection where it belongs in `due` and `evictable`. Most packets change neither.
     fn place(&mut self, key: FlowKey, at: Instant) {
-        let Some(entry) = self.entries.get_mut(key.0).and_then(Option::as_mut) else {
+        let Some(entry) = self
+            .entries
+            .get_mut(key.0 as usize)
+            .and_then(Option::as_mut)
+        else {
             return;
         };
         let eviction = eviction_of(&entry.flow);
@@ -196,7 +206,11 @@ impl FlowTable {
 
     /// Counts again what a connection takes.
     fn measure(&mut self, key: FlowKey) {
-        let Some(entry) = self.entries.get_mut(key.0).and_then(Option::as_mut) else {
+        let Some(entry) = self
+            .entries
+            .get_mut(key.0 as usize)
+            .and_then(Option::as_mut)
+        else {
             return;
         };
         let beside = size_of::<Entry>().saturating_sub(size_of::<Flow>());
