@@ -9,6 +9,7 @@ pub mod config;
 mod confine;
 mod control;
 mod entry_keeper;
+mod flow_directory;
 mod flow_store;
 pub(crate) mod from_config;
 mod inheritance;
@@ -19,6 +20,7 @@ mod report;
 mod setup;
 mod supervisor;
 mod table_keeper;
+mod watchdog;
 mod worker;
 
 use std::path::Path;

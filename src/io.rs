@@ -10,6 +10,7 @@ pub mod ctnetlink;
 pub mod expectations;
 pub mod injector;
 pub mod interfaces;
+pub mod namespaces;
 pub mod netlink;
 pub mod nfqueue;
 pub mod nftables;

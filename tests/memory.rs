@@ -9,20 +9,21 @@ use std::{
     cell::Cell,
     net::Ipv4Addr,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use ftp_alg::proto::{
     alg::{Alg, InboundPacket},
     budget::Limits,
     egress::{Egress, PacketId, Verdict},
-    event::{Decision, EventKind},
-    flow::Settings,
+    event::{Decision, Event, EventKind},
+    flow::{LOCAL_ACK_DELAY, Settings},
     kernel::PaperKernel,
     net::{ConntrackTuples, Direction, Tuple},
 };
 
 use self::harness::{
-    frame::{ACK, Frame, PSH, SYN},
+    frame::{ACK, Frame, PSH, RST, SYN},
     origin,
 };
 
@@ -139,12 +140,24 @@ fn handle(alg: &mut Alg, talk: &Talk, packet: &[u8]) -> bool {
 }
 
 fn ask(alg: &mut Alg, talk: &Talk, packet: &[u8]) -> Egress {
+    ask_at(alg, talk, packet, origin())
+}
+
+fn ask_at(alg: &mut Alg, talk: &Talk, packet: &[u8], now: Instant) -> Egress {
     let inbound = InboundPacket {
         id: PacketId(1),
         bytes: packet,
         iif: None,
     };
-    alg.handle_packet(&inbound, &mut PaperKernel(Some(talk.tuples)), origin())
+    alg.handle_packet(&inbound, &mut PaperKernel(Some(talk.tuples)), now)
+}
+
+/// Whether one of these events is an opened pinhole.
+fn is_opened(events: &[Event]) -> bool {
+    events.iter().any(|event| {
+        matches!(&event.kind, EventKind::Announcement(report)
+            if matches!(report.decision, Decision::Expect { .. }))
+    })
 }
 
 /// A core whose flows may take this number of bytes.
@@ -256,11 +269,7 @@ fn a_hundred_thousand_half_open_sessions_stay_below_the_bound_and_an_honest_one_
     let announced = honest.says(Direction::Reply, "227 (198,51,100,7,19,138)");
     handle(&mut alg, &honest, &asked);
     let events = ask(&mut alg, &honest, &announced).effects.events;
-    let is_opened = events.iter().any(|event| {
-        matches!(&event.kind, EventKind::Announcement(report)
-            if matches!(report.decision, Decision::Expect { .. }))
-    });
-    assert!(is_opened, "{events:?}");
+    assert!(is_opened(&events), "{events:?}");
 }
 
 #[test]
@@ -285,6 +294,64 @@ fn sessions_beyond_the_bound_evict_the_one_that_was_silent_for_longest() {
         "{} are followed",
         alg.flow_count()
     );
+}
+
+#[test]
+fn sessions_that_may_not_be_forgotten_do_not_keep_new_ones_out() {
+    for held in [65, 1100] {
+        let mut alg = bounded(16 << 20);
+        // Each begins a command and waits: its bytes are acknowledged here, and exist only here.
+        for nth in 0..held {
+            let mut talk = Talk::new(nth);
+            let mut begun = talk.frame(Direction::Original);
+            begun.payload = b"PORT 1".to_vec();
+            let greets = talk.greets();
+            handle(&mut alg, &talk, &greets);
+            handle(&mut alg, &talk, &begun.encode());
+        }
+        let mut kernel = PaperKernel(None);
+        while alg.poll_timeout() <= Some(origin() + LOCAL_ACK_DELAY) {
+            alg.handle_timeout(&mut kernel, origin() + LOCAL_ACK_DELAY);
+        }
+        for nth in held..30_000 {
+            let mut talk = Talk::new(nth);
+            let packet = talk.greets();
+            handle(&mut alg, &talk, &packet);
+        }
+        let mut honest = Talk::new(30_000);
+        for packet in honest.session() {
+            handle(&mut alg, &honest, &packet);
+        }
+        let asked = honest.says(Direction::Original, "PASV");
+        let announced = honest.says(Direction::Reply, "227 (198,51,100,7,19,138)");
+        handle(&mut alg, &honest, &asked);
+        let events = ask(&mut alg, &honest, &announced).effects.events;
+        assert!(is_opened(&events), "behind {held}: {events:?}");
+    }
+}
+
+#[test]
+fn closed_sessions_are_forgotten_before_an_open_one() {
+    let mut alg = bounded(16 << 20);
+    let mut honest = Talk::new(0);
+    for packet in honest.session() {
+        handle(&mut alg, &honest, &packet);
+    }
+    // What is closed now is kept for longer than the time after which the open one is looked at.
+    let later = origin() + Duration::from_secs(200);
+    for nth in 1..30_000 {
+        let mut talk = Talk::new(nth);
+        let greets = talk.greets();
+        let mut resets = talk.frame(Direction::Original);
+        resets.flags = RST;
+        ask_at(&mut alg, &talk, &greets, later);
+        ask_at(&mut alg, &talk, &resets.encode(), later);
+    }
+    let asked = honest.says(Direction::Original, "PASV");
+    let announced = honest.says(Direction::Reply, "227 (198,51,100,7,19,138)");
+    ask_at(&mut alg, &honest, &asked, later);
+    let events = ask_at(&mut alg, &honest, &announced, later).effects.events;
+    assert!(is_opened(&events), "{events:?}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ mod kernel_expectations;
 mod lab;
 #[path = "netns/queues.rs"]
 mod queues;
+#[path = "netns/running.rs"]
+mod running;
 #[path = "netns/table.rs"]
 mod table;
 #[path = "netns/table_life.rs"]

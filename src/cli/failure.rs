@@ -5,6 +5,8 @@ use std::{
     process::ExitCode,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::daemon::config::ConfigError;
 
 /// Something failed while running.
@@ -86,8 +88,18 @@ pub(super) fn say(message: &str) {
 
 /// Writes one line to stderr. `FILE:LINE:COLUMN:` comes first, where editors look for it.
 fn say_plainly(message: &str) {
+    // A daemon that has failed has to end, also where nobody reads what it says.
+    let stderr = io::stderr();
+    let mut waits = [PollFd::new(&stderr, PollFlags::OUT)];
+    let most = Timespec {
+        tv_sec: 2,
+        tv_nsec: 0,
+    };
+    if poll(&mut waits, Some(&most)) == Ok(0) {
+        return;
+    }
     // Nothing is left to do when stderr is closed.
-    let _ = writeln!(io::stderr().lock(), "{message}");
+    let _ = writeln!(stderr.lock(), "{message}");
 }
 
 /// clap's message up to its usage block, on one line, with where to look next.

@@ -135,6 +135,9 @@ fn allowed_paths(
         .with_context(|| path.display().to_string())?;
     let directory = file.parent().filter(|_| user.uid() != 0);
     let paths = AllowedPaths::open(directory.unwrap_or(&file), flow_store.directory())?;
+    // The directory of saved flows is removed in the end, if it is empty.
+    let above = flow_store.directory().parent();
+    let paths = paths.with_emptied(above.unwrap_or(flow_store.directory()))?;
     let manager = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     Ok(if manager.as_encoded_bytes().starts_with(b"@") {
         paths.with_abstract_sockets()

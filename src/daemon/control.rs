@@ -1,5 +1,5 @@
-//! Waits for signals, for changes of our table, and for the end of a worker, and looks now and then
-//! whether the workers keep up.
+//! Waits for signals, for changes of our table, and for the end of a worker. It looks now and then
+//! whether the workers keep up, and whether one is stuck.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{config::Config, overload, setup::Gateway};
+use super::{config::Config, overload, setup::Gateway, watchdog};
 use crate::io::nftables::TableChange;
 
 /// The control plane. It exists before anything else, so that a signal during the start is not
@@ -22,6 +22,7 @@ pub(super) struct Control {
     interrupt: Signal,
     hangup: Signal,
     tick: Interval,
+    worker_check: Interval,
 }
 
 enum Wakeup {
@@ -29,6 +30,7 @@ enum Wakeup {
     Reload,
     TableChanged(TableChange),
     Tick,
+    CheckWorkers,
     WorkerEnded(anyhow::Error),
 }
 
@@ -44,6 +46,7 @@ impl Control {
         let interrupt = listen(SignalKind::interrupt())?;
         let hangup = listen(SignalKind::hangup())?;
         let tick = interval(overload::INTERVAL);
+        let worker_check = interval(watchdog::interval());
         drop(entered);
         Ok(Self {
             runtime,
@@ -51,6 +54,7 @@ impl Control {
             interrupt,
             hangup,
             tick,
+            worker_check,
         })
     }
 
@@ -65,6 +69,8 @@ impl Control {
                 Wakeup::Reload => reload(gateway, path),
                 Wakeup::TableChanged(change) => gateway.handle_table_change(&change),
                 Wakeup::Tick => gateway.handle_tick(),
+                Wakeup::CheckWorkers if gateway.check_workers() => watchdog::tell_well(),
+                Wakeup::CheckWorkers => {}
                 Wakeup::WorkerEnded(reason) => return Err(reason),
             }
         }
@@ -77,6 +83,7 @@ impl Control {
             interrupt,
             hangup,
             tick,
+            worker_check,
         } = self;
         runtime.block_on(async {
             tokio::select! {
@@ -84,6 +91,7 @@ impl Control {
                 _ = interrupt.recv() => Wakeup::Stop("SIGINT"),
                 _ = hangup.recv() => Wakeup::Reload,
                 _ = tick.tick() => Wakeup::Tick,
+                _ = worker_check.tick() => Wakeup::CheckWorkers,
                 trouble = gateway.trouble() => match trouble {
                     Ok(change) => Wakeup::TableChanged(change),
                     Err(reason) => Wakeup::WorkerEnded(reason),

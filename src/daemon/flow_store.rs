@@ -15,7 +15,7 @@ use std::{
     io::{self, Read, Write},
     os::{
         fd::OwnedFd,
-        unix::fs::{DirBuilderExt, MetadataExt, fchown},
+        unix::fs::{MetadataExt, fchown},
     },
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -27,9 +27,13 @@ use rustix::{
 };
 use tracing::warn;
 
-use crate::proto::{
-    net::{ConntrackTuples, Direction, Tuple},
-    saved_flow::SavedFlow,
+use super::flow_directory::{open_own, remove_dead, remove_if_empty, warn_of_disk};
+use crate::{
+    io::namespaces::own_network_namespace,
+    proto::{
+        net::{ConntrackTuples, Direction, Tuple},
+        saved_flow::SavedFlow,
+    },
 };
 
 /// How many saved flows are read at start, so that a directory full of rubbish cannot
@@ -43,27 +47,36 @@ pub(super) struct FlowStore {
     opened: OwnedFd,
     /// The tuples of the saved flows, by the tuple of each direction.
     index: Mutex<HashMap<Tuple, ConntrackTuples>>,
+    /// The directory above.
+    root: OwnedFd,
+    namespace: u64,
 }
 
 impl FlowStore {
-    /// The directory of this network namespace below `root`, made where it is missing.
+    /// The directory of this network namespace below `root`, made where it is missing. Those of
+    /// namespaces that are gone are removed.
     ///
     /// # Errors
     /// It cannot be made.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        let namespace = fs::metadata("/proc/self/ns/net")?.ino();
+        let namespace = own_network_namespace()?;
         let directory = root.join(namespace.to_string());
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)?;
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = open(&directory, flags, Mode::empty())?;
+        let opened = open_own(root, namespace)?;
+        warn_of_disk(&directory, &opened);
+        remove_dead(root, namespace);
+        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         Ok(Self {
             directory,
             opened,
+            root: open(root, flags, Mode::empty())?,
+            namespace,
             index: Mutex::default(),
         })
+    }
+
+    /// Removes the directory if nothing is saved in it.
+    pub(super) fn close(&self) {
+        remove_if_empty(&self.root, &self.namespace.to_string(), &self.opened);
     }
 
     /// Where the files are.

@@ -17,13 +17,16 @@ use super::{
     flow_store::FlowStore,
     from_config::settings_of,
     kernel_port::KernelPort,
+    logging::LogThread,
     overload::OverloadWatch,
     supervisor::Supervisor,
     table_keeper::TableKeeper,
+    watchdog::{Heartbeat, Watchdog},
     worker::{Equipment, Shared, Worker},
 };
 use crate::{
     io::{
+        clock,
         ctnetlink::Conntrack,
         expectations::Expectations,
         injector::Injector,
@@ -43,13 +46,17 @@ pub(super) struct Gateway {
     supervisor: Supervisor,
     wakers: Vec<Waker>,
     overload: OverloadWatch,
+    watchdog: Watchdog,
     _lock: InstanceLock,
+    /// The last to go, so that it has what the others say.
+    _log: LogThread,
 }
 
 impl Gateway {
-    /// Opens the queues, drops privileges, starts the workers, loads the table, and lets the
-    /// workers begin. The order matters: each step has the privileges that the rest needs and no
-    /// more, and a queued packet finds its reader. `path` is that of the configuration.
+    /// Opens the queues, drops privileges, starts the log's thread and the workers, loads the
+    /// table, and lets the workers begin. The order matters: each step has the privileges that the
+    /// rest needs and no more, and a queued packet finds its reader. `path` is that of the
+    /// configuration.
     pub(super) fn start(config: &Config, path: &Path) -> anyhow::Result<Self> {
         let lock = InstanceLock::take()?;
         let choice = backend::choose(config)?;
@@ -63,12 +70,15 @@ impl Gateway {
         let settings = settings_of(config);
         let shared = Arc::new(Shared::new(settings, tables, interfaces, flow_store));
         let owner = TableOwner::open().context("cannot open a socket to nf_tables")?;
-        let equipments = open_equipments(config, choice, &shared, &owner)?;
+        let watchdog = Watchdog::new(RangeInclusive::clone(&config.queue));
+        let heartbeats = watchdog.heartbeats();
+        let equipments = open_equipments(config, choice, &shared, &owner, heartbeats)?;
         let flow_store = Arc::clone(&shared.flow_store);
         let entries = EntryKeeper::open(flow_store, config.mark.adjust, choice.backend())?;
         let wakers = equipments.iter().map(|one| one.queue.waker()).collect();
         let overload = OverloadWatch::open(RangeInclusive::clone(&config.queue));
         let confinement = drop_privileges(&config.process, path, &shared.flow_store)?;
+        let log = LogThread::start()?;
         let supervisor = start_workers(config, equipments, &shared)?;
         entries.start()?;
         let mut keeper = TableKeeper::start(&owner, choice, config.mark)?;
@@ -84,7 +94,9 @@ impl Gateway {
             supervisor,
             wakers,
             overload,
+            watchdog,
             _lock: lock,
+            _log: log,
         })
     }
 
@@ -128,6 +140,11 @@ impl Gateway {
         self.shared.inheritance.release_expired(&mut leases);
     }
 
+    /// Whether no worker is stuck.
+    pub(super) fn check_workers(&mut self) -> bool {
+        self.watchdog.check(clock::now())
+    }
+
     fn wake_workers(&self) {
         self.wakers.iter().for_each(Waker::wake);
     }
@@ -146,6 +163,7 @@ impl Gateway {
         if is_gone {
             backend::leave(self.choice);
         }
+        self.shared.flow_store.close();
         Ok(())
     }
 }
@@ -167,9 +185,11 @@ fn open_equipments(
     choice: Choice,
     shared: &Shared,
     owner: &TableOwner,
+    heartbeats: Vec<Arc<Heartbeat>>,
 ) -> anyhow::Result<Vec<Equipment>> {
     RangeInclusive::clone(&config.queue)
-        .map(|number| {
+        .zip(heartbeats)
+        .map(|(number, heartbeat)| {
             let queue = Queue::open(number).with_context(|| format!("queue {number}"))?;
             let expectations = choice.open_expectations(owner.clone())?;
             let kernel = open_kernel(expectations, config, shared, owner)?;
@@ -178,6 +198,7 @@ fn open_equipments(
                 queue,
                 kernel,
                 injector,
+                heartbeat,
             })
         })
         .collect()

@@ -14,7 +14,10 @@ use std::{
 
 use tracing::{error, warn};
 
-use super::{flow_store::FlowStore, inheritance::Inheritance, kernel_port::KernelPort, report};
+use super::{
+    flow_store::FlowStore, inheritance::Inheritance, kernel_port::KernelPort, report,
+    watchdog::Heartbeat,
+};
 use crate::{
     io::{
         clock,
@@ -103,6 +106,8 @@ pub(super) struct Equipment {
     pub(super) kernel: KernelPort,
     /// The way out for packets of our own.
     pub(super) injector: Injector,
+    /// What shows that it is not stuck.
+    pub(super) heartbeat: Arc<Heartbeat>,
 }
 
 /// One worker.
@@ -139,11 +144,17 @@ impl Worker {
             self.refresh_settings();
             // 1. The deadlines that have passed.
             let kernel = &mut self.equipment.kernel;
-            let effects = self.alg.handle_timeout(kernel, clock::now());
+            let now = clock::now();
+            self.equipment.heartbeat.begin(now);
+            let effects = self.alg.handle_timeout(kernel, now);
             self.execute(effects, None);
             // 2. The next packet, or the next deadline.
             let wait = self.next_wait();
-            if let QueueEvent::Packet(packet) = self.equipment.queue.recv(wait)? {
+            self.equipment.heartbeat.rest();
+            let event = self.equipment.queue.recv(wait)?;
+            let now = clock::now();
+            self.equipment.heartbeat.begin(now);
+            if let QueueEvent::Packet(packet) = event {
                 self.received += 1;
                 let inbound = InboundPacket {
                     id: PacketId(self.received),
@@ -151,7 +162,7 @@ impl Worker {
                     iif: Some(IfIndex(packet.iif)),
                 };
                 let kernel = &mut self.equipment.kernel;
-                let egress = self.alg.handle_packet(&inbound, kernel, clock::now());
+                let egress = self.alg.handle_packet(&inbound, kernel, now);
                 let verdict = (packet.id, egress.verdict);
                 self.execute(egress.effects, Some(verdict));
             } else {

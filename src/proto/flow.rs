@@ -49,7 +49,7 @@ use self::{
 use super::{
     egress::Verdict,
     event::EventKind,
-    ftp::Role,
+    ftp::{Role, holds_password},
     net::{ConntrackTuples, Direction},
     packet::Segment,
     saved_flow::SavedFlow,
@@ -240,6 +240,12 @@ impl Flow {
         !self.relay.is_adjusted() || self.life.is_closed()
     }
 
+    /// Whether both ends have closed it, or one has reset it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.life.is_closed()
+    }
+
     /// Whether something is under way that would be lost with the flow.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -323,6 +329,9 @@ impl Flow {
         let role = Role::of_sender(direction);
         let partial = self.relay.partial_line(direction);
         let holds = self.dialogue.must_hold(role, partial);
+        if role == Role::Client && holds_password(partial) {
+            self.relay.record_secret_part(direction);
+        }
         let has_payload = !segment.payload.is_empty();
         self.relay
             .hold_partial_line(direction, holds, has_payload, context.now);

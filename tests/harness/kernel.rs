@@ -70,6 +70,8 @@ pub(crate) struct Model {
     pub(crate) injected: Vec<Frame>,
     /// The saved flows, by original tuple.
     pub(crate) saved: BTreeMap<Tuple, SavedFlow>,
+    /// All flows that were ever saved, in their order.
+    pub(crate) saves: Vec<SavedFlow>,
     /// The number of packets that the core got.
     pub(crate) queued: usize,
     /// Pairs whose first packets to any port are queued.
@@ -120,6 +122,7 @@ impl Kernel {
                 events: Vec::new(),
                 injected: Vec::new(),
                 saved: BTreeMap::new(),
+                saves: Vec::new(),
                 queued: 0,
                 granted: HashSet::new(),
                 children: HashSet::new(),
@@ -290,6 +293,7 @@ impl Kernel {
             match save {
                 Save::Store(saved) => {
                     let original = saved.tuples().of(Direction::Original);
+                    self.saves.push(SavedFlow::clone(&saved));
                     self.saved.insert(original, *saved);
                 }
                 Save::Delete(tuples) => {

@@ -18,17 +18,24 @@ use super::lab::Namespace;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon, what it was started with, and its log.
-struct Daemon {
-    namespace: Namespace,
-    directory: tempfile::TempDir,
-    process: Child,
+pub(crate) struct Daemon {
+    pub(crate) namespace: Namespace,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) process: Child,
     log: Receiver<String>,
 }
 
-impl Daemon {
-    /// Starts it by this command (`ftp-alg run --config …` is appended) with this table
+/// A daemon that is still to be started.
+pub(crate) struct Prepared {
+    pub(crate) namespace: Namespace,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) command: Command,
+}
+
+impl Prepared {
+    /// One that is started by this command (`ftp-alg run --config …` is appended) with this table
     /// `[process]`.
-    fn start(starter: &[&str], process: &str) -> Self {
+    pub(crate) fn new(starter: &[&str], process: &str) -> Self {
         let namespace = Namespace::new("confined");
         let directory = tempfile::tempdir().unwrap();
         // The user that it becomes has to reach its configuration.
@@ -41,22 +48,35 @@ impl Daemon {
         std::os::unix::fs::chown(&flows, Some(64999), Some(64999)).unwrap();
         let text = format!("[process]\n{process}\n[restart]\ndirectory = {flows:?}\n");
         fs::write(&config, text).unwrap();
-        let mut process = Command::new("ip")
+        let mut command = Command::new("ip");
+        command
             .args(["netns", "exec", namespace.name()])
             .args(starter)
             .args([env!("CARGO_BIN_EXE_ftp-alg"), "run", "--config"])
             .arg(&config)
-            .stderr(Stdio::piped())
-            .env_remove("RUST_LOG")
-            .spawn()
-            .unwrap();
-        let log = read_lines(process.stderr.take().unwrap());
+            .env_remove("RUST_LOG");
         Self {
             namespace,
             directory,
+            command,
+        }
+    }
+
+    pub(crate) fn start(mut self) -> Daemon {
+        let mut process = self.command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = read_lines(process.stderr.take().unwrap());
+        Daemon {
+            namespace: self.namespace,
+            directory: self.directory,
             process,
             log,
         }
+    }
+}
+
+impl Daemon {
+    fn start(starter: &[&str], process: &str) -> Self {
+        Prepared::new(starter, process).start()
     }
 
     fn running(starter: &[&str], process: &str) -> (Self, String) {
@@ -67,7 +87,7 @@ impl Daemon {
     }
 
     /// The next line with this in it.
-    fn wait_for(&self, words: &str) -> String {
+    pub(crate) fn wait_for(&self, words: &str) -> String {
         let mut seen = Vec::new();
         while let Ok(line) = self.log.recv_timeout(PATIENCE) {
             if line.contains(words) {
@@ -86,18 +106,18 @@ impl Daemon {
             .collect()
     }
 
-    fn tell(&self, signal: Signal) {
+    pub(crate) fn tell(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    fn tables(&self) -> String {
+    pub(crate) fn tables(&self) -> String {
         self.namespace.run("nft", &["list", "tables"])
     }
 
     /// What all of them hold who are to read packets.
     #[track_caller]
     fn assert_confined(&self, uid: &str) {
-        let ids = vec![[uid; 4].join("\t"); 3];
+        let ids = vec![[uid; 4].join("\t"); THREADS];
         assert_eq!(self.of_each_thread("Uid"), ids);
         assert_eq!(self.of_each_thread("Gid"), ids);
         for (field, expected) in [
@@ -109,10 +129,13 @@ impl Daemon {
             ("NoNewPrivs", "1"),
             ("Seccomp", "2"),
         ] {
-            assert_eq!(self.of_each_thread(field), [expected; 3], "{field}");
+            assert_eq!(self.of_each_thread(field), [expected; THREADS], "{field}");
         }
     }
 }
+
+/// The control plane, two workers, and those of the log, the table and the entries.
+const THREADS: usize = 6;
 
 /// Bit 12, of `linux/capability.h`.
 const NET_ADMIN: &str = "0000000000001000";
@@ -147,9 +170,16 @@ impl Drop for Daemon {
 fn all_threads_are_another_user_with_one_capability_and_a_filter_and_say_so() {
     let (daemon, held) = Daemon::running(&[], "user = \"64999\"");
     daemon.assert_confined("64999");
-    assert_eq!(daemon.of_each_thread("Groups"), [""; 3]);
+    assert_eq!(daemon.of_each_thread("Groups"), [""; THREADS]);
     // A thread names itself once it runs, which may be later than the daemon is ready.
-    let expected = ["ftp-alg", "worker-0", "worker-1"];
+    let expected = [
+        "entry-keeper",
+        "ftp-alg",
+        "log",
+        "table-watch",
+        "worker-0",
+        "worker-1",
+    ];
     let names = || {
         let mut names = daemon.of_each_thread("Name");
         names.sort();
@@ -249,8 +279,8 @@ fn started_with_two_capabilities_as_its_own_user_it_keeps_one() {
         "--bounding-set=-all,+net_admin,+net_raw",
     ];
     let (daemon, held) = Daemon::running(&starter, "user = \"64999\"");
-    assert_eq!(daemon.of_each_thread("CapEff"), [NET_ADMIN; 3]);
-    assert_eq!(daemon.of_each_thread("CapPrm"), [NET_ADMIN; 3]);
+    assert_eq!(daemon.of_each_thread("CapEff"), [NET_ADMIN; THREADS]);
+    assert_eq!(daemon.of_each_thread("CapPrm"), [NET_ADMIN; THREADS]);
     assert!(held.contains("bounding=\"net_admin,net_raw\""), "{held}");
 }
 
@@ -267,7 +297,7 @@ fn who_stays_root_has_one_capability_all_the_same() {
 fn without_filter_and_landlock_it_says_so() {
     let off = "user = \"64999\"\nseccomp = false\nlandlock = false";
     let (daemon, held) = Daemon::running(&[], off);
-    assert_eq!(daemon.of_each_thread("Seccomp"), ["0"; 3]);
+    assert_eq!(daemon.of_each_thread("Seccomp"), ["0"; THREADS]);
     assert!(held.contains("off: process.seccomp is false"), "{held}");
     assert!(held.contains("off: process.landlock is false"), "{held}");
 }

@@ -20,7 +20,7 @@ use crate::{
     play::{decisions, heard_by, session},
 };
 
-fn entry(action: PolicyAction, commands: &[&str]) -> PolicyEntry {
+pub(crate) fn entry(action: PolicyAction, commands: &[&str]) -> PolicyEntry {
     PolicyEntry {
         name: "no-deletes".into(),
         scope: Scope::default(),
@@ -36,7 +36,7 @@ fn entry(action: PolicyAction, commands: &[&str]) -> PolicyEntry {
     }
 }
 
-fn with_policy(entries: Vec<PolicyEntry>) -> Settings {
+pub(crate) fn with_policy(entries: Vec<PolicyEntry>) -> Settings {
     Settings {
         command_policy: Arc::new(CommandPolicy::new(entries)),
         ..Settings::default()

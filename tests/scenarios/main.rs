@@ -28,6 +28,7 @@ mod out_of_window;
 mod overlapping;
 mod partial_line;
 mod passive_through_dnat;
+mod password;
 mod pickup;
 mod pipelined;
 mod port_range;

@@ -365,8 +365,9 @@ keys! {
 
     /// What a restart of the daemon finds.
     [restart] struct RestartKeys {
-        /// The directory, best on a tmpfs, in which connections with a sequence offset are saved,
-        /// so that they survive a restart of the daemon.
+        /// The directory in which connections with a sequence offset are saved, so that they
+        /// survive a restart of the daemon. It has to be on a tmpfs: packets wait until their
+        /// connections are saved, and a disk may take long.
         directory: AbsolutePath = "/run/ftp-alg/flows", Restart;
     }
 }

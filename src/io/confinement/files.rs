@@ -17,6 +17,7 @@ const WANTED: ABI = ABI::V6;
 pub struct AllowedPaths {
     read: PathFd,
     kept: PathFd,
+    emptied: Option<PathFd>,
     has_abstract_sockets: bool,
 }
 
@@ -31,7 +32,19 @@ impl AllowedPaths {
         Ok(Self {
             read: PathFd::new(read)?,
             kept: PathFd::new(kept)?,
+            emptied: None,
             has_abstract_sockets: false,
+        })
+    }
+
+    /// Allows to remove empty directories in this one, too.
+    ///
+    /// # Errors
+    /// It is missing.
+    pub fn with_emptied(self, emptied: &Path) -> Result<Self, LandlockError> {
+        Ok(Self {
+            emptied: Some(PathFd::new(emptied)?),
+            ..self
         })
     }
 
@@ -99,13 +112,17 @@ fn ruleset(paths: &AllowedPaths) -> Result<RulesetCreated, LandlockError> {
     if paths.has_abstract_sockets {
         scopes.remove(Scope::AbstractUnixSocket);
     }
-    Ok(Ruleset::default()
+    let ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(WANTED))?
         .handle_access(AccessNet::from_all(WANTED))?
         .scope(scopes)?
         .create()?
         .add_rule(PathBeneath::new(&paths.read, AccessFs::ReadFile))?
-        .add_rule(PathBeneath::new(&paths.kept, keeping()))?)
+        .add_rule(PathBeneath::new(&paths.kept, keeping()))?;
+    Ok(match &paths.emptied {
+        Some(emptied) => ruleset.add_rule(PathBeneath::new(emptied, AccessFs::RemoveDir))?,
+        None => ruleset,
+    })
 }
 
 /// What saved flows need: a whole new file is written and renamed over the old one.

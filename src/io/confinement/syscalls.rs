@@ -60,6 +60,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_unlinkat,
+    libc::SYS_flock,
     // Memory. Mapping is below.
     libc::SYS_brk,
     libc::SYS_munmap,

@@ -10,29 +10,40 @@ use crate::proto::{
     net::{Direction, Tuple},
 };
 
-/// How many connections one helper follows. Beyond it the one that will expire first and has no
-/// sequence offset is forgotten; where all have one, new connections pass unread.
+/// How many connections one helper follows. Beyond it one that is closed is forgotten, else the one
+/// that will expire first and has no sequence offset. Where all are open and have one, new
+/// connections pass unread.
 pub const FLOWS_MAX: usize = 131_072;
 
-/// How many connections are looked at for one that may be forgotten, those first that will be
-/// forgotten first: what never spoke, what is closed, what was silent for longest.
-const EVICTION_TRIES: usize = 64;
-
 /// What a connection takes beside itself: two places in a hash table that is at least seven
-/// sixteenths full, one in a B-tree whose nodes are half full, one in a list.
+/// sixteenths full, one in each of two B-trees whose nodes are half full, one in a list.
 const PLACES: usize = 2 * size_of::<(Tuple, (FlowKey, Direction))>() * 16 / 7
     + 2 * size_of::<(Instant, FlowKey)>()
+    + 2 * size_of::<(Eviction, Instant, FlowKey)>()
     + 2 * size_of::<usize>();
 
-/// Names a connection in the table. It may be given to another once the connection is removed.
+/// Names a connection in the table, in few bytes, because three indices hold it. It may be given to another once the connection is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct FlowKey(usize);
+pub(super) struct FlowKey(u32);
+
+/// How much is lost with a connection that is forgotten, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Eviction {
+    /// It is over. Its last segments may come again.
+    Closed,
+    /// It waits for nothing, and is picked up again if it goes on.
+    Idle,
+    /// Something is under way.
+    Busy,
+}
 
 #[derive(Clone, Debug)]
 struct Entry {
     flow: Flow,
     /// When `due` has it.
     scheduled: Instant,
+    /// How `evictable` has it: `None` if it does not.
+    eviction: Option<Eviction>,
     /// What `bytes` has of it.
     bytes: usize,
 }
@@ -44,6 +55,9 @@ pub(super) struct FlowTable {
     free: Vec<FlowKey>,
     index: HashMap<Tuple, (FlowKey, Direction)>,
     due: BTreeSet<(Instant, FlowKey)>,
+    /// What may be forgotten to make room, what is to go first at the front. A connection is moved
+    /// where its own state changes, so that nobody has to look for one among those that must stay.
+    evictable: BTreeSet<(Eviction, Instant, FlowKey)>,
     /// What the connections take.
     bytes: usize,
 }
@@ -54,12 +68,15 @@ impl FlowTable {
     }
 
     pub(super) fn flow(&self, key: FlowKey) -> Option<&Flow> {
-        self.entries.get(key.0)?.as_ref().map(|entry| &entry.flow)
+        self.entries
+            .get(key.0 as usize)?
+            .as_ref()
+            .map(|entry| &entry.flow)
     }
 
     pub(super) fn flow_mut(&mut self, key: FlowKey) -> Option<&mut Flow> {
         self.entries
-            .get_mut(key.0)?
+            .get_mut(key.0 as usize)?
             .as_mut()
             .map(|entry| &mut entry.flow)
     }
@@ -80,11 +97,15 @@ impl FlowTable {
         let entry = Entry {
             flow,
             scheduled,
+            eviction: None,
             bytes,
         };
         let entry = Some(Box::new(entry));
-        let key = self.free.pop().unwrap_or(FlowKey(self.entries.len()));
-        match self.entries.get_mut(key.0) {
+        let key = self
+            .free
+            .pop()
+            .unwrap_or(FlowKey(self.entries.len() as u32));
+        match self.entries.get_mut(key.0 as usize) {
             Some(place) => *place = entry,
             None => self.entries.push(entry),
         }
@@ -93,15 +114,19 @@ impl FlowTable {
         }
         self.due.insert((scheduled, key));
         self.measure(key);
+        self.place(key, scheduled);
         key
     }
 
     pub(super) fn remove(&mut self, key: FlowKey) {
-        let Some(entry) = self.entries.get_mut(key.0).and_then(Option::take) else {
+        let Some(entry) = self.entries.get_mut(key.0 as usize).and_then(Option::take) else {
             return;
         };
         self.bytes = self.bytes.saturating_sub(entry.bytes);
         self.due.remove(&(entry.scheduled, key));
+        if let Some(eviction) = entry.eviction {
+            self.evictable.remove(&(eviction, entry.scheduled, key));
+        }
         for direction in Direction::BOTH {
             self.index.remove(&entry.flow.tuples().of(direction));
         }
@@ -112,26 +137,19 @@ impl FlowTable {
     /// noticed once the earlier time has come, so that a busy connection costs nothing here.
     pub(super) fn schedule(&mut self, key: FlowKey) {
         self.measure(key);
-        let Some(entry) = self.entries.get_mut(key.0).and_then(Option::as_mut) else {
-            return;
-        };
-        let wanted = entry.flow.poll_timeout();
-        if wanted < entry.scheduled {
-            self.due.remove(&(entry.scheduled, key));
-            entry.scheduled = wanted;
-            self.due.insert((wanted, key));
+        if let Some(entry) = self.entry(key) {
+            let at = entry.flow.poll_timeout().min(entry.scheduled);
+            self.place(key, at);
         }
     }
 
     /// Schedules a connection anew whose time has come.
     pub(super) fn reschedule(&mut self, key: FlowKey) {
         self.measure(key);
-        let Some(entry) = self.entries.get_mut(key.0).and_then(Option::as_mut) else {
-            return;
-        };
-        self.due.remove(&(entry.scheduled, key));
-        entry.scheduled = entry.flow.poll_timeout();
-        self.due.insert((entry.scheduled, key));
+        if let Some(entry) = self.entry(key) {
+            let at = entry.flow.poll_timeout();
+            self.place(key, at);
+        }
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
@@ -145,14 +163,10 @@ impl FlowTable {
             .map(|&(_, key)| key)
     }
 
-    /// A connection that may be forgotten to make room, but for the one at hand: one that waits for
-    /// nothing, if there is any.
+    /// The connection that is to be forgotten first to make room, but for the one at hand.
     pub(super) fn first_evictable(&self, current: Option<FlowKey>) -> Option<FlowKey> {
-        let first = |is_wanted: fn(&Flow) -> bool| {
-            let mut candidates = self.due.iter().take(EVICTION_TRIES).map(|&(_, key)| key);
-            candidates.find(|&key| Some(key) != current && self.flow(key).is_some_and(is_wanted))
-        };
-        first(|flow| flow.is_evictable() && !flow.is_busy()).or_else(|| first(Flow::is_evictable))
+        let mut keys = self.evictable.iter().map(|&(_, _, key)| key);
+        keys.find(|&key| Some(key) != current)
     }
 
     /// What all connections take, in bytes.
@@ -160,9 +174,44 @@ impl FlowTable {
         self.bytes
     }
 
+    fn entry(&self, key: FlowKey) -> Option<&Entry> {
+        self.entries.get(key.0 as usize)?.as_deref()
+    }
+
+    /// Puts a connection where it belongs in `due` and `evictable`. Most packets change neither.
+    fn place(&mut self, key: FlowKey, at: Instant) {
+        let Some(entry) = self
+            .entries
+            .get_mut(key.0 as usize)
+            .and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let eviction = eviction_of(&entry.flow);
+        let (was_at, was) = (entry.scheduled, entry.eviction);
+        if at == was_at && eviction == was {
+            return;
+        }
+        (entry.scheduled, entry.eviction) = (at, eviction);
+        if at != was_at {
+            self.due.remove(&(was_at, key));
+            self.due.insert((at, key));
+        }
+        if let Some(was) = was {
+            self.evictable.remove(&(was, was_at, key));
+        }
+        if let Some(eviction) = eviction {
+            self.evictable.insert((eviction, at, key));
+        }
+    }
+
     /// Counts again what a connection takes.
     fn measure(&mut self, key: FlowKey) {
-        let Some(entry) = self.entries.get_mut(key.0).and_then(Option::as_mut) else {
+        let Some(entry) = self
+            .entries
+            .get_mut(key.0 as usize)
+            .and_then(Option::as_mut)
+        else {
             return;
         };
         let beside = size_of::<Entry>().saturating_sub(size_of::<Flow>());
@@ -173,5 +222,18 @@ impl FlowTable {
             .saturating_add(PLACES);
         self.bytes = self.bytes.saturating_sub(entry.bytes).saturating_add(bytes);
         entry.bytes = bytes;
+    }
+}
+
+/// `None` where an end would lose bytes, or hear others than were sent.
+fn eviction_of(flow: &Flow) -> Option<Eviction> {
+    if !flow.is_evictable() {
+        None
+    } else if flow.is_closed() {
+        Some(Eviction::Closed)
+    } else if flow.is_busy() {
+        Some(Eviction::Busy)
+    } else {
+        Some(Eviction::Idle)
     }
 }

@@ -110,6 +110,13 @@ impl<'a> CommandLine<'a> {
         false
     }
 
+    /// Whether the line begins with PASS or ACCT and a blank, and with nothing before.
+    pub(super) fn begins_password(&self) -> bool {
+        let is_password = self.is("PASS") || self.is("ACCT");
+        let behind = self.line.strip_prefix(self.verb).unwrap_or_default();
+        is_password && behind.first() == Some(&b' ')
+    }
+
     pub(super) fn is(&self, verb: &str) -> bool {
         canonical(self.verb).map_or_else(
             || self.verb.eq_ignore_ascii_case(verb.as_bytes()),
@@ -117,10 +124,15 @@ impl<'a> CommandLine<'a> {
         )
     }
 
+    /// Whether the verb is the first word of another one.
+    pub(super) fn has_word_of(&self, verb: &Verb) -> bool {
+        self.is(&verb.word)
+    }
+
     pub(super) fn is_one_of(&self, verbs: &[Verb]) -> bool {
         verbs.iter().any(|verb| {
             let second = verb.second.as_ref();
-            self.is(&verb.word)
+            self.has_word_of(verb)
                 && second.is_none_or(|word| {
                     first_word(self.argument).eq_ignore_ascii_case(word.as_bytes())
                 })

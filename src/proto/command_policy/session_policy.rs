@@ -97,6 +97,25 @@ impl SessionPolicy {
         entries.any(|entry| entry.action.is_against())
     }
 
+    /// Whether a begun line may leave as it comes: it is one with a password, which no entry can
+    /// refuse whatever follows, and so far it has one reading.
+    ///
+    /// Bytes that are held may have to be acknowledged on the server's behalf. A password is left
+    /// to its sender where that is possible.
+    #[must_use]
+    pub fn lets_begun_password_out(&self, begun: &[u8]) -> bool {
+        // The line's end is CRLF, and a segment may end between the two.
+        let text = begun.strip_suffix(b"\r").unwrap_or(begun);
+        let command = CommandLine::parse(text, false);
+        command.begins_password()
+            && !command.has_two_readings()
+            && !self
+                .entries
+                .iter()
+                .filter_map(|state| self.policy.entry(state.entry))
+                .any(|entry| self.may_refuse_password(entry, &command))
+    }
+
     /// Takes a line of the client without its end. `is_complete` is false where only its beginning
     /// is known.
     pub fn handle_command(
@@ -217,6 +236,23 @@ impl SessionPolicy {
             && line_max.is_none_or(|most| command.is_longer_than(most))
             && (users.is_empty() || self.user_matches(users, command))
             && (paths.is_empty() || self.path_matches(paths, entry.action, command))
+    }
+
+    /// Whether an entry can refuse a line with a password, of which only the verb is known.
+    fn may_refuse_password(&self, entry: &PolicyEntry, command: &CommandLine<'_>) -> bool {
+        let matcher = &entry.matcher;
+        let verbs = &matcher.commands;
+        // Such a line names no path, works on no file, and opens no data connection.
+        let concerns_others = !matcher.paths.is_empty()
+            || !matcher.operations.is_empty()
+            || matcher.mode.is_some()
+            || matcher.data_family.is_some()
+            || matcher.counts_sessions();
+        entry.action.is_against()
+            && !concerns_others
+            && (verbs.is_empty() || verbs.iter().any(|verb| command.has_word_of(verb)))
+            && matcher.tls.is_none_or(|demand| command.violates(demand))
+            && (matcher.users.is_empty() || self.user_matches(&matcher.users, command))
     }
 
     /// Whether a command exceeds the counts and the rate of an entry; true where it has none.

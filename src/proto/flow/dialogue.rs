@@ -129,7 +129,8 @@ impl Dialogue {
         // The line's end is CRLF, and a segment may end between the two.
         let text = partial.strip_suffix(b"\r").unwrap_or(partial);
         // Telnet's synch has to leave with the packet that says that it is urgent.
-        !is_sequences(text) && (self.must_read(role) || self.could_announce(role, text))
+        !is_sequences(text)
+            && (self.must_hold_unread(role, partial) || self.could_announce(role, text))
     }
 
     /// Whether it was shown that the connection is no FTP.
@@ -167,6 +168,13 @@ impl Dialogue {
     pub(super) fn heap_bytes(&self) -> usize {
         let policy = self.policy.as_ref().map_or(0, |policy| policy.heap_bytes());
         self.session.heap_bytes().saturating_add(policy)
+    }
+
+    /// Whether a partial line may not leave because its end must be read.
+    fn must_hold_unread(&self, role: Role, partial: &[u8]) -> bool {
+        let policy = self.policy.as_ref().filter(|_| role == Role::Client);
+        self.must_read(role)
+            && !policy.is_some_and(|policy| policy.lets_begun_password_out(partial))
     }
 
     /// A server's line can announce only what was asked for.

@@ -3,7 +3,7 @@
 use super::{Flow, context::Context, dialogue::Heard, line_at::LineAt};
 use crate::proto::{
     event::EventKind,
-    ftp::{Role, reads_as_line},
+    ftp::{Role, holds_password, reads_as_line},
     net::{Direction, SeqNumber},
     packet::Segment,
     session::{Finding, Withdrawal},
@@ -104,6 +104,11 @@ impl Flow {
     }
 
     fn handle_command(&mut self, at: &LineAt, context: &mut Context<'_>) {
+        let bytes = self.relay.line_bytes(at.direction, &at.line);
+        if holds_password(bytes) {
+            let end = at.line.start.plus(at.line.len);
+            self.relay.record_secret(at.direction, end);
+        }
         let bytes = self.relay.line_bytes(at.direction, &at.line);
         let is_complete = at.line.is_complete;
         match self.dialogue.handle_command(bytes, is_complete, context) {

@@ -40,6 +40,8 @@ struct Half {
     stream: Stream,
     peer: Peer,
     partial: Option<Box<PartialLine>>,
+    /// The end of the last bytes that may not be saved.
+    secret_to: Option<SeqNumber>,
 }
 
 impl TcpRelay {
@@ -273,6 +275,17 @@ impl TcpRelay {
     /// Notes that a line was looked at, whose position a later process has to know.
     pub(super) fn record_decision(&mut self) {
         self.adjustment.handle_change();
+    }
+
+    /// Notes that the bytes of a line, up to its `end`, may not be saved.
+    pub(super) fn record_secret(&mut self, direction: Direction, end: SeqNumber) {
+        self.half[direction].secret_to = Some(end);
+    }
+
+    /// Notes that the bytes of a partial line may not be saved.
+    pub(super) fn record_secret_part(&mut self, direction: Direction) {
+        let end = self.half[direction].stream.rcv_nxt();
+        self.record_secret(direction, end);
     }
 
     /// Whether something is under way that would be lost with the relay.

@@ -9,6 +9,8 @@ pub(super) enum Adjustment {
     Unsaved,
     /// It has one, and it is saved.
     Saved,
+    /// It has one, and it is saved nowhere, because it holds a secret.
+    Hidden,
 }
 
 impl Adjustment {

@@ -33,12 +33,23 @@ impl TcpRelay {
 
     /// Has the connection saved, where what is saved is out of date. Call it before anything leaves
     /// that depends on it.
+    ///
+    /// A password is never saved. While its bytes exist only here, the connection is saved nowhere:
+    /// a later process resets it, and the user logs in again.
     pub(in crate::proto::flow) fn save(&mut self, context: &mut Context<'_>) {
-        if self.adjustment == Adjustment::Unsaved {
-            self.adjustment = Adjustment::Saved;
-            let streams = Direction::BOTH.map(|at| self.half[at].save());
-            let saved = SavedFlow::new(&self.tuples, self.is_refuted, streams);
-            context.effects.saves.push(Save::Store(Box::new(saved)));
+        let has_secret = Direction::BOTH.iter().any(|at| self.half[*at].has_secret());
+        match (self.adjustment, has_secret) {
+            (Adjustment::None | Adjustment::Saved, _) | (Adjustment::Hidden, true) => {}
+            (Adjustment::Unsaved, true) => {
+                self.adjustment = Adjustment::Hidden;
+                context.effects.saves.push(Save::Delete(self.tuples));
+            }
+            (Adjustment::Unsaved | Adjustment::Hidden, false) => {
+                self.adjustment = Adjustment::Saved;
+                let streams = Direction::BOTH.map(|at| self.half[at].save());
+                let saved = SavedFlow::new(&self.tuples, self.is_refuted, streams);
+                context.effects.saves.push(Save::Store(Box::new(saved)));
+            }
         }
     }
 
@@ -63,6 +74,13 @@ impl TcpRelay {
 }
 
 impl Half {
+    /// Whether what would be saved holds something that may not be.
+    fn has_secret(&self) -> bool {
+        let from = self.stream.retransmit_from();
+        from.zip(self.secret_to)
+            .is_some_and(|(from, to)| from.is_before(to))
+    }
+
     fn restored(saved: &SavedStream, now: Instant) -> Self {
         let is_acked_locally = saved.locally_acked.is_some();
         Self {
@@ -73,6 +91,7 @@ impl Half {
                 rcv_nxt: saved.rcv_nxt.map(SeqNumber),
                 ..Peer::default()
             },
+            secret_to: None,
             partial: is_acked_locally.then(|| Box::new(PartialLine::restored(now))),
         }
     }
