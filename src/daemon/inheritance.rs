@@ -40,6 +40,7 @@ impl Inheritance {
         for MasteredExpectation {
             master,
             expectation,
+            is_repeated: _,
         } in expected
         {
             let outside = expectation.destination;
@@ -107,6 +108,7 @@ mod tests {
                 denied_iif: None,
                 timeout,
             },
+            is_repeated: false,
         }
     }
 

@@ -20,14 +20,14 @@ use tracing::{error, info, warn};
 use super::backend::Choice;
 use crate::{
     io::{
-        ctnetlink::{Conntrack, list_expected},
+        ctnetlink::{Conntrack, TcpState, list_expected},
         netlink::NetlinkError,
         nftables::{
             ApplyError, MasteredExpectation, PairStore, Table, TableAccess, TableChange,
             TableOwner, TableWatch, restore_elements,
         },
     },
-    proto::{expect::Expectation, net::Direction, shared::SharedTables},
+    proto::{net::Direction, shared::SharedTables},
     ruleset::{Backend, Marks, WhenAbsent},
 };
 
@@ -114,9 +114,8 @@ impl TableKeeper {
         let Some(table) = &self.table else {
             return Ok(());
         };
-        let used = used_connections(&mut self.conntrack, self.backend, self.marks)?;
-        let is_used = |one: &Expectation| used.contains(&(one.source, one.destination));
-        let restored = table.restore(&is_used);
+        let used = UsedConnections::read(&mut self.conntrack, self.backend, self.marks)?;
+        let restored = table.restore(&|one| used.has(one));
         self.is_missing = restored.is_err();
         restored?;
         self.restore_grants(shared);
@@ -188,11 +187,10 @@ impl TableKeeper {
 
     /// The operator's table was changed: perhaps taken away, perhaps loaded anew.
     fn handle_change_by_hand(&mut self, program: &str, pid: u32) {
-        let used = used_connections(&mut self.conntrack, self.backend, self.marks);
-        let restored = used.map_err(ApplyError::from).and_then(|used| {
-            let is_used = |one: &Expectation| used.contains(&(one.source, one.destination));
-            restore_elements(&self.owner, self.backend, &is_used)
-        });
+        let used = UsedConnections::read(&mut self.conntrack, self.backend, self.marks);
+        let restored = used
+            .map_err(ApplyError::from)
+            .and_then(|used| restore_elements(&self.owner, self.backend, &|one| used.has(one)));
         match restored {
             Ok(true) => warn!(
                 program,
@@ -263,24 +261,41 @@ fn start_watch(owner: &TableOwner) -> anyhow::Result<mpsc::Receiver<TableChange>
 }
 
 /// The first packets of the data connections that have come, as far as conntrack knows them still.
-fn used_connections(
-    conntrack: &mut Conntrack,
-    backend: Backend,
-    marks: Marks,
-) -> Result<BTreeSet<(IpAddr, SocketAddr)>, NetlinkError> {
-    let mut used = BTreeSet::new();
-    // Conntrack itself counts the use of its expectations.
-    if backend == Backend::Nftables {
-        conntrack.list_marked(marks.data, |entry| {
-            // A connection that is over was another one's, perhaps: servers use their ports again.
-            if entry.tcp_state.is_some_and(|state| state.is_over()) {
-                return;
-            }
-            let first = entry.tuples.of(Direction::Original);
-            used.insert((first.source.ip(), first.destination));
-        })?;
+#[derive(Debug, Default)]
+struct UsedConnections {
+    open: BTreeSet<(IpAddr, SocketAddr)>,
+    over: BTreeSet<(IpAddr, SocketAddr)>,
+}
+
+impl UsedConnections {
+    fn read(
+        conntrack: &mut Conntrack,
+        backend: Backend,
+        marks: Marks,
+    ) -> Result<Self, NetlinkError> {
+        let mut used = Self::default();
+        // Conntrack itself counts the use of its expectations.
+        if backend == Backend::Nftables {
+            conntrack.list_marked(marks.data, |entry| {
+                let first = entry.tuples.of(Direction::Original);
+                let is_over = entry.tcp_state.is_some_and(TcpState::is_over);
+                let known = if is_over {
+                    &mut used.over
+                } else {
+                    &mut used.open
+                };
+                known.insert((first.source.ip(), first.destination));
+            })?;
+        }
+        Ok(used)
     }
-    Ok(used)
+
+    /// Whether the connection of an expectation has come. One that is over may be that of an
+    /// earlier announcement, if there was one: servers use their ports again.
+    fn has(&self, one: &MasteredExpectation) -> bool {
+        let key = (one.expectation.source, one.expectation.destination);
+        self.open.contains(&key) || (self.over.contains(&key) && !one.is_repeated)
+    }
 }
 
 /// How many connections have a sequence offset and are not over.

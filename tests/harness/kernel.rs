@@ -230,6 +230,11 @@ impl Kernel {
         self.untouched.clear();
     }
 
+    /// Whether conntrack has seen the end of the first connection.
+    pub(crate) fn is_over(&self) -> bool {
+        self.states.is_over(&self.model.conntrack[0])
+    }
+
     /// What conntrack knows of the connections beside their tuples, as text.
     pub(crate) fn conntrack_text(&self) -> String {
         let (liberal, opaque) = (&self.liberal, &self.opaque);

@@ -9,7 +9,7 @@ import tempfile
 import typing
 
 import deployments
-from engines import ENGINES, require_case_keys
+from engines import ENGINES, flows_directory, require_case_keys
 from topology import Topology
 
 SMALL, BIG, UPLOAD = "small.bin", "big.bin", "up.bin"
@@ -86,6 +86,7 @@ class Lab:
     def __exit__(self, *exception):
         self.topology.__exit__(*exception)
         shutil.rmtree(self.workspace, ignore_errors=True)
+        shutil.rmtree(flows_directory(self.workspace / "engine").parent, ignore_errors=True)
 
     def file(self, name):
         return self.workspace / name
@@ -103,7 +104,8 @@ class Lab:
         engine = ENGINES[batch.engine or self.default_engine]
         deployment.apply(self.topology, batch.refusal, engine.marks_data)
         directory = self.workspace / "engine"
-        shutil.rmtree(directory, ignore_errors=True)
+        for old in (directory, flows_directory(directory)):
+            shutil.rmtree(old, ignore_errors=True)
         directory.mkdir()
         self.engine = engine(self.topology.gateway, str(directory), batch.settings)
         problems = []

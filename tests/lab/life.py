@@ -8,7 +8,6 @@ byte, no packet may leave untranslated, and the log has one line for the act.
 import contextlib
 import functools
 import json
-import pathlib
 import re
 import time
 
@@ -18,6 +17,7 @@ import wire
 from acts import ACTS, DONE
 from captures import Capture
 from crowd import LONG_PORTS, Crowd, Member, crowded
+from engines import flows_directory
 from lab import Batch, Case, CaseFailure, NotApplicable
 from scripted import scripted
 from shell import PATIENCE, run_tool
@@ -148,7 +148,7 @@ def stray_flows(stage):
 
 
 def saved_flows(stage):
-    directory = pathlib.Path(stage.lab.engine.workspace, "flows")
+    directory = flows_directory(stage.lab.engine.workspace)
     return [path.name for path in directory.glob("*/*") if path.is_file()]
 
 

@@ -107,7 +107,9 @@ impl End {
 
     /// Whether it may retransmit something.
     pub(crate) fn has_unacknowledged(&self) -> bool {
-        !self.was_reset && (self.una < self.nxt || !self.has_acked_syn)
+        // A server that nobody has called has sent nothing.
+        let has_begun = self.connects || self.peer_isn.is_some();
+        !self.was_reset && has_begun && (self.una < self.nxt || !self.has_acked_syn)
     }
 
     /// Its retransmission: all that is not acknowledged, in one segment.

@@ -128,7 +128,7 @@ fn a_table_that_is_taken_away_comes_back_with_what_it_held() {
         let used = to_other_port().destination;
         process
             .table
-            .restore(&|one| one.destination == used)
+            .restore(&|one| one.expectation.destination == used)
             .unwrap();
         process.table.verify().unwrap();
         let after = lab

@@ -99,6 +99,31 @@ fn a_syn_ack_in_mid_connection_ends_nothing_of_the_session() {
 }
 
 #[test]
+fn a_handshake_that_comes_once_more_in_mid_connection_begins_nothing() {
+    let turns = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
+    let mut link = play_open(Topology::Snat, &turns);
+    let isn = Config::default().isn;
+    link.client().send_odd(|frame| {
+        frame.flags = SYN;
+        frame.seq = isn;
+    });
+    link.run_for(Duration::from_millis(5));
+    // Conntrack believes from here on that both ends begin anew.
+    link.server().send_odd(|frame| {
+        frame.flags = SYN | ACK;
+        frame.seq = isn;
+        frame.ack = isn.wrapping_add(1);
+    });
+    link.run_for(Duration::from_millis(5));
+    link.client_says(&[client("NOOP")]);
+    link.run_for(Duration::from_millis(50));
+    assert!(heard_by(Role::Server, &link).ends_with("NOOP\r\n"));
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    let events = link.kernel.event_kinds();
+    assert!(!events.contains(&EventKind::LostSync), "{events:?}");
+}
+
+#[test]
 fn a_connection_that_is_not_known_here_does_not_begin_with_a_syn_ack_in_its_middle() {
     let mut link = play_open(Topology::Routed, &[client("NOOP"), server("200 ok")]);
     link.kernel.restart(Settings::default());

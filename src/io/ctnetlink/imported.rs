@@ -79,6 +79,7 @@ fn parse_expected(attributes: &Attributes<'_>) -> Option<MasteredExpectation> {
             denied_iif: None,
             timeout: Duration::from_secs(attributes.u32(CTA_EXPECT_TIMEOUT)?.into()),
         },
+        is_repeated: false,
     })
 }
 

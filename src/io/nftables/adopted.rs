@@ -70,6 +70,7 @@ fn read_family(
                 denied_iif: None,
                 timeout: element.left,
             },
+            is_repeated: false,
         };
         found.insert((source, destination), mastered);
         Some(())

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::element::MAP_GRACE;
@@ -19,6 +19,10 @@ use crate::proto::{
 /// How many expired expectations may be kept before they are looked for.
 const EXPIRED_MAX: usize = 1024;
 
+/// For how long conntrack may know a connection that is over: its longest timeout of a closing one
+/// (`nf_conntrack_tcp_timeout_time_wait` and `_fin_wait`, 120 s).
+const MEMORY: Duration = Duration::from_secs(120);
+
 /// The connection that an expectation admits: from where, and to where.
 pub(super) type ExpectedKey = (IpAddr, SocketAddr);
 
@@ -26,6 +30,8 @@ pub(super) type ExpectedKey = (IpAddr, SocketAddr);
 #[derive(Debug, Default)]
 pub(super) struct LiveExpectations {
     by_key: BTreeMap<ExpectedKey, Live>,
+    /// When the connections that are expected no more were so last.
+    past: BTreeMap<ExpectedKey, Instant>,
     /// How many there were when the expired ones were removed last.
     kept: usize,
 }
@@ -37,6 +43,9 @@ pub struct MasteredExpectation {
     pub master: Tuple,
     /// The expectation, with the time that it has left.
     pub expectation: Expectation,
+    /// Whether the same connection was expected a short time before. Conntrack may still know the
+    /// one that came then.
+    pub is_repeated: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,19 +64,23 @@ impl LiveExpectations {
     pub(super) fn insert(
         &mut self,
         id: ExpectationId,
-        mastered: MasteredExpectation,
+        mut mastered: MasteredExpectation,
         now: Instant,
     ) {
         if self.by_key.len() > self.kept.saturating_mul(2).saturating_add(EXPIRED_MAX) {
             self.by_key.retain(|_, live| live.expires + MAP_GRACE > now);
             self.kept = self.by_key.len();
         }
+        let key = key_of(&mastered.expectation);
+        let was_past = self.past.remove(&key);
+        let is_recent = was_past.is_some_and(|past| past + MEMORY > now);
+        mastered.is_repeated = is_recent || self.by_key.contains_key(&key);
         let live = Live {
             id,
             mastered,
             expires: now + mastered.expectation.timeout,
         };
-        self.by_key.insert(key_of(&mastered.expectation), live);
+        self.by_key.insert(key, live);
     }
 
     /// The expectation of the same connection whose elements may still be in the table.
@@ -77,11 +90,20 @@ impl LiveExpectations {
     }
 
     /// Forgets an expectation. `false` if another session has the same connection by now.
-    pub(super) fn remove(&mut self, id: ExpectationId, expectation: &Expectation) -> bool {
+    pub(super) fn remove(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        now: Instant,
+    ) -> bool {
         let key = key_of(expectation);
         let is_owner = self.by_key.get(&key).is_some_and(|live| live.id == id);
         if is_owner {
             self.by_key.remove(&key);
+            if self.past.len() > EXPIRED_MAX {
+                self.past.retain(|_, past| *past + MEMORY > now);
+            }
+            self.past.insert(key, now);
         }
         is_owner
     }
@@ -89,11 +111,11 @@ impl LiveExpectations {
     /// Those whose time is not up yet, each with the time that it has left.
     pub(super) fn unexpired(&self, now: Instant) -> Vec<MasteredExpectation> {
         let left = |live: &Live| MasteredExpectation {
-            master: live.mastered.master,
             expectation: Expectation {
                 timeout: live.expires.saturating_duration_since(now),
                 ..live.mastered.expectation
             },
+            ..live.mastered
         };
         let all = self.by_key.values().map(left);
         all.filter(|one| !one.expectation.timeout.is_zero())
@@ -103,8 +125,6 @@ impl LiveExpectations {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn mastered(port: u16) -> MasteredExpectation {
@@ -115,6 +135,7 @@ mod tests {
                 destination: server,
             },
             expectation: expectation(port),
+            is_repeated: false,
         }
     }
 
@@ -140,9 +161,11 @@ mod tests {
         let mut live = LiveExpectations::default();
         live.insert(older, mastered(5000), now);
         live.insert(newer, mastered(5000), now);
-        assert!(!live.remove(older, &expectation(5000)));
-        assert_eq!(live.unexpired(now), [mastered(5000)]);
-        assert!(live.remove(newer, &expectation(5000)));
+        assert!(!live.remove(older, &expectation(5000), now));
+        let found = live.unexpired(now);
+        assert_eq!(found[0].expectation, expectation(5000));
+        assert!(found[0].is_repeated);
+        assert!(live.remove(newer, &expectation(5000), now));
         assert_eq!(live.unexpired(now), []);
     }
 
@@ -169,5 +192,22 @@ mod tests {
             live.insert(ExpectationId(2), mastered(port), long_after);
         }
         assert_eq!(live.older(&expectation(1), now), None);
+    }
+
+    #[test]
+    fn what_was_expected_a_short_time_before_is_known_to_be_repeated() {
+        let now = crate::io::clock::now();
+        let id = ExpectationId(1);
+        let mut live = LiveExpectations::default();
+        let is_repeated = |live: &LiveExpectations, now| live.unexpired(now)[0].is_repeated;
+        live.insert(id, mastered(1), now);
+        assert!(!is_repeated(&live, now));
+        live.remove(id, &expectation(1), now);
+        live.insert(id, mastered(1), now);
+        assert!(is_repeated(&live, now));
+        live.remove(id, &expectation(1), now);
+        let later = now + MEMORY;
+        live.insert(id, mastered(1), later);
+        assert!(!is_repeated(&live, later));
     }
 }

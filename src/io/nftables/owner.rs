@@ -78,8 +78,8 @@ impl TableOwner {
         self.lock().live.unexpired(clock::now())
     }
 
-    /// Takes over the denied interfaces of expectations that the kernel itself has, and completes the
-    /// expectations with them.
+    /// Takes over the denied interfaces of expectations that the kernel itself has, and completes
+    /// the expectations with them.
     ///
     /// # Errors
     /// When nf_tables cannot be asked.

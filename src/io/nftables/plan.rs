@@ -4,8 +4,8 @@
 //!
 //! * Sets whose elements come and go: each element of a permission set knows whether its connection
 //!   has come.
-//! * Chains. When a base chain goes, the kernel drops each packet that is queued at that moment. And
-//!   while the old and the new chain are both in place, a packet that comes back from the queue
+//! * Chains. When a base chain goes, the kernel drops each packet that is queued at that moment.
+//!   And while the old and the new chain are both in place, a packet that comes back from the queue
 //!   meets the new one, and would be translated twice.
 //! * The helper object: the kernel drops queued packets when such an object goes, too (Linux
 //!   6.1.170, 6.12.85 and later).

@@ -101,6 +101,7 @@ impl ExpectationStore {
                 let mastered = MasteredExpectation {
                     master,
                     expectation: *expectation,
+                    is_repeated: false,
                 };
                 held.live.insert(id, mastered, now);
                 deletes.clear();
@@ -118,7 +119,7 @@ impl ExpectationStore {
     /// connection since. The next [`expect`](Self::expect) or [`flush`](Self::flush) deletes it.
     pub fn unexpect(&mut self, id: ExpectationId, expectation: &Expectation) {
         let mut held = self.owner.lock();
-        if !held.live.remove(id, expectation) {
+        if !held.live.remove(id, expectation, clock::now()) {
             return;
         }
         held.pending_deletes.push(*expectation);

@@ -18,7 +18,7 @@ use crate::{
         clock,
         netlink::{NetlinkError, Socket},
     },
-    proto::expect::{Expectation, ExpectationId},
+    proto::expect::ExpectationId,
     ruleset::{Backend, Ruleset, TABLE},
 };
 
@@ -136,7 +136,10 @@ impl Table {
     ///
     /// # Errors
     /// Nothing has changed then.
-    pub fn restore(&self, is_used: &dyn Fn(&Expectation) -> bool) -> Result<(), ApplyError> {
+    pub fn restore(
+        &self,
+        is_used: &dyn Fn(&MasteredExpectation) -> bool,
+    ) -> Result<(), ApplyError> {
         let mut held = self.owner.lock();
         let present = PresentTable::read(&mut held.socket)?;
         let live = held.unused(is_used);
@@ -216,7 +219,7 @@ impl Table {
 pub fn restore_elements(
     owner: &TableOwner,
     backend: Backend,
-    is_used: &dyn Fn(&Expectation) -> bool,
+    is_used: &dyn Fn(&MasteredExpectation) -> bool,
 ) -> Result<bool, ApplyError> {
     let mut held = owner.lock();
     if PresentTable::read(&mut held.socket)?.is_none() {
@@ -228,9 +231,9 @@ pub fn restore_elements(
 }
 
 impl Held {
-    fn unused(&self, is_used: &dyn Fn(&Expectation) -> bool) -> Vec<MasteredExpectation> {
+    fn unused(&self, is_used: &dyn Fn(&MasteredExpectation) -> bool) -> Vec<MasteredExpectation> {
         let mut live = self.live.unexpired(clock::now());
-        live.retain(|one| !is_used(&one.expectation));
+        live.retain(|one| !is_used(one));
         live
     }
 

@@ -22,7 +22,8 @@ const PLACES: usize = 2 * size_of::<(Tuple, (FlowKey, Direction))>() * 16 / 7
     + 2 * size_of::<(Eviction, Instant, FlowKey)>()
     + 2 * size_of::<usize>();
 
-/// Names a connection in the table, in few bytes, because three indices hold it. It may be given to another once the connection is removed.
+/// Names a connection in the table, in few bytes, because three indices hold it. It may be given
+/// to another once the connection is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FlowKey(u32);
 

@@ -57,8 +57,10 @@ impl Alg {
         let is_other =
             flow.is_some_and(|flow| flow.is_other_than(&found, place.direction, segment));
         let is_refuted = !is_other && flow.is_some_and(Flow::is_refuted);
+        let repeats = flow.is_some_and(|flow| flow.repeats_handshake(place.direction, segment));
         // A segment without SYN of a connection that begins comes behind its SYN/ACK.
-        if is_other || (is_syn && found.is_beginning) {
+        let is_new = is_syn && found.is_beginning && !repeats;
+        if is_other || is_new {
             self.remove(place.key, input);
             return self.track_found(&found, is_refuted, segment, input);
         }

@@ -38,6 +38,15 @@ impl Flow {
         !repeats && !self.completes_handshake(direction, segment)
     }
 
+    /// Whether a SYN/ACK is the one with which this connection began, come once more. After a
+    /// repeated SYN as well, conntrack believes that both ends begin anew.
+    #[must_use]
+    pub fn repeats_handshake(&self, direction: Direction, segment: &Segment<'_>) -> bool {
+        self.relay.has_started_with(direction, segment)
+            && self.relay.completes_handshake(direction, segment)
+            && !self.life.is_closing()
+    }
+
     /// Whether a doubtful segment that conntrack could not be asked about may pass all the same.
     /// Most bytes of an encrypted connection pass unseen, so that no place in it is known.
     #[must_use]
