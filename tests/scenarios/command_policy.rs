@@ -352,3 +352,26 @@ fn a_refused_command_that_is_repeated_to_the_next_process_does_not_reach_the_ser
     assert!(!heard.contains("DELE"), "{heard}");
     assert!(heard.contains("NOOP") || is_aborted(&link), "{heard}");
 }
+
+#[test]
+fn a_substitute_that_was_lost_with_the_process_is_no_reason_to_reset_the_connection() {
+    let settings = deny();
+    let mut link = Link::new(settings.clone());
+    // Its length changes, so that the connection has an offset and is saved.
+    let turns = after_login(&[client("PORT 10,0,0,2,4,5"), server("200 ok")]);
+    link.add(Topology::Snat.tuples(0), &Script::open(&turns));
+    link.run_for(Duration::from_millis(100));
+    // It passes the gateway, and is lost behind it.
+    link.fates = [Fate::Pass, Fate::Drop].into();
+    link.client_says(&[client("DELE 0-13")]);
+    link.run_for(Duration::from_millis(100));
+    link.kernel.restart(settings);
+    link.run_for(Duration::from_secs(5));
+    let heard = heard_by(Role::Server, &link);
+    assert!(heard.ends_with("NOOP     \r\n"), "{heard}");
+    assert!(!is_aborted(&link));
+    link.server_says(&[server(NOOP)]);
+    link.run_for(Duration::from_millis(100));
+    let answer = heard_by(Role::Client, &link);
+    assert!(answer.ends_with(&format!("{REFUSED}\r\n")), "{answer}");
+}

@@ -57,6 +57,11 @@ impl Flow {
     /// Puts something harmless in a refused command's place. `false` where part of it has left.
     #[must_use]
     pub(super) fn replace_command(&mut self, at: &LineAt, context: &mut Context<'_>) -> bool {
+        // A process before this one may have done it, and have been killed before the line arrived.
+        let substitute = substitute_command(at.line.len as usize);
+        if self.relay.rewritten(at.direction, &at.line) == Some(&substitute) {
+            return true;
+        }
         let part = self.replaceable_part(at);
         if let Some(part) = part {
             self.substitute(&part, context);

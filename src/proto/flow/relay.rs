@@ -247,6 +247,11 @@ impl TcpRelay {
         self.half[direction].stream.left_of(line)
     }
 
+    /// What leaves in the place of a whole line, where that was decided, now or before a restart.
+    pub(super) fn rewritten(&self, direction: Direction, line: &Line) -> Option<&[u8]> {
+        self.half[direction].stream.rewritten(line)
+    }
+
     /// Whether one more line of a direction can be rewritten.
     pub(super) fn has_room_for_edit(&self, direction: Direction) -> bool {
         !self.half[direction].stream.map().is_full()

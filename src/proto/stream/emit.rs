@@ -97,6 +97,15 @@ impl Stream {
         left.offset_from(line.start).max(0).unsigned_abs()
     }
 
+    /// What leaves in the place of a whole line, where that was decided, now or before a restart.
+    #[must_use]
+    pub fn rewritten(&self, line: &Line) -> Option<&[u8]> {
+        let end = line.start.plus(line.len);
+        let mut edits = self.map.edits_between(line.start, end);
+        let edit = edits.find(|edit| edit.start() == line.start && edit.end() == end)?;
+        Some(edit.new_bytes())
+    }
+
     fn span_to_emit(&self, seq: SeqNumber, payload: &[u8]) -> Option<Range<SeqNumber>> {
         if payload.is_empty() {
             // Only a segment at the end of the stream takes along released bytes. Any other one is
