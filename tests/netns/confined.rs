@@ -230,7 +230,7 @@ fn confined_it_reads_a_new_configuration_and_takes_its_table_away() {
 #[test]
 #[ignore = "needs root"]
 fn a_process_that_was_killed_is_followed_by_one_that_may_do_all_again() {
-    let (daemon, _) = Daemon::running(&[], "user = \"64999\"");
+    let (mut daemon, _) = Daemon::running(&[], "user = \"64999\"");
     let flows = daemon.directory.path().join("flows");
     let own = fs::read_dir(&flows)
         .unwrap()
@@ -244,6 +244,7 @@ fn a_process_that_was_killed_is_followed_by_one_that_may_do_all_again() {
     let owner = std::os::unix::fs::MetadataExt::uid;
     assert_eq!(owner(&fs::metadata(&own).unwrap()), 64999);
     daemon.tell(Signal::KILL);
+    daemon.process.wait().unwrap();
     let mut again = Command::new("ip")
         .args([
             "netns",
