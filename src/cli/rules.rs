@@ -19,7 +19,8 @@ const AUTO_SAYS: &str = "\
 
 /// Print the rules that the daemon loads, for loading them by hand.
 ///
-/// With `install_rules = true` the daemon loads the same itself. `nft` prints one table; with
+/// With `install_rules = true` the daemon loads the same itself, and the kernel lets nobody else
+/// load or remove the table while the daemon runs. `nft` prints one table; with
 /// `iptables` the way into the queue is left to iptables, and the rest stays that table.
 #[derive(Args)]
 #[command(after_help = after_help!("ftp-alg rules --config /etc/ftp-alg.toml | nft -f -"))]

@@ -9,8 +9,9 @@ use crate::daemon::{self, config::Config, logging};
 
 /// Run the daemon in the foreground.
 ///
-/// SIGTERM and SIGINT stop it and remove its table; SIGHUP reads the configuration again. It logs
-/// `ready`, and tells systemd, once its table and queues are in place.
+/// SIGTERM and SIGINT stop it and remove its table, unless a session still needs the table or
+/// `when_absent` is "drop". SIGHUP reads the configuration again. It logs `ready`, and tells
+/// systemd, once its table and queues are in place.
 #[derive(Args)]
 #[command(after_help = after_help!("ftp-alg run --config /etc/ftp-alg.toml"))]
 pub(super) struct Run {

@@ -169,6 +169,9 @@ pub(super) fn install(
         }
         if !config.install_rules {
             forget_grants(config, owner);
+            owner
+                .adopt()
+                .context("cannot read what is expected already")?;
             return Ok(None);
         }
         match Table::apply(owner, ruleset.clone(), choice.access) {

@@ -112,10 +112,12 @@ fn reload(gateway: &mut Gateway, path: &Path) {
                 let keys = kept.join(", ");
                 warn!(
                     keys,
-                    "configuration reloaded; the changes of these keys need a restart"
+                    "configuration reloaded; the changes of these keys need a restart, all others are in force"
                 );
             }
         }
-        Err(error) => warn!(%error, "the configuration was not reloaded"),
+        Err(error) => {
+            warn!(%error, "the configuration was not reloaded: the old one stays in force")
+        }
     }
 }

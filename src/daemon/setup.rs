@@ -158,7 +158,7 @@ impl Gateway {
         self.supervisor.join();
         let is_gone = self
             .keeper
-            .leave(self.config.when_absent)
+            .leave(self.config.when_absent, &self.shared.flow_store)
             .context("cannot remove our table")?;
         if is_gone {
             backend::leave(self.choice);

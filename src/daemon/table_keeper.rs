@@ -8,7 +8,7 @@
 
 use std::{
     collections::BTreeSet,
-    future,
+    fmt, future,
     net::{IpAddr, SocketAddr},
     thread,
 };
@@ -17,14 +17,14 @@ use anyhow::Context;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::backend::Choice;
+use super::{backend::Choice, flow_store::FlowStore};
 use crate::{
     io::{
         ctnetlink::{Conntrack, TcpState, list_expected},
         netlink::NetlinkError,
         nftables::{
             ApplyError, MasteredExpectation, PairStore, Table, TableAccess, TableChange,
-            TableOwner, TableWatch, restore_elements,
+            TableOwner, TableWatch, is_loaded, restore_elements,
         },
     },
     proto::{net::Direction, shared::SharedTables},
@@ -61,6 +61,32 @@ impl Remainder {
     }
 }
 
+impl fmt::Display for Remainder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reasons = Vec::new();
+        if self.drops {
+            reasons.push(
+                "with `when_absent = \"drop\"` no control connection passes until the next start"
+                    .to_owned(),
+            );
+        }
+        if self.adjusted > 0 {
+            reasons.push(format!(
+                "{} connections with a sequence offset wait for the next start, and break without \
+                 the table",
+                self.adjusted
+            ));
+        }
+        if self.expected > 0 {
+            reasons.push(format!(
+                "{} announced data connections may still come",
+                self.expected
+            ));
+        }
+        f.write_str(&reasons.join(", and "))
+    }
+}
+
 impl TableKeeper {
     /// A keeper of no table yet. It starts a thread, which waits for changes.
     ///
@@ -80,12 +106,15 @@ impl TableKeeper {
 
     /// Begins to keep this table.
     pub(super) fn keep(&mut self, table: Option<Table>) {
-        if let Some(table) = &table {
-            let access = match table.access() {
-                TableAccess::Owned => "this process's alone",
-                TableAccess::Shared => "anybody's, and put back if it is changed",
-            };
-            info!(access, "our table is in place");
+        match table.as_ref().map(Table::access) {
+            Some(TableAccess::Owned) => info!(
+                "our table is in place: no other program can change it while this one runs \
+                 (table_owner)"
+            ),
+            Some(TableAccess::Shared) => {
+                info!("our table is in place: if another program changes it, it is put back");
+            }
+            None => self.warn_of_no_table(),
         }
         self.table = table;
     }
@@ -137,28 +166,38 @@ impl TableKeeper {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(super) fn leave(mut self, when_absent: WhenAbsent) -> anyhow::Result<bool> {
+    pub(super) fn leave(
+        mut self,
+        when_absent: WhenAbsent,
+        flow_store: &FlowStore,
+    ) -> anyhow::Result<bool> {
         let Some(table) = self.table.take() else {
             return Ok(true);
         };
-        let left = self.remainder(when_absent);
+        let left = self.remainder(when_absent, flow_store);
         if left.is_empty() {
             table.remove()?;
             return Ok(true);
         }
-        let Remainder {
-            adjusted,
-            expected,
-            drops,
-        } = left;
-        info!(
-            adjusted,
-            expected,
-            drops,
-            "our table stays, for the next start: connections with a sequence offset wait, and \
-             what is expected may come; `nft delete table inet ftp_alg` removes it"
-        );
+        // A connection is lost with the table, or none passes.
+        if left.adjusted > 0 || left.drops {
+            warn!("our table stays: {left}; `nft delete table inet ftp_alg` removes it");
+        } else {
+            info!("our table stays: {left}; `nft delete table inet ftp_alg` removes it");
+        }
         Ok(false)
+    }
+
+    /// The operator loads the table, and may have forgotten it.
+    fn warn_of_no_table(&self) {
+        match is_loaded(&self.owner) {
+            Ok(true) => {}
+            Ok(false) => warn!(
+                "no table inet ftp_alg is loaded, and `install_rules` is false: nothing is read \
+                 until you load what `ftp-alg rules` prints"
+            ),
+            Err(error) => warn!(%error, "nf_tables could not be asked for the table inet ftp_alg"),
+        }
     }
 
     /// Puts the table back after a change.
@@ -173,7 +212,8 @@ impl TableKeeper {
         match self.restore(shared) {
             Ok(()) => warn!(
                 program,
-                pid, "our table was changed by another program: put back"
+                pid,
+                "our table was changed by another program, and is put back with all that it held"
             ),
             Err(error) => error!(
                 program,
@@ -220,8 +260,8 @@ impl TableKeeper {
         }
     }
 
-    fn remainder(&mut self, when_absent: WhenAbsent) -> Remainder {
-        let adjusted = count_adjusted(&mut self.conntrack, self.marks);
+    fn remainder(&mut self, when_absent: WhenAbsent, flow_store: &FlowStore) -> Remainder {
+        let adjusted = count_adjusted(&mut self.conntrack, self.marks, flow_store);
         let expected = match self.backend {
             Backend::Nftables => Ok(self.owner.live().len()),
             Backend::Conntrack => list_expected().map(|expected| expected.len()),
@@ -298,14 +338,20 @@ impl UsedConnections {
     }
 }
 
-/// How many connections have a sequence offset and are not over.
-fn count_adjusted(conntrack: &mut Conntrack, marks: Marks) -> Result<usize, NetlinkError> {
+/// How many connections have a sequence offset that is known, and are not over.
+fn count_adjusted(
+    conntrack: &mut Conntrack,
+    marks: Marks,
+    flow_store: &FlowStore,
+) -> Result<usize, NetlinkError> {
     let mut count = 0;
     conntrack.list_marked(marks.adjust, |entry| {
         let is_over = entry.tcp_state.is_some_and(|state| state.is_over());
         // Both bits stand for a connection of the kernel's helper.
         let is_untouched = entry.mark & marks.opaque != 0;
-        count += usize::from(!is_over && !is_untouched);
+        let original = entry.tuples.of(Direction::Original);
+        let is_known = flow_store.find(original) == Some(entry.tuples);
+        count += usize::from(!is_over && !is_untouched && is_known);
     })?;
     Ok(count)
 }

@@ -27,7 +27,8 @@ pub use pair_store::PairStore;
 pub use probe::{Availability, Probe, probe};
 pub use store::ExpectationStore;
 pub use table::{
-    ApplyError, Table, TableAccess, has_helper_object, restore_elements, supports_owned_tables,
+    ApplyError, Table, TableAccess, has_helper_object, is_loaded, restore_elements,
+    supports_owned_tables,
 };
 pub use watch::{TableChange, TableWatch};
 

@@ -16,7 +16,7 @@ from shell import Background, LabError, run, run_tool
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 READY_SECONDS = 20
 # The daemon says so when it stops and its table stays.
-LEFT_BEHIND = "our table stays, for the next start"
+LEFT_BEHIND = "our table stays"
 
 SHIPPED_CONFIGURATION = REPOSITORY / "packaging/ftp-alg.toml"
 

@@ -4,9 +4,12 @@
 //! socket alone. So the workers share the socket. They lose nothing by it, because the kernel
 //! carries out one transaction after the other anyway.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use rustix::net::sockopt;
@@ -78,8 +81,21 @@ impl TableOwner {
         self.lock().live.unexpired(clock::now())
     }
 
+    /// Takes over the expectations that an earlier process has left in the table.
+    ///
+    /// # Errors
+    /// When nf_tables cannot be asked.
+    pub fn adopt(&self) -> Result<(), NetlinkError> {
+        let mut held = self.lock();
+        for mastered in adopted::read(&mut held.socket)? {
+            let now = clock::now();
+            held.live.insert(ExpectationId::INHERITED, mastered, now);
+        }
+        Ok(())
+    }
+
     /// Takes over the denied interfaces of expectations that the kernel itself has, and completes
-    /// the expectations with them.
+    /// the expectations with them. Those of expectations that were used are withdrawn.
     ///
     /// # Errors
     /// When nf_tables cannot be asked.
@@ -88,12 +104,23 @@ impl TableOwner {
         mut expected: Vec<MasteredExpectation>,
     ) -> Result<Vec<MasteredExpectation>, NetlinkError> {
         let mut held = self.lock();
-        let denied = adopted::read_denied_iifs(&mut held.socket)?;
+        let mut denied = adopted::read_denied_iifs(&mut held.socket)?;
         for one in &mut expected {
-            one.expectation.denied_iif = denied.get(&key_of(&one.expectation)).copied();
+            one.expectation.denied_iif = denied.remove(&key_of(&one.expectation));
             held.live
                 .insert(ExpectationId::INHERITED, *one, clock::now());
         }
+        for ((source, destination), iif) in denied {
+            held.pending_deletes.push(Expectation {
+                source,
+                destination,
+                translated_destination: destination,
+                translated_source: source,
+                denied_iif: Some(iif),
+                timeout: Duration::ZERO,
+            });
+        }
+        self.note_pending_deletes(&held);
         Ok(expected)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nftnl::{Batch, MsgType};
 
 use super::{
-    TableOwner, adopted,
+    TableOwner,
     live::MasteredExpectation,
     message,
     owner::Held,
@@ -18,7 +18,6 @@ use crate::{
         clock,
         netlink::{NetlinkError, Socket},
     },
-    proto::expect::ExpectationId,
     ruleset::{Backend, Ruleset, TABLE},
 };
 
@@ -120,13 +119,7 @@ impl Table {
             ruleset,
             access,
         };
-        {
-            let mut held = owner.lock();
-            for mastered in adopted::read(&mut held.socket)? {
-                held.live
-                    .insert(ExpectationId::INHERITED, mastered, clock::now());
-            }
-        }
+        owner.adopt()?;
         table.restore(&|_| false)?;
         Ok(table)
     }
@@ -209,6 +202,14 @@ impl Table {
         batch.add(&delete_table(TABLE).acknowledged(), MsgType::Del);
         Ok(send(&mut held.socket, &batch.finalize())?)
     }
+}
+
+/// Whether a table of our name is loaded, whoever loaded it.
+///
+/// # Errors
+/// When nf_tables cannot be asked.
+pub fn is_loaded(owner: &TableOwner) -> Result<bool, NetlinkError> {
+    Ok(PresentTable::read(&mut owner.lock().socket)?.is_some())
 }
 
 /// Puts what is expected back into a table that the operator has loaded, but for those whose
