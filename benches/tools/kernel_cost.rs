@@ -30,7 +30,12 @@ fn main() -> Result<()> {
         ..Params::default()
     };
     let owner = TableOwner::open()?;
-    let table = Table::apply(&owner, Ruleset::build(&params), TableAccess::Shared)?;
+    let table = Table::apply(
+        &owner,
+        Ruleset::build(&params),
+        TableAccess::Shared,
+        &|_| false,
+    )?;
     let mut store = ExpectationStore::new(owner);
     report("1 element", &mut store, &|port| {
         expectation(port, false, false)

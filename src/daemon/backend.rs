@@ -7,7 +7,7 @@
 use anyhow::{Context, bail};
 use tracing::{info, warn};
 
-use super::{config::Config, from_config::params_of};
+use super::{config::Config, from_config::params_of, used_connections::UsedConnections};
 use crate::{
     io::{
         cthelper,
@@ -161,6 +161,7 @@ pub(super) fn install(
     config: &Config,
     choice: Choice,
     owner: &TableOwner,
+    used: &UsedConnections,
 ) -> anyhow::Result<Option<Table>> {
     let ruleset = Ruleset::build(&params_of(config, choice.statement, choice.backend));
     for attempt in 1.. {
@@ -174,7 +175,7 @@ pub(super) fn install(
                 .context("cannot read what is expected already")?;
             return Ok(None);
         }
-        match Table::apply(owner, ruleset.clone(), choice.access) {
+        match Table::apply(owner, ruleset.clone(), choice.access, &|one| used.has(one)) {
             Err(ApplyError::Unsupported) if ruleset.helper.is_some() && attempt < LOAD_ATTEMPTS => {
             }
             applied => return verify(applied.context("cannot load our table")?).map(Some),

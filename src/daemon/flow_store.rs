@@ -119,9 +119,14 @@ impl FlowStore {
 
     /// Deletes what is saved of a connection.
     pub(super) fn delete(&self, tuples: &ConntrackTuples) {
+        let mut index = self.index();
         for direction in Direction::BOTH {
-            self.index().remove(&tuples.of(direction));
+            let tuple = tuples.of(direction);
+            if index.get(&tuple) == Some(tuples) {
+                index.remove(&tuple);
+            }
         }
+        drop(index);
         let name = name_of(tuples);
         match self.remove(Path::new(&name)) {
             Err(error) if error != Errno::NOENT => {

@@ -4,6 +4,7 @@ use std::{
     ops::RangeInclusive,
     path::Path,
     sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -34,8 +35,17 @@ use crate::{
         nfqueue::{InstanceLock, Queue, Waker},
         nftables::{PairStore, TableChange, TableOwner},
     },
-    proto::{nat::LeaseTable, net::Direction, saved_flow::SavedFlow, shared::SharedTables},
+    proto::{
+        nat::LeaseTable,
+        net::{ConntrackTuples, Direction},
+        saved_flow::SavedFlow,
+        shared::SharedTables,
+    },
 };
+
+/// How long a saved flow waits for a packet if conntrack has forgotten its connection. Linux sends
+/// what is not acknowledged again after two minutes at the latest (`TCP_RTO_MAX`).
+const LOST_MAX: Duration = Duration::from_secs(120);
 
 /// A running gateway: its table and its workers.
 pub(super) struct Gateway {
@@ -47,6 +57,9 @@ pub(super) struct Gateway {
     wakers: Vec<Waker>,
     overload: OverloadWatch,
     watchdog: Watchdog,
+    /// Saved flows that conntrack had forgotten when the daemon started.
+    lost: Vec<ConntrackTuples>,
+    lost_until: Instant,
     _lock: InstanceLock,
     /// The last to go, so that it has what the others say.
     _log: LogThread,
@@ -62,7 +75,7 @@ impl Gateway {
         let choice = backend::choose(config)?;
         let flow_store = FlowStore::open(&config.restart.directory)
             .with_context(|| format!("cannot make {}", config.restart.directory.display()))?;
-        delete_dead(config, &flow_store)?;
+        let lost = sort_saved_flows(config, &flow_store)?;
         let leases = LeaseTable::reserving(config.control_ports.to_vec(), config.nat.share);
         let tables = SharedTables::with_ports(leases);
         let interfaces = Interfaces::snapshot();
@@ -83,7 +96,8 @@ impl Gateway {
         entries.start()?;
         let mut keeper = TableKeeper::start(&owner, choice, config.mark)?;
         install_seccomp(&config.process, &confinement, path)?;
-        keeper.keep(backend::install(config, choice, &owner)?);
+        let used = keeper.used().context("cannot ask conntrack")?;
+        keeper.keep(backend::install(config, choice, &owner, &used)?);
         inherit(&keeper, &shared)?;
         shared.begin();
         Ok(Self {
@@ -95,6 +109,8 @@ impl Gateway {
             wakers,
             overload,
             watchdog,
+            lost,
+            lost_until: clock::now() + LOST_MAX,
             _lock: lock,
             _log: log,
         })
@@ -138,6 +154,19 @@ impl Gateway {
         self.keeper.retry(&self.shared.tables);
         let mut leases = self.shared.tables.ports();
         self.shared.inheritance.release_expired(&mut leases);
+        drop(leases);
+        if clock::now() >= self.lost_until {
+            self.delete_lost();
+        }
+    }
+
+    /// No packet has come of these connections that would have had their entry put back.
+    fn delete_lost(&mut self) {
+        for tuples in std::mem::take(&mut self.lost) {
+            if !self.keeper.is_tracked(&tuples) {
+                self.shared.flow_store.delete(&tuples);
+            }
+        }
     }
 
     /// Whether no worker is stuck.
@@ -245,31 +274,35 @@ fn start_workers(
     Ok(supervisor)
 }
 
-/// Deletes the saved flows that conntrack no longer knows as ours. The others go on with their next
-/// packet, in the worker that gets it.
-fn delete_dead(config: &Config, flow_store: &FlowStore) -> anyhow::Result<()> {
+/// Deletes the saved flows whose entries are not ours any more. The others go on with their next
+/// packet, in the worker that gets it. Returns those without an entry: their next packet has it put
+/// back.
+fn sort_saved_flows(
+    config: &Config,
+    flow_store: &FlowStore,
+) -> anyhow::Result<Vec<ConntrackTuples>> {
     let mut conntrack = Conntrack::open().context("cannot open a socket to conntrack")?;
     let saved = flow_store.read_all().context("cannot read saved flows")?;
-    let (alive, dead): (Vec<_>, Vec<_>) = saved
-        .iter()
-        .partition(|saved| is_alive(&mut conntrack, saved, config.mark.adjust));
-    dead.iter()
-        .for_each(|saved| flow_store.delete(&saved.tuples()));
+    let (mut alive, mut dead, mut lost) = (0, 0, Vec::new());
+    for tuples in saved.iter().map(SavedFlow::tuples) {
+        match conntrack.resolve(&tuples.of(Direction::Original)) {
+            Ok(None) => lost.push(tuples),
+            Ok(Some(entry)) if entry.tuples == tuples && entry.mark & config.mark.adjust != 0 => {
+                alive += 1;
+            }
+            Ok(Some(_)) | Err(_) => {
+                dead += 1;
+                flow_store.delete(&tuples);
+            }
+        }
+    }
     if !saved.is_empty() {
         info!(
-            alive = alive.len(),
-            dead = dead.len(),
-            "flows of an earlier process"
+            go_on = alive,
+            ended = dead,
+            forgotten_by_conntrack = lost.len(),
+            "connections with a sequence offset of an earlier process"
         );
     }
-    Ok(())
-}
-
-fn is_alive(conntrack: &mut Conntrack, saved: &SavedFlow, adjust: u32) -> bool {
-    let tuples = saved.tuples();
-    let entry = conntrack
-        .resolve(&tuples.of(Direction::Original))
-        .ok()
-        .flatten();
-    entry.is_some_and(|entry| entry.tuples == tuples && entry.mark & adjust != 0)
+    Ok(lost)
 }

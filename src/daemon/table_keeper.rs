@@ -6,28 +6,26 @@
 //! daemon may change the table ([`TableAccess::Owned`]). Elsewhere the daemon listens to nf_tables,
 //! and puts the table back, with everything that it held.
 
-use std::{
-    collections::BTreeSet,
-    fmt, future,
-    net::{IpAddr, SocketAddr},
-    thread,
-};
+use std::{fmt, future, thread};
 
 use anyhow::Context;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::{backend::Choice, flow_store::FlowStore};
+use super::{backend::Choice, flow_store::FlowStore, used_connections::UsedConnections};
 use crate::{
     io::{
-        ctnetlink::{Conntrack, TcpState, list_expected},
+        ctnetlink::{Conntrack, list_expected},
         netlink::NetlinkError,
         nftables::{
-            ApplyError, MasteredExpectation, PairStore, Table, TableAccess, TableChange,
-            TableOwner, TableWatch, is_loaded, restore_elements,
+            ApplyError, ExpectationStore, MasteredExpectation, PairStore, Table, TableAccess,
+            TableChange, TableOwner, TableWatch, is_loaded, restore_elements,
         },
     },
-    proto::{net::Direction, shared::SharedTables},
+    proto::{
+        net::{ConntrackTuples, Direction},
+        shared::SharedTables,
+    },
     ruleset::{Backend, Marks, WhenAbsent},
 };
 
@@ -104,6 +102,14 @@ impl TableKeeper {
         })
     }
 
+    /// The data connections that have come, for a table that is taken over.
+    ///
+    /// # Errors
+    /// When conntrack cannot be asked.
+    pub(super) fn used(&mut self) -> Result<UsedConnections, NetlinkError> {
+        UsedConnections::read(&mut self.conntrack, self.backend, self.marks)
+    }
+
     /// Begins to keep this table.
     pub(super) fn keep(&mut self, table: Option<Table>) {
         match table.as_ref().map(Table::access) {
@@ -143,10 +149,11 @@ impl TableKeeper {
         let Some(table) = &self.table else {
             return Ok(());
         };
+        // Until it is known to be back.
+        self.is_missing = true;
         let used = UsedConnections::read(&mut self.conntrack, self.backend, self.marks)?;
-        let restored = table.restore(&|one| used.has(one));
-        self.is_missing = restored.is_err();
-        restored?;
+        table.restore(&|one| used.has(one))?;
+        self.is_missing = false;
         self.restore_grants(shared);
         Ok(())
     }
@@ -162,6 +169,12 @@ impl TableKeeper {
         }
     }
 
+    /// Whether conntrack has an entry for a connection. It counts as one where it cannot be asked.
+    pub(super) fn is_tracked(&mut self, tuples: &ConntrackTuples) -> bool {
+        let found = self.conntrack.resolve(&tuples.of(Direction::Original));
+        !matches!(found, Ok(None))
+    }
+
     /// Removes the table, unless something is left that needs it. Returns whether it is gone.
     ///
     /// # Errors
@@ -174,6 +187,12 @@ impl TableKeeper {
         let Some(table) = self.table.take() else {
             return Ok(true);
         };
+        // What is withdrawn must not be taken over by the next process.
+        let mut store = match self.backend {
+            Backend::Nftables => ExpectationStore::new(self.owner.clone()),
+            Backend::Conntrack => ExpectationStore::of_denied_iif(self.owner.clone()),
+        };
+        store.flush();
         let left = self.remainder(when_absent, flow_store);
         if left.is_empty() {
             table.remove()?;
@@ -298,44 +317,6 @@ fn start_watch(owner: &TableOwner) -> anyhow::Result<mpsc::Receiver<TableChange>
     let thread = thread::Builder::new().name("table-watch".to_owned());
     thread.spawn(listen).context("cannot start a thread")?;
     Ok(changes)
-}
-
-/// The first packets of the data connections that have come, as far as conntrack knows them still.
-#[derive(Debug, Default)]
-struct UsedConnections {
-    open: BTreeSet<(IpAddr, SocketAddr)>,
-    over: BTreeSet<(IpAddr, SocketAddr)>,
-}
-
-impl UsedConnections {
-    fn read(
-        conntrack: &mut Conntrack,
-        backend: Backend,
-        marks: Marks,
-    ) -> Result<Self, NetlinkError> {
-        let mut used = Self::default();
-        // Conntrack itself counts the use of its expectations.
-        if backend == Backend::Nftables {
-            conntrack.list_marked(marks.data, |entry| {
-                let first = entry.tuples.of(Direction::Original);
-                let is_over = entry.tcp_state.is_some_and(TcpState::is_over);
-                let known = if is_over {
-                    &mut used.over
-                } else {
-                    &mut used.open
-                };
-                known.insert((first.source.ip(), first.destination));
-            })?;
-        }
-        Ok(used)
-    }
-
-    /// Whether the connection of an expectation has come. One that is over may be that of an
-    /// earlier announcement, if there was one: servers use their ports again.
-    fn has(&self, one: &MasteredExpectation) -> bool {
-        let key = (one.expectation.source, one.expectation.destination);
-        self.open.contains(&key) || (self.over.contains(&key) && !one.is_repeated)
-    }
 }
 
 /// How many connections have a sequence offset that is known, and are not over.

@@ -199,6 +199,8 @@ EXPECTED = (
 GONE_SECONDS = 2 * PATIENCE
 # As /proc/net/netlink writes it.
 NETLINK_NETFILTER = "12"
+# The bit of NFNLGRP_CONNTRACK_EXP_NEW (linux/netfilter/nfnetlink_compat.h) in a mask of groups.
+NEW_EXPECTATIONS = 1 << 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -340,12 +342,15 @@ def events_are_told(mode, stage):
 
 
 def is_listening(pid):
-    """Whether a process's network namespace has a listener in a multicast group of netfilter."""
+    """Whether a process's network namespace has a listener to new expectations.
+
+    The daemon listens to nf_tables, which is another group.
+    """
     rows = [
         line.split()
         for line in pathlib.Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]
     ]
-    return any(row[1] == NETLINK_NETFILTER and int(row[3], 16) for row in rows)
+    return any(row[1] == NETLINK_NETFILTER and int(row[3], 16) & NEW_EXPECTATIONS for row in rows)
 
 
 def events(watcher, offer):

@@ -28,7 +28,7 @@ pub(crate) fn apply(namespace: &Namespace) -> Table {
 /// Loads a table that anybody may change, in this thread's namespace.
 pub(crate) fn load(ruleset: &Ruleset) -> Result<Table, ApplyError> {
     let owner = TableOwner::open().unwrap();
-    Table::apply(&owner, ruleset.clone(), TableAccess::Shared)
+    Table::apply(&owner, ruleset.clone(), TableAccess::Shared, &|_| false)
 }
 
 fn listing(namespace: &Namespace) -> String {

@@ -47,7 +47,7 @@ impl Process {
 fn apply(owner: &TableOwner, ruleset: &Ruleset, access: TableAccess) -> Table {
     let mut table = None;
     assert!(eventually(|| {
-        table = Table::apply(owner, ruleset.clone(), access).ok();
+        table = Table::apply(owner, ruleset.clone(), access, &|_| false).ok();
         table.is_some()
     }));
     table.unwrap()

@@ -126,7 +126,10 @@ impl Element<'_> {
                     buffer.put_addresses(NFTA_DATA_VALUE, &[endpoint.ip()], &[&port]);
                 }),
             }
-            let milliseconds = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+            // A timeout of zero would be none.
+            let milliseconds = u64::try_from(self.timeout.as_millis())
+                .unwrap_or(u64::MAX)
+                .max(1);
             buffer.put(NFTA_SET_ELEM_TIMEOUT, &milliseconds.to_be_bytes());
             if let Some(master) = &self.master {
                 put_comment(buffer, master);

@@ -19,6 +19,10 @@ use crate::proto::{
 /// How many expired expectations may be kept before they are looked for.
 const EXPIRED_MAX: usize = 1024;
 
+/// An expectation with so little time left is as good as expired. An element whose timeout is
+/// rounded to zero would never expire.
+const TOO_LATE: Duration = Duration::from_millis(10);
+
 /// For how long conntrack may know a connection that is over: its longest timeout of a closing one
 /// (`nf_conntrack_tcp_timeout_time_wait` and `_fin_wait`, 120 s).
 const MEMORY: Duration = Duration::from_secs(120);
@@ -32,6 +36,8 @@ pub(super) struct LiveExpectations {
     by_key: BTreeMap<ExpectedKey, Live>,
     /// When the connections that are expected no more were so last.
     past: BTreeMap<ExpectedKey, Instant>,
+    /// How many of these there were when the forgotten ones were removed last.
+    past_kept: usize,
     /// How many there were when the expired ones were removed last.
     kept: usize,
 }
@@ -100,8 +106,9 @@ impl LiveExpectations {
         let is_owner = self.by_key.get(&key).is_some_and(|live| live.id == id);
         if is_owner {
             self.by_key.remove(&key);
-            if self.past.len() > EXPIRED_MAX {
+            if self.past.len() > self.past_kept.saturating_mul(2).saturating_add(EXPIRED_MAX) {
                 self.past.retain(|_, past| *past + MEMORY > now);
+                self.past_kept = self.past.len();
             }
             self.past.insert(key, now);
         }
@@ -118,7 +125,7 @@ impl LiveExpectations {
             ..live.mastered
         };
         let all = self.by_key.values().map(left);
-        all.filter(|one| !one.expectation.timeout.is_zero())
+        all.filter(|one| one.expectation.timeout > TOO_LATE)
             .collect()
     }
 }

@@ -103,7 +103,8 @@ pub struct Table {
 
 impl Table {
     /// Puts the table in place in one transaction. One that an earlier process has left is taken
-    /// over: its expectations stay in force.
+    /// over: its expectations stay in force, but for those that `is_used` says have had their
+    /// connection, where their set has to be made anew.
     ///
     /// Conntrack entries keep their marks, so the daemon recognises flows with an offset.
     ///
@@ -113,6 +114,7 @@ impl Table {
         owner: &TableOwner,
         ruleset: Ruleset,
         access: TableAccess,
+        is_used: &dyn Fn(&MasteredExpectation) -> bool,
     ) -> Result<Self, ApplyError> {
         let table = Self {
             owner: owner.clone(),
@@ -120,7 +122,7 @@ impl Table {
             access,
         };
         owner.adopt()?;
-        table.restore(&|_| false)?;
+        table.restore(is_used)?;
         Ok(table)
     }
 

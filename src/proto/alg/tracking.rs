@@ -2,7 +2,7 @@
 
 use super::{Alg, Input, Place, flow_table::FlowKey};
 use crate::proto::{
-    egress::Verdict,
+    egress::{Save, Verdict},
     event::EventKind,
     flow::{Flow, Subject},
     kernel::{TrackedConnection, WhenKernelHelps},
@@ -134,6 +134,9 @@ impl Alg {
             return Ok((flow, false));
         }
         if let Some(saved) = saved {
+            // The flow that it was a moment ago has ended, and what is saved of it lives on.
+            let is_deletion = |save: &Save| matches!(save, Save::Delete(of) if *of == tuples);
+            input.effects.saves.retain(|save| !is_deletion(save));
             return Ok((Flow::restored(id, &saved, now), true));
         }
         input.effects.packets.extend(reset(segment));

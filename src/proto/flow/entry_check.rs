@@ -69,8 +69,10 @@ impl Flow {
         direction: Direction,
         segment: &Segment<'_>,
     ) -> bool {
-        let has_other_id =
-            ![self.conntrack_id, found.id].contains(&0) && self.conntrack_id != found.id;
+        // The entry of a connection with an offset may have been lost, and put back with its mark.
+        let has_other_id = !self.relay.is_adjusted()
+            && ![self.conntrack_id, found.id].contains(&0)
+            && self.conntrack_id != found.id;
         // Only a new entry lacks the mark that was set.
         let has_lost_mark = self.relay.is_adjusted() && !found.is_adjusted;
         // No connection opens again. Only a new one stands elsewhere, and is open.
