@@ -112,7 +112,8 @@ fn reload(gateway: &mut Gateway, path: &Path) {
                 let keys = kept.join(", ");
                 warn!(
                     keys,
-                    "configuration reloaded; the changes of these keys need a restart, all others are in force"
+                    "configuration reloaded; the changes of these keys need a restart, all others \
+                     are in force"
                 );
             }
         }

@@ -1,5 +1,5 @@
-//! Which expected data connections have come. Only conntrack tells, once the elements that count the
-//! uses are gone with their table.
+//! Which expected data connections have come. Only conntrack tells, once the elements that count
+//! the uses are gone with their table.
 
 use std::{
     collections::BTreeSet,

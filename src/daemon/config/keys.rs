@@ -208,8 +208,8 @@ keys! {
 
         /// Whether the kernel keeps other programs from changing our table while the daemon runs,
         /// where it can (Linux 6.9): `nft flush ruleset` then leaves the table in place. With
-        /// `false`, and on older kernels, the daemon puts back what others have changed. While it is
-        /// true, `nft` refuses each change of the table with `Operation not permitted`.
+        /// `false`, and on older kernels, the daemon puts back what others have changed. With
+        /// `true`, `nft` refuses each change of the table with `Operation not permitted`.
         table_owner: bool = true, Restart;
 
         /// What happens to the packets of control connections while no daemon runs. `"bypass"`:
