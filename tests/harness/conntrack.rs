@@ -159,6 +159,11 @@ impl Conntrack {
         }
     }
 
+    /// Makes an established entry in the place of a lost one.
+    pub(crate) fn put_back(&mut self, tuples: &ConntrackTuples) {
+        self.begin(tuples.of(Direction::Original), State::Established);
+    }
+
     /// Forgets the connection.
     pub(crate) fn forget(&mut self, tuples: &ConntrackTuples) {
         self.entries.remove(&tuples.of(Direction::Original));

@@ -222,6 +222,13 @@ impl Kernel {
         self.alg = Alg::new(settings, Arc::default());
     }
 
+    /// Conntrack has lost the entry of the first connection, and the daemon has put it back with its
+    /// mark.
+    pub(crate) fn put_back_entry(&mut self) {
+        let tuples = self.conntrack[0];
+        self.states.put_back(&tuples);
+    }
+
     /// Makes conntrack's entries new ones with the same tuples.
     pub(crate) fn forget_marks(&mut self) {
         self.states.forget_all();

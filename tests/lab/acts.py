@@ -317,6 +317,14 @@ def forget_all(stage, crowd):
     return crowd.members
 
 
+def forget_while_stopped(stage, crowd):
+    """No daemon is there to put an entry back."""
+    stage.lab.engine.terminate()
+    conntrack(stage, "-F")
+    stage.lab.engine.spawn()
+    return crowd.members
+
+
 def forget_role(role, stage, crowd):
     """Deletes the entries of one session with an offset, in this role."""
     member = next(

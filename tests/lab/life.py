@@ -54,6 +54,7 @@ SELECTED = (
     "absent/inside-server/kill",
     "absent/inside-server/delete-table",
     "forget-all/inside-client/owned",
+    "forget-stopped/inside-client/owned",
     "forget-idle/inside-server/owned",
     "forget-busy/inside-client/owned",
 )
@@ -65,7 +66,7 @@ def is_selected(name):
     An emulated machine is too slow for the clocks of those that wait for repetitions of TCP. They
     run there with --full.
     """
-    return name in SELECTED and (PATIENCE == 1 or not name.startswith(("absent/", "forget-all/")))
+    return name in SELECTED and (PATIENCE == 1 or not name.startswith(("absent/", "forget-all/", "forget-stopped/")))
 
 
 class Findings:
@@ -332,6 +333,7 @@ def require_ends_logged(ended, lines):
 
 FORGETS = {
     "forget-all": acts.forget_all,
+    "forget-stopped": acts.forget_while_stopped,
     "forget-idle": functools.partial(acts.forget_role, "idle"),
     "forget-busy": functools.partial(acts.forget_role, "busy"),
 }

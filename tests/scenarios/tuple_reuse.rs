@@ -189,3 +189,21 @@ fn segments_from_afar_cost_a_bounded_number_of_questions() {
     link.run_for(Duration::from_millis(100));
     assert!(heard_by(Role::Server, &link).ends_with("SYST\r\n"));
 }
+
+#[test]
+fn an_entry_that_was_put_back_is_of_the_same_connection() {
+    let turns = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
+    let mut link = play_open(Topology::Snat, &turns);
+    assert_eq!((link.kernel.live.len(), link.kernel.saved.len()), (1, 1));
+    link.kernel.put_back_entry();
+    // A stranger's segment, far away from both streams, makes the core ask conntrack.
+    link.server().send_odd(|frame| {
+        frame.seq = frame.seq.wrapping_add(1 << 21);
+        frame.payload = b"200 noted\r\n".to_vec();
+    });
+    link.run_for(Duration::from_millis(5));
+    assert_eq!((link.kernel.live.len(), link.kernel.saved.len()), (1, 1));
+    link.client_says(&[client("NOOP")]);
+    link.run_for(Duration::from_millis(50));
+    assert!(heard_by(Role::Server, &link).ends_with("NOOP\r\n"));
+}

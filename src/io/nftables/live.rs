@@ -217,4 +217,16 @@ mod tests {
         live.insert(id, mastered(1), later);
         assert!(!is_repeated(&live, later));
     }
+
+    #[test]
+    fn what_is_all_but_expired_is_not_put_back() {
+        let now = crate::io::clock::now();
+        let mut live = LiveExpectations::default();
+        live.insert(ExpectationId(1), mastered(1), now);
+        let end = now + mastered(1).expectation.timeout;
+        // As an element its timeout would be rounded to zero, which means for ever.
+        let (near, nearer) = (end - TOO_LATE * 2, end - Duration::from_micros(900));
+        assert_eq!(live.unexpired(near).len(), 1);
+        assert_eq!(live.unexpired(nearer), []);
+    }
 }
