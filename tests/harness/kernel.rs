@@ -222,8 +222,8 @@ impl Kernel {
         self.alg = Alg::new(settings, Arc::default());
     }
 
-    /// Conntrack has lost the entry of the first connection, and the daemon has put it back with its
-    /// mark.
+    /// Conntrack has lost the entry of the first connection, and the daemon has put it back with
+    /// its mark.
     pub(crate) fn put_back_entry(&mut self) {
         let tuples = self.conntrack[0];
         self.states.put_back(&tuples);

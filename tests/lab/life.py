@@ -25,7 +25,7 @@ from shell import PATIENCE, run_tool
 # An emulated machine has no time for more than each role with an offset and without.
 SESSIONS = 50 if PATIENCE == 1 else 20
 DEPLOYMENTS = ("inside-client", "inside-server")
-BEFORE_SECONDS, AFTER_SECONDS = 0.5, 0.5
+BEFORE_SECONDS, AFTER_SECONDS = 0.5, 0.5 * PATIENCE
 GONE_SECONDS = 4 * PATIENCE
 # Of each thing that went wrong, so many lines are shown.
 DETAIL_LINES = 4
