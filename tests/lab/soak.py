@@ -459,10 +459,15 @@ def soak(stage, seconds, seed, say=lambda text: None, only=""):
 
 
 def soak_case(stage):
-    """The short form. FTP_ALG_SOAK_SEED repeats a run."""
+    """The short form. FTP_ALG_SOAK_SEED repeats a run.
+
+    Conntrack forgets nothing in it: a session that then ends with a bare FIN keeps its port and its
+    saved flow (docs/limitations.md), which the end of the run would count as left over. The long
+    form finds that.
+    """
     life.require_ours(stage)
     seed = os.environ.get("FTP_ALG_SOAK_SEED", str(random.randrange(10**6)))
-    return soak(stage, SHORT_SECONDS, seed)
+    return soak(stage, SHORT_SECONDS, seed, only="^(?!forget-)")
 
 
 ROUNDS = {
