@@ -287,7 +287,7 @@ impl TableKeeper {
         };
         let or_one = |counted: Result<usize, NetlinkError>| {
             counted.unwrap_or_else(|error| {
-                warn!(%error, "conntrack could not be asked what is left: our table stays");
+                warn!(%error, "the kernel could not be asked what is left: our table stays");
                 1
             })
         };

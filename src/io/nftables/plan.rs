@@ -191,6 +191,7 @@ impl Plan<'_> {
         }
     }
 }
+
 /// A transaction with nothing but the elements of these expectations.
 pub(super) fn elements_alone(
     backend: Backend,
@@ -201,7 +202,7 @@ pub(super) fn elements_alone(
     batch.finalize()
 }
 
-/// An element that is there already stays as it is.
+/// An element that is there already stays. Linux 6.12 and later give it the new timeout.
 fn put_elements(backend: Backend, expectations: &[MasteredExpectation], batch: &mut Batch) {
     let keeps = match backend {
         Backend::Nftables => elements,

@@ -195,7 +195,7 @@ impl Held {
         Ok(elements)
     }
 
-    /// Whether the kernel has the element. This needs no transaction and no lock.
+    /// Whether the kernel has the element. This needs no transaction.
     fn has(&mut self, element: &Element<'_>) -> Result<bool, NetlinkError> {
         let found = self.socket.ask(
             message(libc::NFT_MSG_GETSETELEM),
