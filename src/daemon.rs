@@ -20,6 +20,7 @@ mod report;
 mod setup;
 mod supervisor;
 mod table_keeper;
+mod unclaimed_flows;
 mod used_connections;
 mod watchdog;
 mod worker;

@@ -45,11 +45,19 @@ const FILES_MAX: usize = 131_072;
 pub(super) struct FlowStore {
     directory: PathBuf,
     opened: OwnedFd,
-    /// The tuples of the saved flows, by the tuple of each direction.
-    index: Mutex<HashMap<Tuple, ConntrackTuples>>,
+    /// The saved flows, by the tuple of each direction.
+    index: Mutex<HashMap<Tuple, Saved>>,
     /// The directory above.
     root: OwnedFd,
     namespace: u64,
+}
+
+/// What is known of a saved flow without its file.
+#[derive(Clone, Copy, Debug)]
+struct Saved {
+    tuples: ConntrackTuples,
+    /// Whether a worker of this process has it.
+    is_claimed: bool,
 }
 
 impl FlowStore {
@@ -108,9 +116,7 @@ impl FlowStore {
     /// process does.
     pub(super) fn save(&self, saved: &SavedFlow) {
         let tuples = saved.tuples();
-        for direction in Direction::BOTH {
-            self.index().insert(tuples.of(direction), tuples);
-        }
+        self.note(tuples, true);
         let name = name_of(&tuples);
         if let Err(error) = self.replace(&name, &saved.encode()) {
             warn!(name, %error, "a connection would not survive a restart");
@@ -122,7 +128,10 @@ impl FlowStore {
         let mut index = self.index();
         for direction in Direction::BOTH {
             let tuple = tuples.of(direction);
-            if index.get(&tuple) == Some(tuples) {
+            if index
+                .get(&tuple)
+                .is_some_and(|saved| saved.tuples == *tuples)
+            {
                 index.remove(&tuple);
             }
         }
@@ -141,15 +150,26 @@ impl FlowStore {
     /// read them.
     #[must_use]
     pub(super) fn find(&self, tuple: Tuple) -> Option<ConntrackTuples> {
-        self.index().get(&tuple).copied()
+        self.index().get(&tuple).map(|saved| saved.tuples)
     }
 
-    /// What is saved of a connection.
+    /// Gives a worker what is saved of a connection.
     #[must_use]
     pub(super) fn load(&self, tuples: &ConntrackTuples) -> Option<SavedFlow> {
         let name = name_of(tuples);
-        self.read(Path::new(&name))
-            .filter(|saved| saved.tuples() == *tuples)
+        let saved = self
+            .read(Path::new(&name))
+            .filter(|saved| saved.tuples() == *tuples)?;
+        self.note(*tuples, true);
+        Some(saved)
+    }
+
+    /// Whether a flow is saved that no worker of this process has.
+    #[must_use]
+    pub(super) fn is_unclaimed(&self, tuples: &ConntrackTuples) -> bool {
+        let index = self.index();
+        let saved = index.get(&tuples.of(Direction::Original));
+        saved.is_some_and(|saved| saved.tuples == *tuples && !saved.is_claimed)
     }
 
     /// Every saved flow. What cannot be read is removed.
@@ -162,14 +182,19 @@ impl FlowStore {
             .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())));
         let saved: Vec<_> = names.filter_map(|name| self.read(&name)).collect();
         for tuples in saved.iter().map(SavedFlow::tuples) {
-            for direction in Direction::BOTH {
-                self.index().insert(tuples.of(direction), tuples);
-            }
+            self.note(tuples, false);
         }
         Ok(saved)
     }
 
-    fn index(&self) -> MutexGuard<'_, HashMap<Tuple, ConntrackTuples>> {
+    fn note(&self, tuples: ConntrackTuples, is_claimed: bool) {
+        let mut index = self.index();
+        for direction in Direction::BOTH {
+            index.insert(tuples.of(direction), Saved { tuples, is_claimed });
+        }
+    }
+
+    fn index(&self) -> MutexGuard<'_, HashMap<Tuple, Saved>> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

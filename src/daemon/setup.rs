@@ -4,7 +4,6 @@ use std::{
     ops::RangeInclusive,
     path::Path,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -22,6 +21,7 @@ use super::{
     overload::OverloadWatch,
     supervisor::Supervisor,
     table_keeper::TableKeeper,
+    unclaimed_flows::UnclaimedFlows,
     watchdog::{Heartbeat, Watchdog},
     worker::{Equipment, Shared, Worker},
 };
@@ -35,17 +35,8 @@ use crate::{
         nfqueue::{InstanceLock, Queue, Waker},
         nftables::{PairStore, TableChange, TableOwner},
     },
-    proto::{
-        nat::LeaseTable,
-        net::{ConntrackTuples, Direction},
-        saved_flow::SavedFlow,
-        shared::SharedTables,
-    },
+    proto::{nat::LeaseTable, shared::SharedTables},
 };
-
-/// How long a saved flow waits for a packet if conntrack has forgotten its connection. Linux sends
-/// what is not acknowledged again after two minutes at the latest (`TCP_RTO_MAX`).
-const LOST_MAX: Duration = Duration::from_secs(120);
 
 /// A running gateway: its table and its workers.
 pub(super) struct Gateway {
@@ -57,9 +48,7 @@ pub(super) struct Gateway {
     wakers: Vec<Waker>,
     overload: OverloadWatch,
     watchdog: Watchdog,
-    /// Saved flows that conntrack had forgotten when the daemon started.
-    lost: Vec<ConntrackTuples>,
-    lost_until: Instant,
+    unclaimed: UnclaimedFlows,
     _lock: InstanceLock,
     /// The last to go, so that it has what the others say.
     _log: LogThread,
@@ -75,7 +64,7 @@ impl Gateway {
         let choice = backend::choose(config)?;
         let flow_store = FlowStore::open(&config.restart.directory)
             .with_context(|| format!("cannot make {}", config.restart.directory.display()))?;
-        let lost = sort_saved_flows(config, &flow_store)?;
+        let unclaimed = UnclaimedFlows::read(&flow_store, config.mark.adjust, clock::now())?;
         let leases = LeaseTable::reserving(config.control_ports.to_vec(), config.nat.share);
         let tables = SharedTables::with_ports(leases);
         let interfaces = Interfaces::snapshot();
@@ -109,8 +98,7 @@ impl Gateway {
             wakers,
             overload,
             watchdog,
-            lost,
-            lost_until: clock::now() + LOST_MAX,
+            unclaimed,
             _lock: lock,
             _log: log,
         })
@@ -155,18 +143,7 @@ impl Gateway {
         let mut leases = self.shared.tables.ports();
         self.shared.inheritance.release_expired(&mut leases);
         drop(leases);
-        if clock::now() >= self.lost_until {
-            self.delete_lost();
-        }
-    }
-
-    /// No packet has come of these connections that would have had their entry put back.
-    fn delete_lost(&mut self) {
-        for tuples in std::mem::take(&mut self.lost) {
-            if !self.keeper.is_tracked(&tuples) {
-                self.shared.flow_store.delete(&tuples);
-            }
-        }
+        self.unclaimed.sweep(&self.shared.flow_store, clock::now());
     }
 
     /// Whether no worker is stuck.
@@ -272,37 +249,4 @@ fn start_workers(
         supervisor.start(format!("worker-{queue}"), move || worker.run())?;
     }
     Ok(supervisor)
-}
-
-/// Deletes the saved flows whose entries are not ours any more. The others go on with their next
-/// packet, in the worker that gets it. Returns those without an entry: their next packet has it put
-/// back.
-fn sort_saved_flows(
-    config: &Config,
-    flow_store: &FlowStore,
-) -> anyhow::Result<Vec<ConntrackTuples>> {
-    let mut conntrack = Conntrack::open().context("cannot open a socket to conntrack")?;
-    let saved = flow_store.read_all().context("cannot read saved flows")?;
-    let (mut alive, mut dead, mut lost) = (0, 0, Vec::new());
-    for tuples in saved.iter().map(SavedFlow::tuples) {
-        match conntrack.resolve(&tuples.of(Direction::Original)) {
-            Ok(None) => lost.push(tuples),
-            Ok(Some(entry)) if entry.tuples == tuples && entry.mark & config.mark.adjust != 0 => {
-                alive += 1;
-            }
-            Ok(Some(_)) | Err(_) => {
-                dead += 1;
-                flow_store.delete(&tuples);
-            }
-        }
-    }
-    if !saved.is_empty() {
-        info!(
-            go_on = alive,
-            ended = dead,
-            forgotten_by_conntrack = lost.len(),
-            "connections with a sequence offset of an earlier process"
-        );
-    }
-    Ok(lost)
 }

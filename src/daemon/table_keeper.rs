@@ -22,10 +22,7 @@ use crate::{
             TableChange, TableOwner, TableWatch, is_loaded, restore_elements,
         },
     },
-    proto::{
-        net::{ConntrackTuples, Direction},
-        shared::SharedTables,
-    },
+    proto::{net::Direction, shared::SharedTables},
     ruleset::{Backend, Marks, WhenAbsent},
 };
 
@@ -167,12 +164,6 @@ impl TableKeeper {
             Backend::Nftables => Ok(self.owner.live()),
             Backend::Conntrack => self.owner.adopt_denied_iifs(list_expected()?),
         }
-    }
-
-    /// Whether conntrack has an entry for a connection. It counts as one where it cannot be asked.
-    pub(super) fn is_tracked(&mut self, tuples: &ConntrackTuples) -> bool {
-        let found = self.conntrack.resolve(&tuples.of(Direction::Original));
-        !matches!(found, Ok(None))
     }
 
     /// Removes the table, unless something is left that needs it. Returns whether it is gone.

@@ -244,11 +244,7 @@ impl Alg {
 
     fn handle_due(&mut self, key: FlowKey, input: &mut Input<'_>) {
         self.with_flow(key, input, Flow::handle_timeout);
-        if self
-            .flows
-            .flow(key)
-            .is_some_and(|flow| flow.is_over(input.now))
-        {
+        if self.with_flow(key, input, Flow::is_over) == Some(true) {
             self.remove(key, input);
         } else {
             self.flows.reschedule(key);

@@ -29,7 +29,7 @@ mod settings;
 mod tls_state;
 
 pub use context::{Context, IdSequence, Subject, expect_newest};
-pub use lifecycle::{CLOSED_MAX, IDLE_ADJUSTED_MAX, IDLE_MAX, SILENT_MAX};
+pub use lifecycle::{CLOSED_MAX, IDLE_MAX, SILENT_MAX};
 pub use quota::SessionLimitReached;
 pub use relay::{LOCAL_ACK_DELAY, PARTIAL_LINE_TIMEOUT};
 pub use settings::Settings;
@@ -228,10 +228,20 @@ impl Flow {
         }
     }
 
-    /// Whether the connection was silent for so long that it is to be forgotten.
-    #[must_use]
-    pub fn is_over(&self, now: Instant) -> bool {
-        self.forgotten_at() <= now
+    /// Whether the connection is to be forgotten: it was silent for too long, and is not one that
+    /// is kept for as long as conntrack knows it.
+    pub fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        if context.now < self.forgotten_at() {
+            return false;
+        }
+        let original = self.tuples().of(Direction::Original);
+        let is_kept = self.is_kept()
+            && !self.life.is_closed()
+            && !context.kernel.are_alive(&[original]).is_empty();
+        if is_kept {
+            self.life.confirm(context.now);
+        }
+        !is_kept
     }
 
     /// Whether the flow may be forgotten to make room: nothing is lost but its place.
@@ -265,8 +275,12 @@ impl Flow {
     }
 
     fn forgotten_at(&self) -> Instant {
-        let is_kept = self.relay.is_adjusted() || self.tls.has_grant();
-        self.life.forgotten_at(is_kept)
+        self.life.forgotten_at(self.is_kept())
+    }
+
+    /// Whether more than its place would be lost with it, even while it is silent.
+    fn is_kept(&self) -> bool {
+        self.relay.is_adjusted() || self.tls.has_grant()
     }
 
     /// A connection's first packets. A repeated SYN or SYN/ACK changes nothing.

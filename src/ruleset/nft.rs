@@ -147,6 +147,7 @@ impl fmt::Display for Statement {
             Self::Tcp => f.write_str("meta l4proto tcp"),
             Self::State(State::New) => f.write_str("ct state new"),
             Self::State(State::Established) => f.write_str("ct state established"),
+            Self::State(State::Unknown) => f.write_str("ct state invalid,new"),
             Self::ConnectionMark { bits, set } => {
                 write!(
                     f,
@@ -167,7 +168,6 @@ impl fmt::Display for Statement {
                 let (protocol, set) = (protocol(*family), SetKind::FtpsPairs(*family).name());
                 write!(f, "{protocol} saddr . {protocol} daddr @{set}")
             }
-            Self::ToControlPort => f.write_str("tcp dport @control_ports"),
             Self::ControlPort(port) => write!(f, "{port} @control_ports"),
             Self::Share { index, of } => {
                 write!(
@@ -222,9 +222,10 @@ fn by_map(f: &mut fmt::Formatter<'_>, kind: &str, family: Family, key: &str) -> 
 impl fmt::Display for ControlPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Source => "tcp sport",
+            Self::Destination => "tcp dport",
             Self::Dialled => "ct original proto-dst",
             Self::Listening => "ct reply proto-src",
-            Self::Answering => "ct original proto-src",
         })
     }
 }

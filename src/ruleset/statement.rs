@@ -154,18 +154,21 @@ pub enum State {
     New,
     /// It belongs to a connection that has seen packets both ways.
     Established,
+    /// Conntrack has no entry for it: it would begin one, or cannot (a FIN or RST alone).
+    Unknown,
 }
 
-/// The port of a connection that is compared with the control ports.
+/// The port that is compared with the control ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlPort {
+    /// The packet's source port, as it is at this place.
+    Source,
+    /// The packet's destination port, as it is at this place.
+    Destination,
     /// The port the client dialled.
     Dialled,
     /// The port from which the server answers. Behind a port-forward it is another one.
     Listening,
-    /// The port from which the first packet of the connection came: its server's, if conntrack has
-    /// picked the connection up in its middle.
-    Answering,
 }
 
 /// How TCP's flags are tested.
@@ -220,9 +223,7 @@ pub enum Statement {
     },
     /// The packet's source and destination are a pair with an encrypted session.
     FromFtpsPair(Family),
-    /// The packet goes to a control port, as it is addressed at this place.
-    ToControlPort,
-    /// The connection goes to a control port.
+    /// This port of the packet or of its connection is a control port.
     ControlPort(ControlPort),
     /// The connection belongs to this share of the workers, in both directions.
     Share {

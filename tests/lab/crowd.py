@@ -228,6 +228,11 @@ class Member:
             end.drain()
         self.require_transcripts()
 
+    def reset(self):
+        """The client's program dies: its host resets the connection, and the server gives up."""
+        self.session.client.reset()
+        self.session.server.close()
+
     def require_transcripts(self, is_whole=True):
         """Each end heard what the other one said, but for translated announcements."""
         client, server = self.session.client, self.session.server

@@ -55,6 +55,8 @@ SELECTED = (
     "absent/inside-server/delete-table",
     "forget-all/inside-client/owned",
     "forget-stopped/inside-client/owned",
+    "forget-parting/inside-client/owned",
+    "forget-parting/inside-server/owned",
     "forget-idle/inside-server/owned",
     "forget-busy/inside-client/owned",
 )
@@ -331,6 +333,31 @@ def require_ends_logged(ended, lines):
         raise CaseFailure(f"{len(lines)} lines about {SESSIONS} sessions", detail)
 
 
+def forget_parting_case(stage):
+    """Conntrack forgets sessions, and the next that it sees of each is its end, a FIN or a RST."""
+    require_ours(stage)
+    findings = Findings()
+    with Crowd(stage, SESSIONS, roles=("idle",)) as crowd:
+        with (
+            findings.collecting(),
+            Capture(stage.lab, "life", snapshot=wire.SNAPSHOT) as capture,
+        ):
+            crowd.open()
+            forgotten = [member for member in crowd.members if member.has_offset]
+            acts.conntrack(stage, "-F")
+            half = len(forgotten) // 2
+            with findings.collecting():
+                crowd.each(Member.part, "at their end", forgotten[:half])
+            with findings.collecting():
+                crowd.each(Member.reset, "at their client's reset", forgotten[half:])
+        with findings.collecting():
+            require_clean(capture)
+        with findings.collecting():
+            require_nothing_left(stage)
+    findings.conclude()
+    return f"{len(forgotten)} forgotten sessions with an offset were seen to end"
+
+
 FORGETS = {
     "forget-all": acts.forget_all,
     "forget-stopped": acts.forget_while_stopped,
@@ -429,6 +456,8 @@ def batches():
                 absent.SETTINGS,
                 scripted,
             )
+    for deployment in DEPLOYMENTS:
+        yield life_batch(f"forget-parting/{deployment}/owned", deployment, forget_parting_case, {})
     for name, forget in FORGETS.items():
         for deployment in DEPLOYMENTS:
             yield life_batch(

@@ -58,6 +58,14 @@ class Peer:
         line, self.buffer = self.buffer.split(b"\n", 1)
         return line.rstrip(b"\r").decode("latin-1")
 
+    def close(self):
+        self.sock.close()
+
+    def reset(self):
+        """Its program is killed: its host sends a reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.sock.close()
+
     @property
     def address(self):
         return self.sock.getsockname()[0]
@@ -259,8 +267,8 @@ class Session:
         )
 
     def close(self):
-        self.client.sock.close()
-        self.server.sock.close()
+        self.client.close()
+        self.server.close()
 
 
 def encode(mode, address, port):

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{event::EventKind, flow::SILENT_MAX, ftp::Role};
+use ftp_alg::proto::{
+    event::EventKind,
+    flow::{IDLE_MAX, SILENT_MAX},
+    ftp::Role,
+};
 
 use crate::{
     harness::{
@@ -10,7 +14,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    play::{decisions, heard_by, session},
+    play::{decisions, heard_by, play_open, session},
 };
 
 /// The daemon starts once the server has received `seen`.
@@ -99,4 +103,19 @@ fn a_handshake_alone_is_forgotten_earlier_than_a_session() {
     assert_eq!(idle(&[], SILENT_MAX - Duration::from_secs(1)), 1);
     assert_eq!(idle(&[], just_after), 0);
     assert_eq!(idle(&after_login(&[]), just_after), 1);
+}
+
+#[test]
+fn a_quiet_session_with_an_offset_is_kept_for_as_long_as_conntrack_knows_it() {
+    let turns = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
+    for is_forgotten in [false, true] {
+        let mut link = play_open(Topology::Snat, &turns);
+        assert_eq!(link.kernel.saved.len(), 1);
+        if is_forgotten {
+            link.kernel.conntrack.clear();
+        }
+        link.run_for(4 * IDLE_MAX);
+        let left = (link.kernel.alg.flow_count(), link.kernel.saved.len());
+        assert_eq!(left, if is_forgotten { (0, 0) } else { (1, 1) });
+    }
 }

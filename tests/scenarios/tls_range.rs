@@ -183,6 +183,15 @@ fn the_grant_ends_with_a_control_connection_whose_end_was_not_seen() {
 }
 
 #[test]
+fn the_grant_ends_with_a_quiet_session_that_conntrack_has_forgotten() {
+    let mut link = play(Topology::Snat, settings(), &encrypted());
+    link.kernel.conntrack.clear();
+    link.run_for(2 * IDLE_MAX);
+    assert!(link.kernel.granted.is_empty());
+    assert_eq!(link.kernel.alg.flow_count(), 0);
+}
+
+#[test]
 fn a_quiet_session_keeps_its_grant() {
     let topology = Topology::Snat;
     let mut link = play(topology, settings(), &encrypted());

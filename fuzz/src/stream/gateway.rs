@@ -151,8 +151,9 @@ impl Kernel for Model {
         self.live.remove(&id);
     }
 
+    /// What is silent for hours conntrack has forgotten. Nothing is granted by default.
     fn are_alive(&mut self, _: &[Tuple]) -> Vec<Tuple> {
-        panic!("nothing is granted by default")
+        Vec::new()
     }
 
     fn mark_opaque(&mut self, _: &ConntrackTuples) {

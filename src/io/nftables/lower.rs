@@ -72,7 +72,6 @@ impl Lowering {
                 self.addresses(family);
                 self.look_up(SetKind::FtpsPairs(family).name(), None);
             }
-            Statement::ToControlPort => self.addressed_to_control_port(),
             Statement::ControlPort(port) => self.control_port(port),
             Statement::Share { index, of } => self.share(index, of),
             Statement::Expected(family) => {

@@ -4,18 +4,15 @@ use std::time::{Duration, Instant};
 
 use crate::proto::net::Direction;
 
-/// An open connection without an offset that was silent for this long is forgotten; if it goes on,
-/// it is picked up again. Longer than any server's idle timeout.
+/// An open connection that was silent for this long is forgotten. If it goes on, it is picked up
+/// again. Longer than any server's idle timeout. One with an offset, or with a grant (its packets
+/// pass unseen), is kept for as long as conntrack knows it, which is asked each time.
 pub const IDLE_MAX: Duration = Duration::from_secs(3 * 3600);
 
 /// A connection on which nobody has said anything is forgotten after this time, closed on one side
 /// or not, so that handshakes alone cost little. A mail client waits as long for its server's 220
 /// (RFC 5321 §4.5.3.2.1).
 pub const SILENT_MAX: Duration = Duration::from_secs(300);
-
-/// A connection with an offset, or with a grant (its packets pass unseen), is kept for as long as
-/// conntrack keeps it (`nf_conntrack_tcp_timeout_established`: 5 days).
-pub const IDLE_ADJUSTED_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 
 /// How long a closed connection is kept for retransmissions of its last segments
 /// (`nf_conntrack_tcp_timeout_time_wait`: 120 s).
@@ -25,7 +22,7 @@ pub const CLOSED_MAX: Duration = Duration::from_secs(120);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifecycle {
     phase: Phase,
-    /// When its last packet was seen.
+    /// When its last packet was seen, or conntrack was found to know it.
     seen: Instant,
 }
 
@@ -68,6 +65,11 @@ impl Lifecycle {
     }
 
     pub(super) fn handle_packet(&mut self, now: Instant) {
+        self.seen = now;
+    }
+
+    /// Conntrack knows the connection: its silence begins anew.
+    pub(super) fn confirm(&mut self, now: Instant) {
         self.seen = now;
     }
 
@@ -128,12 +130,12 @@ impl Lifecycle {
         self.phase == Phase::Aborted
     }
 
-    /// When the connection is forgotten, if no packet comes. `is_kept` of one with an offset or a
-    /// grant.
+    /// When the connection is forgotten, if no packet comes, and if one that `is_kept`, with an
+    /// offset or a grant, is unknown to conntrack.
     pub(super) fn forgotten_at(&self, is_kept: bool) -> Instant {
         let quiet = match self.phase {
             Phase::Closed | Phase::Aborted => CLOSED_MAX,
-            _ if is_kept => IDLE_ADJUSTED_MAX,
+            _ if is_kept => IDLE_MAX,
             Phase::Silent
             | Phase::HalfClosed {
                 has_spoken: false, ..
@@ -181,7 +183,7 @@ mod tests {
         let mut life = new();
         let kept = |life: &Lifecycle, is_kept| life.forgotten_at(is_kept) - life.seen;
         assert_eq!(kept(&life, false), SILENT_MAX);
-        assert_eq!(kept(&life, true), IDLE_ADJUSTED_MAX);
+        assert_eq!(kept(&life, true), IDLE_MAX);
         let mut closing = new();
         closing.handle_fin(Reply);
         assert_eq!(kept(&closing, false), SILENT_MAX);

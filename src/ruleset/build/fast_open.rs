@@ -4,8 +4,8 @@ use super::chain_parts::{RAW, base, filter, rule};
 use crate::{
     proto::packet::Flags as TcpFlags,
     ruleset::{
-        FlagTest,
-        Statement::{Drop, Flags, HasPayload, ToControlPort},
+        ControlPort, FlagTest,
+        Statement::{ControlPort as ToControlPort, Drop, Flags, HasPayload},
         statement::Chain,
     },
 };
@@ -21,7 +21,12 @@ const SYN: FlagTest = FlagTest::Exactly {
 /// only after destination NAT. Conntrack is not asked: what it calls invalid passes, too.
 pub(super) fn chains() -> [Chain; 4] {
     let drop = |why, name, hook| {
-        let statements = [Flags(SYN), ToControlPort, HasPayload, Drop];
+        let statements = [
+            Flags(SYN),
+            ToControlPort(ControlPort::Destination),
+            HasPayload,
+            Drop,
+        ];
         base(why, name, filter(hook, RAW), vec![rule("", statements)])
     };
     [

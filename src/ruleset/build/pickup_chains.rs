@@ -2,7 +2,9 @@
 //!
 //! Conntrack has lost the entry of such a connection: it has expired, or somebody has deleted it.
 //! With the entry its NAT and its mark are gone. The daemon puts back the entries of the
-//! connections with a sequence offset. The packets of these must not pass untranslated.
+//! connections with a sequence offset. The packets of these must not pass untranslated. With a FIN
+//! or RST conntrack picks nothing up, and with `nf_conntrack_tcp_loose = 0` with no packet: it
+//! calls them invalid. They have no entry, so their own ports are compared.
 
 use super::chain_parts::{base, filter, not_twice};
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
         ControlPort, FlagTest, HANDSHAKES_A_SECOND, PICKUP_QUEUE, Params, QueueStatement, Rule,
         State,
         Statement::{
-            self, Beyond, ControlPort as ToControlPort, Drop, Flags, Queue, State as InState, Tcp,
+            self, Beyond, ControlPort as ToControlPort, Drop, Flags, Queue, State as InState,
         },
         statement::Chain,
     },
@@ -32,7 +34,7 @@ pub(super) fn chains(params: &Params) -> [Chain; 2] {
         through_xt: params.queue_statement == QueueStatement::XtTarget,
     };
     let of_port = |port| {
-        let picked_up = [InState(State::New), Tcp, Flags(MIDDLE), ToControlPort(port)];
+        let picked_up = [InState(State::Unknown), ToControlPort(port), Flags(MIDDLE)];
         let with = |rest: &[Statement]| Rule {
             why: "",
             statements: [&picked_up, rest].concat(),
@@ -43,7 +45,7 @@ pub(super) fn chains(params: &Params) -> [Chain; 2] {
         ]
     };
     let rules = || -> Vec<Rule> {
-        let ports = [ControlPort::Dialled, ControlPort::Answering];
+        let ports = [ControlPort::Destination, ControlPort::Source];
         let queued = ports.into_iter().flat_map(of_port);
         std::iter::once(not_twice()).chain(queued).collect()
     };

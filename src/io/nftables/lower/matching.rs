@@ -35,13 +35,14 @@ impl Lowering {
     }
 
     pub(super) fn state(&mut self, state: State) {
-        // `NF_CT_STATE_BIT` of the first of the two directions' values.
-        let bit: u32 = match state {
+        // `NF_CT_STATE_INVALID_BIT`; `NF_CT_STATE_BIT` of the first of the two directions' values.
+        let bits: u32 = match state {
             State::Established => 1 << 1,
             State::New => 1 << 3,
+            State::Unknown => 1 << 0 | 1 << 3,
         };
         self.connection(libc::NFT_CT_STATE, REG, None);
-        self.mask(&bit.to_ne_bytes(), &[0; 4]);
+        self.mask(&bits.to_ne_bytes(), &[0; 4]);
         self.compare(libc::NFT_CMP_NEQ, &[0; 4]);
     }
 
@@ -84,19 +85,20 @@ impl Lowering {
     }
 
     pub(super) fn control_port(&mut self, port: ControlPort) {
-        let (key, direction) = match port {
-            ControlPort::Dialled => (libc::NFT_CT_PROTO_DST, ORIGINAL),
-            ControlPort::Listening => (libc::NFT_CT_PROTO_SRC, REPLY),
-            ControlPort::Answering => (libc::NFT_CT_PROTO_SRC, ORIGINAL),
-        };
-        self.connection(key, REG, Some(direction));
+        match port {
+            ControlPort::Source => self.tcp_port(0),
+            ControlPort::Destination => self.tcp_port(2),
+            ControlPort::Dialled => {
+                self.connection(libc::NFT_CT_PROTO_DST, REG, Some(ORIGINAL));
+            }
+            ControlPort::Listening => self.connection(libc::NFT_CT_PROTO_SRC, REG, Some(REPLY)),
+        }
         self.look_up("control_ports", None);
     }
 
-    pub(super) fn addressed_to_control_port(&mut self) {
+    fn tcp_port(&mut self, offset: u32) {
         self.tcp();
-        self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, 2, 2, REG);
-        self.look_up("control_ports", None);
+        self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, offset, 2, REG);
     }
 
     pub(super) fn share(&mut self, index: u16, of: u16) {

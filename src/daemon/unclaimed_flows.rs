@@ -1,0 +1,128 @@
+//! Saved flows of an earlier process that no worker has taken over yet.
+//!
+//! A worker takes one over with the first packet of its connection. A connection may have ended
+//! while no daemon ran, or say nothing more: then no worker ever hears of it, and its saved flow
+//! is deleted here.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use tracing::info;
+
+use super::flow_store::FlowStore;
+use crate::{
+    io::ctnetlink::Conntrack,
+    proto::{
+        net::{ConntrackTuples, Direction},
+        saved_flow::SavedFlow,
+    },
+};
+
+/// How long a saved flow waits for a packet while conntrack does not know its connection. Linux
+/// sends what is not acknowledged again after two minutes at the latest (`TCP_RTO_MAX`).
+const UNKNOWN_MAX: Duration = Duration::from_secs(120);
+
+/// How many are looked at each time, so that nothing else waits: 15 µs each.
+const SLICE: usize = 1024;
+
+/// Those that are left, next to look at first.
+pub(super) struct UnclaimedFlows {
+    conntrack: Conntrack,
+    /// The mark bit of a connection with a sequence offset.
+    adjust: u32,
+    flows: VecDeque<Unclaimed>,
+}
+
+struct Unclaimed {
+    tuples: ConntrackTuples,
+    /// Since when conntrack does not know its connection.
+    unknown_since: Option<Instant>,
+}
+
+/// Which connection conntrack has under the tuples of a saved flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Its,
+    /// Another connection has begun under them.
+    Another,
+    Nothing,
+}
+
+impl UnclaimedFlows {
+    /// Reads the saved flows, and deletes those whose connection is another one now. `adjust` is
+    /// the mark bit of connections with a sequence offset.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or conntrack cannot be asked.
+    pub(super) fn read(flow_store: &FlowStore, adjust: u32, now: Instant) -> anyhow::Result<Self> {
+        let conntrack = Conntrack::open().context("cannot open a socket to conntrack")?;
+        let saved = flow_store.read_all().context("cannot read saved flows")?;
+        let mut unclaimed = Self {
+            conntrack,
+            adjust,
+            flows: VecDeque::new(),
+        };
+        let (mut ended, mut unknown) = (0, 0);
+        for tuples in saved.iter().map(SavedFlow::tuples) {
+            let found = unclaimed.find(&tuples);
+            if found == Found::Another {
+                ended += 1;
+                flow_store.delete(&tuples);
+                continue;
+            }
+            let is_unknown = found == Found::Nothing;
+            unknown += usize::from(is_unknown);
+            let unknown_since = is_unknown.then_some(now);
+            unclaimed.flows.push_back(Unclaimed {
+                tuples,
+                unknown_since,
+            });
+        }
+        if !saved.is_empty() {
+            info!(
+                go_on = unclaimed.flows.len() - unknown,
+                ended,
+                forgotten_by_conntrack = unknown,
+                "connections with a sequence offset of an earlier process"
+            );
+        }
+        Ok(unclaimed)
+    }
+
+    /// Deletes those whose connection conntrack has not known for [`UNKNOWN_MAX`]. Wanted now and
+    /// then.
+    pub(super) fn sweep(&mut self, flow_store: &FlowStore, now: Instant) {
+        for _ in 0..self.flows.len().min(SLICE) {
+            let Some(mut flow) = self.flows.pop_front() else {
+                return;
+            };
+            if !flow_store.is_unclaimed(&flow.tuples) {
+                continue;
+            }
+            let is_known = self.find(&flow.tuples) == Found::Its;
+            let since = *flow.unknown_since.get_or_insert(now);
+            if is_known {
+                flow.unknown_since = None;
+            } else if now.saturating_duration_since(since) >= UNKNOWN_MAX {
+                flow_store.delete(&flow.tuples);
+                continue;
+            }
+            self.flows.push_back(flow);
+        }
+    }
+
+    /// Where conntrack cannot be asked, nothing is given up.
+    fn find(&mut self, tuples: &ConntrackTuples) -> Found {
+        match self.conntrack.resolve(&tuples.of(Direction::Original)) {
+            Err(_) => Found::Its,
+            Ok(None) => Found::Nothing,
+            Ok(Some(entry)) if entry.tuples == *tuples && entry.mark & self.adjust != 0 => {
+                Found::Its
+            }
+            Ok(Some(_)) => Found::Another,
+        }
+    }
+}
