@@ -39,15 +39,12 @@ fn origin() -> Instant {
 /// The `nth` client behind 203.0.113.1 talks to 198.51.100.7.
 fn tuples(nth: u32) -> ConntrackTuples {
     let client = Ipv4Addr::from(0x0a00_0000 + nth);
-    let original = Tuple {
-        source: (client, 40_000).into(),
-        destination: (Ipv4Addr::new(198, 51, 100, 7), 21).into(),
-    };
+    let original = Tuple::new(
+        (client, 40_000).into(),
+        (Ipv4Addr::new(198, 51, 100, 7), 21).into(),
+    );
     let outside = (Ipv4Addr::new(203, 0, 113, 1), 10_000 + nth as u16);
-    let reply = Tuple {
-        source: original.destination,
-        destination: outside.into(),
-    };
+    let reply = Tuple::new(original.destination, outside.into());
     ConntrackTuples::new(original, reply)
 }
 
@@ -76,11 +73,7 @@ fn reply(nth: u32, seq: u32, ack: u32, line: &[u8]) -> Vec<u8> {
 }
 
 fn handle(alg: &mut Alg, nth: u32, packet: &[u8], now: Instant) {
-    let inbound = InboundPacket {
-        id: PacketId(1),
-        bytes: packet,
-        iif: None,
-    };
+    let inbound = InboundPacket::new(PacketId(1), packet);
     black_box(alg.handle_packet(&inbound, &mut PaperKernel(Some(tuples(nth))), now));
 }
 

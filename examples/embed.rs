@@ -27,10 +27,7 @@ const DIALOGUE: [(usize, &str); 4] = [
 pub(crate) fn main() {
     let ends = ["10.0.0.2:40000", "198.51.100.7:21", "203.0.113.1:40000"];
     let [client, server, public] = ends.map(|end| end.parse::<SocketAddr>().expect("an end"));
-    let tuple = |source, destination| Tuple {
-        source,
-        destination,
-    };
+    let tuple = |source, destination| Tuple::new(source, destination);
     let tuples = [tuple(client, server), tuple(server, public)];
     let mut kernel = PaperKernel(Some(ConntrackTuples::new(tuples[0], tuples[1])));
     let mut alg = Alg::new(Settings::default(), Arc::default());
@@ -47,8 +44,8 @@ pub(crate) fn main() {
         };
         let bytes = &packet.encode().expect("it fits");
         next[from] = next[from].plus(line.len() as u32);
-        let (id, iif, now) = (PacketId(0), None, Instant::now());
-        let egress = alg.handle_packet(&InboundPacket { id, bytes, iif }, &mut kernel, now);
+        let inbound = InboundPacket::new(PacketId(0), bytes);
+        let egress = alg.handle_packet(&inbound, &mut kernel, Instant::now());
         let packet = match &egress.verdict {
             Verdict::Replace(packet) => packet,
             Verdict::Accept | Verdict::Drop => bytes,

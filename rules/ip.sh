@@ -111,7 +111,7 @@ table inet ftp_alg {
 	# packets that the daemon injects are no connections of this machine
 	chain raw_output {
 		type filter hook output priority -300; policy accept;
-		meta mark 0x46545041 notrack
+		meta priority 4654:5041 meta priority set none notrack
 	}
 
 	# packets in the connector's name from the announcer's side are spoofed
@@ -147,6 +147,8 @@ table inet ftp_alg {
 	chain admit {
 		# the output chain has seen it
 		iif lo return
+		# seen as a packet of the VRF's member
+		meta iifkind "vrf" return
 		# a repeated first packet: already admitted
 		ct mark & 0x10000000 != 0 return
 		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport @expect4 ct mark set ct mark | 0x10000000

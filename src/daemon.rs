@@ -24,6 +24,7 @@ mod unclaimed_flows;
 mod used_connections;
 mod watchdog;
 mod worker;
+mod zones;
 
 use std::path::Path;
 

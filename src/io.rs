@@ -16,3 +16,4 @@ pub mod nfqueue;
 pub mod nftables;
 pub mod pcap;
 mod refusal;
+mod vrf;

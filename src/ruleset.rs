@@ -62,8 +62,10 @@ pub const PICKUP_QUEUE: u16 = u16::MAX - 1;
 /// one daemon in a network namespace. The configuration takes no queue of this number.
 pub const LOCK_QUEUE: u16 = u16::MAX;
 
-/// The packet mark of injected packets ("FTPA"). The output chain exempts them from conntrack.
-pub const INJECTED_MARK: u32 = 0x4654_5041;
+/// The priority of injected packets ("FTPA"), by which the output chain knows them. It exempts them
+/// from conntrack, and clears the priority. Their packet mark is that of their connection's
+/// packets, so that policy routing sends them the same way.
+pub const INJECTED_PRIORITY: u32 = 0x4654_5041;
 
 /// The parameters of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -69,18 +69,15 @@ impl Talk {
     fn new(nth: u32) -> Self {
         let client = Ipv4Addr::from(0x0a00_0000 + nth / 4);
         let port = 40_000 + (nth % 4) as u16;
-        let original = Tuple {
-            source: (client, port).into(),
-            destination: "198.51.100.7:21".parse().unwrap(),
-        };
-        let reply = Tuple {
-            source: original.destination,
-            destination: (
+        let original = Tuple::new((client, port).into(), "198.51.100.7:21".parse().unwrap());
+        let reply = Tuple::new(
+            original.destination,
+            (
                 Ipv4Addr::from(0xcb00_7101 + nth / 60_000),
                 (nth % 60_000) as u16 + 1024,
             )
                 .into(),
-        };
+        );
         Self {
             tuples: ConntrackTuples::new(original, reply),
             next: [1000, 5000],
@@ -144,11 +141,7 @@ fn ask(alg: &mut Alg, talk: &Talk, packet: &[u8]) -> Egress {
 }
 
 fn ask_at(alg: &mut Alg, talk: &Talk, packet: &[u8], now: Instant) -> Egress {
-    let inbound = InboundPacket {
-        id: PacketId(1),
-        bytes: packet,
-        iif: None,
-    };
+    let inbound = InboundPacket::new(PacketId(1), packet);
     alg.handle_packet(&inbound, &mut PaperKernel(Some(talk.tuples)), now)
 }
 

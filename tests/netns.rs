@@ -28,3 +28,5 @@ mod table;
 mod table_life;
 #[path = "netns/tls.rs"]
 mod tls;
+#[path = "netns/zones.rs"]
+mod zones;

@@ -146,11 +146,7 @@ impl Core {
 
     fn take_in(&mut self, packet: &[u8]) {
         self.packets += 1;
-        let inbound = InboundPacket {
-            id: PacketId(self.packets),
-            bytes: packet,
-            iif: None,
-        };
+        let inbound = InboundPacket::new(PacketId(self.packets), packet);
         let egress = self.alg.handle_packet(&inbound, &mut self.kernel, self.now);
         if let Verdict::Replace(packet) = egress.verdict {
             Frame::decode(&packet);
@@ -167,7 +163,7 @@ impl Core {
     /// Checks that each packet can be read, and that each saved flow is read as it was.
     fn check(&mut self, effects: Effects) {
         for packet in effects.packets {
-            Frame::decode(&packet);
+            Frame::decode(&packet.bytes);
         }
         for save in effects.saves {
             if let Save::Store(saved) = save {

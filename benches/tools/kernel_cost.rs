@@ -19,10 +19,10 @@ use ftp_alg::{
 const ROUNDS: u16 = 20_000;
 
 /// The control connection.
-const MASTER: Tuple = Tuple {
-    source: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 40_000),
-    destination: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
-};
+const MASTER: Tuple = Tuple::new(
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 40_000),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
+);
 
 fn main() -> Result<()> {
     let params = Params {

@@ -16,7 +16,7 @@ use crate::{
         nfqueue::{Queue, QueueError, QueueEvent, QueueVerdict, QueuedPacketId},
     },
     proto::{
-        net::{ConntrackTuples, Direction, Tuple},
+        net::{ConntrackTuples, Direction},
         packet::Segment,
     },
     ruleset::{Backend, PICKUP_QUEUE},
@@ -71,10 +71,11 @@ impl EntryKeeper {
             let QueueEvent::Packet(packet) = self.queue.recv(None)? else {
                 continue;
             };
+            let zone = packet.zone.unwrap_or_default();
             let (id, segment) = (packet.id, Segment::parse(packet.bytes));
             let forgotten = segment
                 .ok()
-                .and_then(|segment| self.flow_store.find(segment.tuple));
+                .and_then(|segment| self.flow_store.find(segment.tuple.in_zone(zone)));
             self.decide(id, forgotten)?;
         }
     }
@@ -88,10 +89,8 @@ impl EntryKeeper {
         let Some(tuples) = forgotten else {
             return self.queue.verdict(packet, QueueVerdict::Accept);
         };
-        let Tuple {
-            source: client,
-            destination: server,
-        } = tuples.of(Direction::Original);
+        let original = tuples.of(Direction::Original);
+        let (client, server) = (original.source, original.destination);
         let is_helped = self.backend == Backend::Conntrack;
         match self.conntrack.create(&tuples, self.adjust, is_helped) {
             Ok(()) => warn!(

@@ -96,10 +96,7 @@ mod tests {
     fn expected(port: u16, timeout: Duration) -> MasteredExpectation {
         let of = |port| SocketAddr::from(([203, 0, 113, 1], port));
         MasteredExpectation {
-            master: Tuple {
-                source: of(40_000),
-                destination: of(21),
-            },
+            master: Tuple::new(of(40_000), of(21)),
             expectation: Expectation {
                 source: of(0).ip(),
                 destination: of(port),
@@ -133,10 +130,7 @@ mod tests {
         let one = expected(5000, Duration::from_secs(60));
         let inheritance = Inheritance::default();
         inheritance.fill(vec![one], &mut leases);
-        let stranger = Tuple {
-            source: one.master.destination,
-            destination: one.master.source,
-        };
+        let stranger = Tuple::new(one.master.destination, one.master.source);
         assert_eq!(inheritance.take(stranger), []);
         let taken = inheritance.take(one.master);
         assert_eq!(taken[0].lease, Some(one.expectation.destination));

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use tracing::{debug, warn};
 
-use super::{flow_store::FlowStore, inheritance::Inheritance};
+use super::{flow_store::FlowStore, inheritance::Inheritance, zones::Zones};
 use crate::{
     io::{
+        clock,
         ctnetlink::{AttachedHelper, Conntrack, ConntrackEntry, TcpState},
         expectations::Expectations,
         netlink::NetlinkError,
@@ -46,13 +47,15 @@ pub(super) struct KernelPort {
     pub(super) inheritance: Arc<Inheritance>,
     /// The ct mark bits that are ours.
     pub(super) marks: Marks,
+    /// The zones of packets.
+    pub(super) zones: Zones,
     /// What becomes of connections that the kernel's own helper reads.
     pub(super) when_kernel_helps: WhenKernelHelps,
 }
 
 impl Kernel for KernelPort {
     fn look_up(&mut self, tuple: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
-        match self.conntrack.resolve(&tuple) {
+        match self.resolve(&tuple) {
             Ok(entry) => Ok(entry.map(|entry| self.tracked(&entry))),
             Err(error) => {
                 warn!(%tuple, %error, "conntrack could not be asked: the connection is not read");
@@ -156,6 +159,23 @@ impl Kernel for KernelPort {
 }
 
 impl KernelPort {
+    /// The entry of the packet at hand. The tuple has the zone in which it is guessed to be.
+    fn resolve(&mut self, tuple: &Tuple) -> Result<Option<ConntrackEntry>, NetlinkError> {
+        if let Some(entry) = self.conntrack.resolve(tuple)? {
+            return Ok(Some(entry));
+        }
+        if !self.zones.may_search(clock::now()) {
+            return Ok(None);
+        }
+        let found = self.conntrack.resolve_in_any_zone(tuple)?;
+        let tuples = found.as_ref().map(|entry| entry.tuples);
+        let direction = tuples.and_then(|tuples| tuples.direction_of(*tuple));
+        if let (Some(tuples), Some(direction)) = (tuples, direction) {
+            self.zones.learn(tuples.of(direction).zone);
+        }
+        Ok(found)
+    }
+
     fn tracked(&self, entry: &ConntrackEntry) -> TrackedConnection {
         let has = |bits: u32| entry.mark & bits != 0;
         let is_helped = entry.helper == Some(AttachedHelper::KernelFtp);

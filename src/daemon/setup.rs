@@ -24,6 +24,7 @@ use super::{
     unclaimed_flows::UnclaimedFlows,
     watchdog::{Heartbeat, Watchdog},
     worker::{Equipment, Shared, Worker},
+    zones::Zones,
 };
 use crate::{
     io::{
@@ -224,6 +225,7 @@ fn open_kernel(
         shared: Arc::clone(&shared.tables),
         inheritance: Arc::clone(&shared.inheritance),
         marks: config.mark,
+        zones: Zones::default(),
         when_kernel_helps: config.when_kernel_helps,
     })
 }

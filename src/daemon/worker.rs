@@ -29,7 +29,6 @@ use crate::{
         alg::{Alg, InboundPacket},
         egress::{Effects, PacketId, Save, Verdict},
         flow::Settings,
-        net::IfIndex,
         shared::SharedTables,
     },
 };
@@ -156,12 +155,13 @@ impl Worker {
             self.equipment.heartbeat.begin(now);
             if let QueueEvent::Packet(packet) = event {
                 self.received += 1;
+                let kernel = &mut self.equipment.kernel;
                 let inbound = InboundPacket {
                     id: PacketId(self.received),
                     bytes: packet.bytes,
-                    iif: Some(IfIndex(packet.iif)),
+                    zone: kernel.zones.of_packet(&packet),
+                    ingress: Some(packet.ingress),
                 };
-                let kernel = &mut self.equipment.kernel;
                 let egress = self.alg.handle_packet(&inbound, kernel, now);
                 let verdict = (packet.id, egress.verdict);
                 self.execute(egress.effects, Some(verdict));

@@ -13,13 +13,14 @@ mod imported;
 
 use std::net::IpAddr;
 
+pub(super) use entry::zone_of_packet;
 pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
 pub use expectation::{ChildNat, ConntrackExpectations};
 pub use imported::{ImportedExpectation, list_expected, list_imported};
 
 use crate::{
     io::netlink::{Head, MessageBuffer, MessageType, NetlinkError, Socket},
-    proto::net::{ConntrackTuples, Direction, Tuple},
+    proto::net::{ConntrackTuples, Direction, Tuple, Zone},
 };
 
 /// `nfnetlink_conntrack.h`
@@ -35,6 +36,10 @@ mod wire {
     pub(super) const CTA_NAT_SRC: u16 = 6;
     pub(super) const CTA_TIMEOUT: u16 = 7;
     pub(super) const CTA_NAT_DST: u16 = 13;
+    pub(super) const CTA_ZONE: u16 = 18;
+    pub(super) const CTA_FILTER: u16 = 25;
+    pub(super) const CTA_FILTER_ORIG_FLAGS: u16 = 1;
+    pub(super) const CTA_FILTER_REPLY_FLAGS: u16 = 2;
     pub(super) const CTA_NAT_V4_MINIP: u16 = 1;
     pub(super) const CTA_NAT_V4_MAXIP: u16 = 2;
     pub(super) const CTA_NAT_PROTO: u16 = 3;
@@ -47,6 +52,7 @@ mod wire {
     pub(super) const CTA_MARK_MASK: u16 = 21;
     pub(super) const CTA_TUPLE_IP: u16 = 1;
     pub(super) const CTA_TUPLE_PROTO: u16 = 2;
+    pub(super) const CTA_TUPLE_ZONE: u16 = 3;
     pub(super) const CTA_IP_V4_SRC: u16 = 1;
     pub(super) const CTA_IP_V4_DST: u16 = 2;
     pub(super) const CTA_IP_V6_SRC: u16 = 3;
@@ -58,6 +64,9 @@ mod wire {
     pub(super) const CTA_PROTOINFO_TCP_STATE: u16 = 1;
     pub(super) const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
     pub(super) const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
+    /// `nf_internals.h`: the addresses, the protocol and the ports of a tuple
+    /// (`CTA_FILTER_FLAG_*`).
+    pub(super) const ENDPOINTS: u32 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5;
     /// `nf_conntrack_tcp.h`: accept whatever lies outside the window.
     pub(super) const IP_CT_TCP_FLAG_BE_LIBERAL: u8 = 0x08;
 }
@@ -84,9 +93,49 @@ impl Conntrack {
     pub fn resolve(&mut self, tuple: &Tuple) -> Result<Option<ConntrackEntry>, NetlinkError> {
         self.0.ask(
             message(IPCTNL_MSG_CT_GET, family_of(tuple.source.ip())),
-            |buffer| put_tuple(buffer, CTA_TUPLE_ORIG, tuple),
+            |buffer| {
+                put_tuple(buffer, CTA_TUPLE_ORIG, tuple);
+                put_zone(buffer, CTA_ZONE, tuple.zone);
+            },
             |answer| ConntrackEntry::parse(&answer.attributes()),
         )
+    }
+
+    /// The entry of the connection that a packet with these addresses and ports belongs to, in
+    /// whatever zone it is; the first of several. The kernel walks its whole table for it, twice.
+    ///
+    /// # Errors
+    /// When conntrack cannot be asked.
+    pub fn resolve_in_any_zone(
+        &mut self,
+        tuple: &Tuple,
+    ) -> Result<Option<ConntrackEntry>, NetlinkError> {
+        let mut found = None;
+        for (attribute, flags) in [
+            (CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS),
+            (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS),
+        ] {
+            let head = message(IPCTNL_MSG_CT_GET, family_of(tuple.source.ip()));
+            self.0.list(
+                head,
+                |buffer| {
+                    put_tuple(buffer, attribute, tuple);
+                    buffer.nest(CTA_FILTER, |buffer| {
+                        for each in [CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS] {
+                            let compared = if each == flags { ENDPOINTS } else { 0 };
+                            buffer.put(each, &compared.to_ne_bytes());
+                        }
+                    });
+                },
+                |one| {
+                    // A kernel before 5.8 does not filter.
+                    let entry = ConntrackEntry::parse(&one.attributes())
+                        .filter(|entry| entry.tuples.direction_of(*tuple).is_some());
+                    found = found.or(entry);
+                },
+            )?;
+        }
+        Ok(found)
     }
 
     /// Makes conntrack accept, on this one connection, sequence numbers outside the window it has
@@ -167,11 +216,7 @@ impl Conntrack {
     /// Asks for a connection that cannot exist, to see whether conntrack answers at all.
     pub(super) fn probe(&mut self) -> Result<(), NetlinkError> {
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
-        self.resolve(&Tuple {
-            source: nowhere,
-            destination: nowhere,
-        })
-        .map(drop)
+        self.resolve(&Tuple::new(nowhere, nowhere)).map(drop)
     }
 
     fn change(
@@ -183,6 +228,7 @@ impl Conntrack {
         let head = message(IPCTNL_MSG_CT_NEW, family_of(tuple.source.ip()));
         self.0.request(head, |buffer| {
             put_tuple(buffer, CTA_TUPLE_ORIG, &tuple);
+            put_zone(buffer, CTA_ZONE, tuple.zone);
             write(buffer);
         })
     }
@@ -201,6 +247,13 @@ fn put_mark(buffer: &mut MessageBuffer, value: u32, mask: u32) {
     buffer.put_u32(CTA_MARK_MASK, mask);
 }
 
+/// A kernel without zones refuses the attribute.
+fn put_zone(buffer: &mut MessageBuffer, attribute: u16, zone: Zone) {
+    if !zone.is_default() {
+        buffer.put(attribute, &zone.0.to_be_bytes());
+    }
+}
+
 const fn family_of(address: IpAddr) -> u8 {
     let family = match address {
         IpAddr::V4(_) => libc::AF_INET,
@@ -210,7 +263,13 @@ const fn family_of(address: IpAddr) -> u8 {
 }
 
 fn put_tuple(buffer: &mut MessageBuffer, attribute: u16, tuple: &Tuple) {
+    put_tuple_in(buffer, attribute, tuple, Zone::default());
+}
+
+/// `own` is the zone of this direction alone, if it has one.
+fn put_tuple_in(buffer: &mut MessageBuffer, attribute: u16, tuple: &Tuple, own: Zone) {
     buffer.nest(attribute, |buffer| {
+        put_zone(buffer, CTA_TUPLE_ZONE, own);
         buffer.nest(CTA_TUPLE_IP, |buffer| {
             put_address(buffer, tuple.source.ip(), [CTA_IP_V4_SRC, CTA_IP_V6_SRC]);
             put_address(

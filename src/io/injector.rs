@@ -1,60 +1,75 @@
 //! Sends packets of our own making, in either end's name.
 //!
-//! They carry the mark [`INJECTED_MARK`], by which our table keeps conntrack away from them. A
-//! packet in the name of the other end belongs to no connection of this machine.
+//! They carry the priority [`INJECTED_PRIORITY`], by which our table keeps conntrack away from
+//! them. A packet in the name of the other end belongs to no connection of this machine.
+//!
+//! They go the way of their connection's packets: by the same packet mark, and in the same VRF. A
+//! bridged packet has no route, so none is sent beside it. TCP repeats what is not sent.
 //!
 //! The sockets are raw ones of protocol `IPPROTO_RAW`, which take the IP header from us in both IP
 //! versions. The crate `pnet` does not send them: it takes a header only in IPv4, and cannot mark a
 //! packet.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
 };
 
-use nix::sys::socket::{setsockopt, sockopt};
-use rustix::{
-    io::Errno,
-    net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with},
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, setsockopt, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 
-use crate::ruleset::INJECTED_MARK;
+use super::{netlink::NetlinkError, vrf::VrfFinder};
+use crate::{
+    proto::{
+        egress::OwnPacket,
+        net::{IfIndex, Ingress},
+    },
+    ruleset::INJECTED_PRIORITY,
+};
 
 /// Why a packet could not be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum InjectError {
-    /// This process may not send packets of its own making.
+    /// This process may not open the sockets.
     #[error(
         "sending packets needs CAP_NET_RAW and CAP_NET_ADMIN: run as root, or grant them with \
          `setcap cap_net_admin,cap_net_raw+ep`"
     )]
     NotPermitted,
+    /// Netfilter dropped it (EPERM).
+    #[error(
+        "a rule of an output chain drops it: let the daemon's packets out with `ct state untracked \
+         accept` (iptables: `-m conntrack --ctstate UNTRACKED -j ACCEPT`)"
+    )]
+    Filtered,
     /// The bytes are not an IP packet.
     #[error("not an IP packet")]
     NotIp,
     /// The kernel has no IPv6.
     #[error("this machine has no IPv6")]
     NoIpv6,
+    /// The kernel did not tell the VRF.
+    #[error("finding the VRF of an interface: {0}")]
+    Vrf(#[from] NetlinkError),
     /// The kernel did not take it.
     #[error("sending a packet: {0}")]
     Socket(#[from] io::Error),
 }
 
-impl From<Errno> for InjectError {
-    fn from(error: Errno) -> Self {
-        match error {
-            Errno::PERM | Errno::ACCESS => Self::NotPermitted,
-            other => Self::Socket(other.into()),
-        }
-    }
-}
-
 /// Sends complete IP packets.
 #[derive(Debug)]
 pub struct Injector {
-    v4: OwnedFd,
-    v6: Option<OwnedFd>,
+    v4: RawSocket,
+    v6: Option<RawSocket>,
+    vrfs: VrfFinder,
+}
+
+#[derive(Debug)]
+struct RawSocket {
+    socket: OwnedFd,
+    /// The mark that it gives to packets.
+    mark: u32,
 }
 
 impl Injector {
@@ -63,7 +78,7 @@ impl Injector {
     /// # Errors
     /// When the privilege is missing.
     pub fn open() -> Result<Self, InjectError> {
-        let v6 = match open(AddressFamily::INET6) {
+        let v6 = match RawSocket::open(AddressFamily::INET6) {
             Ok(socket) => Some(socket),
             Err(InjectError::Socket(error)) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
                 None
@@ -71,34 +86,97 @@ impl Injector {
             Err(error) => return Err(error),
         };
         Ok(Self {
-            v4: open(AddressFamily::INET)?,
+            v4: RawSocket::open(AddressFamily::INET)?,
             v6,
+            vrfs: VrfFinder::open()?,
         })
     }
 
-    /// Sends a packet, from its IP header on, to its destination. The caller has set the checksums,
-    /// but for that of the IPv4 header.
+    /// Sends a packet to its destination, unless it goes with bridged ones. The caller has set the
+    /// checksums, but for that of the IPv4 header.
     ///
     /// # Errors
     /// When it is no IP packet, or the kernel does not take it.
-    pub fn inject(&self, packet: &[u8]) -> Result<(), InjectError> {
-        let destination = destination(packet).ok_or(InjectError::NotIp)?;
+    pub fn inject(&mut self, packet: &OwnPacket) -> Result<(), InjectError> {
+        let destination = destination(&packet.bytes).ok_or(InjectError::NotIp)?;
+        let Ingress {
+            iif,
+            mark,
+            is_bridged,
+        } = packet.ingress.unwrap_or_default();
+        if is_bridged {
+            return Ok(());
+        }
+        let vrf = self.vrfs.vrf_of(iif)?;
         let socket = match destination {
-            IpAddr::V4(_) => &self.v4,
-            IpAddr::V6(_) => self.v6.as_ref().ok_or(InjectError::NoIpv6)?,
+            IpAddr::V4(_) => &mut self.v4,
+            IpAddr::V6(_) => self.v6.as_mut().ok_or(InjectError::NoIpv6)?,
         };
-        let to = SocketAddr::new(destination, 0);
-        sendto(socket, packet, SendFlags::empty(), &to)?;
-        Ok(())
+        socket.set_mark(mark)?;
+        socket.send(&packet.bytes, destination, vrf)
     }
 }
 
-fn open(family: AddressFamily) -> Result<OwnedFd, InjectError> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::RAW, flags, Some(ipproto::RAW))?;
-    match setsockopt(&socket, sockopt::Mark, &INJECTED_MARK) {
-        Ok(()) => Ok(socket),
-        Err(error) => Err(Errno::from_raw_os_error(error as i32).into()),
+impl RawSocket {
+    fn open(family: AddressFamily) -> Result<Self, InjectError> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let opened = socket_with(family, SocketType::RAW, flags, Some(ipproto::RAW));
+        let socket = opened.map_err(|error| not_permitted(error.into()))?;
+        setsockopt(&socket, sockopt::Priority, &(INJECTED_PRIORITY as i32))
+            .map_err(|error| not_permitted(error.into()))?;
+        Ok(Self { socket, mark: 0 })
+    }
+
+    fn set_mark(&mut self, mark: u32) -> Result<(), InjectError> {
+        if self.mark != mark {
+            setsockopt(&self.socket, sockopt::Mark, &mark).map_err(io::Error::from)?;
+            self.mark = mark;
+        }
+        Ok(())
+    }
+
+    /// `vrf`: the device of the VRF whose routes it takes.
+    fn send(
+        &self,
+        bytes: &[u8],
+        destination: IpAddr,
+        vrf: Option<IfIndex>,
+    ) -> Result<(), InjectError> {
+        let index = vrf.unwrap_or_default().0;
+        let v4 = libc::in_pktinfo {
+            ipi_ifindex: index as i32,
+            ipi_spec_dst: libc::in_addr { s_addr: 0 },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        };
+        let v6 = libc::in6_pktinfo {
+            ipi6_addr: libc::in6_addr { s6_addr: [0; 16] },
+            ipi6_ifindex: index,
+        };
+        let info = match destination {
+            IpAddr::V4(_) => ControlMessage::Ipv4PacketInfo(&v4),
+            IpAddr::V6(_) => ControlMessage::Ipv6PacketInfo(&v6),
+        };
+        let control = if vrf.is_some() { &[info][..] } else { &[] };
+        let to = SockaddrStorage::from(SocketAddr::new(destination, 0));
+        let sent = sendmsg(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(bytes)],
+            control,
+            MsgFlags::empty(),
+            Some(&to),
+        );
+        match sent {
+            Ok(_) => Ok(()),
+            Err(nix::Error::EPERM) => Err(InjectError::Filtered),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+}
+
+fn not_permitted(error: io::Error) -> InjectError {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => InjectError::NotPermitted,
+        _ => error.into(),
     }
 }
 

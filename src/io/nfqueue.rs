@@ -21,8 +21,15 @@ pub use queue_error::QueueError;
 pub use queue_losses::{LossCounters, QueueLosses};
 pub use waker::Waker;
 
-use crate::io::netlink::{
-    self, Head, Message, MessageBuffer, MessageType, NetlinkError, Socket, flags,
+use crate::{
+    io::{
+        ctnetlink::zone_of_packet,
+        netlink::{
+            self, Attributes, Head, Message, MessageBuffer, MessageType, NetlinkError, Socket,
+            flags,
+        },
+    },
+    proto::net::{Direction, IfIndex, Ingress, Zone},
 };
 
 /// How many packets the kernel keeps for us before it drops further ones. A worker handles as many
@@ -46,7 +53,7 @@ const NFQNL_CFG_CMD_PF_BIND: u8 = 3;
 const NFQNL_COPY_PACKET: u8 = 2;
 
 /// Names a queued packet until its verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct QueuedPacketId(u32);
 
 /// A queued packet. It waits in the kernel for exactly one verdict.
@@ -54,8 +61,10 @@ pub struct QueuedPacketId(u32);
 pub struct QueuedPacket<'a> {
     /// Its name.
     pub id: QueuedPacketId,
-    /// The number of the interface by which it came; 0 if this machine made it.
-    pub iif: u32,
+    /// How it came.
+    pub ingress: Ingress,
+    /// Its conntrack zone, where the kernel tells (`CONFIG_NETFILTER_NETLINK_GLUE_CT`).
+    pub zone: Option<Zone>,
     /// The packet from its IP header on.
     pub bytes: &'a [u8],
 }
@@ -109,7 +118,12 @@ impl Queue {
             limit: Some(netlink::ANSWER_TIMEOUT),
         };
         queue.enlarge_buffer()?;
-        queue.bind()?;
+        // A kernel that cannot show conntrack's entry refuses before it binds.
+        let bound = match queue.bind(Shown::WithEntry) {
+            Err(error) if error.is(libc::EOPNOTSUPP) => queue.bind(Shown::Alone),
+            bound => bound,
+        };
+        bound.map_err(|error| QueueError::of_bind(number, error))?;
         Ok(queue)
     }
 
@@ -194,7 +208,7 @@ impl Queue {
     }
 
     /// Binds and configures in one request, so that no packet is queued half-configured.
-    fn bind(&mut self) -> Result<(), QueueError> {
+    fn bind(&mut self, shown: Shown) -> Result<(), NetlinkError> {
         let sequence = self.socket.next_sequence();
         let mut buffer = MessageBuffer::default();
         buffer.begin(
@@ -208,13 +222,16 @@ impl Queue {
         let mode = [&COPY_RANGE.to_be_bytes()[..], &[NFQNL_COPY_PACKET]];
         buffer.put_parts(libc::NFQA_CFG_PARAMS as u16, &mode);
         buffer.put_u32(libc::NFQA_CFG_QUEUE_MAXLEN as u16, QUEUE_LENGTH_MAX);
+        let set = match shown {
+            Shown::WithEntry => libc::NFQA_CFG_F_CONNTRACK,
+            Shown::Alone => 0,
+        };
         // Segments, not super-segments; drop when full.
         let unset = libc::NFQA_CFG_F_GSO | libc::NFQA_CFG_F_FAIL_OPEN;
-        buffer.put_u32(libc::NFQA_CFG_FLAGS as u16, 0);
-        buffer.put_u32(libc::NFQA_CFG_MASK as u16, unset as u32);
+        buffer.put_u32(libc::NFQA_CFG_FLAGS as u16, set as u32);
+        buffer.put_u32(libc::NFQA_CFG_MASK as u16, (set | unset) as u32);
         self.socket.send(buffer.as_bytes())?;
         self.await_bound(sequence)
-            .map_err(|error| QueueError::of_bind(self.number, error))
     }
 
     /// Waits for the answer to `bind`. A packet that was queued before the answer is dropped, and
@@ -267,6 +284,14 @@ impl Queue {
     }
 }
 
+/// What the kernel shows of a queued packet.
+#[derive(Clone, Copy)]
+enum Shown {
+    /// The packet and the conntrack entry of its connection.
+    WithEntry,
+    Alone,
+}
+
 /// The content of a datagram from the queue's socket.
 enum Content {
     Packet,
@@ -297,13 +322,32 @@ const fn message(request: i32) -> MessageType {
 
 fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
     let attributes = message.attributes();
+    let number = |attribute: i32| attributes.u32(attribute as u16);
+    let ingress = Ingress {
+        iif: IfIndex(number(libc::NFQA_IFINDEX_INDEV).unwrap_or_default()),
+        mark: number(libc::NFQA_MARK).unwrap_or_default(),
+        is_bridged: number(libc::NFQA_IFINDEX_PHYSINDEV).is_some(),
+    };
     Some(QueuedPacket {
-        id: QueuedPacketId(attributes.u32(libc::NFQA_PACKET_HDR as u16)?),
-        iif: attributes
-            .u32(libc::NFQA_IFINDEX_INDEV as u16)
-            .unwrap_or_default(),
+        id: QueuedPacketId(number(libc::NFQA_PACKET_HDR)?),
+        ingress,
+        zone: parse_zone(&attributes),
         bytes: attributes.find(libc::NFQA_PAYLOAD as u16)?,
     })
+}
+
+/// `enum ip_conntrack_info`: from here on the values are of the reply direction.
+const IP_CT_IS_REPLY: u32 = 3;
+
+fn parse_zone(attributes: &Attributes<'_>) -> Option<Zone> {
+    let entry = attributes.within(libc::NFQA_CT as u16)?;
+    let info = attributes.u32(libc::NFQA_CT_INFO as u16)?;
+    let direction = if info < IP_CT_IS_REPLY {
+        Direction::Original
+    } else {
+        Direction::Reply
+    };
+    Some(zone_of_packet(&entry, direction))
 }
 
 fn socket_error(error: rustix::io::Errno) -> NetlinkError {

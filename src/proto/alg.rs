@@ -24,11 +24,11 @@ use self::{
 };
 use super::{
     budget::TokenBucket,
-    egress::{Effects, Egress, PacketId, Verdict},
+    egress::{Effects, Egress, OwnPacket, PacketId, Verdict},
     event::EventKind,
     flow::{Context, Flow, IdSequence, Settings, Subject},
     kernel::Kernel,
-    net::{Direction, IfIndex},
+    net::{Direction, Ingress, Zone},
     packet::Segment,
     shared::SharedTables,
 };
@@ -82,17 +82,43 @@ pub struct InboundPacket<'a> {
     pub id: PacketId,
     /// The packet, from its IP header on.
     pub bytes: &'a [u8],
-    /// The interface by which it came, where that is known.
-    pub iif: Option<IfIndex>,
+    /// The conntrack zone in which it is.
+    pub zone: Zone,
+    /// How it came, where that is known.
+    pub ingress: Option<Ingress>,
+}
+
+impl<'a> InboundPacket<'a> {
+    /// A packet in zone 0, of which it is not known how it came.
+    #[must_use]
+    pub const fn new(id: PacketId, bytes: &'a [u8]) -> Self {
+        Self {
+            id,
+            bytes,
+            zone: Zone(0),
+            ingress: None,
+        }
+    }
 }
 
 /// One input, while it is handled.
 struct Input<'a> {
     packet: PacketId,
-    iif: Option<IfIndex>,
+    ingress: Option<Ingress>,
     kernel: &'a mut dyn Kernel,
     effects: Effects,
     now: Instant,
+}
+
+impl Input<'_> {
+    /// Sends packets of our own about the packet at hand, in the way that it came.
+    fn send(&mut self, packets: impl IntoIterator<Item = Vec<u8>>) {
+        let ingress = self.ingress;
+        let own = packets
+            .into_iter()
+            .map(|bytes| OwnPacket { bytes, ingress });
+        self.effects.packets.extend(own);
+    }
 }
 
 /// A connection that is followed, and the direction of the packet at hand.
@@ -147,12 +173,13 @@ impl Alg {
     ) -> Egress {
         let mut input = Input {
             packet: packet.id,
-            iif: packet.iif,
+            ingress: packet.ingress,
             kernel,
             effects: Effects::default(),
             now,
         };
-        let verdict = match Segment::parse(packet.bytes) {
+        let parsed = Segment::parse(packet.bytes);
+        let verdict = match parsed.map(|segment| segment.in_zone(packet.zone)) {
             Err(_) => Verdict::Accept,
             Ok(segment) if segment.flags.is_syn() && segment.ack.is_none() => {
                 self.handle_data_syn(&segment, &mut input)
@@ -173,7 +200,7 @@ impl Alg {
     pub fn handle_timeout(&mut self, kernel: &mut dyn Kernel, now: Instant) -> Effects {
         let mut input = Input {
             packet: PacketId(0),
-            iif: None,
+            ingress: None,
             kernel,
             effects: Effects::default(),
             now,
@@ -263,6 +290,7 @@ impl Alg {
         run: impl FnOnce(&mut Flow, &mut Context<'_>) -> T,
     ) -> Option<T> {
         let flow = self.flows.flow_mut(key)?;
+        let sent = input.effects.packets.len();
         let mut context = Context {
             settings: &self.settings,
             shared: &self.shared,
@@ -271,10 +299,13 @@ impl Alg {
             expectation_ids: &mut self.expectation_ids,
             subject: flow.subject(),
             packet: input.packet,
-            iif: input.iif,
+            ingress: input.ingress,
             now: input.now,
         };
-        Some(run(flow, &mut context))
+        let result = run(flow, &mut context);
+        let own = input.effects.packets.iter_mut().skip(sent);
+        own.for_each(|packet| packet.ingress = flow.ingress_of(&packet.bytes));
+        Some(result)
     }
 
     /// Reports what a flood could cause, no more often than [`LOG_RATE`].

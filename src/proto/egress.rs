@@ -1,6 +1,9 @@
 //! The output of the core: verdicts, packets of our own, events, and flows to save.
 
-use super::{net::ConntrackTuples, saved_flow::SavedFlow};
+use super::{
+    net::{ConntrackTuples, Ingress},
+    saved_flow::SavedFlow,
+};
 
 pub use super::event::{Event, PacketId};
 
@@ -30,11 +33,19 @@ pub struct Effects {
     /// Changes of the flow store, in order. A packet may leave only after them. Otherwise a later
     /// process would not know which bytes its receiver has.
     pub saves: Vec<Save>,
-    /// Whole IP packets to send past conntrack and NAT, in order. They have the addresses that
-    /// their receivers expect, and correct checksums.
-    pub packets: Vec<Vec<u8>>,
+    /// Packets of our own, in order.
+    pub packets: Vec<OwnPacket>,
     /// Events, in order.
     pub events: Vec<Event>,
+}
+
+/// A packet to send past conntrack and NAT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnPacket {
+    /// The whole IP packet. It has the addresses that its receiver expects, and correct checksums.
+    pub bytes: Vec<u8>,
+    /// How the packets came that it goes with, where that is known.
+    pub ingress: Option<Ingress>,
 }
 
 /// A change of the flow store, which a later process reads.

@@ -50,7 +50,7 @@ use super::{
     egress::Verdict,
     event::EventKind,
     ftp::{Role, holds_password},
-    net::{ConntrackTuples, Direction},
+    net::{ConntrackTuples, Direction, Ingress},
     packet::Segment,
     saved_flow::SavedFlow,
     session::{SessionId, Withdrawal},
@@ -160,6 +160,16 @@ impl Flow {
     /// Whether the packet at hand may be of the end that sends in `direction`.
     pub fn admit_ingress(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
         self.ingress.admit(direction, context)
+    }
+
+    /// How a packet of our own on this connection goes: as the packets came of the end whose name
+    /// it bears; if there was none, as those of the other end.
+    #[must_use]
+    pub fn ingress_of(&self, packet: &[u8]) -> Option<Ingress> {
+        let receiver = Segment::parse(packet).ok()?.tuple.destination;
+        let is_to = |direction: &Direction| self.tuples().sender(!*direction) == receiver;
+        let direction = Direction::BOTH.into_iter().find(is_to)?;
+        self.ingress.latest(direction)
     }
 
     /// Takes a segment in, and gives its verdict. Packets behind it are in the context's effects.
@@ -351,7 +361,7 @@ impl Flow {
             .hold_partial_line(direction, holds, has_payload, context.now);
         self.relay.save(context);
         let (verdict, packets) = self.relay.emit(direction, segment);
-        context.effects.packets.extend(packets);
+        context.send(packets);
         verdict
     }
 

@@ -2,10 +2,12 @@
 
 mod direction;
 mod ifindex;
+mod ingress;
 mod seq;
 mod tuple;
 
 pub use direction::{Direction, PerDirection};
 pub use ifindex::IfIndex;
+pub use ingress::Ingress;
 pub use seq::SeqNumber;
-pub use tuple::{Addresses, ConntrackTuples, Tuple};
+pub use tuple::{Addresses, ConntrackTuples, Tuple, Zone};

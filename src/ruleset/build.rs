@@ -139,7 +139,14 @@ fn expectation_sets(family: Family) -> [Set; 3] {
 }
 
 fn injected() -> Chain {
-    let rules = vec![rule("", [PacketMark(super::INJECTED_MARK), Notrack])];
+    let rules = vec![rule(
+        "",
+        [
+            PacketPriority(super::INJECTED_PRIORITY),
+            ClearPriority,
+            Notrack,
+        ],
+    )];
     base(
         "packets that the daemon injects are no connections of this machine",
         "raw_output",
@@ -163,8 +170,7 @@ fn denied_iif() -> Chain {
 fn inspection_chains(params: &Params) -> [Chain; 3] {
     let Marks { adjust, opaque, .. } = params.marks;
     let bypass = params.when_absent == WhenAbsent::Bypass;
-    let inspect = vec![
-        not_twice(),
+    let inspect = [
         rule(
             "left to the kernel's own helper",
             [is_marked(adjust), is_marked(opaque), Return],
@@ -195,6 +201,7 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
         rule("", [is_marked(opaque), Return]),
         rule("segments with payload", [HasPayload, Goto("deliver")]),
     ];
+    let inspect = not_twice().into_iter().chain(inspect).collect();
     [
         chain(
             "to the workers; without a daemon as `when_absent` says",
@@ -234,13 +241,11 @@ fn deliver(params: &Params, bypass: bool) -> Vec<Rule> {
 
 /// Recognises an expected connection by its first packet.
 fn admission(marks: &Marks) -> Chain {
-    let mut rules = vec![
-        not_twice(),
-        rule(
-            "a repeated first packet: already admitted",
-            [is_marked(marks.data), Return],
-        ),
-    ];
+    let mut rules = Vec::from(not_twice());
+    rules.push(rule(
+        "a repeated first packet: already admitted",
+        [is_marked(marks.data), Return],
+    ));
     rules.extend(Family::BOTH.map(|family| {
         rule(
             "",

@@ -143,7 +143,9 @@ impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FromLoopback => f.write_str("iif lo"),
-            Self::PacketMark(mark) => write!(f, "meta mark {mark:#010x}"),
+            Self::FromVrf => f.write_str("meta iifkind \"vrf\""),
+            Self::PacketPriority(value) => priority(f, *value),
+            Self::ClearPriority => f.write_str("meta priority set none"),
             Self::Tcp => f.write_str("meta l4proto tcp"),
             Self::State(State::New) => f.write_str("ct state new"),
             Self::State(State::Established) => f.write_str("ct state established"),
@@ -169,12 +171,7 @@ impl fmt::Display for Statement {
                 write!(f, "{protocol} saddr . {protocol} daddr @{set}")
             }
             Self::ControlPort(port) => write!(f, "{port} @control_ports"),
-            Self::Share { index, of } => {
-                write!(
-                    f,
-                    "jhash ct original proto-src mod {of} seed {SHARE_SEED:#x} {index}"
-                )
-            }
+            Self::Share { index, of } => share(f, *index, *of),
             Self::Expected(family) => write!(f, "{} @{}", packet_key(*family), permission(*family)),
             Self::Spoofed(family) => {
                 let set = SetKind::Spoofed(*family).name();
@@ -183,13 +180,7 @@ impl fmt::Display for Statement {
             Self::SetConnectionMark(bits) => write!(f, "ct mark set ct mark | {bits:#010x}"),
             Self::Notrack => f.write_str("notrack"),
             Self::AttachHelper => write!(f, "ct helper set \"{}\"", HelperObject::NAME),
-            Self::Queue { number, bypass, .. } => {
-                write!(
-                    f,
-                    "queue {}to {number}",
-                    if *bypass { "flags bypass " } else { "" }
-                )
-            }
+            Self::Queue { number, bypass, .. } => queue(f, *number, *bypass),
             Self::Drop => f.write_str("drop"),
             Self::Return => f.write_str("return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
@@ -200,6 +191,24 @@ impl fmt::Display for Statement {
             Self::KeepSource(family) => write!(f, "snat {0} to {0} saddr", protocol(*family)),
         }
     }
+}
+
+/// In the notation of traffic classes.
+fn priority(f: &mut fmt::Formatter<'_>, value: u32) -> fmt::Result {
+    let (major, minor) = (value >> 16, value & 0xffff);
+    write!(f, "meta priority {major:x}:{minor:x}")
+}
+
+fn share(f: &mut fmt::Formatter<'_>, index: u16, of: u16) -> fmt::Result {
+    write!(
+        f,
+        "jhash ct original proto-src mod {of} seed {SHARE_SEED:#x} {index}"
+    )
+}
+
+fn queue(f: &mut fmt::Formatter<'_>, number: u16, bypass: bool) -> fmt::Result {
+    let flags = if bypass { "flags bypass " } else { "" };
+    write!(f, "queue {flags}to {number}")
 }
 
 fn to_ports(f: &mut fmt::Formatter<'_>, first: u16, last: u16) -> fmt::Result {

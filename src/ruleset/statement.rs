@@ -192,8 +192,12 @@ pub enum FlagTest {
 pub enum Statement {
     /// The packet arrived over the loopback interface.
     FromLoopback,
-    /// The packet carries this mark.
-    PacketMark(u32),
+    /// The packet arrived as one of a VRF device.
+    FromVrf,
+    /// The packet has this priority (`SO_PRIORITY` of its socket).
+    PacketPriority(u32),
+    /// The packet gets the priority of packets that have none.
+    ClearPriority,
     /// The packet is TCP.
     Tcp,
     /// The packet's relation to its connection.

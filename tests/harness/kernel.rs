@@ -21,7 +21,7 @@ use ftp_alg::proto::{
     flow::Settings,
     ftps::HostPair,
     kernel::{self, LookUpError, MarkError, SetLiberalError, TrackedConnection},
-    net::{ConntrackTuples, Direction, IfIndex, PerDirection, Tuple},
+    net::{ConntrackTuples, Direction, IfIndex, Ingress, PerDirection, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
 };
@@ -287,9 +287,11 @@ impl Kernel {
         self.queued += 1;
         self.next_packet += 1;
         let inbound = InboundPacket {
-            id: PacketId(self.next_packet),
-            bytes: packet,
-            iif: Some(iif),
+            ingress: Some(Ingress {
+                iif,
+                ..Ingress::default()
+            }),
+            ..InboundPacket::new(PacketId(self.next_packet), packet)
         };
         let egress = self.alg.handle_packet(&inbound, &mut self.model, now);
         (egress.verdict, egress.effects)
@@ -314,7 +316,7 @@ impl Kernel {
             }
         }
         for packet in effects.packets {
-            let frame = Frame::decode(&packet);
+            let frame = Frame::decode(&packet.bytes);
             self.injected.push(frame.clone());
             self.out.push(frame);
         }
@@ -464,8 +466,5 @@ impl kernel::Kernel for Model {
 }
 
 fn tuple_of(frame: &Frame) -> Tuple {
-    Tuple {
-        source: frame.source,
-        destination: frame.destination,
-    }
+    Tuple::new(frame.source, frame.destination)
 }

@@ -81,14 +81,8 @@ impl Topology {
         let end = |address: &str| {
             std::net::SocketAddr::new(address.parse().expect("a literal address"), port)
         };
-        let original = Tuple {
-            source: end(client),
-            destination: called.parse().expect("a literal endpoint"),
-        };
-        let reply = Tuple {
-            source: server.parse().expect("a literal endpoint"),
-            destination: end(seen),
-        };
+        let original = Tuple::new(end(client), called.parse().expect("a literal endpoint"));
+        let reply = Tuple::new(server.parse().expect("a literal endpoint"), end(seen));
         ConntrackTuples::new(original, reply)
     }
 

@@ -101,7 +101,7 @@ class Deployment:
             type filter hook output priority filter; policy drop
             oifname lo accept
             # What ftp-alg sends in an end's name; conntrack does not know it.
-            meta mark 0x46545041 accept
+            ct state untracked accept
             {common}
             {self.output}
             {last}

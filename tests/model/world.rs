@@ -6,11 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ftp_alg::proto::{
-    event::EventKind,
-    flow::Settings,
-    net::{Direction, Tuple},
-};
+use ftp_alg::proto::{event::EventKind, flow::Settings, net::Direction};
 
 use crate::{
     case::Case,
@@ -87,10 +83,8 @@ impl World {
         let mut kernel = Kernel::new(Settings::default());
         kernel.conntrack.push(tuples);
         let end = |direction, isn| {
-            let Tuple {
-                source,
-                destination,
-            } = tuples.of(direction);
+            let tuple = tuples.of(direction);
+            let (source, destination) = (tuple.source, tuple.destination);
             End::new(source, destination, isn, direction == Direction::Original)
         };
         let client = end(Direction::Original, 1_000_000);

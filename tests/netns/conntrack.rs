@@ -16,10 +16,10 @@ use super::lab::{Lab, accept, endpoint};
 pub(crate) fn tuple_of(packet: &[u8]) -> Tuple {
     let address = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&packet[at..at + 4]).unwrap());
     let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
-    Tuple {
-        source: SocketAddr::new(address(12), port(20)),
-        destination: SocketAddr::new(address(16), port(22)),
-    }
+    Tuple::new(
+        SocketAddr::new(address(12), port(20)),
+        SocketAddr::new(address(16), port(22)),
+    )
 }
 
 /// The IPv4 packet with another payload, lengths and checksums put right.
@@ -57,10 +57,8 @@ fn conntrack(lab: &Lab) -> Conntrack {
 
 /// Both ends' own view of a connection.
 fn ends(client: &TcpStream, server: &TcpStream) -> ConntrackTuples {
-    let tuple = |stream: &TcpStream| Tuple {
-        source: stream.local_addr().unwrap(),
-        destination: stream.peer_addr().unwrap(),
-    };
+    let tuple =
+        |stream: &TcpStream| Tuple::new(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
     ConntrackTuples::new(tuple(client), tuple(server))
 }
 
@@ -196,10 +194,7 @@ fn marks_change_only_under_their_mask() {
 fn an_unknown_connection_is_none_and_cannot_be_changed() {
     let lab = Lab::new();
     let mut conntrack = conntrack(&lab);
-    let nobody = Tuple {
-        source: endpoint("10.9.9.9:1"),
-        destination: endpoint("10.9.9.8:2"),
-    };
+    let nobody = Tuple::new(endpoint("10.9.9.9:1"), endpoint("10.9.9.8:2"));
     assert_eq!(conntrack.resolve(&nobody).unwrap(), None);
     let error = conntrack
         .set_liberal(&ConntrackTuples::untranslated(nobody), 1)

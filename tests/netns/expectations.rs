@@ -22,10 +22,10 @@ use super::{
 const ID: ExpectationId = ExpectationId(1);
 
 /// A control connection, for the comment.
-pub(crate) const MASTER: Tuple = Tuple {
-    source: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 40_000),
-    destination: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
-};
+pub(crate) const MASTER: Tuple = Tuple::new(
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 40_000),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
+);
 
 fn store(gateway: &Namespace) -> ExpectationStore {
     gateway.inside(|| ExpectationStore::new(TableOwner::open().unwrap()))

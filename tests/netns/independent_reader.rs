@@ -11,7 +11,7 @@ use std::{
 
 use ftp_alg::{
     io::{
-        nfqueue::{Queue, QueueEvent, QueueVerdict, QueuedPacket},
+        nfqueue::{Queue, QueueEvent, QueueVerdict},
         nftables::probe,
     },
     ruleset::{Chain, Hook, QueueStatement, Rule, Ruleset, Statement},
@@ -85,10 +85,10 @@ fn with_payload(packet: &[u8], payload: &[u8]) -> Vec<u8> {
 fn read_ours(mut queue: Queue) -> Vec<Seen> {
     let mut sent_on = Vec::new();
     loop {
-        let QueueEvent::Packet(QueuedPacket { id, iif, bytes }) = queue.recv(None).unwrap() else {
+        let QueueEvent::Packet(packet) = queue.recv(None).unwrap() else {
             continue;
         };
-        let bytes = bytes.to_vec();
+        let (id, iif, bytes) = (packet.id, packet.ingress.iif.0, packet.bytes.to_vec());
         let replacement = bytes
             .ends_with(b"replace")
             .then(|| with_payload(&bytes, &[b'x'; 900]));

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use ftp_alg::io::injector::Injector;
+use ftp_alg::{
+    io::injector::{InjectError, Injector},
+    proto::{egress::OwnPacket, net::Ingress},
+};
 
 use super::{
     lab::{Lab, endpoint, ip},
@@ -48,22 +51,100 @@ fn receive(socket: &UdpSocket, bytes: &mut [u8]) -> (usize, SocketAddr) {
     }
 }
 
+/// The datagram, to go the way of packets that came so.
+fn going_with(ingress: Ingress, source: &str, destination: &str) -> OwnPacket {
+    OwnPacket {
+        bytes: datagram(source, destination),
+        ingress: Some(ingress),
+    }
+}
+
+/// From the outside to the inside.
+const WAYS: [(&str, &str); 2] = [
+    ("203.0.113.2", "10.0.0.2:4000"),
+    ("2001:db8::2", "[fd00:1::2]:4000"),
+];
+
+#[test]
+#[ignore = "needs root"]
+fn a_packet_takes_the_route_of_its_connections_mark() {
+    let lab = Lab::new();
+    let mut injector = lab.gateway.inside(|| Injector::open().unwrap());
+    for family in ["-4", "-6"] {
+        lab.gateway
+            .ip(&format!("{family} rule add fwmark 2 prohibit"));
+    }
+    for (source, destination) in WAYS {
+        let with_mark = |mark| {
+            let ingress = Ingress {
+                mark,
+                ..Ingress::default()
+            };
+            going_with(ingress, source, destination)
+        };
+        injector.inject(&with_mark(0)).unwrap();
+        let refused = injector.inject(&with_mark(2)).unwrap_err();
+        let InjectError::Socket(error) = refused else {
+            panic!("{refused}")
+        };
+        assert_eq!(error.raw_os_error(), Some(libc::EACCES));
+        injector.inject(&with_mark(3)).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn nothing_is_sent_beside_bridged_packets() {
+    let lab = Lab::new();
+    let mut injector = lab.gateway.inside(|| Injector::open().unwrap());
+    let (source, destination) = WAYS[0];
+    let receiver = lab.inside.inside(|| UdpSocket::bind(destination).unwrap());
+    let wait = Duration::from_millis(200);
+    receiver.set_read_timeout(Some(wait)).unwrap();
+    for (is_bridged, arrives) in [(true, false), (false, true)] {
+        let ingress = Ingress {
+            is_bridged,
+            ..Ingress::default()
+        };
+        let packet = going_with(ingress, source, destination);
+        injector.inject(&packet).unwrap();
+        assert_eq!(receiver.recv(&mut [0; 10]).is_ok(), arrives);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_output_chain_that_drops_is_named() {
+    let lab = Lab::new();
+    let chain = "table inet closed {
+         chain output { type filter hook output priority 0; policy drop; }
+     }";
+    lab.gateway.load(chain).unwrap();
+    let mut injector = lab.gateway.inside(|| Injector::open().unwrap());
+    let (source, destination) = WAYS[0];
+    let packet = going_with(Ingress::default(), source, destination);
+    let error = injector.inject(&packet).unwrap_err();
+    assert!(matches!(error, InjectError::Filtered), "{error}");
+    let _table = apply(&lab.gateway);
+    let rule = "add rule inet closed output ct state untracked accept";
+    lab.gateway.load(rule).unwrap();
+    injector.inject(&packet).unwrap();
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_packet_arrives_in_the_other_ends_name_and_conntrack_never_saw_it() {
     let lab = Lab::new();
     lab.guard("");
     let _table = apply(&lab.gateway);
-    let injector = lab.gateway.inside(|| Injector::open().unwrap());
-    for (source, destination) in [
-        ("203.0.113.2", "10.0.0.2:4000"),
-        ("2001:db8::2", "[fd00:1::2]:4000"),
-    ] {
+    let mut injector = lab.gateway.inside(|| Injector::open().unwrap());
+    for (source, destination) in WAYS {
         let receiver = lab.inside.inside(|| UdpSocket::bind(destination).unwrap());
         receiver
             .set_read_timeout(Some(Duration::from_secs(5)))
             .unwrap();
-        injector.inject(&datagram(source, destination)).unwrap();
+        let packet = going_with(Ingress::default(), source, destination);
+        injector.inject(&packet).unwrap();
         let mut bytes = [0; 10];
         let (length, from) = receive(&receiver, &mut bytes);
         assert_eq!(

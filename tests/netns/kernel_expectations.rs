@@ -79,10 +79,10 @@ impl Control {
             )
         });
         let entry = conntrack
-            .resolve(&Tuple {
-                source: client.local_addr().unwrap(),
-                destination: client.peer_addr().unwrap(),
-            })
+            .resolve(&Tuple::new(
+                client.local_addr().unwrap(),
+                client.peer_addr().unwrap(),
+            ))
             .unwrap()
             .expect("an established connection has an entry");
         Some(Self {
@@ -220,10 +220,8 @@ fn what_is_withdrawn_is_shut_and_another_sessions_is_not_withdrawn() {
     };
     let listener = control.lab.inside.listen("10.0.0.2:6000");
     let tuples = control.tuples;
-    let another = ConntrackTuples::untranslated(Tuple {
-        source: endpoint("10.0.0.2:9"),
-        destination: endpoint(SERVER),
-    });
+    let another =
+        ConntrackTuples::untranslated(Tuple::new(endpoint("10.0.0.2:9"), endpoint(SERVER)));
     control.store.expect(ID, &to_client(), &tuples).unwrap();
     assert_eq!(
         control.store.unexpect(ID, &to_client(), &another),
@@ -315,10 +313,8 @@ fn each_refusal_has_its_name() {
     let Some(mut control) = Control::open(SERVER) else {
         return;
     };
-    let stranger = ConntrackTuples::untranslated(Tuple {
-        source: endpoint("10.0.0.2:9"),
-        destination: endpoint(SERVER),
-    });
+    let stranger =
+        ConntrackTuples::untranslated(Tuple::new(endpoint("10.0.0.2:9"), endpoint(SERVER)));
     assert_eq!(
         control.store.expect(ID, &to_client(), &stranger),
         Err(ExpectError::Gone)
@@ -333,10 +329,10 @@ fn each_refusal_has_its_name() {
     );
     let other = control.lab.inside.connect("203.0.113.2:22").unwrap();
     accept(&listener);
-    let entry = control.conntrack.resolve(&Tuple {
-        source: other.local_addr().unwrap(),
-        destination: other.peer_addr().unwrap(),
-    });
+    let entry = control.conntrack.resolve(&Tuple::new(
+        other.local_addr().unwrap(),
+        other.peer_addr().unwrap(),
+    ));
     let tuples = entry.unwrap().unwrap().tuples;
     assert_eq!(
         control.store.expect(ID, &to_client(), &tuples),

@@ -53,10 +53,10 @@ fn play(settings: Settings, turns: &[Turn], answer: &[u8]) -> Link {
 
 fn dial(link: &mut Link) -> Option<SocketAddr> {
     let original = TOPOLOGY.tuples(0).of(Direction::Original);
-    let tuple = Tuple {
-        source: SocketAddr::new(original.source.ip(), 3000),
-        destination: SocketAddr::new(original.destination.ip(), 50_001),
-    };
+    let tuple = Tuple::new(
+        SocketAddr::new(original.source.ip(), 3000),
+        SocketAddr::new(original.destination.ip(), 50_001),
+    );
     let now = link.now;
     link.kernel.dial(tuple, 1, now)
 }

@@ -57,10 +57,10 @@ fn play(topology: Topology, settings: Settings, turns: &[Turn]) -> Link {
 /// The tuple of a data connection of the session, from this port of the client.
 fn data(topology: Topology, source: u16, port: u16) -> Tuple {
     let original = topology.tuples(0).of(Direction::Original);
-    Tuple {
-        source: SocketAddr::new(original.source.ip(), source),
-        destination: SocketAddr::new(original.destination.ip(), port),
-    }
+    Tuple::new(
+        SocketAddr::new(original.source.ip(), source),
+        SocketAddr::new(original.destination.ip(), port),
+    )
 }
 
 /// Dials a data connection, and gives the endpoint that it reaches.

@@ -243,11 +243,7 @@ impl Gateway {
         }
         self.packets += 1;
         let packet = frame.encode();
-        let inbound = InboundPacket {
-            id: PacketId(self.packets),
-            bytes: &packet,
-            iif: None,
-        };
+        let inbound = InboundPacket::new(PacketId(self.packets), &packet);
         let now = self.kernel.now;
         let egress = self.alg.handle_packet(&inbound, &mut self.kernel, now);
         let verdict = note_of(egress.verdict, frame);
@@ -346,7 +342,7 @@ impl Gateway {
         let sent = effects
             .packets
             .iter()
-            .map(|packet| Note::Injected(Frame::decode(packet)));
+            .map(|packet| Note::Injected(Frame::decode(&packet.bytes)));
         let left: Vec<Note> = verdict.into_iter().chain(sent).collect();
         assert!(left.len() <= PACKETS_MAX, "{} packets for one", left.len());
         let opened = opened.into_iter().map(Note::Opened);

@@ -82,11 +82,7 @@ impl ReplayGateway {
             return;
         }
         let packet = readdressed(packet, arriving);
-        let inbound = InboundPacket {
-            id: PacketId(frame),
-            bytes: &packet,
-            iif: None,
-        };
+        let inbound = InboundPacket::new(PacketId(frame), &packet);
         let mut kernel = PaperKernel(Some(self.nat.entry_of(original)));
         let egress = self.alg.handle_packet(&inbound, &mut kernel, now);
         self.events.extend(egress.effects.events);

@@ -31,10 +31,10 @@ impl Mappings {
 
     /// The tuple that a captured packet had when it arrived at the gateway.
     pub(super) fn arriving(&self, captured: Tuple) -> Tuple {
-        Tuple {
-            source: self.inside_of(captured.source),
-            destination: self.outside_of(captured.destination),
-        }
+        Tuple::new(
+            self.inside_of(captured.source),
+            self.outside_of(captured.destination),
+        )
     }
 
     /// The entry that connection tracking has for a connection whose first packet arrived so.
@@ -120,10 +120,7 @@ mod tests {
     }
 
     fn tuple(source: &str, destination: &str) -> Tuple {
-        Tuple {
-            source: source.parse().unwrap(),
-            destination: destination.parse().unwrap(),
-        }
+        Tuple::new(source.parse().unwrap(), destination.parse().unwrap())
     }
 
     #[test]

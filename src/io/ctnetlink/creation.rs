@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Conntrack, family_of, message, put_mark, put_tuple, wire::*};
+use super::{Conntrack, family_of, message, put_mark, put_tuple_in, put_zone, wire::*};
 use crate::{
     io::netlink::{MessageBuffer, NetlinkError, flags},
-    proto::net::{ConntrackTuples, Direction},
+    proto::net::{ConntrackTuples, Direction, Zone},
     ruleset::HELPER,
 };
 
@@ -38,9 +38,7 @@ impl Conntrack {
         let head = message(IPCTNL_MSG_CT_NEW, family_of(original.source.ip()));
         self.0
             .request(head.with(flags::CREATE | flags::EXCL), |buffer| {
-                put_tuple(buffer, CTA_TUPLE_ORIG, &original);
-                // The kernel works the NAT into the plain reply by itself.
-                put_tuple(buffer, CTA_TUPLE_REPLY, &original.inverted());
+                put_zoned_tuples(buffer, tuples);
                 put_nat(buffer, tuples);
                 buffer.put_u32(CTA_STATUS, STATUS);
                 buffer.put_u32(CTA_TIMEOUT, TIMEOUT.as_secs() as u32);
@@ -57,6 +55,25 @@ impl Conntrack {
                 }
                 put_mark(buffer, mark, mark);
             })
+    }
+}
+
+/// The kernel works the NAT into the plain reply by itself. A rule may put one direction alone into
+/// a zone.
+fn put_zoned_tuples(buffer: &mut MessageBuffer, tuples: &ConntrackTuples) {
+    let original = tuples.of(Direction::Original);
+    let reply_zone = tuples.of(Direction::Reply).zone;
+    let is_common = original.zone == reply_zone;
+    let own = |zone| if is_common { Zone::default() } else { zone };
+    put_tuple_in(buffer, CTA_TUPLE_ORIG, &original, own(original.zone));
+    put_tuple_in(
+        buffer,
+        CTA_TUPLE_REPLY,
+        &original.inverted(),
+        own(reply_zone),
+    );
+    if is_common {
+        put_zone(buffer, CTA_ZONE, original.zone);
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::wire::*;
 use crate::{
     io::netlink::Attributes,
-    proto::net::{ConntrackTuples, Tuple},
+    proto::net::{ConntrackTuples, Direction, Tuple, Zone},
     ruleset::HELPER,
 };
 
@@ -86,7 +86,13 @@ impl TcpState {
 impl ConntrackEntry {
     /// Reads an `IPCTNL_MSG_CT_NEW`. `None` if it is not TCP or not complete.
     pub(super) fn parse(attributes: &Attributes<'_>) -> Option<Self> {
-        let tuple = |attribute| parse_tuple(&attributes.within(attribute)?);
+        let both = zone(attributes, CTA_ZONE);
+        let tuple = |attribute| {
+            let attributes = attributes.within(attribute)?;
+            let own = zone(&attributes, CTA_TUPLE_ZONE);
+            let zone = both.or(own).unwrap_or_default();
+            Some(parse_tuple(&attributes)?.in_zone(zone))
+        };
         let tcp = attributes
             .within(CTA_PROTOINFO)
             .and_then(|info| info.within(CTA_PROTOINFO_TCP));
@@ -113,6 +119,18 @@ impl ConntrackEntry {
     }
 }
 
+/// The zone of a packet of direction `direction`, of the entry that these attributes show.
+pub(in crate::io) fn zone_of_packet(attributes: &Attributes<'_>, direction: Direction) -> Zone {
+    let attribute = match direction {
+        Direction::Original => CTA_TUPLE_ORIG,
+        Direction::Reply => CTA_TUPLE_REPLY,
+    };
+    let of_direction = || zone(&attributes.within(attribute)?, CTA_TUPLE_ZONE);
+    zone(attributes, CTA_ZONE)
+        .or_else(of_direction)
+        .unwrap_or_default()
+}
+
 pub(super) fn parse_tuple(attributes: &Attributes<'_>) -> Option<Tuple> {
     let addresses = attributes.within(CTA_TUPLE_IP)?;
     let ports = attributes.within(CTA_TUPLE_PROTO)?;
@@ -121,10 +139,14 @@ pub(super) fn parse_tuple(attributes: &Attributes<'_>) -> Option<Tuple> {
     }
     let source = parse_address(&addresses, [CTA_IP_V4_SRC, CTA_IP_V6_SRC])?;
     let destination = parse_address(&addresses, [CTA_IP_V4_DST, CTA_IP_V6_DST])?;
-    Some(Tuple {
-        source: SocketAddr::new(source, ports.u16(CTA_PROTO_SRC_PORT)?),
-        destination: SocketAddr::new(destination, ports.u16(CTA_PROTO_DST_PORT)?),
-    })
+    Some(Tuple::new(
+        SocketAddr::new(source, ports.u16(CTA_PROTO_SRC_PORT)?),
+        SocketAddr::new(destination, ports.u16(CTA_PROTO_DST_PORT)?),
+    ))
+}
+
+fn zone(attributes: &Attributes<'_>, attribute: u16) -> Option<Zone> {
+    attributes.u16(attribute).map(Zone)
 }
 
 fn parse_address(attributes: &Attributes<'_>, [v4, v6]: [u16; 2]) -> Option<IpAddr> {

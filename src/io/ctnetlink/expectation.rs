@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use super::{entry::parse_tuple, family_of, put_tuple};
+use super::{entry::parse_tuple, family_of, put_tuple, put_zone};
 use crate::{
     io::{
         cthelper::POLICY_TIMEOUT,
@@ -27,7 +27,7 @@ use crate::{
     },
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
-        net::{ConntrackTuples, Direction, Tuple},
+        net::{ConntrackTuples, Direction, Tuple, Zone},
     },
 };
 
@@ -42,6 +42,7 @@ pub(super) mod wire {
     pub(in super::super) const CTA_EXPECT_TIMEOUT: u16 = 4;
     pub(in super::super) const CTA_EXPECT_ID: u16 = 5;
     pub(in super::super) const CTA_EXPECT_HELP_NAME: u16 = 6;
+    pub(in super::super) const CTA_EXPECT_ZONE: u16 = 7;
     pub(in super::super) const CTA_EXPECT_NAT: u16 = 10;
     pub(in super::super) const CTA_EXPECT_FN: u16 = 11;
     pub(in super::super) const CTA_EXPECT_NAT_DIR: u16 = 1;
@@ -103,7 +104,7 @@ impl ConntrackExpectations {
         }
         let created = match self.create(expectation, master) {
             Err(error) if error.is(libc::EEXIST) => self
-                .delete(expectation, None)
+                .delete(expectation, zone_of(master), None)
                 .and_then(|_| self.create(expectation, master)),
             other => other,
         };
@@ -123,13 +124,18 @@ impl ConntrackExpectations {
         master: &ConntrackTuples,
     ) -> Result<bool, ExpectError> {
         let found = self
-            .find(expectation)
+            .find(expectation, zone_of(master))
             .map_err(|error| refusal(id, &error))?;
         match found {
             // Another session may expect the same by now: a server uses its ports again.
-            Some(found) if found.master == master.of(Direction::Original) => self
-                .delete(expectation, Some(found.id))
-                .map_err(|error| refusal(id, &error)),
+            Some(found)
+                if found
+                    .master
+                    .has_endpoints_of(&master.of(Direction::Original)) =>
+            {
+                self.delete(expectation, zone_of(master), Some(found.id))
+                    .map_err(|error| refusal(id, &error))
+            }
             Some(_) | None => Ok(false),
         }
     }
@@ -171,10 +177,14 @@ impl ConntrackExpectations {
         }
     }
 
-    fn find(&mut self, expectation: &Expectation) -> Result<Option<Found>, NetlinkError> {
+    fn find(
+        &mut self,
+        expectation: &Expectation,
+        zone: Zone,
+    ) -> Result<Option<Found>, NetlinkError> {
         self.socket.ask(
             message(IPCTNL_MSG_EXP_GET, expectation),
-            |buffer| put_key(buffer, expectation),
+            |buffer| put_key(buffer, expectation, zone),
             |answer| {
                 let attributes = answer.attributes();
                 Some(Found {
@@ -186,10 +196,15 @@ impl ConntrackExpectations {
     }
 
     /// Whether there was one to delete: with this id, or any.
-    fn delete(&mut self, expectation: &Expectation, id: Option<u32>) -> Result<bool, NetlinkError> {
+    fn delete(
+        &mut self,
+        expectation: &Expectation,
+        zone: Zone,
+        id: Option<u32>,
+    ) -> Result<bool, NetlinkError> {
         let head = message(IPCTNL_MSG_EXP_DELETE, expectation);
         let deleted = self.socket.request(head, |buffer| {
-            put_key(buffer, expectation);
+            put_key(buffer, expectation, zone);
             if let Some(id) = id {
                 buffer.put_u32(CTA_EXPECT_ID, id);
             }
@@ -213,26 +228,35 @@ const fn message(request: u8, expectation: &Expectation) -> Head {
 /// The tuple, which names an expectation. The mask leaves the connector's port open, so the tuple
 /// has the port there on which the announcer listens. conntrackd brings it to another gateway that
 /// way ([`ImportedExpectation`](super::ImportedExpectation)).
-fn put_key(buffer: &mut MessageBuffer, expectation: &Expectation) {
+fn put_key(buffer: &mut MessageBuffer, expectation: &Expectation, zone: Zone) {
     let port = expectation.translated_destination.port();
-    let tuple = Tuple {
-        source: SocketAddr::new(expectation.source, port),
-        destination: expectation.destination,
-    };
+    let tuple = Tuple::new(
+        SocketAddr::new(expectation.source, port),
+        expectation.destination,
+    );
     put_tuple(buffer, CTA_EXPECT_TUPLE, &tuple);
+    put_zone(buffer, CTA_EXPECT_ZONE, zone);
+}
+
+/// The zone of a control connection, which the kernel compares with that of an expectation
+/// (`nf_ct_zone_equal_any`). One direction may be in zone 0.
+fn zone_of(master: &ConntrackTuples) -> Zone {
+    let [original, reply] = Direction::BOTH.map(|direction| master.of(direction).zone);
+    if original.is_default() {
+        reply
+    } else {
+        original
+    }
 }
 
 /// The tuple, the mask, which leaves the connector's port open, and the control connection.
 fn put_whole(buffer: &mut MessageBuffer, expectation: &Expectation, master: &ConntrackTuples) {
-    put_key(buffer, expectation);
+    put_key(buffer, expectation, zone_of(master));
     let whole = match expectation.source {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::BROADCAST),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from([0xff; 16])),
     };
-    let mask = Tuple {
-        source: SocketAddr::new(whole, 0),
-        destination: SocketAddr::new(whole, u16::MAX),
-    };
+    let mask = Tuple::new(SocketAddr::new(whole, 0), SocketAddr::new(whole, u16::MAX));
     put_tuple(buffer, CTA_EXPECT_MASK, &mask);
     put_tuple(buffer, CTA_EXPECT_MASTER, &master.of(Direction::Original));
 }
@@ -249,10 +273,10 @@ fn put_translation(
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    let listening = Tuple {
-        source: expectation.translated_destination,
-        destination: SocketAddr::new(nothing, 0),
-    };
+    let listening = Tuple::new(
+        expectation.translated_destination,
+        SocketAddr::new(nothing, 0),
+    );
     buffer.nest(CTA_EXPECT_NAT, |buffer| {
         let direction = match !announcer {
             Direction::Original => 0,
@@ -310,10 +334,7 @@ mod tests {
     use super::*;
 
     fn tuple(source: &str, destination: &str) -> Tuple {
-        Tuple {
-            source: source.parse().unwrap(),
-            destination: destination.parse().unwrap(),
-        }
+        Tuple::new(source.parse().unwrap(), destination.parse().unwrap())
     }
 
     /// A client 10.0.0.2 behind 203.0.113.1 talks to 198.51.100.7.

@@ -146,10 +146,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(60);
 
     fn tuple(source: &str, destination: &str) -> Tuple {
-        Tuple {
-            source: source.parse().unwrap(),
-            destination: destination.parse().unwrap(),
-        }
+        Tuple::new(source.parse().unwrap(), destination.parse().unwrap())
     }
 
     /// A client 10.0.0.2 behind 203.0.113.1 talks to 198.51.100.7.

@@ -36,7 +36,15 @@ impl<'a> Message<'a> {
     /// The attributes that follow the netfilter header.
     #[must_use]
     pub fn attributes(&self) -> Attributes<'a> {
-        Attributes::new(self.body.get(NETFILTER_HEADER..).unwrap_or_default())
+        self.attributes_behind(0)
+    }
+
+    /// The attributes that follow so many octets behind the netfilter header, or another
+    /// subsystem's header of the same length.
+    #[must_use]
+    pub(crate) fn attributes_behind(&self, octets: usize) -> Attributes<'a> {
+        let start = NETFILTER_HEADER.saturating_add(octets);
+        Attributes::new(self.body.get(start..).unwrap_or_default())
     }
 }
 

@@ -130,6 +130,12 @@ impl MessageBuffer {
         self.bytes[at..at + 2].copy_from_slice(&flags.to_ne_bytes());
     }
 
+    /// Adds octets that belong to the message's own header.
+    pub(crate) fn put_raw(&mut self, octets: &[u8]) {
+        self.bytes.extend_from_slice(octets);
+        self.update_length();
+    }
+
     /// Adds an attribute whose value is the concatenation of `parts`.
     pub fn put_parts(&mut self, attribute: u16, parts: &[&[u8]]) {
         let start = self.open(attribute);

@@ -29,7 +29,7 @@ const ANSWER_SIZE: usize = 32 * 1024;
 /// Where a message has the address of its sender (`struct nlmsghdr`), in bytes.
 const SENDER_AT: u32 = 12;
 
-/// A socket to the kernel's netfilter subsystems.
+/// A socket to the kernel's netfilter subsystems, or to that of routing.
 pub struct Socket {
     socket: mnl::Socket,
     request: MessageBuffer,
@@ -69,10 +69,22 @@ impl Socket {
         Self::with_answers_of(ANSWER_SIZE)
     }
 
+    /// Opens a socket to the kernel's routing subsystem.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(crate) fn to_routing() -> Result<Self, NetlinkError> {
+        Self::on_bus(mnl::Bus::Route, ANSWER_SIZE)
+    }
+
     /// Opens a socket that can receive datagrams of this size.
     pub(crate) fn with_answers_of(size: usize) -> Result<Self, NetlinkError> {
+        Self::on_bus(mnl::Bus::Netfilter, size)
+    }
+
+    fn on_bus(bus: mnl::Bus, size: usize) -> Result<Self, NetlinkError> {
         let socket = Self {
-            socket: mnl::Socket::new(mnl::Bus::Netfilter)?,
+            socket: mnl::Socket::new(bus)?,
             request: MessageBuffer::default(),
             answer: vec![0; size].into_boxed_slice(),
             sequence: 0,

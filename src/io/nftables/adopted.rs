@@ -151,10 +151,7 @@ fn parse_comment(user_data: &[u8]) -> Option<Tuple> {
     };
     let text = rest.get(..usize::from(*length))?.strip_suffix(&[0])?;
     let (source, destination) = std::str::from_utf8(text).ok()?.split_once(' ')?;
-    Some(Tuple {
-        source: source.parse().ok()?,
-        destination: destination.parse().ok()?,
-    })
+    Some(Tuple::new(source.parse().ok()?, destination.parse().ok()?))
 }
 
 fn parse_iif(key: &[u8]) -> Option<IfIndex> {

@@ -137,10 +137,7 @@ mod tests {
     fn mastered(port: u16) -> MasteredExpectation {
         let [client, server] = [40_000, 21].map(|port| SocketAddr::from(([10, 0, 0, 3], port)));
         MasteredExpectation {
-            master: Tuple {
-                source: client,
-                destination: server,
-            },
+            master: Tuple::new(client, server),
             expectation: expectation(port),
             is_repeated: false,
         }

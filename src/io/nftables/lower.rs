@@ -52,14 +52,10 @@ struct Lowering {
 impl Lowering {
     fn statement(&mut self, statement: &Statement) {
         match *statement {
-            Statement::FromLoopback => {
-                self.meta(libc::NFT_META_IIF);
-                self.compare(libc::NFT_CMP_EQ, &1u32.to_ne_bytes());
-            }
-            Statement::PacketMark(mark) => {
-                self.meta(libc::NFT_META_MARK);
-                self.compare(libc::NFT_CMP_EQ, &mark.to_ne_bytes());
-            }
+            Statement::FromLoopback => self.by_loopback(),
+            Statement::FromVrf => self.by_vrf(),
+            Statement::PacketPriority(priority) => self.packet_priority(priority),
+            Statement::ClearPriority => self.clear_priority(),
             Statement::Tcp => self.tcp(),
             Statement::State(state) => self.state(state),
             Statement::ConnectionMark { bits, set } => self.connection_mark(bits, set),

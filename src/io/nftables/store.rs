@@ -43,10 +43,10 @@ pub struct ExpectationStore {
 }
 
 /// The control connection where it does not matter: an element is deleted by its key.
-const NOBODY: Tuple = Tuple {
-    source: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-    destination: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-};
+const NOBODY: Tuple = Tuple::new(
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+);
 
 /// One change of an element.
 #[derive(Clone, Copy)]

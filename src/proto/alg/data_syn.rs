@@ -34,7 +34,7 @@ impl Alg {
         let syn = DataSyn {
             tuple: segment.tuple,
             seq: segment.seq,
-            iif: input.iif,
+            iif: input.ingress.map(|ingress| ingress.iif),
         };
         let decision = self.decide_on_syn(&syn, input);
         match decision {

@@ -23,7 +23,8 @@ impl Alg {
     ) -> Result<Place, Verdict> {
         let found = input.kernel.look_up(segment.tuple);
         let found = found.map_err(|_| self.unread())?;
-        let found = found.ok_or(Verdict::Accept)?;
+        // Without an entry it cannot be told what it is. It may be in a zone that is not known.
+        let found = found.ok_or_else(|| self.unread())?;
         self.track_found(&found, false, segment, input)
     }
 
@@ -87,7 +88,7 @@ impl Alg {
         if let Some(flow) = self.flows.flow(place.key) {
             let onwards = flow.tuples().of(!place.direction).inverted();
             let resets = [reset(segment), reset_of_receiver(segment, onwards)];
-            input.effects.packets.extend(resets.into_iter().flatten());
+            input.send(resets.into_iter().flatten());
             self.report_rarely(flow.subject(), EventKind::TooManySessions, input);
         }
         self.remove(place.key, input);
@@ -139,7 +140,7 @@ impl Alg {
             input.effects.saves.retain(|save| !is_deletion(save));
             return Ok((Flow::restored(id, &saved, now), true));
         }
-        input.effects.packets.extend(reset(segment));
+        input.send(reset(segment));
         self.report_rarely(Subject::of(id, &tuples), EventKind::UnknownOffset, input);
         Err(Verdict::Drop)
     }

@@ -9,9 +9,8 @@ use super::*;
 use crate::proto::{ftp::Reason, net::Tuple, shared::SharedTables, test_origin};
 
 fn connection() -> ConntrackTuples {
-    let tuple = |source: &str, destination: &str| Tuple {
-        source: source.parse().unwrap(),
-        destination: destination.parse().unwrap(),
+    let tuple = |source: &str, destination: &str| {
+        Tuple::new(source.parse().unwrap(), destination.parse().unwrap())
     };
     ConntrackTuples::new(
         tuple("10.0.0.2:40001", "203.0.113.1:2121"),

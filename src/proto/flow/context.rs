@@ -4,11 +4,11 @@ use std::{net::SocketAddr, time::Instant};
 
 use super::settings::Settings;
 use crate::proto::{
-    egress::{Effects, PacketId},
+    egress::{Effects, OwnPacket, PacketId},
     event::{Event, EventKind},
     expect::{ExpectError, Expectation, ExpectationId},
     kernel::Kernel,
-    net::{ConntrackTuples, Direction, IfIndex},
+    net::{ConntrackTuples, Direction, Ingress},
     session::{SessionId, Withdrawal},
     shared::SharedTables,
 };
@@ -29,8 +29,8 @@ pub struct Context<'a> {
     pub subject: Subject,
     /// The packet at hand; 0 where there is none.
     pub packet: PacketId,
-    /// The interface by which the packet at hand came, where that is known.
-    pub iif: Option<IfIndex>,
+    /// How the packet at hand came, where that is known.
+    pub ingress: Option<Ingress>,
     /// The time of the input.
     pub now: Instant,
 }
@@ -100,9 +100,13 @@ impl Context<'_> {
         self.effects.events.push(self.subject.event(kind));
     }
 
-    /// Sends a packet of our own, if there is one.
-    pub(super) fn send(&mut self, packet: Option<Vec<u8>>) {
-        self.effects.packets.extend(packet);
+    /// Sends packets of our own. The caller of the flow adds how they go.
+    pub(super) fn send(&mut self, packets: impl IntoIterator<Item = Vec<u8>>) {
+        let own = packets.into_iter().map(|bytes| OwnPacket {
+            bytes,
+            ingress: None,
+        });
+        self.effects.packets.extend(own);
     }
 
     /// Installs an expectation of the flow; see [`expect_newest`].

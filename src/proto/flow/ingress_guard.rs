@@ -4,7 +4,7 @@ use super::context::Context;
 use crate::proto::{
     event::EventKind,
     ftp::Role,
-    net::{Direction, IfIndex, PerDirection},
+    net::{Direction, IfIndex, Ingress, PerDirection},
 };
 
 /// The interfaces by which the ends of a connection are reached.
@@ -12,6 +12,8 @@ use crate::proto::{
 pub(super) struct IngressGuard {
     /// The interface of each direction's first packet; 0 of this machine's own packets.
     iifs: PerDirection<Option<IfIndex>>,
+    /// How each direction's last packet came.
+    latest: PerDirection<Option<Ingress>>,
     has_reported: bool,
 }
 
@@ -22,14 +24,25 @@ impl IngressGuard {
     /// unless its own end came that way from the beginning (a hairpin, a router with one
     /// interface). Any third interface is as good as the first: routes change.
     pub(super) fn admit(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
-        let Some(iif) = context.iif else { return true };
+        let Some(ingress) = context.ingress else {
+            return true;
+        };
+        let iif = ingress.iif;
         let own = *self.iifs[direction].get_or_insert(iif);
         let is_forged = own != iif && self.iifs[!direction] == Some(iif);
         if is_forged && !std::mem::replace(&mut self.has_reported, true) {
             let name = Role::of_sender(direction);
             context.report(EventKind::Forged { name, iif });
         }
+        if !is_forged {
+            self.latest[direction] = Some(ingress);
+        }
         !is_forged
+    }
+
+    /// How the last packet of this direction came; of the other one, if this has had none.
+    pub(super) fn latest(&self, direction: Direction) -> Option<Ingress> {
+        self.latest[direction].or(self.latest[!direction])
     }
 
     /// The interface by which no data connection comes that this end has announced: its own, unless

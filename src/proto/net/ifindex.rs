@@ -2,5 +2,5 @@
 
 /// The interface by which a packet came, by its number in the kernel (`ifindex`). It is 0 for a
 /// packet of this machine itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IfIndex(pub u32);

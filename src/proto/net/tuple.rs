@@ -17,22 +17,67 @@ pub struct Tuple {
     pub source: SocketAddr,
     /// Their receiver.
     pub destination: SocketAddr,
+    /// The conntrack zone of the packets of this direction. Files of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Zone::is_default")]
+    pub zone: Zone,
+}
+
+/// A conntrack zone (`struct nf_conntrack_zone`). Networks whose addresses overlap have zones of
+/// their own. A rule of the operator's puts a packet into one; others are in zone 0.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+pub struct Zone(pub u16);
+
+impl Zone {
+    /// Whether it is the zone of packets that no rule has put into one.
+    #[must_use]
+    pub const fn is_default(&self) -> bool {
+        self.0 == 0
+    }
 }
 
 impl Tuple {
+    /// A tuple in zone 0.
+    #[must_use]
+    pub const fn new(source: SocketAddr, destination: SocketAddr) -> Self {
+        Self {
+            source,
+            destination,
+            zone: Zone(0),
+        }
+    }
+
+    /// The same addresses and ports in this zone.
+    #[must_use]
+    pub const fn in_zone(self, zone: Zone) -> Self {
+        Self { zone, ..self }
+    }
+
+    /// Whether the addresses and ports are the same, in whatever zones.
+    #[must_use]
+    pub fn has_endpoints_of(&self, other: &Self) -> bool {
+        (self.source, self.destination) == (other.source, other.destination)
+    }
+
     /// The tuple of the other direction, without NAT between.
     #[must_use]
     pub const fn inverted(self) -> Self {
         Self {
             source: self.destination,
             destination: self.source,
+            zone: self.zone,
         }
     }
 }
 
 impl fmt::Display for Tuple {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {}", self.source, self.destination)
+        write!(f, "{} -> {}", self.source, self.destination)?;
+        if self.zone.is_default() {
+            return Ok(());
+        }
+        write!(f, " in zone {}", self.zone.0)
     }
 }
 
@@ -75,12 +120,13 @@ impl ConntrackTuples {
         self.of(!direction).destination
     }
 
-    /// The direction of a packet with this tuple; `None` if it is of another connection.
+    /// The direction of a packet with the addresses and ports of this tuple; `None` if it is of
+    /// another connection. The zone was compared where the entry was looked up.
     #[must_use]
     pub fn direction_of(&self, tuple: Tuple) -> Option<Direction> {
         Direction::BOTH
             .into_iter()
-            .find(|&direction| self.of(direction) == tuple)
+            .find(|&direction| self.of(direction).has_endpoints_of(&tuple))
     }
 }
 
@@ -116,10 +162,7 @@ mod tests {
     use super::*;
 
     fn tuple(source: &str, destination: &str) -> Tuple {
-        Tuple {
-            source: source.parse().unwrap(),
-            destination: destination.parse().unwrap(),
-        }
+        Tuple::new(source.parse().unwrap(), destination.parse().unwrap())
     }
 
     /// A client 10.0.0.2 behind 203.0.113.1 talks to 198.51.100.7.

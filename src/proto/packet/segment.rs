@@ -9,7 +9,7 @@ use super::{
     flags::Flags,
     options::{Options, SackBlock, TcpOption, Timestamps},
 };
-use crate::proto::net::{SeqNumber, Tuple};
+use crate::proto::net::{SeqNumber, Tuple, Zone};
 
 /// The number of bytes of a TCP header before its options.
 pub(super) const TCP_HEADER: usize = 20;
@@ -58,10 +58,10 @@ impl<'a> Segment<'a> {
         // etherparse gives one method for each flag, and not the octet.
         let flags = Flags::from_bits_retain(tcp_bytes.get(13).copied().unwrap_or_default());
         Ok(Self {
-            tuple: Tuple {
-                source: SocketAddr::new(ip.source_addr(), tcp.source_port()),
-                destination: SocketAddr::new(ip.destination_addr(), tcp.destination_port()),
-            },
+            tuple: Tuple::new(
+                SocketAddr::new(ip.source_addr(), tcp.source_port()),
+                SocketAddr::new(ip.destination_addr(), tcp.destination_port()),
+            ),
             seq: SeqNumber(tcp.sequence_number()),
             ack: flags
                 .is_ack()
@@ -73,6 +73,15 @@ impl<'a> Segment<'a> {
             packet,
             tcp_start,
         })
+    }
+
+    /// The same segment in this conntrack zone.
+    #[must_use]
+    pub const fn in_zone(self, zone: Zone) -> Self {
+        Self {
+            tuple: self.tuple.in_zone(zone),
+            ..self
+        }
     }
 
     /// The whole packet, without the bytes behind its length.

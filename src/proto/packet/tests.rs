@@ -212,10 +212,7 @@ fn addresses_of_both_families_are_the_packet_s() {
     ] {
         let (source, destination) = (tuple.0.parse().unwrap(), tuple.1.parse().unwrap());
         let packet = template.build();
-        let expected = Tuple {
-            source,
-            destination,
-        };
+        let expected = Tuple::new(source, destination);
         assert_eq!(Segment::parse(&packet).unwrap().tuple, expected);
     }
 }
@@ -512,10 +509,7 @@ fn an_injected_packet_has_the_given_fields() {
         .flat_map(|ends| [(ends, None), (ends, Some(clock))])
     {
         let asked = Injected {
-            tuple: Tuple {
-                source: source.parse().unwrap(),
-                destination: destination.parse().unwrap(),
-            },
+            tuple: Tuple::new(source.parse().unwrap(), destination.parse().unwrap()),
             seq: SeqNumber(5),
             ack: Some(SeqNumber(6)),
             flags: Flags::PSH,
@@ -536,10 +530,10 @@ fn an_injected_packet_has_the_given_fields() {
 
 #[test]
 fn an_injected_reset_is_a_reset() {
-    let tuple = Tuple {
-        source: "10.0.0.2:40001".parse().unwrap(),
-        destination: "203.0.113.10:21".parse().unwrap(),
-    };
+    let tuple = Tuple::new(
+        "10.0.0.2:40001".parse().unwrap(),
+        "203.0.113.10:21".parse().unwrap(),
+    );
     let reset = Injected {
         tuple,
         seq: SeqNumber(9),

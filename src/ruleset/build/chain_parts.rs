@@ -4,7 +4,7 @@ use crate::{
     proto::packet::Flags as TcpFlags,
     ruleset::{
         ChainType, FlagTest, Hook, Rule,
-        Statement::{self, ConnectionMark, FromLoopback, Return},
+        Statement::{self, ConnectionMark, FromLoopback, FromVrf, Return},
         statement::Chain,
     },
 };
@@ -21,9 +21,14 @@ pub(super) const OPENING: FlagTest = FlagTest::Exactly {
         .union(TcpFlags::RST),
 };
 
-/// Packets of the machine to itself pass the output and the prerouting hook.
-pub(super) fn not_twice() -> Rule {
-    rule("the output chain has seen it", [FromLoopback, Return])
+/// Packets of the machine to itself pass the output and the prerouting hook. Packets by a member of
+/// a VRF pass the prerouting hook as the member's, and then as the VRF's, where the kernel frees
+/// what is queued (drivers/net/vrf.c, `vrf_rcv_finish`).
+pub(super) fn not_twice() -> [Rule; 2] {
+    [
+        rule("the output chain has seen it", [FromLoopback, Return]),
+        rule("seen as a packet of the VRF's member", [FromVrf, Return]),
+    ]
 }
 
 pub(super) const fn is_marked(bits: u32) -> Statement {

@@ -32,7 +32,7 @@ pub(super) fn chains(ports: &RangeInclusive<u16>, params: &Params) -> [Chain; 2]
             };
             rule("", [Flags(OPENING), ports, FromFtpsPair(family), queue])
         });
-        std::iter::once(not_twice()).chain(queued).collect()
+        not_twice().into_iter().chain(queued).collect()
     };
     [
         base(

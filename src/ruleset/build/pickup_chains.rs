@@ -47,7 +47,7 @@ pub(super) fn chains(params: &Params) -> [Chain; 2] {
     let rules = || -> Vec<Rule> {
         let ports = [ControlPort::Destination, ControlPort::Source];
         let queued = ports.into_iter().flat_map(of_port);
-        std::iter::once(not_twice()).chain(queued).collect()
+        not_twice().into_iter().chain(queued).collect()
     };
     [
         base(

@@ -8,12 +8,29 @@ use super::{
 use crate::{
     io::nftables::expression::{
         Expression,
-        Value::{Name, TargetData, U16, U32},
+        Value::{Data, Name, TargetData, U16, U32},
     },
     ruleset::{Family, HelperObject, SetKind},
 };
 
 impl Lowering {
+    pub(super) fn clear_priority(&mut self) {
+        self.push(Expression::new(
+            c"immediate",
+            [
+                (NFTNL_EXPR_IMM_DREG, U32(REG)),
+                (NFTNL_EXPR_IMM_DATA, Data(vec![0; 4])),
+            ],
+        ));
+        self.push(Expression::new(
+            c"meta",
+            [
+                (NFTNL_EXPR_META_KEY, U32(libc::NFT_META_PRIORITY as u32)),
+                (NFTNL_EXPR_META_SREG, U32(REG)),
+            ],
+        ));
+    }
+
     pub(super) fn set_connection_mark(&mut self, bits: u32) {
         self.connection(libc::NFT_CT_MARK, REG, None);
         self.mask(&(!bits).to_ne_bytes(), &bits.to_ne_bytes());

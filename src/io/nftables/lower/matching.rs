@@ -17,7 +17,27 @@ use crate::{
     ruleset::{ControlPort, Family, FlagTest, SHARE_SEED, State},
 };
 
+/// `NFT_META_IIFKIND`
+const META_IIFKIND: i32 = 26;
+
 impl Lowering {
+    pub(super) fn by_loopback(&mut self) {
+        self.meta(libc::NFT_META_IIF);
+        self.compare(libc::NFT_CMP_EQ, &1u32.to_ne_bytes());
+    }
+
+    pub(super) fn by_vrf(&mut self) {
+        let mut kind = [0; libc::IFNAMSIZ];
+        kind[..3].copy_from_slice(b"vrf");
+        self.meta(META_IIFKIND);
+        self.compare(libc::NFT_CMP_EQ, &kind);
+    }
+
+    pub(super) fn packet_priority(&mut self, priority: u32) {
+        self.meta(libc::NFT_META_PRIORITY);
+        self.compare(libc::NFT_CMP_EQ, &priority.to_ne_bytes());
+    }
+
     pub(super) fn tcp(&mut self) {
         if !self.tests_tcp {
             self.tests_tcp = true;

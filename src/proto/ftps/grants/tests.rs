@@ -7,14 +7,14 @@ use crate::proto::ftps::TLS_TIMEOUT;
 
 fn master(port: u16) -> ConntrackTuples {
     ConntrackTuples::new(
-        Tuple {
-            source: SocketAddr::new("10.0.0.2".parse().unwrap(), port),
-            destination: "198.51.100.7:21".parse().unwrap(),
-        },
-        Tuple {
-            source: "198.51.100.7:21".parse().unwrap(),
-            destination: SocketAddr::new("203.0.113.1".parse().unwrap(), port),
-        },
+        Tuple::new(
+            SocketAddr::new("10.0.0.2".parse().unwrap(), port),
+            "198.51.100.7:21".parse().unwrap(),
+        ),
+        Tuple::new(
+            "198.51.100.7:21".parse().unwrap(),
+            SocketAddr::new("203.0.113.1".parse().unwrap(), port),
+        ),
     )
 }
 
@@ -31,10 +31,10 @@ fn granted(port: u16) -> FtpsSession {
 
 fn syn(source: u16, port: u16) -> DataSyn {
     DataSyn {
-        tuple: Tuple {
-            source: SocketAddr::new("10.0.0.2".parse().unwrap(), source),
-            destination: SocketAddr::new("198.51.100.7".parse().unwrap(), port),
-        },
+        tuple: Tuple::new(
+            SocketAddr::new("10.0.0.2".parse().unwrap(), source),
+            SocketAddr::new("198.51.100.7".parse().unwrap(), port),
+        ),
         seq: SeqNumber(7),
         iif: Some(IfIndex(1)),
     }
