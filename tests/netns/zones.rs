@@ -1,4 +1,4 @@
-//! Conntrack entries in zones: found by the zone of each direction, changed, deleted and made again.
+//! Conntrack entries in zones: found by the zone of each direction, changed, and made again.
 
 use std::{
     io::{Read, Write},
