@@ -98,7 +98,12 @@ impl EntryKeeper {
                 %server,
                 "conntrack had lost a connection with a sequence offset: its entry is put back"
             ),
-            Err(error) if error.is(libc::EEXIST) => {}
+            Err(error) if error.is(libc::EEXIST) => {
+                if !self.is_its(&tuples) {
+                    self.flow_store.delete(&tuples);
+                    return self.queue.verdict(packet, QueueVerdict::Accept);
+                }
+            }
             Err(error) => warn!(
                 %client,
                 %server,
@@ -108,5 +113,15 @@ impl EntryKeeper {
             ),
         }
         self.queue.verdict(packet, QueueVerdict::Drop)
+    }
+
+    /// Whether the entry that is there already is that of the saved flow. Another one is of a later
+    /// connection with the same tuple. Where conntrack cannot be asked, nothing passes wrong.
+    fn is_its(&mut self, tuples: &ConntrackTuples) -> bool {
+        match self.conntrack.resolve(&tuples.of(Direction::Original)) {
+            Ok(Some(entry)) => entry.tuples == *tuples && entry.mark & self.adjust != 0,
+            Ok(None) => false,
+            Err(_) => true,
+        }
     }
 }

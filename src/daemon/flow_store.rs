@@ -123,19 +123,22 @@ impl FlowStore {
         }
     }
 
-    /// Deletes what is saved of a connection.
+    /// Deletes what is saved of a connection, if anything is.
     pub(super) fn delete(&self, tuples: &ConntrackTuples) {
         let mut index = self.index();
+        let is_its = |saved: &Saved| saved.tuples == *tuples;
+        let mut was_saved = false;
         for direction in Direction::BOTH {
             let tuple = tuples.of(direction);
-            if index
-                .get(&tuple)
-                .is_some_and(|saved| saved.tuples == *tuples)
-            {
+            if index.get(&tuple).is_some_and(is_its) {
                 index.remove(&tuple);
+                was_saved = true;
             }
         }
         drop(index);
+        if !was_saved {
+            return;
+        }
         let name = name_of(tuples);
         match self.remove(Path::new(&name)) {
             Err(error) if error != Errno::NOENT => {

@@ -1,9 +1,12 @@
 //! The connections that one helper follows, by tuple and by time.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
+    hash::{BuildHasher, RandomState},
     time::Instant,
 };
+
+use hashbrown::HashTable;
 
 use crate::proto::{
     flow::Flow,
@@ -17,7 +20,7 @@ pub const FLOWS_MAX: usize = 131_072;
 
 /// What a connection takes beside itself: two places in a hash table that is at least seven
 /// sixteenths full, one in each of two B-trees whose nodes are half full, one in a list.
-const PLACES: usize = 2 * size_of::<(Tuple, (FlowKey, Direction))>() * 16 / 7
+const PLACES: usize = 2 * size_of::<(FlowKey, Direction)>() * 16 / 7
     + 2 * size_of::<(Instant, FlowKey)>()
     + 2 * size_of::<(Eviction, Instant, FlowKey)>()
     + 2 * size_of::<usize>();
@@ -54,7 +57,9 @@ struct Entry {
 pub(super) struct FlowTable {
     entries: Vec<Option<Box<Entry>>>,
     free: Vec<FlowKey>,
-    index: HashMap<Tuple, (FlowKey, Direction)>,
+    /// By the hash of the tuple of each direction. The tuples themselves are in the flows.
+    index: HashTable<(FlowKey, Direction)>,
+    hasher: RandomState,
     due: BTreeSet<(Instant, FlowKey)>,
     /// What may be forgotten to make room, what is to go first at the front. A connection is moved
     /// where its own state changes, so that nobody has to look for one among those that must stay.
@@ -65,7 +70,9 @@ pub(super) struct FlowTable {
 
 impl FlowTable {
     pub(super) fn find(&self, tuple: Tuple) -> Option<(FlowKey, Direction)> {
-        self.index.get(&tuple).copied()
+        let hash = self.hasher.hash_one(tuple);
+        let is_its = |place: &_| tuple_of(&self.entries, *place) == Some(tuple);
+        self.index.find(hash, is_its).copied()
     }
 
     pub(super) fn flow(&self, key: FlowKey) -> Option<&Flow> {
@@ -93,7 +100,6 @@ impl FlowTable {
     /// Adds a connection. No other has one of its tuples.
     pub(super) fn insert(&mut self, flow: Flow) -> FlowKey {
         let scheduled = flow.poll_timeout();
-        let tuples = *flow.tuples();
         let bytes = 0;
         let entry = Entry {
             flow,
@@ -110,8 +116,14 @@ impl FlowTable {
             Some(place) => *place = entry,
             None => self.entries.push(entry),
         }
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        let hash_of = |place: &_| {
+            let tuple = tuple_of(entries, *place);
+            tuple.map_or(0, |tuple| hasher.hash_one(tuple))
+        };
         for direction in Direction::BOTH {
-            self.index.insert(tuples.of(direction), (key, direction));
+            let place = (key, direction);
+            self.index.insert_unique(hash_of(&place), place, hash_of);
         }
         self.due.insert((scheduled, key));
         self.measure(key);
@@ -129,7 +141,11 @@ impl FlowTable {
             self.evictable.remove(&(eviction, entry.scheduled, key));
         }
         for direction in Direction::BOTH {
-            self.index.remove(&entry.flow.tuples().of(direction));
+            let hash = self.hasher.hash_one(entry.flow.tuples().of(direction));
+            let is_its = |place: &_| *place == (key, direction);
+            if let Ok(found) = self.index.find_entry(hash, is_its) {
+                found.remove();
+            }
         }
         self.free.push(key);
     }
@@ -224,6 +240,14 @@ impl FlowTable {
         self.bytes = self.bytes.saturating_sub(entry.bytes).saturating_add(bytes);
         entry.bytes = bytes;
     }
+}
+
+fn tuple_of(
+    entries: &[Option<Box<Entry>>],
+    (key, direction): (FlowKey, Direction),
+) -> Option<Tuple> {
+    let entry = entries.get(key.0 as usize)?.as_ref()?;
+    Some(entry.flow.tuples().of(direction))
 }
 
 /// `None` where an end would lose bytes, or hear others than were sent.

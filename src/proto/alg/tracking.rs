@@ -123,6 +123,10 @@ impl Alg {
             return Ok((Flow::encrypted(id, tuples, now), true));
         }
         if !found.is_adjusted {
+            if found.is_beginning {
+                // What is saved under its tuples is of an earlier connection.
+                input.effects.saves.push(Save::Delete(tuples));
+            }
             return Ok((Flow::new(id, tuples, now), false));
         }
         let saved = input.kernel.load(&tuples);
