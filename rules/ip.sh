@@ -25,7 +25,8 @@ iptables -w -t nat -F PREROUTING
 iptables -w -t nat -F POSTROUTING
 
 iptables -w -A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
-# Data connections that ftp-alg expects. The kernel's module made them RELATED; the daemon marks them.
+# Data connections that ftp-alg expects. The kernel's module made them RELATED;
+# the daemon marks their first packets.
 iptables -w -A FORWARD -m connmark --mark 0x10000000/0x10000000 -j ACCEPT
 # Control connections: of the clients to any server, and from outside to ours.
 iptables -w -A FORWARD -i $lan -o $wan -p tcp -m multiport --dports 21,2121 -j ACCEPT
@@ -43,11 +44,16 @@ iptables -w -t nat -A PREROUTING -i $wan -p tcp --dport 2121 -j DNAT --to-destin
 # inet ftp_alg, which iptables cannot express; it runs beside your iptables rules.
 # Your own rules then need, where they accept ESTABLISHED, one line more:
 #   iptables -A FORWARD -m connmark --mark 0x10000000/0x10000000 -j ACCEPT
+# or, in whatever chain, the label that such a connection keeps:
+#   iptables -A FORWARD -m connlabel --label 125 -j ACCEPT
+# A warning that /etc/xtables/connlabel.conf cannot be opened means nothing: the labels
+# here are numbers, and that file only names some.
 set -e
 
 nft -f - <<'END'
 # ftp-alg's own table, for the control ports [21, 2121].
 # Your own rules must accept expected data connections: ct mark & 0x10000000 != 0 accept
+# The same by their label, in whatever chain: ct label 125 accept
 # A flowtable must not be given control connections: no rule sees them any more then.
 add table inet ftp_alg
 delete table inet ftp_alg
@@ -76,6 +82,12 @@ table inet ftp_alg {
 		flags timeout
 		limit rate 1/day burst 1 packets
 	}
+	# the conntrack marks of their control connections, where these have one
+	map mark4 {
+		type ipv4_addr . ipv4_addr . inet_service : mark
+		size 65536
+		flags timeout
+	}
 	# where they go, if their control connection's announcer is behind NAT
 	map dnat4 {
 		type ipv4_addr . ipv4_addr . inet_service : ipv4_addr . inet_service
@@ -94,6 +106,12 @@ table inet ftp_alg {
 		size 65536
 		flags timeout
 		limit rate 1/day burst 1 packets
+	}
+	# the conntrack marks of their control connections, where these have one
+	map mark6 {
+		type ipv6_addr . ipv6_addr . inet_service : mark
+		size 65536
+		flags timeout
 	}
 	# where they go, if their control connection's announcer is behind NAT
 	map dnat6 {
@@ -143,26 +161,54 @@ table inet ftp_alg {
 		tcp flags syn / syn,rst,ack tcp dport @control_ports @ih,0,8 0-255 drop
 	}
 
-	# an expected connection is admitted once, and known by its mark from then on
+	# an expected connection is admitted once, and known by its label from then on
 	chain admit {
 		# the output chain has seen it
 		iif lo return
 		# seen as a packet of the VRF's member
 		meta iifkind "vrf" return
 		# a repeated first packet: already admitted
-		ct mark & 0x10000000 != 0 return
-		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport @expect4 ct mark set ct mark | 0x10000000
-		tcp flags syn / fin,syn,rst,ack ip6 saddr . ip6 daddr . tcp dport @expect6 ct mark set ct mark | 0x10000000
+		ct label 125 return
+		tcp flags syn / fin,syn,rst,ack ip saddr . ip daddr . tcp dport @expect4 ct label set 125 ct mark set ip saddr . ip daddr . tcp dport map @mark4
+		tcp flags syn / fin,syn,rst,ack ip6 saddr . ip6 daddr . tcp dport @expect6 ct label set 125 ct mark set ip6 saddr . ip6 daddr . tcp dport map @mark6
 	}
 
-	chain prerouting {
-		type filter hook prerouting priority -150; policy accept;
+	# before your mangle chains, which find the mark of the control connection
+	chain admit_prerouting {
+		type filter hook prerouting priority -155; policy accept;
 		ct state new meta l4proto tcp jump admit
 	}
 
-	chain output {
-		type filter hook output priority -150; policy accept;
+	chain admit_output {
+		type filter hook output priority -155; policy accept;
 		ct state new meta l4proto tcp jump admit
+	}
+
+	# for your filters the mark has our bit while a first packet passes
+	chain mark_input {
+		type filter hook input priority -149; policy accept;
+		ct state new ct label 125 ct mark set ct mark | 0x10000000
+	}
+
+	chain mark_forward {
+		type filter hook forward priority -149; policy accept;
+		ct state new ct label 125 ct mark set ct mark | 0x10000000
+	}
+
+	chain mark_output {
+		type filter hook output priority -149; policy accept;
+		ct state new ct label 125 ct mark set ct mark | 0x10000000
+	}
+
+	# no later packet gets our bit from the mark
+	chain unmark_input {
+		type filter hook input priority 500; policy accept;
+		ct state new ct label 125 ct mark & 0x10000000 != 0 ct mark set ct mark & 0xefffffff
+	}
+
+	chain unmark_postrouting {
+		type filter hook postrouting priority 500; policy accept;
+		ct state new ct label 125 ct mark & 0x10000000 != 0 ct mark set ct mark & 0xefffffff
 	}
 
 	# as the map says, else unchanged; no NAT rule of yours is asked
@@ -183,22 +229,22 @@ table inet ftp_alg {
 
 	chain nat_prerouting {
 		type nat hook prerouting priority -110; policy accept;
-		ct mark & 0x10000000 != 0 goto to_announcer
+		ct label 125 goto to_announcer
 	}
 
 	chain nat_output {
 		type nat hook output priority -110; policy accept;
-		ct mark & 0x10000000 != 0 goto to_announcer
+		ct label 125 goto to_announcer
 	}
 
 	chain nat_input {
 		type nat hook input priority 90; policy accept;
-		ct mark & 0x10000000 != 0 goto from_connector
+		ct label 125 goto from_connector
 	}
 
 	chain nat_postrouting {
 		type nat hook postrouting priority 90; policy accept;
-		ct mark & 0x10000000 != 0 goto from_connector
+		ct label 125 goto from_connector
 	}
 }
 END
@@ -217,14 +263,14 @@ rule() {
 # The packets of a control connection that the daemon must see: all packets of a flow
 # with a sequence offset; begin, end and payload of any other; of an encrypted one only
 # payload that begins as text; none of a connection of the kernel's own helper.
-rule FTP_ALG -m connmark --mark 0x60000000/0x60000000 -j RETURN
-rule FTP_ALG -m connmark --mark 0x20000000/0x20000000 -g FTP_ALG_ALWAYS
+rule FTP_ALG -m connlabel --label 126 -m connlabel --label 127 -j RETURN
+rule FTP_ALG -m connlabel --label 126 -g FTP_ALG_ALWAYS
 # A flood of handshakes passes unseen: the greeting makes such a connection known.
 rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -m limit --limit 2000/second --limit-burst 2000 -g FTP_ALG_QUEUE
 rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -j RETURN
 rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE
 rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE
-OPAQUE='-m connmark --mark 0x40000000/0x40000000'
+OPAQUE='-m connlabel --label 127'
 iptables -w -t mangle -A FTP_ALG $OPAQUE -m bpf --bytecode '11,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 0,80 0 0 0,53 0 2 48,37 1 0 122,6 0 0 65535,6 0 0 0' -g FTP_ALG_QUEUE
 ip6tables -w -t mangle -A FTP_ALG $OPAQUE -m bpf --bytecode '13,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,116 0 0 2,4 0 0 40,7 0 0 0,80 0 0 0,53 0 2 48,37 1 0 122,6 0 0 65535,6 0 0 0' -g FTP_ALG_QUEUE
 rule FTP_ALG $OPAQUE -j RETURN

@@ -21,6 +21,7 @@ mod setup;
 mod supervisor;
 mod table_keeper;
 mod unclaimed_flows;
+mod unlabelled;
 mod used_connections;
 mod watchdog;
 mod worker;

@@ -3,8 +3,8 @@
 //! The table `inet ftp_alg` does three things, and nothing to any other traffic:
 //!
 //! * it sends those packets of control connections to an NFQUEUE that the daemon must see,
-//! * it recognises each expected data connection once, marks it in the conntrack mark, and
-//!   translates it like its control connection,
+//! * it recognises each expected data connection once, labels it in conntrack, and translates it
+//!   like its control connection,
 //! * it keeps conntrack away from packets that the daemon itself injects.
 //!
 //! With the backend `conntrack` the kernel does the second. The table then only attaches our
@@ -16,6 +16,7 @@
 
 mod build;
 mod iptables;
+mod labels;
 mod nft;
 mod statement;
 
@@ -24,6 +25,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 
 pub use iptables::{to_iptables, to_iptables_removal};
+pub use labels::{Label, LabelBit, Labels};
 pub use nft::REMOVAL as NFT_REMOVAL;
 pub use statement::{
     Chain, ChainType, ControlPort, Family, FlagTest, HelperObject, Hook, Rule, Ruleset, Set,
@@ -79,6 +81,8 @@ pub struct Params {
     pub when_absent: WhenAbsent,
     /// The bits of the conntrack mark that are ours.
     pub marks: Marks,
+    /// The bits of the conntrack label that are ours.
+    pub labels: Labels,
     /// How the table reaches the queue.
     pub queue_statement: QueueStatement,
     /// The backend, which lets expected data connections in.
@@ -125,21 +129,13 @@ pub enum QueueStatement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Marks {
-    /// A data connection that was expected.
+    /// A data connection that was expected, while its first packet passes.
     pub data: u32,
-    /// A control connection with a sequence offset.
-    pub adjust: u32,
-    /// A control connection that went encrypted.
-    pub opaque: u32,
 }
 
 impl Default for Marks {
     fn default() -> Self {
-        Self {
-            data: 0x1000_0000,
-            adjust: 0x2000_0000,
-            opaque: 0x4000_0000,
-        }
+        Self { data: 0x1000_0000 }
     }
 }
 
@@ -150,6 +146,7 @@ impl Default for Params {
             queues: 0..=1,
             when_absent: WhenAbsent::default(),
             marks: Marks::default(),
+            labels: Labels::default(),
             queue_statement: QueueStatement::default(),
             backend: Backend::default(),
             tls_ports: None,

@@ -18,6 +18,8 @@ mod interfaces;
 mod kernel_expectations;
 #[path = "netns/lab.rs"]
 mod lab;
+#[path = "netns/marks.rs"]
+mod marks;
 #[path = "netns/queues.rs"]
 mod queues;
 #[path = "netns/running.rs"]

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 use ftp_alg::{
-    io::nftables::{ExpectationStore, Table, TableAccess, TableOwner},
+    io::nftables::{ExpectationStore, Master, Table, TableAccess, TableOwner},
     proto::{
         expect::{Expectation, ExpectationId},
         net::Tuple,
@@ -19,10 +19,13 @@ use ftp_alg::{
 const ROUNDS: u16 = 20_000;
 
 /// The control connection.
-const MASTER: Tuple = Tuple::new(
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 40_000),
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
-);
+const MASTER: Master = Master {
+    original: Tuple::new(
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 40_000),
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
+    ),
+    mark: 0,
+};
 
 fn main() -> Result<()> {
     let params = Params {

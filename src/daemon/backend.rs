@@ -51,7 +51,10 @@ impl Choice {
     /// Opens a worker's connection to it. `owner` is that of our table.
     pub(super) fn open_expectations(self, owner: TableOwner) -> anyhow::Result<Expectations> {
         Ok(match self.backend {
-            Backend::Nftables => Expectations::Nftables(ExpectationStore::new(owner)),
+            Backend::Nftables => Expectations::Nftables {
+                store: ExpectationStore::new(owner),
+                conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
+            },
             Backend::Conntrack => Expectations::Conntrack {
                 expectations: ConntrackExpectations::open(self.child_nat)
                     .context("cannot open a socket to conntrack")?,
@@ -147,6 +150,7 @@ fn log_findings(found: &Probe) {
         queue_target = %found.queue_target,
         nfnetlink_queue = %found.queues,
         ctnetlink = %found.ctnetlink,
+        labels = %found.labels,
         nfnetlink_cthelper = %found.helper,
         helper_object = %found.helper_object,
         "the kernel"

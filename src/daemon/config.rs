@@ -72,6 +72,9 @@ impl Config {
         let refused =
             |error: toml::de::Error| wrong(error.span().unwrap_or_default().start, error.message());
         let written = DeTable::parse(text).map_err(refused)?;
+        if let Some((place, reason)) = moved_key(written.get_ref()) {
+            return Err(wrong(place, &reason));
+        }
         let defaults = DeTable::parse(&DEFAULTS).map_err(refused)?;
         let mut whole = written.clone();
         complete(whole.get_mut(), defaults.into_inner());
@@ -131,6 +134,22 @@ fn complete<'i>(written: &mut DeTable<'i>, defaults: DeTable<'i>) {
             (Some(_), _) => {}
         }
     }
+}
+
+/// Keys of earlier versions, whose values mean nothing any more, and the keys of today.
+const MOVED: [(&str, &str); 2] = [
+    ("mark.adjust", "label.adjust"),
+    ("mark.opaque", "label.opaque"),
+];
+
+/// The first such key, where it stands, and what to write instead.
+fn moved_key(document: &DeTable<'_>) -> Option<(usize, String)> {
+    MOVED.into_iter().find_map(|(old, new)| {
+        let reason = format!(
+            "{old} is {new} now: the number of a bit of the ct label, 0 to 127. Take {old} out"
+        );
+        Some((place_of(document, old)?, reason))
+    })
 }
 
 /// Where the value of a key stands, such as `mark.data` or `policy.tls_implicit_ports.1`.

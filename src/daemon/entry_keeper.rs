@@ -1,8 +1,8 @@
 //! Puts back the conntrack entries of connections with a sequence offset.
 //!
 //! Conntrack may lose such an entry: somebody deletes it (`conntrack -D`, `-F`), or it expires. The
-//! next packet would be picked up without NAT, without our mark, and untranslated. Our table queues
-//! it, and it waits here: the entry is put back, and the packet's sender repeats it.
+//! next packet would be picked up without NAT, without our label, and untranslated. Our table
+//! queues it, and it waits here: the entry is put back, and the packet's sender repeats it.
 
 use std::{sync::Arc, thread};
 
@@ -19,7 +19,7 @@ use crate::{
         net::{ConntrackTuples, Direction},
         packet::Segment,
     },
-    ruleset::{Backend, PICKUP_QUEUE},
+    ruleset::{Backend, LabelBit, PICKUP_QUEUE},
 };
 
 /// What the thread works with.
@@ -27,8 +27,8 @@ pub(super) struct EntryKeeper {
     queue: Queue,
     conntrack: Conntrack,
     flow_store: Arc<FlowStore>,
-    /// The bit of a connection with an offset.
-    adjust: u32,
+    /// The label's bit of a connection with an offset.
+    adjust: LabelBit,
     backend: Backend,
 }
 
@@ -39,7 +39,7 @@ impl EntryKeeper {
     /// The queue or a netlink socket cannot be had.
     pub(super) fn open(
         flow_store: Arc<FlowStore>,
-        adjust: u32,
+        adjust: LabelBit,
         backend: Backend,
     ) -> anyhow::Result<Self> {
         Ok(Self {

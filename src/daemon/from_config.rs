@@ -68,6 +68,7 @@ pub(crate) fn params_of(
         queues: RangeInclusive::clone(&config.queue),
         when_absent: config.when_absent,
         marks: config.mark,
+        labels: config.label,
         queue_statement,
         backend,
         tls_ports: config.policy.granted_ports().cloned(),

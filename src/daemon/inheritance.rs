@@ -44,11 +44,14 @@ impl Inheritance {
         } in expected
         {
             let outside = expectation.destination;
-            inherited.entry(master).or_default().push(Inherited {
-                lease: leases.lease(outside).then_some(outside),
-                expires: now + expectation.timeout,
-                expectation,
-            });
+            inherited
+                .entry(master.original)
+                .or_default()
+                .push(Inherited {
+                    lease: leases.lease(outside).then_some(outside),
+                    expires: now + expectation.timeout,
+                    expectation,
+                });
         }
         count
     }
@@ -92,11 +95,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::io::nftables::Master;
 
     fn expected(port: u16, timeout: Duration) -> MasteredExpectation {
         let of = |port| SocketAddr::from(([203, 0, 113, 1], port));
         MasteredExpectation {
-            master: Tuple::new(of(40_000), of(21)),
+            master: Master::from(Tuple::new(of(40_000), of(21))),
             expectation: Expectation {
                 source: of(0).ip(),
                 destination: of(port),
@@ -130,11 +134,12 @@ mod tests {
         let one = expected(5000, Duration::from_secs(60));
         let inheritance = Inheritance::default();
         inheritance.fill(vec![one], &mut leases);
-        let stranger = Tuple::new(one.master.destination, one.master.source);
+        let master = one.master.original;
+        let stranger = Tuple::new(master.destination, master.source);
         assert_eq!(inheritance.take(stranger), []);
-        let taken = inheritance.take(one.master);
+        let taken = inheritance.take(one.master.original);
         assert_eq!(taken[0].lease, Some(one.expectation.destination));
-        assert_eq!(inheritance.take(one.master), []);
+        assert_eq!(inheritance.take(one.master.original), []);
         inheritance.release_expired(&mut leases);
         assert!(
             !leases.lease(one.expectation.destination),

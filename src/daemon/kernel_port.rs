@@ -1,4 +1,4 @@
-//! The core's port to this machine's kernel: conntrack, expectations, marks and grants over
+//! The core's port to this machine's kernel: conntrack, expectations, labels and grants over
 //! netlink.
 //!
 //! A failure is logged here, where its cause is known. The core learns what it needs to decide.
@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use tracing::{debug, warn};
 
-use super::{flow_store::FlowStore, inheritance::Inheritance, zones::Zones};
+use super::{
+    flow_store::FlowStore, inheritance::Inheritance, unlabelled::Unlabelled, zones::Zones,
+};
 use crate::{
     io::{
         clock,
@@ -28,8 +30,12 @@ use crate::{
         session::Withdrawal,
         shared::SharedTables,
     },
-    ruleset::Marks,
+    ruleset::{Label, Labels},
 };
+
+/// What follows where a connection cannot be labelled.
+const ENCRYPTED_STAYS: &str = "an encrypted connection stays in the queue";
+const LEFT_ALONE_STAYS: &str = "a connection that is left alone stays in the queue";
 
 /// What one worker asks of the kernel.
 pub(super) struct KernelPort {
@@ -45,8 +51,10 @@ pub(super) struct KernelPort {
     pub(super) shared: Arc<SharedTables>,
     /// What an earlier process has left in force.
     pub(super) inheritance: Arc<Inheritance>,
-    /// The ct mark bits that are ours.
-    pub(super) marks: Marks,
+    /// The bits of the conntrack label that are ours.
+    pub(super) labels: Labels,
+    /// The connections that cannot have one.
+    pub(super) unlabelled: Unlabelled,
     /// The zones of packets.
     pub(super) zones: Zones,
     /// What becomes of connections that the kernel's own helper reads.
@@ -69,9 +77,14 @@ impl Kernel for KernelPort {
     }
 
     fn set_liberal(&mut self, tuples: &ConntrackTuples) -> Result<(), SetLiberalError> {
-        let result = self.conntrack.set_liberal(tuples, self.marks.adjust);
+        let result = self.conntrack.set_liberal(tuples, self.labels.adjust);
         result.map_err(|error| {
-            warn!(%error, "conntrack could not be made liberal: the line is not rewritten");
+            if has_no_room(&error) {
+                self.unlabelled
+                    .warn(tuples, "no announcement can be translated");
+            } else {
+                warn!(%error, "conntrack could not be made liberal: the line is not rewritten");
+            }
             SetLiberalError
         })
     }
@@ -106,24 +119,38 @@ impl Kernel for KernelPort {
     }
 
     fn mark_opaque(&mut self, tuples: &ConntrackTuples) {
-        let opaque = self.marks.opaque;
-        if let Err(error) = self.conntrack.set_mark(tuples, opaque, opaque) {
-            warn!(%error, "an encrypted connection could not be marked: it stays in the queue");
+        let opaque = self.labels.opaque.into();
+        match self.conntrack.set_label(tuples, opaque, opaque) {
+            Ok(()) => {}
+            Err(error) if has_no_room(&error) => {
+                self.unlabelled.warn(tuples, ENCRYPTED_STAYS);
+            }
+            Err(error) => warn!(%error, "{ENCRYPTED_STAYS}"),
         }
     }
 
     fn mark_readable(&mut self, tuples: &ConntrackTuples) {
-        if let Err(error) = self.conntrack.set_mark(tuples, 0, self.marks.opaque) {
-            warn!(%error, "a connection in the clear again could not be marked: it is not read");
+        let opaque = self.labels.opaque.into();
+        match self.conntrack.set_label(tuples, Label::NONE, opaque) {
+            Ok(()) => {}
+            // It never had the bit, and was in the queue all the time.
+            Err(error) if has_no_room(&error) => {}
+            Err(error) => {
+                warn!(%error, "a connection in the clear again keeps its label: it is not read");
+            }
         }
     }
 
-    /// No other connection has both marks.
+    /// No other connection has both bits.
     fn mark_untouched(&mut self, tuples: &ConntrackTuples) -> Result<(), MarkError> {
-        let both = self.marks.opaque | self.marks.adjust;
-        let result = self.conntrack.set_mark(tuples, both, both);
+        let both = Label::from(self.labels.opaque) | Label::from(self.labels.adjust);
+        let result = self.conntrack.set_label(tuples, both, both);
         result.map_err(|error| {
-            warn!(%error, "a connection could not be marked as left alone: it stays in the queue");
+            if has_no_room(&error) {
+                self.unlabelled.warn(tuples, LEFT_ALONE_STAYS);
+            } else {
+                warn!(%error, "{LEFT_ALONE_STAYS}");
+            }
             MarkError
         })
     }
@@ -177,7 +204,7 @@ impl KernelPort {
     }
 
     fn tracked(&self, entry: &ConntrackEntry) -> TrackedConnection {
-        let has = |bits: u32| entry.mark & bits != 0;
+        let has = |bit| entry.label.has(bit);
         let is_helped = entry.helper == Some(AttachedHelper::KernelFtp);
         TrackedConnection {
             tuples: entry.tuples,
@@ -185,8 +212,8 @@ impl KernelPort {
             is_beginning: entry.tcp_state.is_some_and(TcpState::is_handshake),
             is_established: entry.tcp_state == Some(TcpState::ESTABLISHED),
             is_over: entry.tcp_state.is_some_and(TcpState::is_over),
-            is_adjusted: has(self.marks.adjust),
-            is_opaque: has(self.marks.opaque),
+            is_adjusted: has(self.labels.adjust),
+            is_opaque: has(self.labels.opaque),
             kernel_helper: is_helped.then_some(self.when_kernel_helps),
         }
     }
@@ -203,6 +230,11 @@ impl KernelPort {
             }
         }
     }
+}
+
+/// Whether the kernel had no room for a label.
+fn has_no_room(error: &NetlinkError) -> bool {
+    error.is(libc::ENOSPC)
 }
 
 fn warn_of(pair: HostPair, error: &NetlinkError) {

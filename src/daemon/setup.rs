@@ -22,6 +22,7 @@ use super::{
     supervisor::Supervisor,
     table_keeper::TableKeeper,
     unclaimed_flows::UnclaimedFlows,
+    unlabelled::Unlabelled,
     watchdog::{Heartbeat, Watchdog},
     worker::{Equipment, Shared, Worker},
     zones::Zones,
@@ -65,7 +66,7 @@ impl Gateway {
         let choice = backend::choose(config)?;
         let flow_store = FlowStore::open(&config.restart.directory)
             .with_context(|| format!("cannot make {}", config.restart.directory.display()))?;
-        let unclaimed = UnclaimedFlows::read(&flow_store, config.mark.adjust, clock::now())?;
+        let unclaimed = UnclaimedFlows::read(&flow_store, config.label.adjust, clock::now())?;
         let leases = LeaseTable::reserving(config.control_ports.to_vec(), config.nat.share);
         let tables = SharedTables::with_ports(leases);
         let interfaces = Interfaces::snapshot();
@@ -77,14 +78,14 @@ impl Gateway {
         let heartbeats = watchdog.heartbeats();
         let equipments = open_equipments(config, choice, &shared, &owner, heartbeats)?;
         let flow_store = Arc::clone(&shared.flow_store);
-        let entries = EntryKeeper::open(flow_store, config.mark.adjust, choice.backend())?;
+        let entries = EntryKeeper::open(flow_store, config.label.adjust, choice.backend())?;
         let wakers = equipments.iter().map(|one| one.queue.waker()).collect();
         let overload = OverloadWatch::open(RangeInclusive::clone(&config.queue));
         let confinement = drop_privileges(&config.process, path, &shared.flow_store)?;
         let log = LogThread::start()?;
         let supervisor = start_workers(config, equipments, &shared)?;
         entries.start()?;
-        let mut keeper = TableKeeper::start(&owner, choice, config.mark)?;
+        let mut keeper = TableKeeper::start(&owner, choice, config.label)?;
         install_seccomp(&config.process, &confinement, path)?;
         let used = keeper.used().context("cannot ask conntrack")?;
         keeper.keep(backend::install(config, choice, &owner, &used)?);
@@ -224,7 +225,8 @@ fn open_kernel(
         flow_store: Arc::clone(&shared.flow_store),
         shared: Arc::clone(&shared.tables),
         inheritance: Arc::clone(&shared.inheritance),
-        marks: config.mark,
+        labels: config.label,
+        unlabelled: Unlabelled::default(),
         zones: Zones::default(),
         when_kernel_helps: config.when_kernel_helps,
     })

@@ -23,7 +23,7 @@ use crate::{
         },
     },
     proto::{net::Direction, shared::SharedTables},
-    ruleset::{Backend, Marks, WhenAbsent},
+    ruleset::{Backend, Labels, WhenAbsent},
 };
 
 /// Our table, and those who watch over it.
@@ -31,7 +31,7 @@ pub(super) struct TableKeeper {
     owner: TableOwner,
     changes: mpsc::Receiver<TableChange>,
     conntrack: Conntrack,
-    marks: Marks,
+    labels: Labels,
     backend: Backend,
     /// `None` where the operator has loaded it by hand.
     table: Option<Table>,
@@ -87,12 +87,16 @@ impl TableKeeper {
     ///
     /// # Errors
     /// No netlink socket or no thread can be had.
-    pub(super) fn start(owner: &TableOwner, choice: Choice, marks: Marks) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        owner: &TableOwner,
+        choice: Choice,
+        labels: Labels,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             owner: owner.clone(),
             changes: start_watch(owner)?,
             conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
-            marks,
+            labels,
             backend: choice.backend(),
             table: None,
             is_missing: false,
@@ -104,7 +108,7 @@ impl TableKeeper {
     /// # Errors
     /// When conntrack cannot be asked.
     pub(super) fn used(&mut self) -> Result<UsedConnections, NetlinkError> {
-        UsedConnections::read(&mut self.conntrack, self.backend, self.marks)
+        UsedConnections::read(&mut self.conntrack, self.backend, self.labels)
     }
 
     /// Begins to keep this table.
@@ -148,7 +152,7 @@ impl TableKeeper {
         };
         // Until it is known to be back.
         self.is_missing = true;
-        let used = UsedConnections::read(&mut self.conntrack, self.backend, self.marks)?;
+        let used = UsedConnections::read(&mut self.conntrack, self.backend, self.labels)?;
         table.restore(&|one| used.has(one))?;
         self.is_missing = false;
         self.restore_grants(shared);
@@ -237,7 +241,7 @@ impl TableKeeper {
 
     /// The operator's table was changed: perhaps taken away, perhaps loaded anew.
     fn handle_change_by_hand(&mut self, program: &str, pid: u32) {
-        let used = UsedConnections::read(&mut self.conntrack, self.backend, self.marks);
+        let used = UsedConnections::read(&mut self.conntrack, self.backend, self.labels);
         let restored = used
             .map_err(ApplyError::from)
             .and_then(|used| restore_elements(&self.owner, self.backend, &|one| used.has(one)));
@@ -271,7 +275,7 @@ impl TableKeeper {
     }
 
     fn remainder(&mut self, when_absent: WhenAbsent, flow_store: &FlowStore) -> Remainder {
-        let adjusted = count_adjusted(&mut self.conntrack, self.marks, flow_store);
+        let adjusted = count_adjusted(&mut self.conntrack, self.labels, flow_store);
         let expected = match self.backend {
             Backend::Nftables => Ok(self.owner.live().len()),
             Backend::Conntrack => list_expected().map(|expected| expected.len()),
@@ -313,14 +317,14 @@ fn start_watch(owner: &TableOwner) -> anyhow::Result<mpsc::Receiver<TableChange>
 /// How many connections have a sequence offset that is known, and are not over.
 fn count_adjusted(
     conntrack: &mut Conntrack,
-    marks: Marks,
+    labels: Labels,
     flow_store: &FlowStore,
 ) -> Result<usize, NetlinkError> {
     let mut count = 0;
-    conntrack.list_marked(marks.adjust, |entry| {
+    conntrack.list_labelled(labels.adjust, |entry| {
         let is_over = entry.tcp_state.is_some_and(|state| state.is_over());
         // Both bits stand for a connection of the kernel's helper.
-        let is_untouched = entry.mark & marks.opaque != 0;
+        let is_untouched = entry.label.has(labels.opaque);
         let original = entry.tuples.of(Direction::Original);
         let is_known = flow_store.find(original) == Some(entry.tuples);
         count += usize::from(!is_over && !is_untouched && is_known);

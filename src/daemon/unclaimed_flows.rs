@@ -19,6 +19,7 @@ use crate::{
         net::{ConntrackTuples, Direction},
         saved_flow::SavedFlow,
     },
+    ruleset::LabelBit,
 };
 
 /// How long a saved flow waits for a packet while conntrack does not know its connection. Linux
@@ -31,8 +32,8 @@ const SLICE: usize = 1024;
 /// Those that are left, next to look at first.
 pub(super) struct UnclaimedFlows {
     conntrack: Conntrack,
-    /// The mark bit of a connection with a sequence offset.
-    adjust: u32,
+    /// The label's bit of a connection with a sequence offset.
+    adjust: LabelBit,
     flows: VecDeque<Unclaimed>,
 }
 
@@ -53,11 +54,15 @@ enum Found {
 
 impl UnclaimedFlows {
     /// Reads the saved flows, and deletes those whose connection is another one now. `adjust` is
-    /// the mark bit of connections with a sequence offset.
+    /// the label's bit of connections with a sequence offset.
     ///
     /// # Errors
     /// The directory cannot be read, or conntrack cannot be asked.
-    pub(super) fn read(flow_store: &FlowStore, adjust: u32, now: Instant) -> anyhow::Result<Self> {
+    pub(super) fn read(
+        flow_store: &FlowStore,
+        adjust: LabelBit,
+        now: Instant,
+    ) -> anyhow::Result<Self> {
         let conntrack = Conntrack::open().context("cannot open a socket to conntrack")?;
         let saved = flow_store.read_all().context("cannot read saved flows")?;
         let mut unclaimed = Self {
@@ -119,7 +124,7 @@ impl UnclaimedFlows {
         match self.conntrack.resolve(&tuples.of(Direction::Original)) {
             Err(_) => Found::Its,
             Ok(None) => Found::Nothing,
-            Ok(Some(entry)) if entry.tuples == *tuples && entry.mark & self.adjust != 0 => {
+            Ok(Some(entry)) if entry.tuples == *tuples && entry.label.has(self.adjust) => {
                 Found::Its
             }
             Ok(Some(_)) => Found::Another,

@@ -13,7 +13,7 @@ use crate::{
         nftables::MasteredExpectation,
     },
     proto::net::Direction,
-    ruleset::{Backend, Marks},
+    ruleset::{Backend, Labels},
 };
 
 /// The first packets of the data connections that have come, as far as conntrack knows them still.
@@ -28,12 +28,12 @@ impl UsedConnections {
     pub(super) fn read(
         conntrack: &mut Conntrack,
         backend: Backend,
-        marks: Marks,
+        labels: Labels,
     ) -> Result<Self, NetlinkError> {
         let mut used = Self::default();
         // Conntrack itself counts the use of its expectations.
         if backend == Backend::Nftables {
-            conntrack.list_marked(marks.data, |entry| {
+            conntrack.list_labelled(labels.data, |entry| {
                 let first = entry.tuples.of(Direction::Original);
                 let is_over = entry.tcp_state.is_some_and(TcpState::is_over);
                 let known = if is_over {

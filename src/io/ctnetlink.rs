@@ -1,7 +1,7 @@
 //! Conntrack entries over netlink: finding the entry of a packet, and telling the kernel about
 //! control connections whose sequence numbers we change.
 //!
-//! A packet that is queued at priority -150 of prerouting or output carries the tuple of its own
+//! A packet that is queued at priority -149 of prerouting or output carries the tuple of its own
 //! direction, before NAT. That tuple finds the entry in either direction, and the entry's two
 //! tuples show the NAT. An entry is found from its second packet on, because the first one confirms
 //! it.
@@ -21,6 +21,7 @@ pub use imported::{ImportedExpectation, list_expected, list_imported};
 use crate::{
     io::netlink::{Head, MessageBuffer, MessageType, NetlinkError, Socket},
     proto::net::{ConntrackTuples, Direction, Tuple, Zone},
+    ruleset::{Label, LabelBit},
 };
 
 /// `nfnetlink_conntrack.h`
@@ -49,7 +50,8 @@ mod wire {
     pub(super) const CTA_PROTONAT_PORT_MAX: u16 = 2;
     pub(super) const CTA_MARK: u16 = 8;
     pub(super) const CTA_ID: u16 = 12;
-    pub(super) const CTA_MARK_MASK: u16 = 21;
+    pub(super) const CTA_LABELS: u16 = 22;
+    pub(super) const CTA_LABELS_MASK: u16 = 23;
     pub(super) const CTA_TUPLE_IP: u16 = 1;
     pub(super) const CTA_TUPLE_PROTO: u16 = 2;
     pub(super) const CTA_TUPLE_ZONE: u16 = 3;
@@ -139,15 +141,22 @@ impl Conntrack {
     }
 
     /// Makes conntrack accept, on this one connection, sequence numbers outside the window it has
-    /// seen, and sets `bits` in the connection's mark, both at once.
+    /// seen, and sets a bit in the connection's label. The label comes first, because it may be
+    /// refused.
     ///
     /// It must be called before a packet leaves with another length than conntrack saw. The
     /// receiver then acknowledges octets that conntrack does not know, and conntrack lets packets
     /// that it calls invalid pass without NAT.
     ///
     /// # Errors
-    /// When the kernel refuses; ENOENT where the connection is gone.
-    pub fn set_liberal(&mut self, tuples: &ConntrackTuples, bits: u32) -> Result<(), NetlinkError> {
+    /// When the kernel refuses; ENOENT where the connection is gone, ENOSPC as in
+    /// [`set_label`](Self::set_label). The connection is as it was then, or is gone.
+    pub fn set_liberal(
+        &mut self,
+        tuples: &ConntrackTuples,
+        bit: LabelBit,
+    ) -> Result<(), NetlinkError> {
+        self.set_label(tuples, bit.into(), bit.into())?;
         let liberal = [IP_CT_TCP_FLAG_BE_LIBERAL, IP_CT_TCP_FLAG_BE_LIBERAL];
         self.change(tuples, |buffer| {
             buffer.nest(CTA_PROTOINFO, |buffer| {
@@ -156,42 +165,46 @@ impl Conntrack {
                     buffer.put(CTA_PROTOINFO_TCP_FLAGS_REPLY, &liberal);
                 });
             });
-            put_mark(buffer, bits, bits);
         })
     }
 
-    /// Gives the bits of `mask` in the connection's mark the values they have in `value`.
+    /// Gives the bits of `mask` in the connection's label the values they have in `value`. No bit
+    /// of `value` is outside `mask`.
     ///
     /// # Errors
-    /// When the kernel refuses; ENOENT where the connection is gone.
-    pub fn set_mark(
+    /// When the kernel refuses; ENOENT where the connection is gone. ENOSPC where it has no room
+    /// for a label, because no rule that sets labels was loaded when it began
+    /// (`nf_connlabels_replace`).
+    pub fn set_label(
         &mut self,
         tuples: &ConntrackTuples,
-        value: u32,
-        mask: u32,
+        value: Label,
+        mask: Label,
     ) -> Result<(), NetlinkError> {
-        self.change(tuples, |buffer| put_mark(buffer, value & mask, mask))
+        self.change(tuples, |buffer| put_label(buffer, value, mask))
     }
 
-    /// Hands the connections whose mark has any of these bits to `read`.
+    /// Hands the connections whose label has this bit to `read`. The kernel lists all connections:
+    /// it selects none by their labels.
     ///
     /// # Errors
     /// When conntrack cannot be asked.
-    pub fn list_marked(
+    pub fn list_labelled(
         &mut self,
-        bits: u32,
+        bit: LabelBit,
         mut read: impl FnMut(&ConntrackEntry),
     ) -> Result<(), NetlinkError> {
         let head = message(IPCTNL_MSG_CT_GET, libc::AF_UNSPEC as u8);
         self.0.list(
             head,
-            |buffer| put_mark(buffer, bits, bits),
+            |_| {},
             |one| {
-                let entry = ConntrackEntry::parse(&one.attributes());
-                entry
-                    .filter(|entry| entry.mark & bits != 0)
-                    .iter()
-                    .for_each(&mut read);
+                let attributes = one.attributes();
+                if ConntrackEntry::parse_label(&attributes).has(bit) {
+                    ConntrackEntry::parse(&attributes)
+                        .iter()
+                        .for_each(&mut read);
+                }
             },
         )
     }
@@ -242,9 +255,9 @@ const fn message(request: u8, family: u8) -> Head {
     Head::new(kind, family)
 }
 
-fn put_mark(buffer: &mut MessageBuffer, value: u32, mask: u32) {
-    buffer.put_u32(CTA_MARK, value);
-    buffer.put_u32(CTA_MARK_MASK, mask);
+fn put_label(buffer: &mut MessageBuffer, value: Label, mask: Label) {
+    buffer.put(CTA_LABELS, value.to_kernel());
+    buffer.put(CTA_LABELS_MASK, mask.to_kernel());
 }
 
 /// A kernel without zones refuses the attribute.

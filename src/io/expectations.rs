@@ -1,7 +1,10 @@
 //! The two backends that let announced data connections in, behind one interface.
 
 use crate::{
-    io::{ctnetlink::ConntrackExpectations, nftables::ExpectationStore},
+    io::{
+        ctnetlink::{Conntrack, ConntrackExpectations},
+        nftables::{ExpectationStore, Master},
+    },
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
         net::{ConntrackTuples, Direction},
@@ -12,8 +15,13 @@ use crate::{
 /// A worker's connection to the backend that was chosen.
 #[derive(Debug)]
 pub enum Expectations {
-    /// Elements of sets and maps in our own table; data connections carry our mark.
-    Nftables(ExpectationStore),
+    /// Elements of sets and maps in our own table; data connections carry our label.
+    Nftables {
+        /// The elements.
+        store: ExpectationStore,
+        /// Tells the marks of control connections.
+        conntrack: Conntrack,
+    },
     /// The kernel's own expectations; data connections are RELATED.
     Conntrack {
         /// The expectations.
@@ -34,13 +42,20 @@ impl Expectations {
         expectation: &Expectation,
         master: &ConntrackTuples,
     ) -> Result<(), ExpectError> {
+        let original = master.of(Direction::Original);
         match self {
-            Self::Nftables(store) => store.expect(id, expectation, master.of(Direction::Original)),
+            Self::Nftables { store, conntrack } => {
+                // What cannot be asked has the mark of a connection without one.
+                let entry = conntrack.resolve(&original).ok().flatten();
+                let mark = entry.map_or(0, |entry| entry.mark);
+                store.expect(id, expectation, Master { original, mark })
+            }
+            // The kernel itself gives the mark on.
             Self::Conntrack {
                 expectations,
                 denied_iif,
             } => {
-                denied_iif.expect(id, expectation, master.of(Direction::Original))?;
+                denied_iif.expect(id, expectation, original.into())?;
                 expectations.expect(id, expectation, master)
             }
         }
@@ -56,7 +71,7 @@ impl Expectations {
         reason: Withdrawal,
     ) {
         match self {
-            Self::Nftables(store) => {
+            Self::Nftables { store, .. } => {
                 store.unexpect(id, expectation);
                 if !matches!(reason, Withdrawal::Superseded | Withdrawal::Finished) {
                     store.flush();
@@ -79,7 +94,7 @@ impl Expectations {
     #[must_use]
     pub fn has_pending_deletes(&self) -> bool {
         match self {
-            Self::Nftables(store)
+            Self::Nftables { store, .. }
             | Self::Conntrack {
                 denied_iif: store, ..
             } => store.has_pending_deletes(),
@@ -89,7 +104,7 @@ impl Expectations {
     /// Deletes the withdrawn expectations.
     pub fn flush(&mut self) {
         match self {
-            Self::Nftables(store)
+            Self::Nftables { store, .. }
             | Self::Conntrack {
                 denied_iif: store, ..
             } => store.flush(),

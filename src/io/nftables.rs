@@ -9,6 +9,7 @@ mod element;
 mod expression;
 mod live;
 mod lower;
+mod mastered;
 mod object;
 mod owner;
 mod pair_store;
@@ -21,7 +22,7 @@ mod table;
 mod watch;
 mod written;
 
-pub use live::MasteredExpectation;
+pub use mastered::{Master, MasteredExpectation};
 pub use owner::TableOwner;
 pub use pair_store::PairStore;
 pub use probe::{Availability, Probe, probe};

@@ -1,32 +1,29 @@
 //! Builds the table from its parameters.
 //!
-//! Two decisions are not obvious from the rules themselves:
-//!
-//! * A hash of *conntrack's* original source port chooses the worker, because both directions of a
-//!   connection must reach the same one. The kernel's own spreading over queues hashes the
-//!   addresses of the packet, which differ between the directions under NAT.
-//! * An expectation is used once, because its element carries a limit of one packet a day, and no
-//!   timeout is as long. A rule that deletes the element would leave an expired one behind until
-//!   the kernel collects it, once a second. After some sixteen of the same key the kernel refuses
-//!   another (EBUSY), and the transaction fails. The limit also has a lock: of two packets that
-//!   come at the same time, one passes.
+//! One decision is not obvious from the rules themselves. A hash of *conntrack's* original source
+//! port chooses the worker, because both directions of a connection must reach the same one. The
+//! kernel's own spreading over queues hashes the addresses of the packet, which differ between the
+//! directions under NAT.
 
+mod admission;
 mod attachment;
 mod chain_parts;
 mod fast_open;
 mod ftps_chains;
 mod pickup_chains;
 
-use chain_parts::{OPENING, RAW, base, chain, filter, is_marked, nat, not_twice, rule};
+use chain_parts::{OPENING, RAW, base, chain, filter, nat, not_twice, rule};
 
 use super::{
-    Backend, ControlPort, Family, FlagTest, HELPER, Marks, Params, QueueStatement, Rule, Ruleset,
-    Set, SetKind, State, Statement::*, WhenAbsent, statement::Chain,
+    Backend, ControlPort, Family, FlagTest, HELPER, LabelBit, Labels, Params, QueueStatement, Rule,
+    Ruleset, Set, SetKind, State, Statement::*, WhenAbsent, statement::Chain,
 };
 use crate::proto::packet::Flags as TcpFlags;
 
-/// After conntrack (-200), before destination NAT (-100): a packet still has its own tuple.
-const INSPECTION: i32 = -150;
+/// After conntrack (-200), before destination NAT (-100): a packet still has its own tuple. And
+/// after the operator's mangle chains (-150), so that a queued packet has the mark that they give
+/// it.
+const INSPECTION: i32 = -149;
 /// Before the operator's destination NAT (-100).
 const DESTINATION_NAT: i32 = -110;
 /// Before the operator's source NAT (100).
@@ -58,18 +55,20 @@ impl Ruleset {
             chains.extend(pickup_chains::chains(params));
         }
         if is_ours {
-            sets.extend(Family::BOTH.into_iter().flat_map(expectation_sets));
-            chains.push(admission(&params.marks));
+            sets.extend(Family::BOTH.into_iter().flat_map(admission::sets));
+            chains.extend(admission::chains(params));
+        } else {
+            chains.push(attachment::label_room(params));
         }
         if let (Some(ports), true) = (&params.tls_ports, queues_itself) {
             sets.extend(Family::BOTH.map(ftps_chains::set));
             chains.extend(ftps_chains::chains(ports, params));
         }
-        if queues_itself || is_ours {
-            chains.extend(entries(queues_itself, is_ours));
+        if queues_itself {
+            chains.extend(entries());
         }
         if is_ours {
-            chains.extend(translation_chains(&params.marks));
+            chains.extend(translation_chains(params.labels.data));
         } else {
             chains.extend(attachment::chains());
         }
@@ -89,15 +88,19 @@ fn advice(params: &Params) -> Vec<String> {
         params.control_ports
     )];
     advice.extend(match params.backend {
-        Backend::Nftables => [
+        Backend::Nftables => vec![
             format!(
                 "Your own rules must accept expected data connections: ct mark & {:#x} != 0 accept",
                 params.marks.data
             ),
+            format!(
+                "The same by their label, in whatever chain: ct label {} accept",
+                params.labels.data.number()
+            ),
             "A flowtable must not be given control connections: no rule sees them any more then."
                 .to_owned(),
         ],
-        Backend::Conntrack => [
+        Backend::Conntrack => vec![
             "Expected data connections are related: ct state established,related accept".to_owned(),
             format!("Loads only while the helper {HELPER} is registered, which the daemon does."),
         ],
@@ -119,23 +122,6 @@ fn advice(params: &Params) -> Vec<String> {
         );
     }
     advice
-}
-
-fn expectation_sets(family: Family) -> [Set; 3] {
-    [
-        Set {
-            why: "connections that were announced and may come, once, from any source port",
-            kind: SetKind::Permission(family),
-        },
-        Set {
-            why: "where they go, if their control connection's announcer is behind NAT",
-            kind: SetKind::Destination(family),
-        },
-        Set {
-            why: "who they come from, if the connecting side is behind NAT",
-            kind: SetKind::Source(family),
-        },
-    ]
 }
 
 fn injected() -> Chain {
@@ -168,16 +154,16 @@ fn denied_iif() -> Chain {
 
 /// `inspect` picks the packets that the daemon must see, `deliver*` hand them to its workers.
 fn inspection_chains(params: &Params) -> [Chain; 3] {
-    let Marks { adjust, opaque, .. } = params.marks;
+    let Labels { adjust, opaque, .. } = params.labels;
     let bypass = params.when_absent == WhenAbsent::Bypass;
     let inspect = [
         rule(
             "left to the kernel's own helper",
-            [is_marked(adjust), is_marked(opaque), Return],
+            [Label(adjust), Label(opaque), Return],
         ),
         rule(
             "every packet of a flow with a sequence offset, even while no daemon runs",
-            [is_marked(adjust), Goto("deliver_always")],
+            [Label(adjust), Goto("deliver_always")],
         ),
         rule(
             "a flood of handshakes passes unseen: the greeting makes such a connection known",
@@ -196,9 +182,9 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
         ),
         rule(
             "encrypted: nothing to read, unless it is in the clear again (CCC)",
-            [is_marked(opaque), BeginsAsText, Goto("deliver")],
+            [Label(opaque), BeginsAsText, Goto("deliver")],
         ),
-        rule("", [is_marked(opaque), Return]),
+        rule("", [Label(opaque), Return]),
         rule("segments with payload", [HasPayload, Goto("deliver")]),
     ];
     let inspect = not_twice().into_iter().chain(inspect).collect();
@@ -239,50 +225,20 @@ fn deliver(params: &Params, bypass: bool) -> Vec<Rule> {
         .collect()
 }
 
-/// Recognises an expected connection by its first packet.
-fn admission(marks: &Marks) -> Chain {
-    let mut rules = Vec::from(not_twice());
-    rules.push(rule(
-        "a repeated first packet: already admitted",
-        [is_marked(marks.data), Return],
-    ));
-    rules.extend(Family::BOTH.map(|family| {
+/// The entrances of inspection. Other traffic leaves each rule early: a packet of an established
+/// connection evaluates some fifteen expressions here.
+fn entries() -> [Chain; 2] {
+    let dispatch = Vec::from([ControlPort::Dialled, ControlPort::Listening].map(|port| {
         rule(
             "",
             [
-                Flags(OPENING),
-                Expected(family),
-                SetConnectionMark(marks.data),
+                State(State::Established),
+                Tcp,
+                ControlPort(port),
+                Goto("inspect"),
             ],
         )
     }));
-    chain(
-        "an expected connection is admitted once, and known by its mark from then on",
-        "admit",
-        rules,
-    )
-}
-
-/// The entrances of the table. Other traffic leaves each rule early: a packet of an established
-/// connection evaluates some twenty expressions here.
-fn entries(queues_itself: bool, admits: bool) -> [Chain; 2] {
-    let mut dispatch = Vec::new();
-    if admits {
-        dispatch.push(rule("", [State(State::New), Tcp, Jump("admit")]));
-    }
-    if queues_itself {
-        dispatch.extend([ControlPort::Dialled, ControlPort::Listening].map(|port| {
-            rule(
-                "",
-                [
-                    State(State::Established),
-                    Tcp,
-                    ControlPort(port),
-                    Goto("inspect"),
-                ],
-            )
-        }));
-    }
     [
         base(
             "",
@@ -294,9 +250,9 @@ fn entries(queues_itself: bool, admits: bool) -> [Chain; 2] {
     ]
 }
 
-fn translation_chains(marks: &Marks) -> [Chain; 6] {
+fn translation_chains(data: LabelBit) -> [Chain; 6] {
     let translate = |name, hook, target| {
-        let rules = vec![rule("", [is_marked(marks.data), Goto(target)])];
+        let rules = vec![rule("", [Label(data), Goto(target)])];
         base("", name, hook, rules)
     };
     let (destination, source) = (DESTINATION_NAT, SOURCE_NAT);
@@ -361,10 +317,10 @@ mod tests {
 
     #[test]
     fn an_adjusted_flow_is_queued_even_when_it_goes_encrypted() {
-        let Marks { adjust, opaque, .. } = Marks::default();
+        let Labels { adjust, opaque, .. } = Labels::default();
         let rules = chain_named(&Params::default(), "inspect").rules;
         let first = |bits| {
-            let tests = |rule: &Rule| rule.statements[0] == is_marked(bits);
+            let tests = |rule: &Rule| rule.statements[0] == Label(bits);
             rules.iter().position(tests).unwrap()
         };
         assert!(first(adjust) < first(opaque));
@@ -372,7 +328,7 @@ mod tests {
 
     #[test]
     fn of_an_encrypted_flow_its_ends_and_what_begins_as_text_are_queued() {
-        let Marks { adjust, opaque, .. } = Marks::default();
+        let Labels { adjust, opaque, .. } = Labels::default();
         let rules = chain_named(&Params::default(), "inspect").rules;
         let statements: Vec<_> = rules.into_iter().map(|rule| rule.statements).collect();
         let place = |wanted: &[Statement]| {
@@ -381,11 +337,11 @@ mod tests {
         };
         let ends = Flags(FlagTest::Any(TcpFlags::FIN.union(TcpFlags::RST)));
         let order = [
-            place(&[is_marked(adjust), is_marked(opaque), Return]),
-            place(&[is_marked(adjust), Goto("deliver_always")]),
+            place(&[Label(adjust), Label(opaque), Return]),
+            place(&[Label(adjust), Goto("deliver_always")]),
             place(&[ends, Goto("deliver")]),
-            place(&[is_marked(opaque), BeginsAsText, Goto("deliver")]),
-            place(&[is_marked(opaque), Return]),
+            place(&[Label(opaque), BeginsAsText, Goto("deliver")]),
+            place(&[Label(opaque), Return]),
             place(&[HasPayload, Goto("deliver")]),
         ];
         assert!(order.is_sorted(), "{order:?}");

@@ -55,10 +55,15 @@ pub fn to_iptables(params: &Params) -> String {
          # inet {TABLE}, which iptables cannot express; it runs beside your iptables rules.\n\
          # Your own rules then need, where they accept ESTABLISHED, one line more:\n\
          #   iptables -A FORWARD -m connmark --mark {0:#x}/{0:#x} -j ACCEPT\n\
+         # or, in whatever chain, the label that such a connection keeps:\n\
+         #   iptables -A FORWARD -m connlabel --label {2} -j ACCEPT\n\
+         # A warning that /etc/xtables/connlabel.conf cannot be opened means nothing: the labels\n\
+         # here are numbers, and that file only names some.\n\
          set -e\n\n\
          nft -f - <<'END'\n{1}END\n\n",
         params.marks.data,
         table.to_nft(),
+        params.labels.data.number(),
     );
     script += "for chain in FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS; do\n\
                \tfor ipt in iptables ip6tables; do\n\
@@ -98,16 +103,16 @@ pub fn to_iptables_removal(params: &Params) -> String {
 }
 
 fn put_inspection(script: &mut String, params: &Params) {
-    let (opaque, adjust) = (params.marks.opaque, params.marks.adjust);
-    let both = opaque | adjust;
+    let labels = &params.labels;
+    let (opaque, adjust) = (labels.opaque.number(), labels.adjust.number());
     let bypass = params.when_absent == WhenAbsent::Bypass;
     let _ = write!(
         script,
         "# The packets of a control connection that the daemon must see: all packets of a flow\n\
          # with a sequence offset; begin, end and payload of any other; of an encrypted one only\n\
          # payload that begins as text; none of a connection of the kernel's own helper.\n\
-         rule FTP_ALG -m connmark --mark {both:#x}/{both:#x} -j RETURN\n\
-         rule FTP_ALG -m connmark --mark {adjust:#x}/{adjust:#x} -g FTP_ALG_ALWAYS\n\
+         rule FTP_ALG -m connlabel --label {adjust} -m connlabel --label {opaque} -j RETURN\n\
+         rule FTP_ALG -m connlabel --label {adjust} -g FTP_ALG_ALWAYS\n\
          # A flood of handshakes passes unseen: the greeting makes such a connection known.\n\
          rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -m limit \
          --limit {HANDSHAKES_A_SECOND}/second --limit-burst {HANDSHAKES_A_SECOND} \
@@ -115,7 +120,7 @@ fn put_inspection(script: &mut String, params: &Params) {
          rule FTP_ALG -p tcp --tcp-flags SYN,ACK SYN,ACK -j RETURN\n\
          rule FTP_ALG -p tcp --tcp-flags FIN FIN -g FTP_ALG_QUEUE\n\
          rule FTP_ALG -p tcp --tcp-flags RST RST -g FTP_ALG_QUEUE\n\
-         OPAQUE='-m connmark --mark {opaque:#x}/{opaque:#x}'\n\
+         OPAQUE='-m connlabel --label {opaque}'\n\
          iptables -w -t mangle -A FTP_ALG $OPAQUE -m bpf --bytecode '{TEXT4}' -g FTP_ALG_QUEUE\n\
          ip6tables -w -t mangle -A FTP_ALG $OPAQUE -m bpf --bytecode '{TEXT6}' -g FTP_ALG_QUEUE\n\
          rule FTP_ALG $OPAQUE -j RETURN\n\

@@ -61,7 +61,7 @@ impl fmt::Display for Set {
             | SetKind::Permission(_)
             | SetKind::FtpsPairs(_)
             | SetKind::Spoofed(_) => "set",
-            SetKind::Destination(_) | SetKind::Source(_) => "map",
+            SetKind::Destination(_) | SetKind::Source(_) | SetKind::MasterMark(_) => "map",
         };
         writeln!(f, "\t{keyword} {} {{", self.kind.name())?;
         match &self.kind {
@@ -87,6 +87,7 @@ impl fmt::Display for Set {
                 writeln!(f, "\t\tsize {ELEMENTS_MAX}")?;
             }
             SetKind::Spoofed(family) => expiring(f, *family, " . iface_index")?,
+            SetKind::MasterMark(family) => expiring(f, *family, " : mark")?,
             SetKind::Source(family) => {
                 expiring(f, *family, &format!(" : {}", address_type(*family)))?;
             }
@@ -150,13 +151,8 @@ impl fmt::Display for Statement {
             Self::State(State::New) => f.write_str("ct state new"),
             Self::State(State::Established) => f.write_str("ct state established"),
             Self::State(State::Unknown) => f.write_str("ct state invalid,new"),
-            Self::ConnectionMark { bits, set } => {
-                write!(
-                    f,
-                    "ct mark & {bits:#010x} {} 0",
-                    if *set { "!=" } else { "==" }
-                )
-            }
+            Self::ConnectionMark(bits) => write!(f, "ct mark & {bits:#010x} != 0"),
+            Self::Label(bit) => write!(f, "ct label {}", bit.number()),
             Self::Flags(test) => write!(f, "tcp flags {test}"),
             Self::Beyond(rate) => write!(f, "limit rate over {rate}/second burst {rate} packets"),
             // Fails where there is no such octet.
@@ -178,6 +174,14 @@ impl fmt::Display for Statement {
                 write!(f, "{} . iif @{set}", packet_key(*family))
             }
             Self::SetConnectionMark(bits) => write!(f, "ct mark set ct mark | {bits:#010x}"),
+            Self::ClearConnectionMark(bits) => {
+                write!(f, "ct mark set ct mark & {:#010x}", !bits)
+            }
+            Self::InheritMark(family) => {
+                let (key, map) = (packet_key(*family), SetKind::MasterMark(*family).name());
+                write!(f, "ct mark set {key} map @{map}")
+            }
+            Self::SetLabel(bit) => write!(f, "ct label set {}", bit.number()),
             Self::Notrack => f.write_str("notrack"),
             Self::AttachHelper => write!(f, "ct helper set \"{}\"", HelperObject::NAME),
             Self::Queue { number, bypass, .. } => queue(f, *number, *bypass),

@@ -3,7 +3,7 @@
 //! Each [`Statement`] has exactly one nft spelling (`nft.rs`) and one list of nf_tables expressions
 //! (`io::nftables`). A test compares the two in the kernel.
 
-use super::Backend;
+use super::{Backend, LabelBit};
 use crate::proto::packet::Flags as TcpFlags;
 
 /// Our whole table.
@@ -78,6 +78,8 @@ pub enum SetKind {
     Destination(Family),
     /// source . destination . port : translated source
     Source(Family),
+    /// source . destination . port : conntrack mark of the control connection
+    MasterMark(Family),
     /// source . destination . port . interface of a connection that never comes by that interface:
     /// a packet that does is spoofed.
     Spoofed(Family),
@@ -97,6 +99,8 @@ impl SetKind {
             Self::Destination(Family::Ipv6) => "dnat6",
             Self::Source(Family::Ipv4) => "snat4",
             Self::Source(Family::Ipv6) => "snat6",
+            Self::MasterMark(Family::Ipv4) => "mark4",
+            Self::MasterMark(Family::Ipv6) => "mark6",
             Self::Spoofed(Family::Ipv4) => "spoofed4",
             Self::Spoofed(Family::Ipv6) => "spoofed6",
             Self::FtpsPairs(Family::Ipv4) => "tls4",
@@ -202,13 +206,10 @@ pub enum Statement {
     Tcp,
     /// The packet's relation to its connection.
     State(State),
-    /// Whether any of these bits is set in the connection's mark.
-    ConnectionMark {
-        /// The bits.
-        bits: u32,
-        /// Set, or clear.
-        set: bool,
-    },
+    /// Any of these bits is set in the connection's mark.
+    ConnectionMark(u32),
+    /// This bit is set in the connection's label.
+    Label(LabelBit),
     /// TCP flags.
     Flags(FlagTest),
     /// More packets come here than so many a second, averaged over a second.
@@ -244,6 +245,12 @@ pub enum Statement {
     Spoofed(Family),
     /// Sets bits in the connection's mark.
     SetConnectionMark(u32),
+    /// Clears bits in the connection's mark.
+    ClearConnectionMark(u32),
+    /// Gives the connection the mark of its control connection. The rule ends if the map has none.
+    InheritMark(Family),
+    /// Sets a bit in the connection's label.
+    SetLabel(LabelBit),
     /// Destination NAT as the map says. The rule ends if the map has no such element.
     TranslateDestination(Family),
     /// Destination NAT to the same destination, so that no later NAT rule is asked.

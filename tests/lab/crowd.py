@@ -13,8 +13,9 @@ import threading
 import time
 
 from lab import CaseFailure
+from labels import count_established
 from scripted import Offer, Peer, Session, Stage, decode, encode
-from shell import PATIENCE, LabError, run_tool, write_sysctls
+from shell import PATIENCE, LabError, write_sysctls
 from topology import GATEWAY_WAN4, INSIDE1, INSIDE2
 
 # What a session does while something happens to the gateway.
@@ -40,7 +41,7 @@ LOWEST_LONG_PORT = 40000
 SHORT_PORTS = [high * 256 + low for high in range(4, 10) for low in range(1, 10)]
 SAME_LENGTH_PORT = 156 * 256 + 100
 OWN_PORTS = "50000 60999"
-ADJUST_MARK = 0x20000000
+ADJUST_LABEL = 126
 
 SESSION_SECONDS = 15 * PATIENCE
 CHUNK, PAUSE_SECONDS = 700, 0.03
@@ -343,18 +344,9 @@ class Crowd:
 
     def require_offsets(self):
         wanted = sum(member.has_offset for member in self.members)
-        found = len(self.adjusted_entries())
+        found = count_established(ADJUST_LABEL, self.stage.lab.topology.gateway)
         if found != wanted:
             raise LabError(f"{found} sessions have an offset instead of {wanted}")
-
-    def adjusted_entries(self):
-        """Conntrack's lines of connections with an offset."""
-        mark = f"{ADJUST_MARK:#x}/{ADJUST_MARK:#x}"
-        said = run_tool(
-            ["conntrack", "-L", "-p", "tcp", "--mark", mark],
-            namespace=self.stage.lab.topology.gateway,
-        ).stdout
-        return [line for line in said.splitlines() if "ESTABLISHED" in line]
 
     def each(self, work, when, members=None):
         """Does the same with each member at once; one CaseFailure tells all that failed."""

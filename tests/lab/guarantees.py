@@ -374,7 +374,7 @@ def checks():
 def gateway_loss_batches():
     """A gateway that itself drops the SYN after the helper has seen it.
 
-    Conntrack forgets the connection then, and its mark.
+    Conntrack forgets the connection then, and its label.
     """
     for deployment, mode in (
         ("inside-client", "PORT"),

@@ -8,6 +8,7 @@ use std::{
 use ftp_alg::{
     io::ctnetlink::{Conntrack, TcpState},
     proto::net::{ConntrackTuples, Direction, Tuple},
+    ruleset::{Label, Labels},
 };
 
 use super::lab::{Lab, accept, endpoint};
@@ -50,8 +51,9 @@ pub(crate) fn checksum(mut bytes: Vec<u8>) -> u16 {
 }
 
 fn conntrack(lab: &Lab) -> Conntrack {
-    // Without a rule that asks for it, a namespace has no conntrack.
-    lab.guard("");
+    // Without a rule that asks for it, a namespace has no conntrack, and an entry no room for a
+    // label.
+    lab.guard("chain label_room { ct label set 1; }");
     lab.gateway.inside(|| Conntrack::open().unwrap())
 }
 
@@ -85,7 +87,7 @@ const DIALLED: [(&str, &str); 4] = [
 
 #[test]
 #[ignore = "needs root"]
-fn an_entry_that_was_deleted_is_made_again_with_its_nat_and_its_mark() {
+fn an_entry_that_was_deleted_is_made_again_with_its_nat_and_its_label() {
     let lab = Lab::new();
     let mut conntrack = conntrack(&lab);
     lab.gateway.load(NAT).unwrap();
@@ -108,8 +110,9 @@ fn an_entry_that_was_deleted_is_made_again_with_its_nat_and_its_mark() {
             conntrack.resolve(&tuples.of(Direction::Reply)).unwrap(),
             None
         );
-        conntrack.create(&tuples, 0x2000_0000, false).unwrap();
-        let again = conntrack.create(&tuples, 0x2000_0000, false).unwrap_err();
+        let adjust = Labels::default().adjust;
+        conntrack.create(&tuples, adjust, false).unwrap();
+        let again = conntrack.create(&tuples, adjust, false).unwrap_err();
         assert!(again.is(libc::EEXIST), "{again}");
         // The server speaks first: without its NAT the gateway would answer with a reset.
         server.write_all(b"220 hello\r\n").unwrap();
@@ -127,7 +130,7 @@ fn an_entry_that_was_deleted_is_made_again_with_its_nat_and_its_mark() {
             .unwrap()
             .unwrap();
         assert_eq!(entry.tuples, tuples, "{dialled}");
-        assert_eq!((entry.mark, entry.is_liberal), (0x2000_0000, true));
+        assert_eq!((entry.label, entry.is_liberal), (adjust.into(), true));
     }
 }
 
@@ -150,43 +153,80 @@ fn an_entry_is_found_by_either_directions_tuple_and_shows_the_nat() {
                 .expect(dialled);
             assert_eq!(found.tuples, tuples, "{dialled} {direction:?}");
             assert_eq!(found.tcp_state, Some(TcpState::ESTABLISHED));
-            assert_eq!(found.mark, 0);
+            assert_eq!((found.mark, found.label), (0, Label::NONE));
         }
     }
 }
 
 #[test]
 #[ignore = "needs root"]
-fn marks_change_only_under_their_mask() {
+fn a_label_changes_only_under_its_mask_and_the_mark_does_not() {
     let lab = Lab::new();
     let mut conntrack = conntrack(&lab);
+    let marking = "table inet marking { chain prerouting {
+        type filter hook prerouting priority -150; ct mark set 2; }; }";
+    lab.gateway.load(marking).unwrap();
     let listener = lab.outside.listen("203.0.113.2:21");
     let client = lab.inside.connect("203.0.113.2:21").unwrap();
     let (server, _) = accept(&listener);
     let tuples = ends(&client, &server);
-    let mut mark_after = |value, mask| {
-        conntrack.set_mark(&tuples, value, mask).unwrap();
-        conntrack
-            .resolve(&tuples.of(Direction::Original))
-            .unwrap()
-            .unwrap()
-            .mark
+    let Labels {
+        data,
+        adjust,
+        opaque,
+    } = Labels::default();
+    let mut label_after = |value: Label, mask: Label| {
+        conntrack.set_label(&tuples, value, mask).unwrap();
+        let entry = conntrack.resolve(&tuples.of(Direction::Original));
+        let entry = entry.unwrap().unwrap();
+        assert_eq!((entry.mark, entry.is_liberal), (2, false));
+        entry.label
     };
-    assert_eq!(mark_after(0x0000_0005, u32::MAX), 0x0000_0005);
-    assert_eq!(mark_after(0x4000_0000, 0x4000_0000), 0x4000_0005);
-    assert_eq!(mark_after(0, 0x0000_0001), 0x4000_0004);
-    let before = conntrack
-        .resolve(&tuples.of(Direction::Original))
-        .unwrap()
+    let both = Label::from(data) | Label::from(opaque);
+    assert_eq!(label_after(data.into(), data.into()), data.into());
+    assert_eq!(label_after(opaque.into(), opaque.into()), both);
+    assert_eq!(label_after(Label::NONE, data.into()), opaque.into());
+    conntrack.set_liberal(&tuples, adjust).unwrap();
+    let mut found = Vec::new();
+    conntrack
+        .list_labelled(adjust, |entry| found.push(*entry))
         .unwrap();
-    assert!(!before.is_liberal);
-    conntrack.set_liberal(&tuples, 0x2000_0000).unwrap();
-    let entry = conntrack
-        .resolve(&tuples.of(Direction::Reply))
-        .unwrap()
+    assert_eq!(found.len(), 1);
+    let both = Label::from(adjust) | Label::from(opaque);
+    assert_eq!((found[0].label, found[0].is_liberal), (both, true));
+    assert_eq!((found[0].mark, found[0].tuples), (2, tuples));
+    assert_eq!(found[0].tcp_state, Some(TcpState::ESTABLISHED));
+    conntrack
+        .list_labelled(data, |entry| panic!("{entry:?}"))
         .unwrap();
-    assert_eq!((entry.mark, entry.is_liberal), (0x6000_0004, true));
-    assert_eq!(entry.tcp_state, Some(TcpState::ESTABLISHED));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_that_began_without_a_rule_that_sets_labels_stays_as_it_is() {
+    let lab = Lab::new();
+    lab.guard("");
+    let mut conntrack = lab.gateway.inside(|| Conntrack::open().unwrap());
+    let listener = lab.outside.listen("203.0.113.2:21");
+    let client = lab.inside.connect("203.0.113.2:21").unwrap();
+    let (server, _) = accept(&listener);
+    let tuples = ends(&client, &server);
+    lab.gateway
+        .load("table inet late { chain label_room { ct label set 1; }; }")
+        .unwrap();
+    let adjust = Labels::default().adjust;
+    let refused = conntrack.set_liberal(&tuples, adjust).unwrap_err();
+    assert!(refused.is(libc::ENOSPC), "{refused}");
+    let entry = conntrack.resolve(&tuples.of(Direction::Original));
+    let entry = entry.unwrap().unwrap();
+    assert_eq!((entry.label, entry.is_liberal), (Label::NONE, false));
+    // The next one has room.
+    drop((client, server));
+    let client = lab.inside.connect("203.0.113.2:21").unwrap();
+    let (server, _) = accept(&listener);
+    conntrack
+        .set_liberal(&ends(&client, &server), adjust)
+        .unwrap();
 }
 
 #[test]
@@ -197,7 +237,10 @@ fn an_unknown_connection_is_none_and_cannot_be_changed() {
     let nobody = Tuple::new(endpoint("10.9.9.9:1"), endpoint("10.9.9.8:2"));
     assert_eq!(conntrack.resolve(&nobody).unwrap(), None);
     let error = conntrack
-        .set_liberal(&ConntrackTuples::untranslated(nobody), 1)
+        .set_liberal(
+            &ConntrackTuples::untranslated(nobody),
+            Labels::default().adjust,
+        )
         .unwrap_err();
     assert!(error.is(libc::ENOENT), "{error}");
 }

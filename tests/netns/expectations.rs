@@ -7,7 +7,7 @@ use std::{
 };
 
 use ftp_alg::{
-    io::nftables::{ExpectationStore, TableOwner},
+    io::nftables::{ExpectationStore, Master, TableOwner},
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
         net::Tuple,
@@ -22,17 +22,20 @@ use super::{
 const ID: ExpectationId = ExpectationId(1);
 
 /// A control connection, for the comment.
-pub(crate) const MASTER: Tuple = Tuple::new(
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 40_000),
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
-);
+pub(crate) const MASTER: Master = Master {
+    original: Tuple::new(
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 40_000),
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
+    ),
+    mark: 2,
+};
 
 fn store(gateway: &Namespace) -> ExpectationStore {
     gateway.inside(|| ExpectationStore::new(TableOwner::open().unwrap()))
 }
 
 /// Without NAT.
-fn plain(source: &str, destination: &str) -> Expectation {
+pub(crate) fn plain(source: &str, destination: &str) -> Expectation {
     Expectation {
         source: ip(source),
         destination: endpoint(destination),
@@ -125,13 +128,14 @@ fn an_announcer_behind_nat_is_reached_and_withdrawing_leaves_nothing() {
     let mut store = store(&lab.gateway);
     store.expect(ID, &to_inside_host(), MASTER).unwrap();
     assert_eq!(elements(&lab.gateway, "dnat4"), 1);
+    assert_eq!(elements(&lab.gateway, "mark4"), 1);
     lab.outside.connect("203.0.113.1:5000").unwrap();
     assert_eq!(accept(&listener).1.ip(), ip("203.0.113.2"));
     store.unexpect(ID, &to_inside_host());
     store.flush();
     assert_eq!(
-        elements(&lab.gateway, "expect4") + elements(&lab.gateway, "dnat4"),
-        0
+        ["expect4", "dnat4", "mark4"].map(|set| elements(&lab.gateway, set)),
+        [0; 3]
     );
 }
 
@@ -181,8 +185,8 @@ fn both_ends_can_be_translated_over_ipv6() {
     store.unexpect(ID, &expectation);
     store.flush();
     assert_eq!(
-        elements(&lab.gateway, "dnat6") + elements(&lab.gateway, "snat6"),
-        0
+        ["dnat6", "snat6", "mark6"].map(|map| elements(&lab.gateway, map)),
+        [0; 3]
     );
 }
 

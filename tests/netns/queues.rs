@@ -19,7 +19,7 @@ use ftp_alg::{
         nftables::{Table, probe},
     },
     proto::net::Direction,
-    ruleset::{Params, QueueStatement, Rule, Ruleset, Statement, WhenAbsent},
+    ruleset::{Labels, Params, QueueStatement, Rule, Ruleset, Statement, WhenAbsent},
 };
 
 use super::{
@@ -258,7 +258,8 @@ fn a_packet_can_be_replaced_by_a_longer_one_once_the_window_is_liberal() {
         (text == b"PORT\r\n").then(|| {
             let tuple = super::conntrack::tuple_of(packet.bytes);
             let entry = conntrack_entry(&mut conntrack, &tuple);
-            conntrack.set_liberal(&entry, 0x2000_0000).unwrap();
+            let adjust = Labels::default().adjust;
+            conntrack.set_liberal(&entry, adjust).unwrap();
             super::conntrack::with_payload(packet.bytes, b"PORT 1\r\n")
         })
     });

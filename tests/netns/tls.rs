@@ -27,8 +27,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_ftp-alg");
 const SERVER: &str = "203.0.113.2";
 
 /// The daemon on a lab's gateway, behind which everything that leaves by IPv4 is masqueraded.
-struct Gateway {
-    lab: Lab,
+pub(crate) struct Gateway {
+    pub(crate) lab: Lab,
     daemon: Child,
     directory: tempfile::TempDir,
 }
@@ -39,7 +39,7 @@ impl Gateway {
     }
 
     /// All but the daemon, whose configuration has `first` as well.
-    fn prepare(policy: &str, first: &str) -> Self {
+    pub(crate) fn prepare(policy: &str, first: &str) -> Self {
         let lab = Lab::new();
         lab.guard(
             "chain nat {
@@ -75,7 +75,7 @@ impl Gateway {
         self.directory.path().join("ftp-alg.toml")
     }
 
-    fn running(mut self) -> Self {
+    pub(crate) fn running(mut self) -> Self {
         let _ = self.daemon.wait();
         self.daemon = Command::new("ip")
             .args(["netns", "exec", self.lab.gateway.name()])
@@ -136,7 +136,7 @@ impl Gateway {
         Some(peer.ip().to_string())
     }
 
-    fn listen(&self, port: u16) -> TcpListener {
+    pub(crate) fn listen(&self, port: u16) -> TcpListener {
         self.lab.outside.listen(&format!("{SERVER}:{port}"))
     }
 
@@ -155,7 +155,7 @@ impl Drop for Gateway {
     }
 }
 
-fn say(from: &mut TcpStream, to: &mut TcpStream, words: &[u8]) {
+pub(crate) fn say(from: &mut TcpStream, to: &mut TcpStream, words: &[u8]) {
     from.write_all(words).unwrap();
     let mut heard = vec![0; words.len()];
     to.read_exact(&mut heard).unwrap();

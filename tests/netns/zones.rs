@@ -8,11 +8,10 @@ use std::{
 use ftp_alg::{
     io::ctnetlink::Conntrack,
     proto::net::{ConntrackTuples, Direction, Tuple, Zone},
+    ruleset::Labels,
 };
 
 use super::lab::{Lab, accept};
-
-const ADJUST: u32 = 0x2000_0000;
 
 /// Rules that put packets into zone 7, as operators write them, and the zones of the directions of
 /// a connection from the inside to the outside.
@@ -39,6 +38,7 @@ fn connection(rules: &str, zones: [u16; 2]) -> Connection {
     lab.gateway
         .load(&format!(
             "table inet zoned {{
+                 chain label_room {{ ct label set 1; }}
                  chain prerouting {{ type filter hook prerouting priority -300; {rules}; }}
                  chain postrouting {{
                      type nat hook postrouting priority 100
@@ -91,12 +91,17 @@ fn an_entry_in_a_zone_is_changed_and_made_again_there() {
     for (rules, zones) in RULES {
         let mut one = connection(rules, zones);
         let original = one.tuples.of(Direction::Original);
-        one.conntrack.set_liberal(&one.tuples, ADJUST).unwrap();
+        let adjust = Labels::default().adjust;
+        one.conntrack.set_liberal(&one.tuples, adjust).unwrap();
         let found = one.conntrack.resolve(&original).unwrap().unwrap();
-        assert_eq!((found.mark, found.is_liberal), (ADJUST, true), "{rules}");
+        assert_eq!(
+            (found.label, found.is_liberal),
+            (adjust.into(), true),
+            "{rules}"
+        );
         one.lab.gateway.run("conntrack", &["-F"]);
         assert_eq!(one.conntrack.resolve(&original).unwrap(), None);
-        one.conntrack.create(&one.tuples, ADJUST, false).unwrap();
+        one.conntrack.create(&one.tuples, adjust, false).unwrap();
         let found = one.conntrack.resolve(&original).unwrap().unwrap();
         assert_eq!(found.tuples, one.tuples, "{rules}");
         one.server.write_all(b"220 hello\r\n").unwrap();

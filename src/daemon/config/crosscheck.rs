@@ -23,7 +23,8 @@ impl Config {
     pub(super) fn crosscheck(&self) -> Result<(), Fault> {
         self.check_tls_ports()?;
         self.check_implicit_ports()?;
-        self.check_marks()?;
+        self.check_mark()?;
+        self.check_labels()?;
         self.check_entries()
     }
 
@@ -59,23 +60,25 @@ impl Config {
         })
     }
 
-    fn check_marks(&self) -> Result<(), Fault> {
-        let marks = [
-            ("mark.data", self.mark.data),
-            ("mark.adjust", self.mark.adjust),
-            ("mark.opaque", self.mark.opaque),
+    fn check_mark(&self) -> Result<(), Fault> {
+        match self.mark.data {
+            0 => Err(Fault::new("mark.data", "0 is no bit of a ct mark")),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_labels(&self) -> Result<(), Fault> {
+        let labels = [
+            ("label.data", self.label.data),
+            ("label.adjust", self.label.adjust),
+            ("label.opaque", self.label.opaque),
         ];
-        for (place, (key, bits)) in marks.into_iter().enumerate() {
-            if bits == 0 {
-                return Err(Fault::new(key, "0 is no bit of a ct mark"));
-            }
-            let mut others = marks[..place].iter();
-            if let Some((other, others_bits)) =
-                others.find(|(_, others_bits)| others_bits & bits != 0)
-            {
+        for (place, (key, bit)) in labels.into_iter().enumerate() {
+            let mut others = labels[..place].iter();
+            if let Some((other, _)) = others.find(|(_, others_bit)| *others_bit == bit) {
                 return Err(Fault {
                     keys: vec![key.to_owned(), (*other).to_owned()],
-                    reason: format!("{other} and {key} share the bits {:#x}", others_bits & bits),
+                    reason: format!("{other} and {key} are the same bit {}", bit.number()),
                 });
             }
         }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     proto::{kernel::WhenKernelHelps, nat::PortShare},
-    ruleset::{Marks, WhenAbsent},
+    ruleset::{Labels, Marks, WhenAbsent},
 };
 
 /// A table of the configuration.
@@ -196,8 +196,8 @@ keys! {
 
         /// How data connections are let in. `"conntrack"`: by expectations of the kernel; data
         /// connections are RELATED. `"nftables"`: by sets and maps in our own table; data
-        /// connections carry the ct mark `mark.data`. `"auto"`: the first of them that this kernel
-        /// has; the log says which, and why.
+        /// connections carry the ct label `label.data`. `"auto"`: the first of them that this
+        /// kernel has; the log says which, and why.
         backend: BackendChoice = "auto", Restart;
 
         /// Whether the daemon puts its own table `inet ftp_alg` in place on start and removes it on
@@ -344,17 +344,26 @@ keys! {
         landlock: bool = true, Restart, warn if != KEEPS_MORE;
     }
 
-    /// The bits of the ct mark that are ours. Change them if they collide with yours. No two keys
-    /// may share a bit.
+    /// The bit of the ct mark that is ours. Change it if it collides with yours.
     [mark] use Marks {
-        /// A data connection that was expected (backend `"nftables"`).
+        /// A data connection that was expected, while its first packet passes your filter (backend
+        /// `"nftables"`): in the hooks forward, input and output from priority -149 on. No later
+        /// packet has it.
         data: u32 = 0x10000000, Restart;
+    }
+
+    /// The bits of the ct label that are ours, by their numbers, 0 to 127. Change them if they
+    /// collide with yours. No two keys may name the same bit.
+    [label] use Labels {
+        /// A data connection that was expected, as long as it lives (backend `"nftables"`).
+        data: LabelBit = 125, Restart;
 
         /// A control connection with a sequence offset.
-        adjust: u32 = 0x20000000, Restart;
+        adjust: LabelBit = 126, Restart;
 
-        /// A control connection that went encrypted.
-        opaque: u32 = 0x40000000, Restart;
+        /// A control connection that went encrypted. One that is left alone has `label.adjust` and
+        /// this bit.
+        opaque: LabelBit = 127, Restart;
     }
 
     /// How the log looks.

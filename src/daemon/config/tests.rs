@@ -46,7 +46,8 @@ fn the_defaults_are_those_of_the_core_and_of_the_table() {
 
 #[test]
 fn an_empty_table_means_its_defaults() {
-    let text = "[expectation]\n[nat]\n[policy]\n[limits]\n[process]\n[mark]\n[log]\n[restart]\n";
+    let text = "[expectation]\n[nat]\n[policy]\n[limits]\n[process]\n[mark]\n[label]\n[log]\n\
+                [restart]\n";
     assert_eq!(parsed(text), Config::default());
 }
 
@@ -110,8 +111,9 @@ const SAMPLES: &[(&str, &str)] = &[
     ("process.seccomp", "false"),
     ("process.landlock", "false"),
     ("mark.data", "0x1"),
-    ("mark.adjust", "2"),
-    ("mark.opaque", "0x80000000"),
+    ("label.data", "0"),
+    ("label.adjust", "2"),
+    ("label.opaque", "100"),
     ("log.format", "\"json\""),
     ("restart.directory", "\"/var/lib/ftp-alg\""),
 ];
@@ -127,7 +129,7 @@ fn values_mean_what_they_say() {
     assert_eq!(*config.queue, 4..=7);
     assert_eq!(*config.backend, Some(Backend::Conntrack));
     assert_eq!(*config.process.user, Some("nobody".to_owned()));
-    assert_eq!(config.mark.opaque, 0x8000_0000);
+    assert_eq!(config.label.opaque.number(), 100);
     assert_eq!(*config.restart.directory, *Path::new("/var/lib/ftp-alg"));
     let settings = settings_of(&config);
     assert_eq!(settings.expectation_timeout, Duration::from_secs(120));
@@ -284,8 +286,15 @@ const SENSELESS: &[(&str, &str)] = &[
         "integer `4294967296`, expected u32",
     ),
     (
-        "mark.data = 0x60000000",
-        "mark.data and mark.adjust share the bits 0x20000000",
+        "mark.adjust = 0x20000000",
+        "mark.adjust is label.adjust now",
+    ),
+    ("mark.opaque = 1", "mark.opaque is label.opaque now"),
+    ("label.data = 128", "128 is not the number of a label's bit"),
+    ("label.data = -1", "-1 is not the number of a label's bit"),
+    (
+        "label.opaque = 126",
+        "label.adjust and label.opaque are the same bit 126",
     ),
     ("log.format = \"xml\"", "expected `text` or `json`"),
     ("restart.directory = \"run\"", "is not an absolute path"),
@@ -344,11 +353,18 @@ fn a_fault_of_the_ports_of_encrypted_sessions_is_blamed_on_its_line() {
 }
 
 #[test]
-fn overlapping_marks_are_blamed_on_the_one_that_was_written() {
-    let message = refused("[mark]\nopaque = 0x10000000");
+fn a_bit_named_twice_is_blamed_on_the_key_that_was_written() {
+    let message = refused("[label]\nopaque = 125");
     assert!(message.starts_with("ftp-alg.toml:2:10: "), "{message}");
-    let message = refused("[mark]\ndata = 1\nadjust = 3\n");
+    let message = refused("[label]\ndata = 1\nadjust = 1\n");
     assert!(message.starts_with("ftp-alg.toml:3:10: "), "{message}");
+}
+
+#[test]
+fn a_key_that_has_moved_is_blamed_where_it_stands_in_whatever_table() {
+    let message = refused("[mark]\ndata = 1\nopaque = 2\n");
+    assert!(message.starts_with("ftp-alg.toml:3:10: "), "{message}");
+    assert!(message.contains("label.opaque"), "{message}");
 }
 
 #[test]

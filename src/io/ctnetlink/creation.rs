@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Conntrack, family_of, message, put_mark, put_tuple_in, put_zone, wire::*};
+use super::{Conntrack, family_of, message, put_label, put_tuple_in, put_zone, wire::*};
 use crate::{
     io::netlink::{MessageBuffer, NetlinkError, flags},
     proto::net::{ConntrackTuples, Direction, Zone},
-    ruleset::HELPER,
+    ruleset::{HELPER, LabelBit},
 };
 
 /// How long the entry lives unless a packet comes. The packet that shows that it is missing is
@@ -24,14 +24,14 @@ const ESTABLISHED: u8 = 3;
 
 impl Conntrack {
     /// Makes an established entry with these tuples, which accepts sequence numbers outside the
-    /// window and has these mark bits; and our helper, if `is_helped`.
+    /// window and has this bit in its label; and our helper, if `is_helped`.
     ///
     /// # Errors
     /// When the kernel refuses; EEXIST where there is an entry with one of the tuples.
     pub fn create(
         &mut self,
         tuples: &ConntrackTuples,
-        mark: u32,
+        label: LabelBit,
         is_helped: bool,
     ) -> Result<(), NetlinkError> {
         let original = tuples.of(Direction::Original);
@@ -53,7 +53,7 @@ impl Conntrack {
                 if is_helped {
                     buffer.nest(CTA_HELP, |buffer| buffer.put_name(CTA_HELP_NAME, HELPER));
                 }
-                put_mark(buffer, mark, mark);
+                put_label(buffer, label.into(), label.into());
             })
     }
 }

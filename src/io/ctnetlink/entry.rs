@@ -6,7 +6,7 @@ use super::wire::*;
 use crate::{
     io::netlink::Attributes,
     proto::net::{ConntrackTuples, Direction, Tuple, Zone},
-    ruleset::HELPER,
+    ruleset::{HELPER, Label},
 };
 
 /// An entry of conntrack for a TCP connection.
@@ -16,6 +16,8 @@ pub struct ConntrackEntry {
     pub tuples: ConntrackTuples,
     /// Its mark.
     pub mark: u32,
+    /// Its label.
+    pub label: Label,
     /// Tells this connection from a later one with the same tuples.
     pub id: u32,
     /// `IPS_*` bits.
@@ -84,6 +86,12 @@ impl TcpState {
 }
 
 impl ConntrackEntry {
+    /// Reads the label alone. The kernel tells none without a bit.
+    pub(super) fn parse_label(attributes: &Attributes<'_>) -> Label {
+        let label = attributes.find(CTA_LABELS).and_then(Label::from_kernel);
+        label.unwrap_or(Label::NONE)
+    }
+
     /// Reads an `IPCTNL_MSG_CT_NEW`. `None` if it is not TCP or not complete.
     pub(super) fn parse(attributes: &Attributes<'_>) -> Option<Self> {
         let both = zone(attributes, CTA_ZONE);
@@ -109,6 +117,7 @@ impl ConntrackEntry {
             tuples: ConntrackTuples::new(tuple(CTA_TUPLE_ORIG)?, tuple(CTA_TUPLE_REPLY)?),
             // A kernel without conntrack marks reports none.
             mark: attributes.u32(CTA_MARK).unwrap_or(0),
+            label: Self::parse_label(attributes),
             id: attributes.u32(CTA_ID).unwrap_or(0),
             status: attributes.u32(CTA_STATUS)?,
             tcp_state: state.map(TcpState),

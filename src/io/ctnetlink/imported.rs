@@ -21,7 +21,7 @@ use super::{
 use crate::{
     io::{
         netlink::{Attributes, Head, Message, MessageType, NetlinkError, Socket},
-        nftables::MasteredExpectation,
+        nftables::{Master, MasteredExpectation},
     },
     proto::{
         expect::Expectation,
@@ -70,7 +70,7 @@ fn parse_expected(attributes: &Attributes<'_>) -> Option<MasteredExpectation> {
     let mut translated_destination = expected.destination;
     translated_destination.set_port(expected.source.port());
     Some(MasteredExpectation {
-        master: parse_tuple(&attributes.within(CTA_EXPECT_MASTER)?)?,
+        master: Master::from(parse_tuple(&attributes.within(CTA_EXPECT_MASTER)?)?),
         expectation: Expectation {
             source: expected.source.ip(),
             destination: expected.destination,

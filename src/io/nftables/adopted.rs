@@ -15,7 +15,8 @@ use super::{
         NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
         NFTA_SET_ELEM_USERDATA,
     },
-    live::{ExpectedKey, MasteredExpectation},
+    live::ExpectedKey,
+    mastered::{Master, MasteredExpectation},
     message,
 };
 use crate::{
@@ -61,7 +62,7 @@ fn read_family(
     list(socket, &SetKind::Permission(family), |element| {
         let (source, destination) = parse_key(element.key, family)?;
         let mastered = MasteredExpectation {
-            master: parse_comment(element.user_data)?,
+            master: Master::from(parse_comment(element.user_data)?),
             expectation: Expectation {
                 source,
                 destination,
@@ -83,6 +84,11 @@ fn read_family(
     list(socket, &SetKind::Source(family), |element| {
         let one = found.get_mut(&parse_key(element.key, family)?)?;
         one.expectation.translated_source = parse_address(element.data, family)?;
+        Some(())
+    })?;
+    list(socket, &SetKind::MasterMark(family), |element| {
+        let one = found.get_mut(&parse_key(element.key, family)?)?;
+        one.master.mark = u32::from_ne_bytes(*element.data.first_chunk()?);
         Some(())
     })?;
     list(socket, &SetKind::Spoofed(family), |element| {

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use super::mastered::MasteredExpectation;
 use crate::{
     io::netlink::MessageBuffer,
     proto::{
@@ -45,8 +46,9 @@ pub(super) struct Element<'a> {
 /// `NFTNL_UDATA_SET_ELEM_COMMENT`).
 pub(super) const COMMENT: u8 = 0;
 
-/// The elements of one expectation: the permission, the two for NAT, and the denied interface.
-pub(super) type Elements<'a> = [Option<Element<'a>>; 4];
+/// The elements of one expectation: the permission, the two for NAT, the mark, and the denied
+/// interface.
+pub(super) type Elements<'a> = [Option<Element<'a>>; 5];
 
 /// What a key maps to.
 #[derive(Clone, Copy, Debug)]
@@ -54,11 +56,17 @@ enum Data {
     None,
     Address(IpAddr),
     Endpoint(SocketAddr),
+    Mark(u32),
 }
 
 /// The elements of an expectation of a control connection. `None` if the addresses are not all of
 /// one family.
-pub(super) fn elements(expectation: &Expectation, master: Tuple) -> Option<Elements<'_>> {
+pub(super) fn elements(mastered: &MasteredExpectation) -> Option<Elements<'_>> {
+    let MasteredExpectation {
+        master,
+        expectation,
+        ..
+    } = mastered;
     let family = family_of(expectation)?;
     let element = |kind: SetKind, data, timeout| Element {
         set: kind.name(),
@@ -68,36 +76,42 @@ pub(super) fn elements(expectation: &Expectation, master: Tuple) -> Option<Eleme
         timeout,
         master: None,
     };
-    let timeout = expectation.timeout;
+    let in_map = |kind, data| element(kind, data, expectation.timeout + MAP_GRACE);
+    let permission = Element {
+        master: Some(master.original),
+        ..element(SetKind::Permission(family), Data::None, expectation.timeout)
+    };
     let destination = expectation.has_translated_destination().then(|| {
         let data = Data::Endpoint(expectation.translated_destination);
-        element(SetKind::Destination(family), data, timeout + MAP_GRACE)
+        in_map(SetKind::Destination(family), data)
     });
     let source = expectation.has_translated_source().then(|| {
         let data = Data::Address(expectation.translated_source);
-        element(SetKind::Source(family), data, timeout + MAP_GRACE)
+        in_map(SetKind::Source(family), data)
     });
-    let permission = Element {
-        master: Some(master),
-        ..element(SetKind::Permission(family), Data::None, timeout)
-    };
-    let [_, _, _, denied_iif] = denied_iif_elements(expectation, master)?;
-    Some([Some(permission), destination, source, denied_iif])
+    let mark =
+        (master.mark != 0).then(|| in_map(SetKind::MasterMark(family), Data::Mark(master.mark)));
+    let denied_iif = denied_iif_element(expectation, family);
+    Some([Some(permission), destination, source, mark, denied_iif])
 }
 
 /// The denied interface alone. That is all our table needs if the kernel itself has the
 /// expectation.
-pub(super) fn denied_iif_elements(expectation: &Expectation, _: Tuple) -> Option<Elements<'_>> {
-    let family = family_of(expectation)?;
-    let denied_iif = expectation.denied_iif.map(|iif| Element {
+pub(super) fn denied_iif_elements(mastered: &MasteredExpectation) -> Option<Elements<'_>> {
+    let expectation = &mastered.expectation;
+    let denied_iif = denied_iif_element(expectation, family_of(expectation)?);
+    Some([None, None, None, None, denied_iif])
+}
+
+fn denied_iif_element(expectation: &Expectation, family: Family) -> Option<Element<'_>> {
+    expectation.denied_iif.map(|iif| Element {
         set: SetKind::Spoofed(family).name(),
         expectation,
         iif: Some(iif),
         data: Data::None,
         timeout: expectation.timeout + MAP_GRACE,
         master: None,
-    });
-    Some([None, None, None, denied_iif])
+    })
 }
 
 /// The family of all four addresses.
@@ -124,6 +138,10 @@ impl Element<'_> {
                 Data::Endpoint(endpoint) => buffer.nest(NFTA_SET_ELEM_DATA, |buffer| {
                     let port = padded(endpoint.port());
                     buffer.put_addresses(NFTA_DATA_VALUE, &[endpoint.ip()], &[&port]);
+                }),
+                // In the byte order of a register, which is this machine's.
+                Data::Mark(mark) => buffer.nest(NFTA_SET_ELEM_DATA, |buffer| {
+                    buffer.put(NFTA_DATA_VALUE, &mark.to_ne_bytes());
                 }),
             }
             // A timeout of zero would be none.

@@ -10,11 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::element::MAP_GRACE;
-use crate::proto::{
-    expect::{Expectation, ExpectationId},
-    net::Tuple,
-};
+use super::{element::MAP_GRACE, mastered::MasteredExpectation};
+use crate::proto::expect::{Expectation, ExpectationId};
 
 /// How many expired expectations may be kept before they are looked for.
 const EXPIRED_MAX: usize = 1024;
@@ -40,18 +37,6 @@ pub(super) struct LiveExpectations {
     past_kept: usize,
     /// How many there were when the expired ones were removed last.
     kept: usize,
-}
-
-/// An expectation of a control connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MasteredExpectation {
-    /// The original tuple of the control connection.
-    pub master: Tuple,
-    /// The expectation, with the time that it has left.
-    pub expectation: Expectation,
-    /// Whether the same connection was expected a short time before. Conntrack may still know the
-    /// one that came then.
-    pub is_repeated: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,29 +75,31 @@ impl LiveExpectations {
     }
 
     /// The expectation of the same connection whose elements may still be in the table.
-    pub(super) fn older(&self, expectation: &Expectation, now: Instant) -> Option<Expectation> {
+    pub(super) fn older(
+        &self,
+        expectation: &Expectation,
+        now: Instant,
+    ) -> Option<MasteredExpectation> {
         let found = self.by_key.get(&key_of(expectation))?;
-        (found.expires + MAP_GRACE > now).then_some(found.mastered.expectation)
+        (found.expires + MAP_GRACE > now).then_some(found.mastered)
     }
 
-    /// Forgets an expectation. `false` if another session has the same connection by now.
+    /// Forgets an expectation. `None` if another session has the same connection by now.
     pub(super) fn remove(
         &mut self,
         id: ExpectationId,
         expectation: &Expectation,
         now: Instant,
-    ) -> bool {
+    ) -> Option<MasteredExpectation> {
         let key = key_of(expectation);
-        let is_owner = self.by_key.get(&key).is_some_and(|live| live.id == id);
-        if is_owner {
-            self.by_key.remove(&key);
-            if self.past.len() > self.past_kept.saturating_mul(2).saturating_add(EXPIRED_MAX) {
-                self.past.retain(|_, past| *past + MEMORY > now);
-                self.past_kept = self.past.len();
-            }
-            self.past.insert(key, now);
+        let removed = self.by_key.get(&key).filter(|live| live.id == id)?.mastered;
+        self.by_key.remove(&key);
+        if self.past.len() > self.past_kept.saturating_mul(2).saturating_add(EXPIRED_MAX) {
+            self.past.retain(|_, past| *past + MEMORY > now);
+            self.past_kept = self.past.len();
         }
-        is_owner
+        self.past.insert(key, now);
+        Some(removed)
     }
 
     /// Those whose time is not up yet, each with the time that it has left.
@@ -133,11 +120,12 @@ impl LiveExpectations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{io::nftables::Master, proto::net::Tuple};
 
     fn mastered(port: u16) -> MasteredExpectation {
         let [client, server] = [40_000, 21].map(|port| SocketAddr::from(([10, 0, 0, 3], port)));
         MasteredExpectation {
-            master: Tuple::new(client, server),
+            master: Master::from(Tuple::new(client, server)),
             expectation: expectation(port),
             is_repeated: false,
         }
@@ -165,11 +153,11 @@ mod tests {
         let mut live = LiveExpectations::default();
         live.insert(older, mastered(5000), now);
         live.insert(newer, mastered(5000), now);
-        assert!(!live.remove(older, &expectation(5000), now));
+        assert!(live.remove(older, &expectation(5000), now).is_none());
         let found = live.unexpired(now);
         assert_eq!(found[0].expectation, expectation(5000));
         assert!(found[0].is_repeated);
-        assert!(live.remove(newer, &expectation(5000), now));
+        assert!(live.remove(newer, &expectation(5000), now).is_some());
         assert_eq!(live.unexpired(now), []);
     }
 

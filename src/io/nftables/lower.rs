@@ -58,7 +58,8 @@ impl Lowering {
             Statement::ClearPriority => self.clear_priority(),
             Statement::Tcp => self.tcp(),
             Statement::State(state) => self.state(state),
-            Statement::ConnectionMark { bits, set } => self.connection_mark(bits, set),
+            Statement::ConnectionMark(bits) => self.connection_mark(bits),
+            Statement::Label(bit) => self.label(bit),
             Statement::Flags(test) => self.flags(test),
             Statement::Beyond(rate) => self.beyond(rate),
             Statement::HasPayload => self.first_octet(0..=0xff),
@@ -79,7 +80,10 @@ impl Lowering {
                 self.meta_into(libc::NFT_META_IIF, link_register(family));
                 self.look_up(SetKind::Spoofed(family).name(), None);
             }
-            Statement::SetConnectionMark(bits) => self.set_connection_mark(bits),
+            Statement::SetConnectionMark(bits) => self.change_connection_mark(!bits, bits),
+            Statement::ClearConnectionMark(bits) => self.change_connection_mark(!bits, 0),
+            Statement::InheritMark(family) => self.inherit_mark(family),
+            Statement::SetLabel(bit) => self.set_label(bit),
             Statement::TranslateDestination(family) => self.translate_destination(family),
             Statement::TranslateSource(family) => self.translate_source(family),
             Statement::KeepDestination(family) => self.keep(libc::NFT_NAT_DNAT, family),

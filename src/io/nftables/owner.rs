@@ -5,6 +5,7 @@
 //! carries out one transaction after the other anyway.
 
 use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,18 +17,28 @@ use rustix::net::sockopt;
 
 use super::{
     adopted,
-    live::{LiveExpectations, MasteredExpectation, key_of},
+    live::{LiveExpectations, key_of},
+    mastered::{Master, MasteredExpectation},
 };
 use crate::{
     io::{
         clock,
         netlink::{NetlinkError, Socket},
     },
-    proto::expect::{Expectation, ExpectationId},
+    proto::{
+        expect::{Expectation, ExpectationId},
+        net::Tuple,
+    },
 };
 
 /// Room for a transaction with the whole table and some hundred elements, in bytes.
 const SEND_BUFFER: usize = 1 << 20;
+
+/// The control connection where it does not matter: an element is deleted by its key.
+const NOBODY: Tuple = Tuple::new(
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+);
 
 /// A handle to the socket that owns our table. Clones share the socket.
 #[derive(Clone, Debug)]
@@ -46,7 +57,7 @@ pub(super) struct Held {
     /// The expectations whose elements are in the table.
     pub(super) live: LiveExpectations,
     /// The withdrawn expectations, which the next transaction deletes.
-    pub(super) pending_deletes: Vec<Expectation>,
+    pub(super) pending_deletes: Vec<MasteredExpectation>,
 }
 
 impl TableOwner {
@@ -111,13 +122,17 @@ impl TableOwner {
                 .insert(ExpectationId::INHERITED, *one, clock::now());
         }
         for ((source, destination), iif) in denied {
-            held.pending_deletes.push(Expectation {
-                source,
-                destination,
-                translated_destination: destination,
-                translated_source: source,
-                denied_iif: Some(iif),
-                timeout: Duration::ZERO,
+            held.pending_deletes.push(MasteredExpectation {
+                master: Master::from(NOBODY),
+                expectation: Expectation {
+                    source,
+                    destination,
+                    translated_destination: destination,
+                    translated_source: source,
+                    denied_iif: Some(iif),
+                    timeout: Duration::ZERO,
+                },
+                is_repeated: false,
             });
         }
         self.note_pending_deletes(&held);

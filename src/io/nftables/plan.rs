@@ -17,8 +17,8 @@ use nftnl::{Batch, ChainType, FinalizedBatch, MsgType, Policy, ProtoFamily, Rule
 use super::{
     element::{denied_iif_elements, elements},
     hook_number,
-    live::MasteredExpectation,
     lower::lower,
+    mastered::MasteredExpectation,
     object,
     present::{PresentHelper, PresentTable},
     set::{self, SetShape},
@@ -149,6 +149,7 @@ impl Plan<'_> {
             SetKind::Permission(_)
             | SetKind::Destination(_)
             | SetKind::Source(_)
+            | SetKind::MasterMark(_)
             | SetKind::Spoofed(_) => present.shape_of(name) == SetShape::of(&set.kind),
         })
     }
@@ -208,9 +209,7 @@ fn put_elements(backend: Backend, expectations: &[MasteredExpectation], batch: &
         Backend::Nftables => elements,
         Backend::Conntrack => denied_iif_elements,
     };
-    let kept = expectations
-        .iter()
-        .filter_map(|one| keeps(&one.expectation, one.master));
+    let kept = expectations.iter().filter_map(keeps);
     let mut elements = kept.flatten().flatten().peekable();
     while let Some(element) = elements.next() {
         let written = Written::add(libc::NFT_MSG_NEWSETELEM, |buffer| element.put_whole(buffer));

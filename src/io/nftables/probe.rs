@@ -12,7 +12,7 @@ use crate::{
         netlink::{NetlinkError, Socket},
         nfqueue,
     },
-    ruleset::{self, Backend, HelperObject, QueueStatement, Statement},
+    ruleset::{self, Backend, HelperObject, Labels, QueueStatement, Statement},
 };
 
 /// A table that exists only inside a transaction that also deletes it.
@@ -90,6 +90,8 @@ pub struct Probe {
     pub queues: Availability,
     /// Conntrack over netlink.
     pub ctnetlink: Availability,
+    /// Labels of connections.
+    pub labels: Availability,
     /// Connection tracking helpers of our own.
     pub helper: Availability,
     /// Attaching one from a table of ours.
@@ -121,6 +123,7 @@ impl Probe {
             ("nfnetlink_queue", self.queues),
             ("NFQUEUE", queueing),
             ("ctnetlink", self.ctnetlink),
+            ("conntrack labels", self.labels),
         ];
         let own: &[_] = match backend {
             Backend::Nftables => &[("nf_tables NAT", self.nat)],
@@ -164,6 +167,10 @@ pub fn probe() -> Result<Probe, NetlinkError> {
         ctnetlink: Availability::of(
             &Conntrack::open().and_then(|mut conntrack| conntrack.probe()),
             "CONFIG_NF_CT_NETLINK",
+        ),
+        labels: Availability::of(
+            &attempt(Some(Statement::SetLabel(Labels::default().data))),
+            "CONFIG_NF_CONNTRACK_LABELS",
         ),
         helper,
         helper_object,

@@ -26,6 +26,7 @@ const NFT_SET_EXPR: u32 = 0x100;
 const IPV4_ADDRESS: u32 = 7;
 const IPV6_ADDRESS: u32 = 8;
 const PORT: u32 = 13;
+const MARK: u32 = 19;
 const LINK: u32 = 20;
 
 const SECONDS_OF_A_DAY: u64 = 24 * 60 * 60;
@@ -100,6 +101,14 @@ impl SetShape {
                     data: DataShape { kind, length },
                 }
             }
+            SetKind::MasterMark(family) => Self {
+                flags: expires | libc::NFT_SET_MAP as u32,
+                key: connection(*family, &[]),
+                data: DataShape {
+                    kind: MARK,
+                    length: 4,
+                },
+            },
             SetKind::Spoofed(family) => Self {
                 flags: expires,
                 key: connection(*family, &[LINK]),

@@ -5,17 +5,14 @@
 //! readers before it undoes the changes. Hence the store deletes only elements that this process
 //! has added, before they expire.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::MutexGuard,
-};
+use std::sync::MutexGuard;
 
 use tracing::warn;
 
 use super::{
     SUBSYSTEM, TableOwner,
     element::{Element, Elements, denied_iif_elements, elements},
-    live::MasteredExpectation,
+    mastered::{Master, MasteredExpectation},
     message,
     owner::Held,
 };
@@ -25,10 +22,7 @@ use crate::{
         netlink::{Batch, NetlinkError, flags},
         refusal::refusal,
     },
-    proto::{
-        expect::{ExpectError, Expectation, ExpectationId},
-        net::Tuple,
-    },
+    proto::expect::{ExpectError, Expectation, ExpectationId},
 };
 
 /// How many withdrawals wait for the next transaction at most.
@@ -39,14 +33,8 @@ const PENDING_DELETES_MAX: usize = 32;
 pub struct ExpectationStore {
     owner: TableOwner,
     /// The elements of an expectation that this store keeps.
-    elements: fn(&Expectation, Tuple) -> Option<Elements<'_>>,
+    elements: fn(&MasteredExpectation) -> Option<Elements<'_>>,
 }
-
-/// The control connection where it does not matter: an element is deleted by its key.
-const NOBODY: Tuple = Tuple::new(
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-);
 
 /// One change of an element.
 #[derive(Clone, Copy)]
@@ -81,9 +69,14 @@ impl ExpectationStore {
         &mut self,
         id: ExpectationId,
         expectation: &Expectation,
-        master: Tuple,
+        master: Master,
     ) -> Result<(), ExpectError> {
-        let added = (self.elements)(expectation, master).ok_or(ExpectError::Other)?;
+        let mastered = MasteredExpectation {
+            master,
+            expectation: *expectation,
+            is_repeated: false,
+        };
+        let added = (self.elements)(&mastered).ok_or(ExpectError::Other)?;
         let mut held = self.owner.lock();
         let now = clock::now();
         let mut deletes = std::mem::take(&mut held.pending_deletes);
@@ -98,11 +91,6 @@ impl ExpectationStore {
         };
         match &result {
             Ok(()) => {
-                let mastered = MasteredExpectation {
-                    master,
-                    expectation: *expectation,
-                    is_repeated: false,
-                };
                 held.live.insert(id, mastered, now);
                 deletes.clear();
             }
@@ -119,10 +107,10 @@ impl ExpectationStore {
     /// connection since. The next [`expect`](Self::expect) or [`flush`](Self::flush) deletes it.
     pub fn unexpect(&mut self, id: ExpectationId, expectation: &Expectation) {
         let mut held = self.owner.lock();
-        if !held.live.remove(id, expectation, clock::now()) {
+        let Some(removed) = held.live.remove(id, expectation, clock::now()) else {
             return;
-        }
-        held.pending_deletes.push(*expectation);
+        };
+        held.pending_deletes.push(removed);
         if held.pending_deletes.len() >= PENDING_DELETES_MAX {
             self.flush_held(&mut held);
         }
@@ -154,9 +142,9 @@ impl ExpectationStore {
     }
 
     /// Deletes one after the other, and asks first, because some are gone already.
-    fn delete_present(&self, held: &mut MutexGuard<'_, Held>, deletes: &[Expectation]) {
-        for expectation in deletes {
-            let Some(elements) = (self.elements)(expectation, NOBODY) else {
+    fn delete_present(&self, held: &mut MutexGuard<'_, Held>, deletes: &[MasteredExpectation]) {
+        for one in deletes {
+            let Some(elements) = (self.elements)(one) else {
                 continue;
             };
             let deleted = held.existing(elements).and_then(|present| {
@@ -238,12 +226,12 @@ fn additions<'a>(elements: &'a Elements<'a>) -> impl Iterator<Item = (Change, El
 }
 
 fn deletions(
-    keeps: fn(&Expectation, Tuple) -> Option<Elements<'_>>,
-    pending_deletes: &[Expectation],
+    keeps: fn(&MasteredExpectation) -> Option<Elements<'_>>,
+    pending_deletes: &[MasteredExpectation],
 ) -> impl Iterator<Item = (Change, Element<'_>)> {
     pending_deletes
         .iter()
-        .filter_map(move |one| keeps(one, NOBODY))
+        .filter_map(keeps)
         .flatten()
         .flatten()
         .map(|element| (Change::Delete, element))

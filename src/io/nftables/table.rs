@@ -6,7 +6,7 @@ use nftnl::{Batch, MsgType};
 
 use super::{
     TableOwner,
-    live::MasteredExpectation,
+    mastered::MasteredExpectation,
     message,
     owner::Held,
     plan::{OWNED, PERSISTS, Plan, delete_table, elements_alone, new_table},

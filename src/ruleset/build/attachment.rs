@@ -1,9 +1,9 @@
 //! Gives control connections our connection tracking helper (backend `conntrack`).
 
-use super::chain_parts::{base, filter, rule};
+use super::chain_parts::{base, chain, filter, rule};
 use crate::ruleset::{
-    ControlPort, HelperObject, State,
-    Statement::{AttachHelper, ControlPort as ToControlPort, State as InState, Tcp},
+    ControlPort, HelperObject, Params, State,
+    Statement::{AttachHelper, ControlPort as ToControlPort, SetLabel, State as InState, Tcp},
     statement::Chain,
 };
 
@@ -41,4 +41,14 @@ pub(super) fn chains() -> [Chain; 4] {
         ),
         attach("", "attach_postrouting", "postrouting", listening),
     ]
+}
+
+/// Conntrack gives an entry room for a label only while the network namespace has a rule that sets
+/// one (`nf_connlabels_get`). The rule need never be reached.
+pub(super) fn label_room(params: &Params) -> Chain {
+    chain(
+        "not called: with such a rule loaded, each new connection has room for our labels",
+        "label_room",
+        vec![rule("", [SetLabel(params.labels.adjust)])],
+    )
 }

@@ -4,7 +4,7 @@ use crate::{
     proto::packet::Flags as TcpFlags,
     ruleset::{
         ChainType, FlagTest, Hook, Rule,
-        Statement::{self, ConnectionMark, FromLoopback, FromVrf, Return},
+        Statement::{self, FromLoopback, FromVrf, Return},
         statement::Chain,
     },
 };
@@ -29,10 +29,6 @@ pub(super) fn not_twice() -> [Rule; 2] {
         rule("the output chain has seen it", [FromLoopback, Return]),
         rule("seen as a packet of the VRF's member", [FromVrf, Return]),
     ]
-}
-
-pub(super) const fn is_marked(bits: u32) -> Statement {
-    ConnectionMark { bits, set: true }
 }
 
 pub(super) fn rule<const N: usize>(why: &'static str, statements: [Statement; N]) -> Rule {

@@ -10,7 +10,7 @@ use crate::{
         Expression,
         Value::{Data, Name, TargetData, U16, U32},
     },
-    ruleset::{Family, HelperObject, SetKind},
+    ruleset::{Family, HelperObject, Label, LabelBit, SetKind},
 };
 
 impl Lowering {
@@ -31,13 +31,38 @@ impl Lowering {
         ));
     }
 
-    pub(super) fn set_connection_mark(&mut self, bits: u32) {
+    pub(super) fn change_connection_mark(&mut self, mask: u32, xor: u32) {
         self.connection(libc::NFT_CT_MARK, REG, None);
-        self.mask(&(!bits).to_ne_bytes(), &bits.to_ne_bytes());
+        self.mask(&mask.to_ne_bytes(), &xor.to_ne_bytes());
+        self.set_connection(libc::NFT_CT_MARK);
+    }
+
+    pub(super) fn inherit_mark(&mut self, family: Family) {
+        self.packet_key(family);
+        self.look_up(SetKind::MasterMark(family).name(), Some(REG));
+        self.set_connection(libc::NFT_CT_MARK);
+    }
+
+    /// The kernel takes the value as a mask, too: no bit is cleared (`nft_ct_set_eval`).
+    pub(super) fn set_label(&mut self, bit: LabelBit) {
+        self.push(Expression::new(
+            c"immediate",
+            [
+                (NFTNL_EXPR_IMM_DREG, U32(REG)),
+                (
+                    NFTNL_EXPR_IMM_DATA,
+                    Data(Label::from(bit).to_kernel().to_vec()),
+                ),
+            ],
+        ));
+        self.set_connection(libc::NFT_CT_LABELS);
+    }
+
+    fn set_connection(&mut self, key: i32) {
         self.push(Expression::new(
             c"ct",
             [
-                (NFTNL_EXPR_CT_KEY, U32(libc::NFT_CT_MARK as u32)),
+                (NFTNL_EXPR_CT_KEY, U32(key as u32)),
                 (NFTNL_EXPR_CT_SREG, U32(REG)),
             ],
         ));

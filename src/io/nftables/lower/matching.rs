@@ -14,7 +14,7 @@ use crate::{
         Value::{U32, U64},
     },
     proto::packet::Flags,
-    ruleset::{ControlPort, Family, FlagTest, SHARE_SEED, State},
+    ruleset::{ControlPort, Family, FlagTest, Label, LabelBit, SHARE_SEED, State},
 };
 
 /// `NFT_META_IIFKIND`
@@ -66,17 +66,16 @@ impl Lowering {
         self.compare(libc::NFT_CMP_NEQ, &[0; 4]);
     }
 
-    pub(super) fn connection_mark(&mut self, bits: u32, set: bool) {
+    pub(super) fn connection_mark(&mut self, bits: u32) {
         self.connection(libc::NFT_CT_MARK, REG, None);
         self.mask(&bits.to_ne_bytes(), &[0; 4]);
-        self.compare(
-            if set {
-                libc::NFT_CMP_NEQ
-            } else {
-                libc::NFT_CMP_EQ
-            },
-            &[0; 4],
-        );
+        self.compare(libc::NFT_CMP_NEQ, &[0; 4]);
+    }
+
+    pub(super) fn label(&mut self, bit: LabelBit) {
+        self.connection(libc::NFT_CT_LABELS, REG, None);
+        self.mask(Label::from(bit).to_kernel(), Label::NONE.to_kernel());
+        self.compare(libc::NFT_CMP_NEQ, Label::NONE.to_kernel());
     }
 
     pub(super) fn flags(&mut self, test: FlagTest) {
