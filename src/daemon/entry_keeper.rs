@@ -119,7 +119,7 @@ impl EntryKeeper {
     /// connection with the same tuple. Where conntrack cannot be asked, nothing passes wrong.
     fn is_its(&mut self, tuples: &ConntrackTuples) -> bool {
         match self.conntrack.resolve(&tuples.of(Direction::Original)) {
-            Ok(Some(entry)) => entry.tuples == *tuples && entry.mark & self.adjust != 0,
+            Ok(Some(entry)) => entry.tuples == *tuples && entry.label.has(self.adjust),
             Ok(None) => false,
             Err(_) => true,
         }
