@@ -160,7 +160,7 @@ impl Printer<'_> {
             | EventKind::TlsOpened { .. }
             | EventKind::TlsRefused { .. }
             | EventKind::PartialLineExpired
-            | EventKind::LostSync
+            | EventKind::LostSync { .. }
             | EventKind::Forged { .. }
             | EventKind::Ended => {}
         }

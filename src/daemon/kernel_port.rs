@@ -213,6 +213,8 @@ impl KernelPort {
             is_established: entry.tcp_state == Some(TcpState::ESTABLISHED),
             is_over: entry.tcp_state.is_some_and(TcpState::is_over),
             is_adjusted: has(self.labels.adjust),
+            is_offloaded: entry.is_offloaded(),
+            is_renumbered: entry.is_renumbered(),
             is_opaque: has(self.labels.opaque),
             kernel_helper: is_helped.then_some(self.when_kernel_helps),
         }

@@ -10,7 +10,9 @@ use crate::{
     io::interfaces::Interfaces,
     proto::{
         command_policy::PolicyAction,
-        event::{AnnouncementReport, CommandReport, Decision, Event, EventKind, RewriteReport},
+        event::{
+            AnnouncementReport, CommandReport, Decision, Event, EventKind, LossCause, RewriteReport,
+        },
         expect::Expectation,
         kernel::WhenKernelHelps,
     },
@@ -56,9 +58,7 @@ pub(super) fn log(event: &Event, interfaces: &Interfaces) {
         EventKind::PartialLineExpired => {
             warn!(%client, %server, "a line was begun and not ended in time: passed unread");
         }
-        EventKind::LostSync => {
-            info!(%client, %server, "packets passed unseen: reading again from the next line");
-        }
+        EventKind::LostSync { cause, .. } => log_lost_sync(event, *cause),
         EventKind::Forged { name, iif } => {
             let (name, interface) = (name.as_str(), interfaces.name(*iif));
             warn!(
@@ -71,6 +71,22 @@ pub(super) fn log(event: &Event, interfaces: &Interfaces) {
             warn!(%client, %server, "its sequence offset is saved nowhere: reset");
         }
         EventKind::Ended => debug!(%client, %server, "session ended"),
+    }
+}
+
+fn log_lost_sync(event: &Event, cause: LossCause) {
+    let (client, server, port) = (event.client, event.server, event.server.port());
+    match cause {
+        LossCause::Offloaded => warn!(
+            %client, %server,
+            "packets pass unseen, because a flowtable has taken the connection: nothing is opened \
+             for it; keep control connections out of the flowtable: `meta l4proto tcp ct original \
+             proto-dst != {port} ct reply proto-src != {port} flow add …`"
+        ),
+        LossCause::Renumbered => debug!(%client, %server, "renumbered by the kernel: read on"),
+        LossCause::Unknown => {
+            info!(%client, %server, "packets passed unseen: reading again from the next line");
+        }
     }
 }
 
@@ -116,6 +132,9 @@ const fn is_detail(kind: &EventKind) -> bool {
         | EventKind::Withdrawn { .. }
         | EventKind::Replaced { .. }
         | EventKind::Ended => true,
+        EventKind::LostSync { cause, is_first } => {
+            !*is_first || matches!(cause, LossCause::Renumbered)
+        }
         EventKind::Announcement(report) => matches!(report.decision, Decision::Expect { .. }),
         EventKind::Command(_)
         | EventKind::KernelHelper { .. }
@@ -128,7 +147,6 @@ const fn is_detail(kind: &EventKind) -> bool {
         | EventKind::Readable
         | EventKind::TlsRefused { .. }
         | EventKind::PartialLineExpired
-        | EventKind::LostSync
         | EventKind::Forged { .. } => false,
     }
 }

@@ -101,7 +101,12 @@ pub enum EventKind {
     /// A partial line of the server did not end in time, and its bytes passed unread.
     PartialLineExpired,
     /// Packets of the connection passed unseen. It is read again from the next line on.
-    LostSync,
+    LostSync {
+        /// The cause, where conntrack shows it.
+        cause: LossCause,
+        /// Whether it is the first time that this connection is concerned.
+        is_first: bool,
+    },
     /// Packets with the address of one end came by the interface of the other, and are dropped.
     Forged {
         /// The end whose address they bear.
@@ -111,6 +116,18 @@ pub enum EventKind {
     },
     /// The connection is over or forgotten.
     Ended,
+}
+
+/// Why packets of a connection pass unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossCause {
+    /// It does not show.
+    Unknown,
+    /// A flowtable has taken the connection away from all hooks.
+    Offloaded,
+    /// They were seen. The kernel changes the numbers of their acknowledgements behind our hook
+    /// (SYNPROXY).
+    Renumbered,
 }
 
 /// The decision of the command policy on a command.

@@ -69,6 +69,7 @@ pub struct Flow {
     pinholes: Pinholes,
     refutation: Refutation,
     conntrack_id: u32,
+    has_lost_sync: bool,
 }
 
 impl Flow {
@@ -86,6 +87,7 @@ impl Flow {
             pinholes: Pinholes::default(),
             refutation: Refutation::None,
             conntrack_id: 0,
+            has_lost_sync: false,
         }
     }
 

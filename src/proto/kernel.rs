@@ -116,6 +116,10 @@ pub struct TrackedConnection {
     pub is_over: bool,
     /// Whether its mark has the bit `adjust`, because it has a sequence offset.
     pub is_adjusted: bool,
+    /// Whether a flowtable has it: its packets pass no hook (`IPS_OFFLOAD`).
+    pub is_offloaded: bool,
+    /// Whether the kernel itself adjusts its sequence numbers (`IPS_SEQ_ADJUST`), as SYNPROXY does.
+    pub is_renumbered: bool,
     /// Whether its mark has the bit `opaque`, because it is encrypted.
     pub is_opaque: bool,
     /// The treatment of a connection with the kernel's own FTP helper; `None` without it.
@@ -133,6 +137,8 @@ impl TrackedConnection {
             is_established: false,
             is_over: false,
             is_adjusted: false,
+            is_offloaded: false,
+            is_renumbered: false,
             is_opaque: false,
             kernel_helper: None,
         }

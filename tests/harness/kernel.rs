@@ -16,7 +16,7 @@ use std::{
 use ftp_alg::proto::{
     alg::{Alg, InboundPacket},
     egress::{Effects, PacketId, Save, Verdict},
-    event::{Event, EventKind},
+    event::{Event, EventKind, LossCause},
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
     ftps::HostPair,
@@ -55,6 +55,8 @@ pub(crate) struct Model {
     pub(crate) expect_answers: VecDeque<Result<(), ExpectError>>,
     pub(crate) refuses_liberal: bool,
     pub(crate) refuses_mark: bool,
+    /// What conntrack's entries say of the packets that pass unseen.
+    pub(crate) loss: LossCause,
     /// There is no daemon, and all packets pass.
     pub(crate) is_absent: bool,
     /// The interface by which the packets of each direction come.
@@ -114,6 +116,7 @@ impl Kernel {
                 expect_answers: VecDeque::new(),
                 refuses_liberal: false,
                 refuses_mark: false,
+                loss: LossCause::Unknown,
                 is_absent: false,
                 iifs: IIFS,
                 forged: HashMap::new(),
@@ -259,6 +262,11 @@ impl Kernel {
             .map(|(expectation, _)| expectation.translated_destination)
     }
 
+    pub(crate) fn has_lost_sync(&self) -> bool {
+        let is_loss = |kind: &EventKind| matches!(kind, EventKind::LostSync { .. });
+        self.event_kinds().iter().any(is_loss)
+    }
+
     /// The kinds of the events so far, without announcements.
     pub(crate) fn event_kinds(&self) -> Vec<EventKind> {
         let kinds = self.events.iter().map(|event| event.kind.clone());
@@ -390,6 +398,8 @@ impl kernel::Kernel for Model {
             is_over: self.states.is_over(&tuples),
             is_adjusted: self.is_liberal(&tuples) || self.is_untouched(&tuples),
             is_opaque: self.is_opaque(&tuples) || self.is_untouched(&tuples),
+            is_offloaded: self.loss == LossCause::Offloaded,
+            is_renumbered: self.loss == LossCause::Renumbered,
             ..TrackedConnection::unmarked(tuples)
         }))
     }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{event::EventKind, ftp::Role};
+use ftp_alg::proto::{
+    event::{Event, EventKind, LossCause},
+    ftp::Role,
+};
 
 use crate::{
     harness::{
@@ -22,7 +25,7 @@ fn unseen_between(lines: [&str; 2], turns: &[Turn]) -> Link {
     }
     link.run();
     assert_eq!(link.faults(), Vec::<&String>::new());
-    assert!(link.kernel.event_kinds().contains(&EventKind::LostSync));
+    assert!(link.kernel.has_lost_sync());
     link
 }
 
@@ -56,4 +59,42 @@ fn a_long_reply_that_passed_unseen_does_not_stop_the_server() {
     link.kernel.is_absent = false;
     link.run();
     assert!(link.hosts[0].received.ends_with(b"200 ok\r\n221 bye\r\n"));
+}
+
+#[test]
+fn the_first_loss_of_a_connection_tells_its_cause() {
+    let turns: Vec<_> = (0..6)
+        .flat_map(|_| [client("NOOP"), server("200 ok")])
+        .collect();
+    for loss in [
+        LossCause::Unknown,
+        LossCause::Offloaded,
+        LossCause::Renumbered,
+    ] {
+        let script = Script::new(&session(&turns));
+        let mut link = Link::of_script(Topology::Snat.tuples(0), &script);
+        link.kernel.loss = loss;
+        for (commands, is_absent) in [(1, true), (2, false), (3, true), (4, false)] {
+            link.run_while(|link| noops(&link.hosts[1].received) < commands);
+            link.kernel.is_absent = is_absent;
+        }
+        link.run();
+        let losses: Vec<_> = link.kernel.events.iter().filter_map(loss_of).collect();
+        assert_eq!(losses[0], (loss, true));
+        assert!(losses.len() > 1 && losses[1..].iter().all(|(_, is_first)| !is_first));
+    }
+}
+
+fn noops(received: &[u8]) -> usize {
+    received
+        .split(|octet| *octet == b'\n')
+        .filter(|line| line.starts_with(b"NOOP"))
+        .count()
+}
+
+fn loss_of(event: &Event) -> Option<(LossCause, bool)> {
+    match event.kind {
+        EventKind::LostSync { cause, is_first } => Some((cause, is_first)),
+        _ => None,
+    }
 }

@@ -100,11 +100,12 @@ impl Case {
         );
         prop_assert_eq!(&link.kernel.expected, &wanted.expected);
         prop_assert!(link.kernel.live.is_empty(), "nothing outlives the session");
-        let gave_up = link
-            .kernel
-            .event_kinds()
-            .into_iter()
-            .find(|kind| matches!(kind, EventKind::PartialLineExpired | EventKind::LostSync));
+        let gave_up = link.kernel.event_kinds().into_iter().find(|kind| {
+            matches!(
+                kind,
+                EventKind::PartialLineExpired | EventKind::LostSync { .. }
+            )
+        });
         prop_assert_eq!(gave_up, None);
         Ok(())
     }

@@ -416,7 +416,7 @@ impl Witness {
                 self.has_lost_sync = true;
             }
             // Packets after its end are picked up like any other connection.
-            EventKind::LostSync => self.has_lost_sync = true,
+            EventKind::LostSync { .. } => self.has_lost_sync = true,
             EventKind::Ended => {
                 self.has_lost_sync = true;
                 self.is_aborted = false;

@@ -85,11 +85,28 @@ impl TcpState {
     }
 }
 
+/// `IPS_SEQ_ADJUST`
+const SEQ_ADJUST: u32 = 1 << 6;
+/// `IPS_OFFLOAD` and `IPS_HW_OFFLOAD`
+const OFFLOAD: u32 = 1 << 14 | 1 << 15;
+
 impl ConntrackEntry {
     /// Reads the label alone. The kernel tells none without a bit.
     pub(super) fn parse_label(attributes: &Attributes<'_>) -> Label {
         let label = attributes.find(CTA_LABELS).and_then(Label::from_kernel);
         label.unwrap_or(Label::NONE)
+    }
+
+    /// Whether a flowtable has the connection.
+    #[must_use]
+    pub const fn is_offloaded(&self) -> bool {
+        self.status & OFFLOAD != 0
+    }
+
+    /// Whether the kernel adjusts the connection's sequence numbers.
+    #[must_use]
+    pub const fn is_renumbered(&self) -> bool {
+        self.status & SEQ_ADJUST != 0
     }
 
     /// Reads an `IPCTNL_MSG_CT_NEW`. `None` if it is not TCP or not complete.

@@ -2,7 +2,7 @@
 
 use super::{Flow, context::Context, dialogue::Heard, line_at::LineAt};
 use crate::proto::{
-    event::EventKind,
+    event::{EventKind, LossCause},
     ftp::{Role, holds_password, reads_as_line},
     net::{Direction, SeqNumber},
     packet::Segment,
@@ -83,7 +83,21 @@ impl Flow {
         }
         self.relay.lose_sync(direction);
         self.dialogue.handle_gap();
-        context.report(EventKind::LostSync);
+        let is_first = !std::mem::replace(&mut self.has_lost_sync, true);
+        let cause = if is_first {
+            self.cause_of_loss(direction, context)
+        } else {
+            LossCause::Unknown
+        };
+        context.report(EventKind::LostSync { cause, is_first });
+    }
+
+    fn cause_of_loss(&self, direction: Direction, context: &mut Context<'_>) -> LossCause {
+        match context.kernel.look_up(self.tuples().of(direction)) {
+            Ok(Some(found)) if found.is_offloaded => LossCause::Offloaded,
+            Ok(Some(found)) if found.is_renumbered => LossCause::Renumbered,
+            Ok(_) | Err(_) => LossCause::Unknown,
+        }
     }
 
     /// Looks at the lines that a direction has completed, one after the other.
