@@ -65,6 +65,8 @@ impl Kernel for Answers {
             id: self.id,
             is_established: self.is_established,
             is_adjusted: self.is_adjusted,
+            is_offloaded: self.is_opaque,
+            is_renumbered: self.is_established,
             is_opaque: self.is_opaque,
             kernel_helper: self.kernel_helper,
         }))
