@@ -136,6 +136,8 @@ class Visit:
             return "announced while no daemon ran"
         if was_forgotten and is_data:
             return "transfer cut, because conntrack forgot it"
+        if was_forgotten and "heard '550 No" in str(failure):
+            return "announcement refused, because conntrack forgot its connection"
         if was_forgotten and (not self.member or life.is_over(self.member.session)):
             return "ended, because conntrack forgot it"
         self.world.problem(f"session {self.number}: {failure}")

@@ -93,8 +93,8 @@ fn noops(received: &[u8]) -> usize {
 }
 
 fn loss_of(event: &Event) -> Option<(LossCause, bool)> {
-    match event.kind {
-        EventKind::LostSync { cause, is_first } => Some((cause, is_first)),
-        _ => None,
-    }
+    let EventKind::LostSync { cause, is_first } = event.kind else {
+        return None;
+    };
+    Some((cause, is_first))
 }
