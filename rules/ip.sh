@@ -176,11 +176,13 @@ table inet ftp_alg {
 	# before your mangle chains, which find the mark of the control connection
 	chain admit_prerouting {
 		type filter hook prerouting priority -155; policy accept;
+		ct mark & 0x10000000 != 0 ct label 125 ct mark set ct mark & 0xefffffff
 		ct state new meta l4proto tcp jump admit
 	}
 
 	chain admit_output {
 		type filter hook output priority -155; policy accept;
+		ct mark & 0x10000000 != 0 ct label 125 ct mark set ct mark & 0xefffffff
 		ct state new meta l4proto tcp jump admit
 	}
 
@@ -203,12 +205,12 @@ table inet ftp_alg {
 	# no later packet gets our bit from the mark
 	chain unmark_input {
 		type filter hook input priority 500; policy accept;
-		ct state new ct label 125 ct mark & 0x10000000 != 0 ct mark set ct mark & 0xefffffff
+		ct mark & 0x10000000 != 0 ct label 125 ct mark set ct mark & 0xefffffff
 	}
 
 	chain unmark_postrouting {
 		type filter hook postrouting priority 500; policy accept;
-		ct state new ct label 125 ct mark & 0x10000000 != 0 ct mark set ct mark & 0xefffffff
+		ct mark & 0x10000000 != 0 ct label 125 ct mark set ct mark & 0xefffffff
 	}
 
 	# as the map says, else unchanged; no NAT rule of yours is asked

@@ -171,6 +171,44 @@ fn a_first_packet_that_is_repeated_passes_the_operators_line_and_leaves_no_bit()
     accept(&listener);
 }
 
+/// A packet that the filter drops does not reach the chains that take the bit back.
+#[test]
+#[ignore = "needs root"]
+fn a_repetition_that_the_filter_drops_leaves_no_bit_to_the_next_packet() {
+    let lab = Lab::new();
+    lab.guard("");
+    let _table = apply(&lab.gateway);
+    choose_uplinks(&lab.gateway);
+    let mut store = lab
+        .gateway
+        .inside(|| ExpectationStore::new(TableOwner::open().unwrap()));
+    let id = ExpectationId(1);
+    store.expect(id, &to_inside_host(), MASTER).unwrap();
+    let listener = lab.inside.listen("10.0.0.2:6000");
+    let loss = |hook| {
+        format!(
+            "table inet loss {{ chain {hook} {{
+                 type filter hook {hook} priority 10; tcp dport 6000 drop; }}; }}"
+        )
+    };
+    let end = ["delete", "table", "inet", "loss"];
+    lab.inside.load(&loss("input")).unwrap();
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| lab.outside.connect("203.0.113.1:5000"));
+        thread::sleep(Duration::from_millis(400));
+        lab.inside.run("nft", &end);
+        lab.gateway.load(&loss("forward")).unwrap();
+        // The SYN is sent again after one second and after three.
+        thread::sleep(Duration::from_millis(1200));
+        lab.gateway.run("nft", &end);
+        connecting.join().unwrap().unwrap();
+    });
+    accept(&listener);
+    let [right, wrong] = packets(&lab.gateway);
+    assert!(right >= 5, "{right}");
+    assert_eq!(wrong, 0);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn the_label_is_a_line_for_the_operator_as_well() {
@@ -245,4 +283,38 @@ fn the_gateways_own_connections_have_the_mark_and_lose_the_bit() {
         let found = entry(&lab.gateway, &client);
         assert_eq!(found.mark, MASTER.mark, "{destination}");
     }
+}
+
+/// A connection that is older than our table has no room for a label.
+#[test]
+#[ignore = "needs root"]
+fn an_older_connection_is_refused_what_needs_a_label_and_the_log_says_so_once() {
+    let policy = "unproven_servers = [\"203.0.113.2\"]";
+    let gateway = Gateway::prepare(policy, "backend = \"nftables\"");
+    let control = gateway.listen(21);
+    let mut client = gateway.lab.inside.connect("203.0.113.2:21").unwrap();
+    let (mut server, _) = accept(&control);
+    server.set_nonblocking(false).unwrap();
+    say(&mut server, &mut client, b"220 hello\r\n");
+    let gateway = gateway.running();
+    say(&mut client, &mut server, b"USER me\r\n");
+    say(&mut server, &mut client, b"230 in\r\n");
+    for _ in 0..3 {
+        client.write_all(b"PORT 10,0,0,2,4,1\r\n").unwrap();
+        let mut heard = [0; 64];
+        let count = server.read(&mut heard).unwrap();
+        assert!(heard.starts_with(b"NOOP"), "{:?}", heard[..count].to_vec());
+        server.write_all(b"200 well\r\n").unwrap();
+        let count = client.read(&mut heard).unwrap();
+        assert!(heard.starts_with(b"550"), "{:?}", heard[..count].to_vec());
+    }
+    // What needs no label works.
+    let transfer = gateway.listen(40_000);
+    say(&mut client, &mut server, b"EPSV\r\n");
+    say(&mut server, &mut client, b"229 go (|||40000|)\r\n");
+    gateway.lab.inside.connect("203.0.113.2:40000").unwrap();
+    accept(&transfer);
+    let told = gateway.log();
+    let lines = told.matches("the connection began before our table was loaded");
+    assert_eq!(lines.count(), 1, "{told}");
 }

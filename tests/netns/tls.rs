@@ -31,6 +31,8 @@ pub(crate) struct Gateway {
     pub(crate) lab: Lab,
     daemon: Child,
     directory: tempfile::TempDir,
+    /// Reads the daemon's log to its end.
+    log: Option<thread::JoinHandle<String>>,
 }
 
 impl Gateway {
@@ -68,6 +70,7 @@ impl Gateway {
             lab,
             daemon,
             directory,
+            log: None,
         }
     }
 
@@ -87,16 +90,27 @@ impl Gateway {
             .unwrap();
         let log = BufReader::new(self.daemon.stderr.take().unwrap());
         let (ready, is_ready) = mpsc::channel();
-        thread::spawn(move || {
+        self.log = Some(thread::spawn(move || {
+            let mut told = String::new();
             for line in log.lines().map_while(Result::ok) {
                 eprintln!("{line}");
                 if line.contains(" ready ") {
                     let _ = ready.send(());
                 }
+                told += &line;
+                told += "\n";
             }
-        });
+            told
+        }));
         is_ready.recv_timeout(PATIENCE).expect("the daemon starts");
         self
+    }
+
+    /// What the daemon has told, once it has ended.
+    pub(crate) fn log(mut self) -> String {
+        self.stop();
+        let log = self.log.take().expect("it was running");
+        log.join().unwrap()
     }
 
     fn stop(&mut self) {

@@ -56,7 +56,12 @@ pub(super) fn sets(family: Family) -> [Set; 4] {
 }
 
 pub(super) fn chains(params: &Params) -> [Chain; 8] {
-    let admit = || vec![rule("", [InState(State::New), Tcp, Jump("admit")])];
+    let admit = || {
+        vec![
+            unmarking(params),
+            rule("", [InState(State::New), Tcp, Jump("admit")]),
+        ]
+    };
     let mark = |why, name, hook| base(why, name, filter(hook, MARKING), vec![marking(params)]);
     let unmark =
         |why, name, hook| base(why, name, filter(hook, UNMARKING), vec![unmarking(params)]);
@@ -122,13 +127,14 @@ fn marking(params: &Params) -> Rule {
     )
 }
 
+/// A packet that the operator's filter drops does not reach the last chains. The next packet takes
+/// the bit back before the mangle chains restore it.
 fn unmarking(params: &Params) -> Rule {
     rule(
         "",
         [
-            InState(State::New),
-            Label(params.labels.data),
             ConnectionMark(params.marks.data),
+            Label(params.labels.data),
             ClearConnectionMark(params.marks.data),
         ],
     )
