@@ -16,20 +16,24 @@ RING = 1 << 32
 
 
 class Capture:
-    """Runs tcpdump on both links of the gateway during the `with` block."""
+    """Runs tcpdump on both links of the gateway, or on others, during the `with` block."""
 
-    def __init__(self, lab, name, expression="tcp", directory=None, snapshot=0):
+    def __init__(self, lab, name, expression="tcp", directory=None, snapshot=0, links=SIDES):
         # The buffer has a place of the snapshot's length for each packet, so few for a large one.
         self.lab, self.expression, self.snapshot = lab, expression, snapshot
+        self.links = links
         self.files = {
-            side: os.path.join(directory or lab.workspace, f"{name}.{side}.pcap") for side in SIDES
+            side: os.path.join(directory or lab.workspace, f"{name}.{side}.pcap") for side in links
         }
 
     def __enter__(self):
-        self.running = [self.start(side) for side in SIDES]
+        self.running = [self.start(side) for side in self.links]
         return self
 
     def start(self, side):
+        log = self.lab.workspace / f"tcpdump.{side}.log"
+        # An earlier capture of the lab was ready, and this one is not yet.
+        log.unlink(missing_ok=True)
         process = Background(
             [
                 "tcpdump",
@@ -43,12 +47,12 @@ class Capture:
                 "-B",
                 "16384",
                 "-i",
-                SIDES[side],
+                self.links[side],
                 "-w",
                 self.files[side],
                 self.expression,
             ],
-            self.lab.workspace / f"tcpdump.{side}.log",
+            log,
             namespace=self.lab.topology.gateway,
         )
         process.wait_for(lambda: "listening on" in process.output(), 5, "capturing")
