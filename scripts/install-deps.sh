@@ -7,8 +7,8 @@
 #
 # The FTP servers are not installed but unpacked into a cache directory
 # (${XDG_CACHE_HOME:-$HOME/.cache}/ftp-alg-lab), because their Debian packages conflict, and because
-# an installed one would start a public FTP server on this machine. The same holds for keepalived
-# and conntrackd: installed, they would start to work on this machine's own network.
+# an installed one would start a public FTP server on this machine. The same holds for keepalived,
+# conntrackd and ipvsadm: installed, they would start to work on this machine's own network.
 set -euo pipefail
 
 die() { echo "install-deps: $*" >&2; exit 1; }
@@ -29,6 +29,8 @@ machine=(qemu-system-x86 busybox-static xz-utils zstd cpio)
 servers=(vsftpd proftpd-core proftpd-mod-crypto pure-ftpd pure-ftpd-common python3-pyftpdlib)
 # conntrackd replicates state, and its FTP helper is one to compare with.
 failover=(keepalived conntrackd nfct)
+# For a gateway with virtual services (IPVS).
+balancing=(ipvsadm)
 
 apt_get() { apt-get -o DPkg::Lock::Timeout=300 -qq "$@"; }
 
@@ -92,7 +94,7 @@ know_kernels() {
 }
 
 unpack_daemons() {
-    local p missing=() wanted=("${servers[@]}" "${failover[@]}")
+    local p missing=() wanted=("${servers[@]}" "${failover[@]}" "${balancing[@]}")
     mkdir -p "$root" "$cache/stamps"
     # Python 3.12 dropped two modules that pyftpdlib needs; newer releases have packages for them.
     if ! python3 -c 'import asyncore, asynchat' 2>/dev/null; then
@@ -108,8 +110,8 @@ unpack_daemons() {
 verify_daemons() {        # without this a missing library shows as a server that never listens
     local b libs
     libs=$(find "$root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
-    for b in vsftpd proftpd pure-ftpd keepalived conntrackd nfct; do
-        ! LD_LIBRARY_PATH=$libs ldd "$root/usr/sbin/$b" | grep 'not found' >&2 \
+    for b in usr/sbin/{vsftpd,proftpd,pure-ftpd,keepalived,conntrackd,nfct} sbin/ipvsadm; do
+        ! LD_LIBRARY_PATH=$libs ldd "$root/$b" | grep 'not found' >&2 \
             || die "$b lacks the libraries above: remove $cache and run this again"
     done
 }

@@ -43,6 +43,8 @@ class Deployment:
     without_nat: bool = False
     # A control port whose outside number differs from the server's: (outside, server).
     forwarded_port: tuple = ()
+    # The family of nf_tables whose hooks the packets pass.
+    family: str = "inet"
 
     @property
     def version(self):
@@ -369,6 +371,10 @@ SHIPPED = {
 }
 
 
+# Deployments within other people's networks: networks.py adds them.
+IN_NETWORKS = {}
+
+
 def named(name):
-    """A deployment of the lab's own or of rules/."""
-    return DEPLOYMENTS.get(name) or SHIPPED[name]
+    """A deployment of the lab's own, of rules/, or within a network."""
+    return {**DEPLOYMENTS, **SHIPPED, **IN_NETWORKS}[name]

@@ -35,7 +35,8 @@ class CaseKey:
 CASE_KEYS = {
     "control_ports": CaseKey(
         "(transfer|abort|without-helper)/([^/]+/2121|port-forward)/|tls/[^/]+/990/"
-        "|shipped/other-ports|attack/|policy/|demo/port-forward|record/port-forward",
+        "|shipped/other-ports|attack/|policy/|demo/port-forward|record/port-forward"
+        "|operator-error/other-control-port/",
         "clients dial another port than 21, or a second server on another port stands beside",
     ),
     "backend": CaseKey(
@@ -45,9 +46,7 @@ CASE_KEYS = {
         "shipped/|life/by-hand/", "the operator loads a file of rules/ by hand"
     ),
     "when_kernel_helps": CaseKey("beside-kernel/", "both of its values are tried"),
-    "expectation.timeout": CaseKey(
-        "guarantee/late-gets-nothing/|soak/", "the case waits for it"
-    ),
+    "expectation.timeout": CaseKey("guarantee/late-gets-nothing/|soak/", "the case waits for it"),
     "nat.ports": CaseKey(
         "ten-ports/|guarantee/ten-ports-are-reused/|restart/|life/|soak/",
         "few outside ports, or ports whose decimals are long",
@@ -64,7 +63,7 @@ CASE_KEYS = {
     "policy.tls_servers": CaseKey("tls-guarantee/unnamed-server", "a server that it does not name"),
     "policy.tls_implicit_ports": CaseKey("tls/[^/]+/990/", "TLS from the first byte"),
     "command_policy": CaseKey(
-        "policy/|life/absent/", "the command policy that the case is about"
+        "policy/|life/absent/|network/", "the command policy that the case is about"
     ),
 }
 
@@ -132,6 +131,8 @@ class NoHelper:
     # Whether data connections are known by our ct mark alone. Then the operator's rules need a line
     # for it.
     marks_data = True
+    # The family of nf_tables whose hooks the packets pass; a deployment may have another.
+    family = "inet"
 
     def __init__(self, gateway, workspace, settings=None):
         self.gateway, self.workspace = gateway, workspace
@@ -152,6 +153,9 @@ class NoHelper:
 
     def announcements(self):
         """The announcements that the helper logged, oldest first; see `Ours.announcements`."""
+        return []
+
+    def notices(self, begin=0):
         return []
 
 
@@ -181,7 +185,10 @@ class KernelHelper(NoHelper):
 
     name = "kernel"
     marks_data = False
-    table = "inet kernel_ftp"
+
+    @property
+    def table(self):
+        return f"{self.family} kernel_ftp"
 
     def start(self):
         # nft's helper object loads nf_conntrack_ftp but not nf_nat_ftp, and then nothing is
@@ -427,6 +434,11 @@ class Ours(NoHelper):
 
     def announcements(self):
         return [event for event in map(log_event, self.log().splitlines()) if event]
+
+    def notices(self, begin=0):
+        """The lines of the log, from a place on, that the default level shows."""
+        lines = self.log()[begin:].splitlines()
+        return [line for line in lines if not re.search(r'"level":"(DEBUG|TRACE)"', line)]
 
 
 class OnNftables(Ours):

@@ -108,6 +108,7 @@ class Lab:
             shutil.rmtree(old, ignore_errors=True)
         directory.mkdir()
         self.engine = engine(self.topology.gateway, str(directory), batch.settings)
+        self.engine.family = deployment.family
         problems = []
         try:
             self.engine.start()

@@ -22,6 +22,9 @@ SETUP_COST = 4
 # more.
 KEPT_BY_THE_BACKEND = ("bounce", "data-syn", "ended", "privileged", "wrong-side", "flood")
 
+# In these networks no kernel makes a difference.
+ANY_KERNEL = ("bridge", "synproxy", "mtu")
+
 
 # What depends on the kernel and not on what is said: the queue, NAT, expectations and their time,
 # marks, replaced tables. One case of each, with a client that starts fast.
@@ -39,6 +42,7 @@ BRIEF = (
     "attack/ended/RST-leaves-hole",
     "reload/(table|daemon)/inside-client/PORT",
     "netem/loss-5/inside-client/PORT",
+    "network/(vrf|zone|uplinks-howto)/inside-client/21/vsftpd/tnftp/(PORT|EPSV)",
     "expectations/[^/]+/(inside-client/PORT|inside-server/PASV)",
 )
 
@@ -102,12 +106,29 @@ def features(case):
     if parts[0] == "reload":
         # reload/what/deployment/mode
         return {tuple(parts[:2])}
+    if parts[0] == "network":
+        return network_features(parts)
     if parts[0] == "attack":
         return attack_features(parts)
     group, name, deployment, *mode = parts
     if mode:
         return {(group, name, *mode), (group, "deployment", deployment)}
     return {(case.name,)}
+
+
+def kind_of_network(name):
+    """What a network's name begins with; the rest tells the variant."""
+    return name.split("-")[0]
+
+
+def network_features(parts):
+    """The features of `network/network/deployment/…/what/mode`.
+
+    `what` is a client, or the kind of line that is said.
+    """
+    kind = kind_of_network(parts[1])
+    details = set() if kind in ANY_KERNEL else {("network", kind, part) for part in parts[-2:]}
+    return {("network", kind)} | details
 
 
 def attack_features(parts):
@@ -149,6 +170,13 @@ def value(candidate, missing, opened):
     return len(gains & missing) / (cost if index in opened else cost + SETUP_COST)
 
 
+def group_of(name):
+    """The part of a split name that must not be lost."""
+    if name[0] == "network":
+        return name[0], kind_of_network(name[1])
+    return tuple(name[: 1 if name[0] in ONE_OF_A_GROUP else 2])
+
+
 def require_covered(all_batches, chosen):
     """Checks this module's promise in a simple way: no part of a real case's name is lost."""
 
@@ -166,11 +194,7 @@ def require_covered(all_batches, chosen):
             for number, part in enumerate(name)
             if name[0] != "without-helper"
         }
-        return real | {
-            tuple(name[: 1 if name[0] in ONE_OF_A_GROUP else 2])
-            for name in names
-            if name[0] not in REAL
-        }
+        return real | {group_of(name) for name in names if name[0] not in REAL}
 
     if lost := values(all_batches) - values(chosen):
         raise LabError(f"the selection leaves out {sorted(lost)}")
