@@ -80,7 +80,7 @@ table inet ftp_alg {
 		type ipv4_addr . ipv4_addr . inet_service
 		size 65536
 		flags timeout
-		limit rate 1/day burst 1 packets
+		limit rate 1/day burst 1 packets counter
 	}
 	# the conntrack marks of their control connections, where these have one
 	map mark4 {
@@ -105,7 +105,7 @@ table inet ftp_alg {
 		type ipv6_addr . ipv6_addr . inet_service
 		size 65536
 		flags timeout
-		limit rate 1/day burst 1 packets
+		limit rate 1/day burst 1 packets counter
 	}
 	# the conntrack marks of their control connections, where these have one
 	map mark6 {

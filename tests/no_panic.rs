@@ -15,7 +15,10 @@ use ftp_alg::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
     ftps::{HostPair, TlsSettings},
-    kernel::{Kernel, LookUpError, MarkError, SetLiberalError, TrackedConnection, WhenKernelHelps},
+    kernel::{
+        Kernel, LookUpError, MarkError, Outcome, SetLiberalError, TrackedConnection,
+        WhenKernelHelps,
+    },
     net::{ConntrackTuples, Direction, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
@@ -94,7 +97,15 @@ impl Kernel for Answers {
         self.expect.map_or(Ok(()), Err)
     }
 
-    fn unexpect(&mut self, _: ExpectationId, _: &Expectation, _: &ConntrackTuples, _: Withdrawal) {}
+    fn unexpect(
+        &mut self,
+        _: ExpectationId,
+        _: &Expectation,
+        _: &ConntrackTuples,
+        _: Withdrawal,
+    ) -> Outcome {
+        Outcome::Unused
+    }
 
     fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple> {
         if self.are_dead {

@@ -48,6 +48,20 @@ impl Choice {
         }
     }
 
+    /// What the operator's rules have to say so that expected data connections pass, in nft's
+    /// language and in that of iptables. `data` is their mark bit.
+    pub(super) fn accept_line(self, data: u32) -> String {
+        match self.backend {
+            Backend::Nftables => format!(
+                "`ct mark & {data:#x} != 0 accept` (iptables: `-m connmark --mark \
+                 {data:#x}/{data:#x} -j ACCEPT`)"
+            ),
+            Backend::Conntrack => "`ct state established,related accept` (iptables: `-m conntrack \
+                                   --ctstate ESTABLISHED,RELATED -j ACCEPT`)"
+                .to_owned(),
+        }
+    }
+
     /// Opens a worker's connection to it. `owner` is that of our table.
     pub(super) fn open_expectations(self, owner: TableOwner) -> anyhow::Result<Expectations> {
         Ok(match self.backend {

@@ -3,7 +3,7 @@
 //!
 //! A failure is logged here, where its cause is known. The core learns what it needs to decide.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tracing::{debug, warn};
 
@@ -19,11 +19,12 @@ use crate::{
         nftables::PairStore,
     },
     proto::{
+        budget::TokenBucket,
         expect::{ExpectError, Expectation, ExpectationId},
         ftps::HostPair,
         kernel::{
-            InheritedPinhole, Kernel, LookUpError, MarkError, SetLiberalError, TrackedConnection,
-            WhenKernelHelps,
+            InheritedPinhole, Kernel, LookUpError, MarkError, Outcome, SetLiberalError,
+            TrackedConnection, WhenKernelHelps,
         },
         net::{ConntrackTuples, Direction, Tuple},
         saved_flow::SavedFlow,
@@ -36,6 +37,10 @@ use crate::{
 /// What follows where a connection cannot be labelled.
 const ENCRYPTED_STAYS: &str = "an encrypted connection stays in the queue";
 const LEFT_ALONE_STAYS: &str = "a connection that is left alone stays in the queue";
+
+/// How often a second a worker searches the whole table of conntrack for data connections that may
+/// have been stopped.
+const SEARCHES_A_SECOND: u32 = 5;
 
 /// What one worker asks of the kernel.
 pub(super) struct KernelPort {
@@ -55,6 +60,8 @@ pub(super) struct KernelPort {
     pub(super) labels: Labels,
     /// The connections that cannot have one.
     pub(super) unlabelled: Unlabelled,
+    /// Searches for data connections that may have been stopped.
+    pub(super) searches: TokenBucket,
     /// The zones of packets.
     pub(super) zones: Zones,
     /// What becomes of connections that the kernel's own helper reads.
@@ -104,8 +111,22 @@ impl Kernel for KernelPort {
         expectation: &Expectation,
         master: &ConntrackTuples,
         reason: Withdrawal,
-    ) {
+    ) -> Outcome {
+        let is_of_interest = matches!(
+            reason,
+            Withdrawal::Rejected | Withdrawal::Abandoned | Withdrawal::Closed
+        );
+        let is_used = if is_of_interest {
+            self.expectations.is_used(expectation, master)
+        } else {
+            None
+        };
         self.expectations.unexpect(id, expectation, master, reason);
+        match is_used {
+            None => Outcome::Unknown,
+            Some(false) => Outcome::Unused,
+            Some(true) => self.outcome_of_used(expectation),
+        }
     }
 
     fn inherit(&mut self, master: &ConntrackTuples) -> Vec<InheritedPinhole> {
@@ -217,6 +238,23 @@ impl KernelPort {
             is_renumbered: entry.is_renumbered(),
             is_opaque: has(self.labels.opaque),
             kernel_helper: is_helped.then_some(self.when_kernel_helps),
+        }
+    }
+
+    /// What has become of an expected connection whose first packet has come.
+    fn outcome_of_used(&mut self, expectation: &Expectation) -> Outcome {
+        let a_second = Duration::from_secs(1);
+        let may_search = self
+            .searches
+            .take_within(a_second, 1, SEARCHES_A_SECOND, clock::now());
+        if !may_search {
+            return Outcome::Unknown;
+        }
+        match self.conntrack.find_expected(expectation) {
+            Ok(None) => Outcome::Stopped,
+            Ok(Some(entry)) if entry.tcp_state == Some(TcpState::SYN_SENT) => Outcome::Unanswered,
+            Ok(Some(_)) => Outcome::Connected,
+            Err(_) => Outcome::Unknown,
         }
     }
 

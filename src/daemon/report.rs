@@ -14,12 +14,22 @@ use crate::{
             AnnouncementReport, CommandReport, Decision, Event, EventKind, LossCause, RewriteReport,
         },
         expect::Expectation,
-        kernel::WhenKernelHelps,
+        kernel::{Outcome, WhenKernelHelps},
     },
 };
 
-/// Logs an event, with the interfaces by their names.
-pub(super) fn log(event: &Event, interfaces: &Interfaces) {
+/// What the lines name besides the events.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    /// The interfaces that this machine had when the daemon started.
+    pub(super) interfaces: Interfaces,
+    /// What the operator's rules have to say so that data connections pass.
+    pub(super) accept_line: String,
+}
+
+/// Logs an event.
+pub(super) fn log(event: &Event, surroundings: &Surroundings) {
+    let interfaces = &surroundings.interfaces;
     // Most events are of interest to nobody, and their span costs more than their decision.
     if is_detail(&event.kind) && !tracing::enabled!(tracing::Level::DEBUG) {
         return;
@@ -34,8 +44,10 @@ pub(super) fn log(event: &Event, interfaces: &Interfaces) {
         EventKind::Withdrawn {
             expectation,
             reason,
+            outcome,
         } => {
             debug!(expect = %Shown(expectation), reason = reason.as_str(), "withdrawn");
+            log_outcome(event, expectation, *outcome, surroundings);
         }
         EventKind::Command(report) => log_command(event, report),
         EventKind::Replaced { line, .. } => {
@@ -71,6 +83,31 @@ pub(super) fn log(event: &Event, interfaces: &Interfaces) {
             warn!(%client, %server, "its sequence offset is saved nowhere: reset");
         }
         EventKind::Ended => debug!(%client, %server, "session ended"),
+    }
+}
+
+/// Tells why a data connection that was let in has not come about.
+fn log_outcome(
+    event: &Event,
+    expectation: &Expectation,
+    outcome: Outcome,
+    surroundings: &Surroundings,
+) {
+    let (client, server, expect) = (event.client, event.server, Shown(expectation));
+    match outcome {
+        Outcome::Stopped => warn!(
+            %client, %server, %expect,
+            "the announced data connection was let in, and its first packet did not leave this \
+             machine: one of your rules drops it (or it has no route); accept it in each chain \
+             that drops by default: {}",
+            surroundings.accept_line
+        ),
+        Outcome::Unanswered => warn!(
+            %client, %server, %expect,
+            "the announced data connection has left this machine and was not answered: its \
+             announcer, or a firewall in front of it, does not let it in"
+        ),
+        Outcome::Unknown | Outcome::Unused | Outcome::Connected => {}
     }
 }
 
@@ -129,9 +166,11 @@ const fn is_detail(kind: &EventKind) -> bool {
     match kind {
         EventKind::Started { .. }
         | EventKind::TlsOpened { .. }
-        | EventKind::Withdrawn { .. }
         | EventKind::Replaced { .. }
         | EventKind::Ended => true,
+        EventKind::Withdrawn { outcome, .. } => {
+            !matches!(outcome, Outcome::Stopped | Outcome::Unanswered)
+        }
         EventKind::LostSync { cause, is_first } => {
             !*is_first || matches!(cause, LossCause::Renumbered)
         }

@@ -19,6 +19,7 @@ use super::{
     kernel_port::KernelPort,
     logging::LogThread,
     overload::OverloadWatch,
+    report::Surroundings,
     supervisor::Supervisor,
     table_keeper::TableKeeper,
     unclaimed_flows::UnclaimedFlows,
@@ -37,7 +38,7 @@ use crate::{
         nfqueue::{InstanceLock, Queue, Waker},
         nftables::{PairStore, TableChange, TableOwner},
     },
-    proto::{nat::LeaseTable, shared::SharedTables},
+    proto::{budget::TokenBucket, nat::LeaseTable, shared::SharedTables},
 };
 
 /// A running gateway: its table and its workers.
@@ -72,7 +73,11 @@ impl Gateway {
         let interfaces = Interfaces::snapshot();
         info!(%interfaces, "this machine");
         let settings = settings_of(config);
-        let shared = Arc::new(Shared::new(settings, tables, interfaces, flow_store));
+        let surroundings = Surroundings {
+            interfaces,
+            accept_line: choice.accept_line(config.mark.data),
+        };
+        let shared = Arc::new(Shared::new(settings, tables, surroundings, flow_store));
         let owner = TableOwner::open().context("cannot open a socket to nf_tables")?;
         let watchdog = Watchdog::new(RangeInclusive::clone(&config.queue));
         let heartbeats = watchdog.heartbeats();
@@ -227,6 +232,7 @@ fn open_kernel(
         inheritance: Arc::clone(&shared.inheritance),
         labels: config.label,
         unlabelled: Unlabelled::default(),
+        searches: TokenBucket::FULL,
         zones: Zones::default(),
         when_kernel_helps: config.when_kernel_helps,
     })

@@ -15,14 +15,16 @@ use std::{
 use tracing::{error, warn};
 
 use super::{
-    flow_store::FlowStore, inheritance::Inheritance, kernel_port::KernelPort, report,
+    flow_store::FlowStore,
+    inheritance::Inheritance,
+    kernel_port::KernelPort,
+    report::{self, Surroundings},
     watchdog::Heartbeat,
 };
 use crate::{
     io::{
         clock,
         injector::Injector,
-        interfaces::Interfaces,
         nfqueue::{Queue, QueueEvent, QueueVerdict, QueuedPacketId},
     },
     proto::{
@@ -44,8 +46,8 @@ pub(super) struct Shared {
     pub(super) stop: AtomicBool,
     /// The core's tables.
     pub(super) tables: Arc<SharedTables>,
-    /// The interfaces that this machine had when the daemon started.
-    interfaces: Interfaces,
+    /// What its log names.
+    surroundings: Surroundings,
     /// What a restart finds.
     pub(super) flow_store: Arc<FlowStore>,
     /// What an earlier process has left in force.
@@ -62,11 +64,11 @@ impl Shared {
     pub(super) fn new(
         settings: Settings,
         tables: SharedTables,
-        interfaces: Interfaces,
+        surroundings: Surroundings,
         flow_store: FlowStore,
     ) -> Self {
         Self {
-            interfaces,
+            surroundings,
             stop: AtomicBool::new(false),
             tables: Arc::new(tables),
             flow_store: Arc::new(flow_store),
@@ -190,7 +192,7 @@ impl Worker {
             }
         }
         for event in &effects.events {
-            report::log(event, &self.shared.interfaces);
+            report::log(event, &self.shared.surroundings);
         }
     }
 

@@ -10,6 +10,7 @@ mod creation;
 mod entry;
 mod expectation;
 mod imported;
+mod search;
 
 use std::net::IpAddr;
 
@@ -66,9 +67,10 @@ mod wire {
     pub(super) const CTA_PROTOINFO_TCP_STATE: u16 = 1;
     pub(super) const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
     pub(super) const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
-    /// `nf_internals.h`: the addresses, the protocol and the ports of a tuple
-    /// (`CTA_FILTER_FLAG_*`).
-    pub(super) const ENDPOINTS: u32 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5;
+    /// `nf_internals.h` (`CTA_FILTER_FLAG_*`): the addresses, the protocol and the destination
+    /// port of a tuple; and its source port.
+    pub(super) const CALLED: u32 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 5;
+    pub(super) const SOURCE_PORT: u32 = 1 << 4;
     /// `nf_conntrack_tcp.h`: accept whatever lies outside the window.
     pub(super) const IP_CT_TCP_FLAG_BE_LIBERAL: u8 = 0x08;
 }
@@ -101,43 +103,6 @@ impl Conntrack {
             },
             |answer| ConntrackEntry::parse(&answer.attributes()),
         )
-    }
-
-    /// The entry of the connection that a packet with these addresses and ports belongs to, in
-    /// whatever zone it is; the first of several. The kernel walks its whole table for it, twice.
-    ///
-    /// # Errors
-    /// When conntrack cannot be asked.
-    pub fn resolve_in_any_zone(
-        &mut self,
-        tuple: &Tuple,
-    ) -> Result<Option<ConntrackEntry>, NetlinkError> {
-        let mut found = None;
-        for (attribute, flags) in [
-            (CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS),
-            (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS),
-        ] {
-            let head = message(IPCTNL_MSG_CT_GET, family_of(tuple.source.ip()));
-            self.0.list(
-                head,
-                |buffer| {
-                    put_tuple(buffer, attribute, tuple);
-                    buffer.nest(CTA_FILTER, |buffer| {
-                        for each in [CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS] {
-                            let compared = if each == flags { ENDPOINTS } else { 0 };
-                            buffer.put(each, &compared.to_ne_bytes());
-                        }
-                    });
-                },
-                |one| {
-                    // A kernel before 5.8 does not filter.
-                    let entry = ConntrackEntry::parse(&one.attributes())
-                        .filter(|entry| entry.tuples.direction_of(*tuple).is_some());
-                    found = found.or(entry);
-                },
-            )?;
-        }
-        Ok(found)
     }
 
     /// Makes conntrack accept, on this one connection, sequence numbers outside the window it has

@@ -90,6 +90,17 @@ impl Expectations {
         }
     }
 
+    /// Whether the first packet of an expected connection has come. `None` where the kernel does
+    /// not tell.
+    pub fn is_used(&mut self, expectation: &Expectation, master: &ConntrackTuples) -> Option<bool> {
+        match self {
+            Self::Nftables { store, .. } => {
+                store.is_used(expectation, master.of(Direction::Original))
+            }
+            Self::Conntrack { expectations, .. } => expectations.is_used(expectation, master),
+        }
+    }
+
     /// Whether withdrawn expectations are not deleted yet.
     #[must_use]
     pub fn has_pending_deletes(&self) -> bool {

@@ -10,7 +10,7 @@ use super::{
     expect::Expectation,
     ftp::{AnnouncementKind, Role},
     ftps::TlsRefusal,
-    kernel::WhenKernelHelps,
+    kernel::{Outcome, WhenKernelHelps},
     net::{IfIndex, SeqNumber},
     session::{SessionId, Withdrawal, endpoint_check::Refusal},
 };
@@ -43,12 +43,14 @@ pub enum EventKind {
     },
     /// A line has an announcing verb or code.
     Announcement(AnnouncementReport),
-    /// An expectation was withdrawn before a connection used it, as far as the core knows.
+    /// An expectation was withdrawn.
     Withdrawn {
         /// The expectation.
         expectation: Expectation,
         /// The reason.
         reason: Withdrawal,
+        /// What has become of it.
+        outcome: Outcome,
     },
     /// The command policy logged, refused or reset a command.
     Command(CommandReport),

@@ -54,14 +54,15 @@ pub trait Kernel {
 
     /// Withdraws an expectation, used or not, before its timeout. A superseded one may wait for the
     /// next expectation, and one whose transfer is finished for a quiet moment. Any other one could
-    /// still be used, and is withdrawn at once.
+    /// still be used, and is withdrawn at once. Tells what has become of it, where that is easy to
+    /// find out and of interest.
     fn unexpect(
         &mut self,
         id: ExpectationId,
         expectation: &Expectation,
         master: &ConntrackTuples,
         reason: Withdrawal,
-    );
+    ) -> Outcome;
 
     /// Takes over the expectations of a control connection that an earlier process has left in
     /// force. They have the name [`ExpectationId::INHERITED`]. A second call gives none. A kernel
@@ -94,6 +95,22 @@ pub trait Kernel {
 
     /// Ends [`queue_data_syns`](Self::queue_data_syns) for this pair.
     fn pass_data_syns(&mut self, pair: HostPair);
+}
+
+/// What has become of an expectation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nobody has asked, or it cannot be told.
+    Unknown,
+    /// The data connection has not come.
+    Unused,
+    /// Its first packet was let in, and has not left this machine: a rule of the operator's, or a
+    /// missing route, has stopped it.
+    Stopped,
+    /// Its first packet has left this machine, and no answer has come.
+    Unanswered,
+    /// It has come about.
+    Connected,
 }
 
 /// A connection that conntrack knows.

@@ -72,7 +72,7 @@ impl fmt::Display for Set {
             }
             SetKind::Permission(family) => {
                 expiring(f, *family, "")?;
-                writeln!(f, "\t\tlimit rate 1/day burst 1 packets")?;
+                writeln!(f, "\t\tlimit rate 1/day burst 1 packets counter")?;
             }
             SetKind::Destination(family) => {
                 expiring(

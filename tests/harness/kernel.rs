@@ -20,7 +20,7 @@ use ftp_alg::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
     ftps::HostPair,
-    kernel::{self, LookUpError, MarkError, SetLiberalError, TrackedConnection},
+    kernel::{self, LookUpError, MarkError, Outcome, SetLiberalError, TrackedConnection},
     net::{ConntrackTuples, Direction, IfIndex, Ingress, PerDirection, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
@@ -440,9 +440,10 @@ impl kernel::Kernel for Model {
         expectation: &Expectation,
         _: &ConntrackTuples,
         _: Withdrawal,
-    ) {
+    ) -> Outcome {
         self.live
             .remove(&(expectation.source, expectation.destination));
+        Outcome::Unknown
     }
 
     fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple> {

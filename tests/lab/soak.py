@@ -72,7 +72,7 @@ class World:
         self.lock, self.numbers = threading.Lock(), 0
         self.short_ports = collections.deque(SHORT_PORTS)
         self.ends, self.problems, self.visits = collections.Counter(), [], []
-        self.forgot, self.away, self.samples = -1.0, -1.0, []
+        self.forgot, self.away, self.taken, self.samples = -1.0, -1.0, -1.0, []
 
     @property
     def age(self):
@@ -128,12 +128,15 @@ class Visit:
     def explain(self, failure):
         """Why it failed: only conntrack's forgetting may end a session or cut a transfer.
 
-        While no daemon runs, announcements pass unread (`when_absent = "bypass"`).
+        While no daemon runs, announcements pass unread (`when_absent = "bypass"`). Until a table
+        that another program has taken is back, all packets do (docs/limitations.md).
         """
         was_forgotten = self.world.forgot > self.began - VISIT_SECONDS
         is_data = "data connection" in str(failure) or "transfer" in str(failure)
         if self.world.away > self.began and "no data connection" in str(failure):
             return "announced while no daemon ran"
+        if self.world.taken > self.began and not acts.is_owned(self.world.stage):
+            return "broken, because another program took the table"
         if was_forgotten and is_data:
             return "transfer cut, because conntrack forgot it"
         if was_forgotten and "heard '550 No" in str(failure):
@@ -291,12 +294,17 @@ def forget_some(world):
 
 
 def act_event(act, world):
+    takes = act.unqueues or act.touches_table
+    # A session may fail while the act still runs.
+    world.taken = time.monotonic() + VISIT_SECONDS if takes else world.taken
     try:
         act.run(world.stage)
     except NotApplicable:
         pass
     except LabError as error:
         raise CaseFailure(str(error)) from error
+    finally:
+        world.taken = time.monotonic() if takes else world.taken
 
 
 @dataclasses.dataclass(frozen=True)

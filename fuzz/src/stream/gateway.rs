@@ -14,7 +14,7 @@ use ftp_alg::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
     ftps::HostPair,
-    kernel::{Kernel, LookUpError, MarkError, SetLiberalError, TrackedConnection},
+    kernel::{Kernel, LookUpError, MarkError, Outcome, SetLiberalError, TrackedConnection},
     net::{ConntrackTuples, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
@@ -147,8 +147,15 @@ impl Kernel for Model {
         Ok(())
     }
 
-    fn unexpect(&mut self, id: ExpectationId, _: &Expectation, _: &ConntrackTuples, _: Withdrawal) {
+    fn unexpect(
+        &mut self,
+        id: ExpectationId,
+        _: &Expectation,
+        _: &ConntrackTuples,
+        _: Withdrawal,
+    ) -> Outcome {
         self.live.remove(&id);
+        Outcome::Unknown
     }
 
     /// What is silent for hours conntrack has forgotten. Nothing is granted by default.

@@ -60,7 +60,7 @@ pub struct TcpState(pub u8);
 
 impl TcpState {
     /// One SYN was seen.
-    const SYN_SENT: Self = Self(1);
+    pub const SYN_SENT: Self = Self(1);
     /// The SYN was answered, and the answer not yet acknowledged.
     const SYN_RECV: Self = Self(2);
     /// Both SYNs are acknowledged, and neither end has closed.

@@ -140,6 +140,13 @@ impl ConntrackExpectations {
         }
     }
 
+    /// Whether the first packet of an expected connection has come: the kernel has dropped the
+    /// expectation before its time. `None` where the kernel does not tell.
+    pub fn is_used(&mut self, expectation: &Expectation, master: &ConntrackTuples) -> Option<bool> {
+        let found = self.find(expectation, zone_of(master)).ok()?;
+        Some(found.is_none())
+    }
+
     fn create(
         &mut self,
         expectation: &Expectation,

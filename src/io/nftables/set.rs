@@ -154,17 +154,20 @@ pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'
     if let SetKind::ControlPorts(ports) = &set.kind {
         ports.iter().for_each(|port| object.add(&Port(*port)));
     }
+    let is_permission = matches!(set.kind, SetKind::Permission(_));
     if let Some(shape) = SetShape::of(&set.kind) {
-        put(&object, shape);
+        let several = if is_permission { NFT_SET_EXPR } else { 0 };
+        put(&object, shape, several);
     }
-    if let SetKind::Permission(_) = set.kind {
-        limit_to_one_packet(&object);
+    if is_permission {
+        count_one_packet(&object);
     }
     object
 }
 
-/// Each element matches one packet a day, and no element lives as long.
-fn limit_to_one_packet(object: &Set<'_, Port>) {
+/// Each element matches one packet a day, and no element lives as long. The counter behind the
+/// limit tells whether it has.
+fn count_one_packet(object: &Set<'_, Port>) {
     let limit = Expression::new(
         c"limit",
         [
@@ -177,18 +180,21 @@ fn limit_to_one_packet(object: &Set<'_, Port>) {
             ),
         ],
     );
-    // SAFETY: both objects are alive; the set takes the expression over and frees it.
-    unsafe {
-        sys::nftnl_set_add_expr(object.as_ptr().as_ptr(), limit.object().as_ptr());
+    for expression in [limit, Expression::new(c"counter", [])] {
+        // SAFETY: both objects are alive; the set takes the expression over and frees it.
+        unsafe {
+            sys::nftnl_set_add_expr(object.as_ptr().as_ptr(), expression.object().as_ptr());
+        }
     }
 }
 
-fn put(object: &Set<'_, Port>, shape: SetShape) {
+/// `more`: flags that are not part of the shape.
+fn put(object: &Set<'_, Port>, shape: SetShape, more: u32) {
     let mut attributes = vec![
         (sys::NFTNL_SET_KEY_TYPE, shape.key.kind),
         (sys::NFTNL_SET_KEY_LEN, shape.key.length),
         (sys::NFTNL_SET_DESC_SIZE, ELEMENTS_MAX),
-        (sys::NFTNL_SET_FLAGS, shape.flags),
+        (sys::NFTNL_SET_FLAGS, shape.flags | more),
     ];
     if shape.data != DataShape::default() {
         attributes.push((sys::NFTNL_SET_DATA_TYPE, shape.data.kind));

@@ -5,6 +5,8 @@
 //! readers before it undoes the changes. Hence the store deletes only elements that this process
 //! has added, before they expire.
 
+mod usage;
+
 use std::sync::MutexGuard;
 
 use tracing::warn;

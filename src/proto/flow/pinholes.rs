@@ -6,7 +6,7 @@ use super::context::Context;
 use crate::proto::{
     event::EventKind,
     expect::{Expectation, ExpectationId},
-    kernel::InheritedPinhole,
+    kernel::{InheritedPinhole, Outcome},
     net::ConntrackTuples,
     session::{CommandNumber, Withdrawal},
 };
@@ -142,6 +142,7 @@ impl Pinholes {
                 context.report(EventKind::Withdrawn {
                     expectation: pinhole.expectation,
                     reason: Withdrawal::Expired,
+                    outcome: Outcome::Unknown,
                 });
             }
         }
@@ -166,11 +167,12 @@ fn withdraw(
         return;
     }
     let expectation = pinhole.expectation;
-    context
+    let outcome = context
         .kernel
         .unexpect(pinhole.id, &expectation, master, reason);
     context.report(EventKind::Withdrawn {
         expectation,
         reason,
+        outcome,
     });
 }

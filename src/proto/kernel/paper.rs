@@ -1,6 +1,6 @@
 //! A kernel on paper, to run the core without a real one.
 
-use super::{Kernel, LookUpError, MarkError, SetLiberalError, TrackedConnection};
+use super::{Kernel, LookUpError, MarkError, Outcome, SetLiberalError, TrackedConnection};
 use crate::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
     ftps::HostPair,
@@ -37,7 +37,15 @@ impl Kernel for PaperKernel {
         Ok(())
     }
 
-    fn unexpect(&mut self, _: ExpectationId, _: &Expectation, _: &ConntrackTuples, _: Withdrawal) {}
+    fn unexpect(
+        &mut self,
+        _: ExpectationId,
+        _: &Expectation,
+        _: &ConntrackTuples,
+        _: Withdrawal,
+    ) -> Outcome {
+        Outcome::Unknown
+    }
 
     fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple> {
         originals.to_vec()
