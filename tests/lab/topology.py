@@ -64,7 +64,17 @@ GATEWAY_SYSCTLS = (
     "net.ipv4.conf.all.send_redirects=0",
     "net.ipv4.conf.lan.send_redirects=0",
 )
-MODULES = ("bridge", "veth", "nft_ct", "nft_nat", "nft_masq", "nft_reject_inet", "sch_netem")
+MODULES = (
+    "bridge",
+    # Loaded later, it would change the bridges of the labs that are there.
+    "br_netfilter",
+    "veth",
+    "nft_ct",
+    "nft_nat",
+    "nft_masq",
+    "nft_reject_inet",
+    "sch_netem",
+)
 # The links are bridges. Where bridges call netfilter, packets pass prerouting before a capture on
 # the bridge sees them. No router does that.
 BRIDGE_SYSCTLS = ("net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
