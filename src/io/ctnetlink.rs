@@ -67,10 +67,11 @@ mod wire {
     pub(super) const CTA_PROTOINFO_TCP_STATE: u16 = 1;
     pub(super) const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
     pub(super) const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
-    /// `nf_internals.h` (`CTA_FILTER_FLAG_*`): the addresses, the protocol and the destination
-    /// port of a tuple; and its source port.
-    pub(super) const CALLED: u32 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 5;
+    /// `nf_internals.h` (`CTA_FILTER_FLAG_*`): what is compared of a tuple.
+    pub(super) const ADDRESSES: u32 = 1 << 0 | 1 << 1;
+    pub(super) const PROTOCOL: u32 = 1 << 3;
     pub(super) const SOURCE_PORT: u32 = 1 << 4;
+    pub(super) const DESTINATION_PORT: u32 = 1 << 5;
     /// `nf_conntrack_tcp.h`: accept whatever lies outside the window.
     pub(super) const IP_CT_TCP_FLAG_BE_LIBERAL: u8 = 0x08;
 }

@@ -23,6 +23,8 @@ const RULES: [(&str, [u16; 2]); 2] = [
     ("iifname \"in\" ct original zone set 7", [7, 0]),
 ];
 
+const SERVERS: [&str; 2] = ["203.0.113.2:21", "[2001:db8::2]:21"];
+
 struct Connection {
     lab: Lab,
     conntrack: Conntrack,
@@ -32,7 +34,7 @@ struct Connection {
 }
 
 /// A connection through source NAT.
-fn connection(rules: &str, zones: [u16; 2]) -> Connection {
+fn connection(server: &str, rules: &str, zones: [u16; 2]) -> Connection {
     let lab = Lab::new();
     lab.guard("");
     lab.gateway
@@ -48,8 +50,8 @@ fn connection(rules: &str, zones: [u16; 2]) -> Connection {
         ))
         .unwrap();
     let conntrack = lab.gateway.inside(|| Conntrack::open().unwrap());
-    let listener = lab.outside.listen("203.0.113.2:21");
-    let client = lab.inside.connect("203.0.113.2:21").unwrap();
+    let listener = lab.outside.listen(server);
+    let client = lab.inside.connect(server).unwrap();
     let (server, _) = accept(&listener);
     let ends = |stream: &TcpStream, zone| {
         let tuple = Tuple::new(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
@@ -69,8 +71,11 @@ fn connection(rules: &str, zones: [u16; 2]) -> Connection {
 #[test]
 #[ignore = "needs root"]
 fn an_entry_is_found_in_the_zone_of_each_direction_and_nowhere_else() {
-    for (rules, zones) in RULES {
-        let mut one = connection(rules, zones);
+    for (server, (rules, zones)) in SERVERS
+        .into_iter()
+        .flat_map(|server| RULES.map(|one| (server, one)))
+    {
+        let mut one = connection(server, rules, zones);
         for direction in Direction::BOTH {
             let tuple = one.tuples.of(direction);
             let found = one.conntrack.resolve(&tuple).unwrap();
@@ -88,8 +93,11 @@ fn an_entry_is_found_in_the_zone_of_each_direction_and_nowhere_else() {
 #[test]
 #[ignore = "needs root"]
 fn an_entry_in_a_zone_is_changed_and_made_again_there() {
-    for (rules, zones) in RULES {
-        let mut one = connection(rules, zones);
+    for (server, (rules, zones)) in SERVERS
+        .into_iter()
+        .flat_map(|server| RULES.map(|one| (server, one)))
+    {
+        let mut one = connection(server, rules, zones);
         let original = one.tuples.of(Direction::Original);
         let adjust = Labels::default().adjust;
         one.conntrack.set_liberal(&one.tuples, adjust).unwrap();

@@ -24,7 +24,7 @@ impl Conntrack {
     ) -> Result<Option<ConntrackEntry>, NetlinkError> {
         let is_its = |entry: &ConntrackEntry| entry.tuples.direction_of(*tuple).is_some();
         for direction in Direction::BOTH {
-            let found = self.search(direction, tuple, CALLED | SOURCE_PORT, is_its)?;
+            let found = self.search(direction, tuple, SOURCE_PORT | DESTINATION_PORT, is_its)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -47,18 +47,21 @@ impl Conntrack {
             (original.source.ip(), original.destination)
                 == (expectation.source, expectation.destination)
         };
-        self.search(Direction::Original, &called, CALLED, is_its)
+        self.search(Direction::Original, &called, DESTINATION_PORT, is_its)
     }
 
-    /// The first entry of which `is_its` is true. `compared` says what the kernel compares of
-    /// `tuple`. A kernel before 5.8 compares nothing.
+    /// The first entry of which `is_its` is true. `ports` says which of `tuple` the kernel compares
+    /// besides the addresses. It compares those of IPv6 the wrong way round
+    /// (`ctnetlink_filter_match_tuple`), so they are left out. A kernel before 5.8 compares nothing.
     fn search(
         &mut self,
         direction: Direction,
         tuple: &Tuple,
-        compared: u32,
+        ports: u32,
         is_its: impl Fn(&ConntrackEntry) -> bool,
     ) -> Result<Option<ConntrackEntry>, NetlinkError> {
+        let addresses = if tuple.source.is_ipv4() { ADDRESSES } else { 0 };
+        let compared = PROTOCOL | addresses | ports;
         let (attribute, flags) = match direction {
             Direction::Original => (CTA_TUPLE_ORIG, [compared, 0]),
             Direction::Reply => (CTA_TUPLE_REPLY, [0, compared]),
