@@ -11,6 +11,7 @@ mod control;
 mod entry_keeper;
 mod flow_directory;
 mod flow_store;
+mod forwarding;
 pub(crate) mod from_config;
 mod inheritance;
 mod kernel_port;
@@ -22,6 +23,7 @@ mod supervisor;
 mod table_keeper;
 mod unclaimed_flows;
 mod unlabelled;
+mod unread;
 mod used_connections;
 mod watchdog;
 mod worker;
@@ -48,6 +50,7 @@ pub fn run(config: &Config, path: &Path) -> anyhow::Result<()> {
         backend = gateway.backend(),
         "ready"
     );
+    gateway.tell_forwarding();
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         warn!(%error, "systemd could not be notified");
     }

@@ -9,7 +9,7 @@ use std::{sync::Arc, thread};
 use anyhow::Context;
 use tracing::{error, warn};
 
-use super::flow_store::FlowStore;
+use super::{flow_store::FlowStore, unread::UnreadConnections};
 use crate::{
     io::{
         ctnetlink::Conntrack,
@@ -30,6 +30,7 @@ pub(super) struct EntryKeeper {
     /// The label's bit of a connection with an offset.
     adjust: LabelBit,
     backend: Backend,
+    unread: UnreadConnections,
 }
 
 impl EntryKeeper {
@@ -41,6 +42,7 @@ impl EntryKeeper {
         flow_store: Arc<FlowStore>,
         adjust: LabelBit,
         backend: Backend,
+        unread: UnreadConnections,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             queue: Queue::open(PICKUP_QUEUE)
@@ -49,6 +51,7 @@ impl EntryKeeper {
             flow_store,
             adjust,
             backend,
+            unread,
         })
     }
 
@@ -72,11 +75,16 @@ impl EntryKeeper {
                 continue;
             };
             let zone = packet.zone.unwrap_or_default();
-            let (id, segment) = (packet.id, Segment::parse(packet.bytes));
-            let forgotten = segment
-                .ok()
-                .and_then(|segment| self.flow_store.find(segment.tuple.in_zone(zone)));
-            self.decide(id, forgotten)?;
+            let (id, segment) = (packet.id, Segment::parse(packet.bytes).ok());
+            let forgotten =
+                segment.and_then(|segment| self.flow_store.find(segment.tuple.in_zone(zone)));
+            match segment {
+                Some(segment) if segment.flags.is_syn() => {
+                    self.unread.tell(&segment);
+                    self.queue.verdict(id, QueueVerdict::Accept)?;
+                }
+                Some(_) | None => self.decide(id, forgotten)?,
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use crate::{
         },
         expect::Expectation,
         kernel::{Outcome, WhenKernelHelps},
+        session::endpoint_check::Refusal,
     },
 };
 
@@ -208,6 +209,11 @@ fn log_announcement(event: &Event, report: &AnnouncementReport, interfaces: &Int
             let not_by = expectation.denied_iif.map(|iif| interfaces.name(iif));
             debug!(%client, %server, kind, announced, %expect, not_by, rewritten, "announcement");
         }
+        Decision::Refuse(Refusal::ThirdPartyAddress) if report.is_of_this_machine => warn!(
+            %client, %server, kind, announced, reason = Refusal::ThirdPartyAddress.as_str(),
+            "announcement refused: a proxy on this machine (Docker's userland-proxy) makes two \
+             connections of one, and no helper can join them; let the kernel forward the port"
+        ),
         Decision::Refuse(reason) => {
             let reason = reason.as_str();
             warn!(%client, %server, kind, announced, reason, "announcement refused");

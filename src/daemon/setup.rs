@@ -15,6 +15,7 @@ use super::{
     confine::{drop_privileges, install_seccomp},
     entry_keeper::EntryKeeper,
     flow_store::FlowStore,
+    forwarding::Forwarding,
     from_config::settings_of,
     kernel_port::KernelPort,
     logging::LogThread,
@@ -24,6 +25,7 @@ use super::{
     table_keeper::TableKeeper,
     unclaimed_flows::UnclaimedFlows,
     unlabelled::Unlabelled,
+    unread::UnreadConnections,
     watchdog::{Heartbeat, Watchdog},
     worker::{Equipment, Shared, Worker},
     zones::Zones,
@@ -52,6 +54,7 @@ pub(super) struct Gateway {
     overload: OverloadWatch,
     watchdog: Watchdog,
     unclaimed: UnclaimedFlows,
+    forwarding: Forwarding,
     _lock: InstanceLock,
     /// The last to go, so that it has what the others say.
     _log: LogThread,
@@ -72,6 +75,7 @@ impl Gateway {
         let tables = SharedTables::with_ports(leases);
         let interfaces = Interfaces::snapshot();
         info!(%interfaces, "this machine");
+        let forwarding = Forwarding::read();
         let settings = settings_of(config);
         let surroundings = Surroundings {
             interfaces,
@@ -83,7 +87,8 @@ impl Gateway {
         let heartbeats = watchdog.heartbeats();
         let equipments = open_equipments(config, choice, &shared, &owner, heartbeats)?;
         let flow_store = Arc::clone(&shared.flow_store);
-        let entries = EntryKeeper::open(flow_store, config.label.adjust, choice.backend())?;
+        let unread = UnreadConnections::new(config.control_ports.to_vec());
+        let entries = EntryKeeper::open(flow_store, config.label.adjust, choice.backend(), unread)?;
         let wakers = equipments.iter().map(|one| one.queue.waker()).collect();
         let overload = OverloadWatch::open(RangeInclusive::clone(&config.queue));
         let confinement = drop_privileges(&config.process, path, &shared.flow_store)?;
@@ -106,9 +111,15 @@ impl Gateway {
             overload,
             watchdog,
             unclaimed,
+            forwarding,
             _lock: lock,
             _log: log,
         })
+    }
+
+    /// Tells what this machine does not forward.
+    pub(super) fn tell_forwarding(&self) {
+        self.forwarding.tell();
     }
 
     /// The name of the backend that was chosen.

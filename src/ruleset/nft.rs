@@ -150,10 +150,12 @@ impl fmt::Display for Statement {
             Self::Tcp => f.write_str("meta l4proto tcp"),
             Self::State(State::New) => f.write_str("ct state new"),
             Self::State(State::Established) => f.write_str("ct state established"),
+            Self::State(State::Untracked) => f.write_str("ct state untracked"),
             Self::State(State::Unknown) => f.write_str("ct state invalid,new"),
             Self::ConnectionMark(bits) => write!(f, "ct mark & {bits:#010x} != 0"),
             Self::Label(bit) => write!(f, "ct label {}", bit.number()),
             Self::Flags(test) => write!(f, "tcp flags {test}"),
+            Self::Rarely => f.write_str("limit rate 1/minute burst 1 packets"),
             Self::Beyond(rate) => write!(f, "limit rate over {rate}/second burst {rate} packets"),
             // Fails where there is no such octet.
             Self::HasPayload => f.write_str("@ih,0,8 0-255"),

@@ -158,6 +158,8 @@ pub enum State {
     New,
     /// It belongs to a connection that has seen packets both ways.
     Established,
+    /// A rule keeps conntrack from seeing it (`notrack`).
+    Untracked,
     /// Conntrack has no entry for it: it would begin one, or cannot (a FIN or RST alone).
     Unknown,
 }
@@ -214,6 +216,8 @@ pub enum Statement {
     Flags(FlagTest),
     /// More packets come here than so many a second, averaged over a second.
     Beyond(u32),
+    /// No other packet has come here within the last minute.
+    Rarely,
     /// The segment carries at least one octet.
     HasPayload,
     /// The segment's first octet is a digit, a letter, or one between. Text begins so, but no

@@ -19,10 +19,6 @@ class NotYet:
 
 # A pattern for whole names of cases.
 NOT_YET = {
-    "network/zone/routed6-client/.*": NotYet(
-        "no IPv6 connection in a zone comes up where a queued packet does not show its entry",
-        ("ours",),
-    ),
     "network/zone-original/.*/(PORT|EPRT)": NotYet(
         "the kernel does not find its expectation in the other zone", ("ours-conntrack",)
     ),
@@ -43,14 +39,7 @@ NOT_YET = {
     "network/offload-all/.*": NotYet(
         "the control connection is offloaded, and its packets pass unseen", ("ours-nftables",)
     ),
-    "operator-error/(no-accept-line|packet-mark-line)/.*": NotYet(
-        "no line says that the filter drops an expected connection"
-    ),
-    "operator-error/other-control-port/.*": NotYet("no line says that FTP passes at another port"),
-    "operator-error/not-forwarding/.*": NotYet("no line says that the gateway does not forward"),
-    "operator-error/untracked/.*": NotYet("no line says that conntrack does not see the port"),
     "operator-error/offloaded/.*": NotYet("no line names the flowtable"),
-    "operator-error/userland-proxy/.*": NotYet("the line names a third party, and no proxy"),
 }
 
 

@@ -52,7 +52,7 @@ impl Conntrack {
 
     /// The first entry of which `is_its` is true. `ports` says which of `tuple` the kernel compares
     /// besides the addresses. It compares those of IPv6 the wrong way round
-    /// (`ctnetlink_filter_match_tuple`), so they are left out. A kernel before 5.8 compares nothing.
+    /// (`ctnetlink_filter_match_tuple`), so they are left out. Before 5.8 it compares nothing.
     fn search(
         &mut self,
         direction: Direction,

@@ -62,6 +62,7 @@ impl Lowering {
             Statement::Label(bit) => self.label(bit),
             Statement::Flags(test) => self.flags(test),
             Statement::Beyond(rate) => self.beyond(rate),
+            Statement::Rarely => self.rarely(),
             Statement::HasPayload => self.first_octet(0..=0xff),
             Statement::BeginsAsText => self.first_octet(TEXT),
             Statement::ToPorts { first, last } => self.destination_ports(first, last),

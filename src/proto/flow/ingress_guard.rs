@@ -53,6 +53,12 @@ impl IngressGuard {
         (own != peer).then_some(own)
     }
 
+    /// Whether this machine itself is an end, as far as is known.
+    pub(super) fn has_local_end(&self) -> bool {
+        let iifs = [self.iifs.original, self.iifs.reply];
+        iifs.contains(&Some(IfIndex(0)))
+    }
+
     /// The interfaces by which the ends are reached, where that is known.
     pub(super) const fn iifs(&self) -> PerDirection<Option<IfIndex>> {
         self.iifs

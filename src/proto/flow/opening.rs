@@ -39,6 +39,7 @@ impl Flow {
             kind: found.kind,
             endpoint,
             decision,
+            is_of_this_machine: self.ingress.has_local_end(),
         }));
     }
 

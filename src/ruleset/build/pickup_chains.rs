@@ -1,4 +1,5 @@
-//! Shows the daemon the packets with which conntrack would pick a connection up in its middle.
+//! Shows the daemon the packets with which conntrack would pick a connection up in its middle, and
+//! now and then the first one of a connection that it should read and cannot.
 //!
 //! Conntrack has lost the entry of such a connection: it has expired, or somebody has deleted it.
 //! With the entry its NAT and its mark are gone. The daemon puts back the entries of the
@@ -6,14 +7,15 @@
 //! or RST conntrack picks nothing up, and with `nf_conntrack_tcp_loose = 0` with no packet: it
 //! calls them invalid. They have no entry, so their own ports are compared.
 
-use super::chain_parts::{base, filter, not_twice};
+use super::chain_parts::{OPENING, base, filter, not_twice, rule};
 use crate::{
     proto::packet::Flags as TcpFlags,
     ruleset::{
         ControlPort, FlagTest, HANDSHAKES_A_SECOND, PICKUP_QUEUE, Params, QueueStatement, Rule,
         State,
         Statement::{
-            self, Beyond, ControlPort as ToControlPort, Drop, Flags, Queue, State as InState,
+            self, Beyond, ControlPort as ToControlPort, Drop, Flags, Queue, Rarely,
+            State as InState, ToPorts,
         },
         statement::Chain,
     },
@@ -22,6 +24,9 @@ use crate::{
 /// After conntrack (-200), and before our helper is attached (-160): with a helper of userspace, a
 /// packet that was queued is confirmed before its NAT is decided (`nf_conntrack_update`).
 const PICKUP: i32 = -170;
+
+/// The port of FTP (RFC 959 §5.2, IANA).
+const FTP: u16 = 21;
 
 /// No flag of a handshake: a first packet that begins no connection.
 const MIDDLE: FlagTest = FlagTest::None(TcpFlags::SYN);
@@ -47,7 +52,8 @@ pub(super) fn chains(params: &Params) -> [Chain; 2] {
     let rules = || -> Vec<Rule> {
         let ports = [ControlPort::Destination, ControlPort::Source];
         let queued = ports.into_iter().flat_map(of_port);
-        not_twice().into_iter().chain(queued).collect()
+        let rules = not_twice().into_iter().chain(queued);
+        rules.chain(told(params)).collect()
     };
     [
         base(
@@ -58,4 +64,42 @@ pub(super) fn chains(params: &Params) -> [Chain; 2] {
         ),
         base("", "pickup_output", filter("output", PICKUP), rules()),
     ]
+}
+
+/// First packets of connections that look like FTP and are not read: the daemon tells the operator,
+/// and the packet goes on.
+fn told(params: &Params) -> Vec<Rule> {
+    let told = Queue {
+        number: PICKUP_QUEUE,
+        bypass: true,
+        through_xt: params.queue_statement == QueueStatement::XtTarget,
+    };
+    let untracked = rule(
+        "a control connection that conntrack does not see: the daemon says so",
+        [
+            InState(State::Untracked),
+            ToControlPort(ControlPort::Destination),
+            Flags(OPENING),
+            Rarely,
+            told.clone(),
+        ],
+    );
+    let elsewhere = rule(
+        "FTP at its own port, which is none of the control ports: the daemon says so",
+        [
+            InState(State::New),
+            ToPorts {
+                first: FTP,
+                last: FTP,
+            },
+            Flags(OPENING),
+            Rarely,
+            told,
+        ],
+    );
+    if params.control_ports.contains(&FTP) {
+        vec![untracked]
+    } else {
+        vec![untracked, elsewhere]
+    }
 }

@@ -17,6 +17,10 @@ use crate::{
     ruleset::{ControlPort, Family, FlagTest, Label, LabelBit, SHARE_SEED, State},
 };
 
+/// Units of limits, in seconds.
+const A_SECOND: u64 = 1;
+const A_MINUTE: u64 = 60;
+
 /// `NFT_META_IIFKIND`
 const META_IIFKIND: i32 = 26;
 
@@ -60,6 +64,8 @@ impl Lowering {
             State::Established => 1 << 1,
             State::New => 1 << 3,
             State::Unknown => 1 << 0 | 1 << 3,
+            // `NF_CT_STATE_UNTRACKED_BIT`
+            State::Untracked => 1 << 6,
         };
         self.connection(libc::NFT_CT_STATE, REG, None);
         self.mask(&bits.to_ne_bytes(), &[0; 4]);
@@ -91,14 +97,23 @@ impl Lowering {
     }
 
     pub(super) fn beyond(&mut self, rate: u32) {
+        self.limit(A_SECOND, rate, libc::NFT_LIMIT_F_INV as u32);
+    }
+
+    pub(super) fn rarely(&mut self) {
+        self.limit(A_MINUTE, 1, 0);
+    }
+
+    /// `rate` packets in each `unit` of seconds, as many at once.
+    fn limit(&mut self, unit: u64, rate: u32, flags: u32) {
         self.push(Expression::new(
             c"limit",
             [
                 (NFTNL_EXPR_LIMIT_RATE, U64(rate.into())),
-                (NFTNL_EXPR_LIMIT_UNIT, U64(1)),
+                (NFTNL_EXPR_LIMIT_UNIT, U64(unit)),
                 (NFTNL_EXPR_LIMIT_BURST, U32(rate)),
                 (NFTNL_EXPR_LIMIT_TYPE, U32(libc::NFT_LIMIT_PKTS as u32)),
-                (NFTNL_EXPR_LIMIT_FLAGS, U32(libc::NFT_LIMIT_F_INV as u32)),
+                (NFTNL_EXPR_LIMIT_FLAGS, U32(flags)),
             ],
         ));
     }
