@@ -72,6 +72,13 @@ def in_parts(send, mode, stage):
     use(session, session.announce(mode, send=send))
 
 
+def in_many_segments(mode, stage):
+    """An announcement in a segment for each byte: more than a sender sends without an answer."""
+    if not stage.lab.engine.is_ours:
+        raise NotApplicable("it reads whole segments only")
+    in_parts(functools.partial(send_pieces, 1), mode, stage)
+
+
 def in_a_pipeline(glued, mode, stage):
     """An announcement, and the next line of the same end in the next segment or in the same."""
     session = stage.session()
@@ -117,7 +124,7 @@ def no_data(offer):
 
 
 KINDS = {
-    "in pieces": functools.partial(in_parts, functools.partial(send_pieces, 3)),
+    "in pieces": functools.partial(in_parts, functools.partial(send_pieces, 6)),
     "with a pause": functools.partial(in_parts, functools.partial(send_nodelay, 3)),
     "in a pipeline": functools.partial(in_a_pipeline, False),
     "in one segment with the next line": functools.partial(in_a_pipeline, True),
@@ -256,6 +263,7 @@ def line_cases(deployment):
     yield Case(f"{name}/policy/PWD", policy_holds)
     for mode in MODES[deployment.version]:
         yield Case(f"{name}/lines/{mode}", functools.partial(lines, mode))
+        yield Case(f"{name}/many-segments/{mode}", functools.partial(in_many_segments, mode))
 
 
 def special_cases(network, deployment):
