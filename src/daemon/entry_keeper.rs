@@ -16,7 +16,7 @@ use crate::{
         nfqueue::{Queue, QueueError, QueueEvent, QueueVerdict, QueuedPacketId},
     },
     proto::{
-        net::{ConntrackTuples, Direction},
+        net::{ConntrackTuples, Direction, Zone},
         packet::Segment,
     },
     ruleset::{Backend, LabelBit, PICKUP_QUEUE},
@@ -74,7 +74,9 @@ impl EntryKeeper {
             let QueueEvent::Packet(packet) = self.queue.recv(None)? else {
                 continue;
             };
-            let zone = packet.zone.unwrap_or_default();
+            let zone = packet
+                .tracked
+                .map_or_else(Zone::default, |tracked| tracked.zone);
             let (id, segment) = (packet.id, Segment::parse(packet.bytes).ok());
             let forgotten =
                 segment.and_then(|segment| self.flow_store.find(segment.tuple.in_zone(zone)));

@@ -3,18 +3,23 @@
 //! A line has the session's id and values as fields. Nothing here has seen a password: the core
 //! keeps no argument but announced endpoints.
 
-use tracing::{debug, info, warn};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::{debug, info, trace, warn};
 
 use super::logging::session_span;
 use crate::{
     io::interfaces::Interfaces,
     proto::{
+        alg::InboundPacket,
         command_policy::PolicyAction,
+        egress::{Egress, Verdict},
         event::{
             AnnouncementReport, CommandReport, Decision, Event, EventKind, LossCause, RewriteReport,
         },
         expect::Expectation,
         kernel::{Outcome, WhenKernelHelps},
+        packet::Segment,
         session::endpoint_check::Refusal,
     },
 };
@@ -26,6 +31,29 @@ pub(super) struct Surroundings {
     pub(super) interfaces: Interfaces,
     /// What the operator's rules have to say so that data connections pass.
     pub(super) accept_line: String,
+    /// Whether a flowtable was there a short time ago that may take control connections.
+    pub(super) has_flowtable: AtomicBool,
+}
+
+/// Logs a queued packet and its verdict, for those who look for a lost one.
+pub(super) fn log_packet(packet: &InboundPacket<'_>, egress: &Egress) {
+    if !tracing::enabled!(tracing::Level::TRACE) {
+        return;
+    }
+    let verdict = match &egress.verdict {
+        Verdict::Accept => "accept",
+        Verdict::Drop => "drop",
+        Verdict::Replace(_) => "replace",
+    };
+    let own_packets = egress.effects.packets.len();
+    match Segment::parse(packet.bytes) {
+        Ok(segment) => {
+            let (tuple, flags, octets) = (segment.tuple, segment.flags, segment.payload.len());
+            let (zone, ingress) = (packet.zone.0, packet.ingress);
+            trace!(verdict, %tuple, ?flags, octets, zone, ?ingress, own_packets, "packet");
+        }
+        Err(error) => trace!(verdict, %error, "packet"),
+    }
 }
 
 /// Logs an event.
@@ -71,7 +99,9 @@ pub(super) fn log(event: &Event, surroundings: &Surroundings) {
         EventKind::PartialLineExpired => {
             warn!(%client, %server, "a line was begun and not ended in time: passed unread");
         }
-        EventKind::LostSync { cause, .. } => log_lost_sync(event, *cause),
+        EventKind::LostSync { cause, is_first } => {
+            log_lost_sync(event, *cause, *is_first, surroundings);
+        }
         EventKind::Forged { name, iif } => {
             let (name, interface) = (name.as_str(), interfaces.name(*iif));
             warn!(
@@ -112,19 +142,26 @@ fn log_outcome(
     }
 }
 
-fn log_lost_sync(event: &Event, cause: LossCause) {
+/// Only the first loss of a connection is of interest to an operator.
+fn log_lost_sync(event: &Event, cause: LossCause, is_first: bool, surroundings: &Surroundings) {
     let (client, server, port) = (event.client, event.server, event.server.port());
-    match cause {
-        LossCause::Offloaded => warn!(
+    let is_offloaded = match cause {
+        LossCause::Offloaded => true,
+        // A flow that is over is in no flowtable any more.
+        LossCause::Unknown => surroundings.has_flowtable.load(Ordering::Relaxed),
+        LossCause::Renumbered => false,
+    };
+    if !is_first || cause == LossCause::Renumbered {
+        debug!(%client, %server, ?cause, "packets passed unseen: reading again");
+    } else if is_offloaded {
+        warn!(
             %client, %server,
-            "packets pass unseen, because a flowtable has taken the connection: nothing is opened \
+            "packets passed unseen, because a flowtable takes the connection: nothing is opened \
              for it; keep control connections out of the flowtable: `meta l4proto tcp ct original \
              proto-dst != {port} ct reply proto-src != {port} flow add …`"
-        ),
-        LossCause::Renumbered => debug!(%client, %server, "renumbered by the kernel: read on"),
-        LossCause::Unknown => {
-            info!(%client, %server, "packets passed unseen: reading again from the next line");
-        }
+        );
+    } else {
+        info!(%client, %server, "packets passed unseen: reading again from the next line");
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{
     ops::RangeInclusive,
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::Context;
@@ -41,6 +44,7 @@ use crate::{
         nftables::{PairStore, TableChange, TableOwner},
     },
     proto::{budget::TokenBucket, nat::LeaseTable, shared::SharedTables},
+    ruleset::Backend,
 };
 
 /// A running gateway: its table and its workers.
@@ -55,6 +59,7 @@ pub(super) struct Gateway {
     watchdog: Watchdog,
     unclaimed: UnclaimedFlows,
     forwarding: Forwarding,
+    owner: TableOwner,
     _lock: InstanceLock,
     /// The last to go, so that it has what the others say.
     _log: LogThread,
@@ -80,6 +85,7 @@ impl Gateway {
         let surroundings = Surroundings {
             interfaces,
             accept_line: choice.accept_line(config.mark.data),
+            has_flowtable: AtomicBool::new(false),
         };
         let shared = Arc::new(Shared::new(settings, tables, surroundings, flow_store));
         let owner = TableOwner::open().context("cannot open a socket to nf_tables")?;
@@ -101,7 +107,7 @@ impl Gateway {
         keeper.keep(backend::install(config, choice, &owner, &used)?);
         inherit(&keeper, &shared)?;
         shared.begin();
-        Ok(Self {
+        let gateway = Self {
             config: config.clone(),
             shared,
             choice,
@@ -112,9 +118,12 @@ impl Gateway {
             watchdog,
             unclaimed,
             forwarding,
+            owner,
             _lock: lock,
             _log: log,
-        })
+        };
+        gateway.look_for_flowtables();
+        Ok(gateway)
     }
 
     /// Tells what this machine does not forward.
@@ -158,10 +167,20 @@ impl Gateway {
     pub(super) fn handle_tick(&mut self) {
         self.overload.report();
         self.keeper.retry(&self.shared.tables);
+        self.look_for_flowtables();
         let mut leases = self.shared.tables.ports();
         self.shared.inheritance.release_expired(&mut leases);
         drop(leases);
         self.unclaimed.sweep(&self.shared.flow_store, clock::now());
+    }
+
+    /// With the other backend the kernel keeps our connections out of flowtables, because they have
+    /// a helper.
+    fn look_for_flowtables(&self) {
+        let is_exposed = self.choice.backend() == Backend::Nftables;
+        let found = is_exposed && self.owner.has_flowtable().unwrap_or(false);
+        let known = &self.shared.surroundings.has_flowtable;
+        known.store(found, Ordering::Relaxed);
     }
 
     /// Whether no worker is stuck.

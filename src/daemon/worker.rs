@@ -29,7 +29,7 @@ use crate::{
     },
     proto::{
         alg::{Alg, InboundPacket},
-        egress::{Effects, PacketId, Save, Verdict},
+        egress::{Effects, Egress, PacketId, Save, Verdict},
         flow::Settings,
         shared::SharedTables,
     },
@@ -47,7 +47,7 @@ pub(super) struct Shared {
     /// The core's tables.
     pub(super) tables: Arc<SharedTables>,
     /// What its log names.
-    surroundings: Surroundings,
+    pub(super) surroundings: Surroundings,
     /// What a restart finds.
     pub(super) flow_store: Arc<FlowStore>,
     /// What an earlier process has left in force.
@@ -164,7 +164,12 @@ impl Worker {
                     zone: kernel.zones.of_packet(&packet),
                     ingress: Some(packet.ingress),
                 };
-                let egress = self.alg.handle_packet(&inbound, kernel, now);
+                let egress = if packet.is_translated() {
+                    Egress::ACCEPT
+                } else {
+                    self.alg.handle_packet(&inbound, kernel, now)
+                };
+                report::log_packet(&inbound, &egress);
                 let verdict = (packet.id, egress.verdict);
                 self.execute(egress.effects, Some(verdict));
             } else {

@@ -32,9 +32,9 @@ pub(super) struct Zones {
 impl Zones {
     /// The zone of the packet at hand.
     pub(super) fn of_packet(&mut self, packet: &QueuedPacket<'_>) -> Zone {
-        if let Some(zone) = packet.zone {
+        if let Some(tracked) = packet.tracked {
             self.guessed_by = None;
-            return zone;
+            return tracked.zone;
         }
         let iif = packet.ingress.iif;
         self.guessed_by = Some(iif);
@@ -64,17 +64,18 @@ mod tests {
     use super::*;
     use crate::{
         io::{clock, nfqueue::QueuedPacketId},
-        proto::net::Ingress,
+        proto::net::{Ingress, Tuple},
     };
 
     fn packet(iif: u32, zone: Option<u16>) -> QueuedPacket<'static> {
+        let end = ([10, 0, 0, 2], 21).into();
         QueuedPacket {
             id: QueuedPacketId::default(),
             ingress: Ingress {
                 iif: IfIndex(iif),
                 ..Ingress::default()
             },
-            zone: zone.map(Zone),
+            tracked: zone.map(|zone| Tuple::new(end, end).in_zone(Zone(zone))),
             bytes: &[],
         }
     }

@@ -14,7 +14,7 @@ mod search;
 
 use std::net::IpAddr;
 
-pub(super) use entry::zone_of_packet;
+pub(super) use entry::tuple_of_direction;
 pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
 pub use expectation::{ChildNat, ConntrackExpectations};
 pub use imported::{ImportedExpectation, list_expected, list_imported};

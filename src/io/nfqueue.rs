@@ -23,13 +23,16 @@ pub use waker::Waker;
 
 use crate::{
     io::{
-        ctnetlink::zone_of_packet,
+        ctnetlink::tuple_of_direction,
         netlink::{
             self, Attributes, Head, Message, MessageBuffer, MessageType, NetlinkError, Socket,
             flags,
         },
     },
-    proto::net::{Direction, IfIndex, Ingress, Zone},
+    proto::{
+        net::{Direction, IfIndex, Ingress, Tuple},
+        packet::Segment,
+    },
 };
 
 /// How many packets the kernel keeps for us before it drops further ones. A worker handles as many
@@ -63,8 +66,9 @@ pub struct QueuedPacket<'a> {
     pub id: QueuedPacketId,
     /// How it came.
     pub ingress: Ingress,
-    /// Its conntrack zone, where the kernel tells (`CONFIG_NETFILTER_NETLINK_GLUE_CT`).
-    pub zone: Option<Zone>,
+    /// The tuple that conntrack has of it, in its zone, where the kernel tells
+    /// (`CONFIG_NETFILTER_NETLINK_GLUE_CT`).
+    pub tracked: Option<Tuple>,
     /// The packet from its IP header on.
     pub bytes: &'a [u8],
 }
@@ -100,6 +104,20 @@ pub struct Queue {
     waker: Waker,
     /// The longest wait that the kernel was told.
     limit: Option<Duration>,
+}
+
+impl QueuedPacket<'_> {
+    /// Whether NAT has been done to it before this hook, as far as the kernel tells. VRF and IPVS
+    /// send a forwarded packet through the output hook once more, and this is where it was not yet
+    /// translated that it was read.
+    #[must_use]
+    pub fn is_translated(&self) -> bool {
+        let is_elsewhere = |tracked: Tuple| {
+            let segment = Segment::parse(self.bytes);
+            segment.is_ok_and(|segment| !segment.tuple.has_endpoints_of(&tracked))
+        };
+        self.ingress.iif.0 == 0 && self.tracked.is_some_and(is_elsewhere)
+    }
 }
 
 impl Queue {
@@ -331,7 +349,7 @@ fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
     Some(QueuedPacket {
         id: QueuedPacketId(number(libc::NFQA_PACKET_HDR)?),
         ingress,
-        zone: parse_zone(&attributes),
+        tracked: parse_tuple(&attributes),
         bytes: attributes.find(libc::NFQA_PAYLOAD as u16)?,
     })
 }
@@ -339,7 +357,7 @@ fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
 /// `enum ip_conntrack_info`: from here on the values are of the reply direction.
 const IP_CT_IS_REPLY: u32 = 3;
 
-fn parse_zone(attributes: &Attributes<'_>) -> Option<Zone> {
+fn parse_tuple(attributes: &Attributes<'_>) -> Option<Tuple> {
     let entry = attributes.within(libc::NFQA_CT as u16)?;
     let info = attributes.u32(libc::NFQA_CT_INFO as u16)?;
     let direction = if info < IP_CT_IS_REPLY {
@@ -347,7 +365,7 @@ fn parse_zone(attributes: &Attributes<'_>) -> Option<Zone> {
     } else {
         Direction::Reply
     };
-    Some(zone_of_packet(&entry, direction))
+    tuple_of_direction(&entry, direction)
 }
 
 fn socket_error(error: rustix::io::Errno) -> NetlinkError {

@@ -7,6 +7,7 @@
 mod adopted;
 mod element;
 mod expression;
+mod flowtable;
 mod live;
 mod lower;
 mod mastered;

@@ -27,6 +27,18 @@ pub struct Egress {
     pub effects: Effects,
 }
 
+impl Egress {
+    /// The packet passes as it is, and nothing else happens.
+    pub const ACCEPT: Self = Self {
+        verdict: Verdict::Accept,
+        effects: Effects {
+            saves: Vec::new(),
+            packets: Vec::new(),
+            events: Vec::new(),
+        },
+    };
+}
+
 /// The output beside a verdict. The caller carries out the fields in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {

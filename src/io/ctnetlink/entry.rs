@@ -111,13 +111,7 @@ impl ConntrackEntry {
 
     /// Reads an `IPCTNL_MSG_CT_NEW`. `None` if it is not TCP or not complete.
     pub(super) fn parse(attributes: &Attributes<'_>) -> Option<Self> {
-        let both = zone(attributes, CTA_ZONE);
-        let tuple = |attribute| {
-            let attributes = attributes.within(attribute)?;
-            let own = zone(&attributes, CTA_TUPLE_ZONE);
-            let zone = both.or(own).unwrap_or_default();
-            Some(parse_tuple(&attributes)?.in_zone(zone))
-        };
+        let tuple = |direction| tuple_of_direction(attributes, direction);
         let tcp = attributes
             .within(CTA_PROTOINFO)
             .and_then(|info| info.within(CTA_PROTOINFO_TCP));
@@ -131,7 +125,7 @@ impl ConntrackEntry {
             flags.is_some_and(|flags| flags & IP_CT_TCP_FLAG_BE_LIBERAL != 0)
         };
         Some(Self {
-            tuples: ConntrackTuples::new(tuple(CTA_TUPLE_ORIG)?, tuple(CTA_TUPLE_REPLY)?),
+            tuples: ConntrackTuples::new(tuple(Direction::Original)?, tuple(Direction::Reply)?),
             // A kernel without conntrack marks reports none.
             mark: attributes.u32(CTA_MARK).unwrap_or(0),
             label: Self::parse_label(attributes),
@@ -145,16 +139,19 @@ impl ConntrackEntry {
     }
 }
 
-/// The zone of a packet of direction `direction`, of the entry that these attributes show.
-pub(in crate::io) fn zone_of_packet(attributes: &Attributes<'_>, direction: Direction) -> Zone {
-    let attribute = match direction {
+/// The tuple of the packets of a direction, in their zone, of the entry that these attributes show.
+pub(in crate::io) fn tuple_of_direction(
+    attributes: &Attributes<'_>,
+    direction: Direction,
+) -> Option<Tuple> {
+    let both = zone(attributes, CTA_ZONE);
+    let attributes = attributes.within(match direction {
         Direction::Original => CTA_TUPLE_ORIG,
         Direction::Reply => CTA_TUPLE_REPLY,
-    };
-    let of_direction = || zone(&attributes.within(attribute)?, CTA_TUPLE_ZONE);
-    zone(attributes, CTA_ZONE)
-        .or_else(of_direction)
-        .unwrap_or_default()
+    })?;
+    let own = zone(&attributes, CTA_TUPLE_ZONE);
+    let zone = both.or(own).unwrap_or_default();
+    Some(parse_tuple(&attributes)?.in_zone(zone))
 }
 
 pub(super) fn parse_tuple(attributes: &Attributes<'_>) -> Option<Tuple> {
