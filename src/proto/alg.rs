@@ -263,6 +263,9 @@ impl Alg {
         };
         let place = Place { key, direction };
         let flow = self.flows.flow(key);
+        if flow.is_some_and(|flow| flow.passes_again(direction, input.ingress)) {
+            return Err(Verdict::Accept);
+        }
         if flow.is_some_and(|flow| flow.is_doubtful(direction, segment)) {
             return self.resolve_doubt(place, segment, input);
         }

@@ -164,6 +164,13 @@ impl Flow {
         self.ingress.admit(direction, context)
     }
 
+    /// Whether a packet passes once more that was seen when it came in: VRF and IPVS send forwarded
+    /// packets through the output hook as well.
+    #[must_use]
+    pub fn passes_again(&self, direction: Direction, ingress: Option<Ingress>) -> bool {
+        ingress.is_some_and(|ingress| self.ingress.passes_again(direction, ingress.iif))
+    }
+
     /// How a packet of our own on this connection goes: as the packets came of the end whose name
     /// it bears; if there was none, as those of the other end.
     #[must_use]

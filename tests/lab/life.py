@@ -313,8 +313,8 @@ def is_over(session):
 
 
 def heard_end(end):
-    end.sock.settimeout(0.2)
     try:
+        end.sock.settimeout(0.2)
         while end.receive():
             pass
         return True

@@ -22,10 +22,6 @@ NOT_YET = {
     "network/zone-original/.*/(PORT|EPRT)": NotYet(
         "the kernel does not find its expectation in the other zone", ("ours-conntrack",)
     ),
-    "network/(vrf|ipvs)/.*/(lines|many-segments|policy)/.*": NotYet(
-        "VRF and IPVS send packets on through the output hook, with addresses that conntrack has in"
-        " no tuple: under a command policy they are dropped (`fib saddr type != local return`)"
-    ),
     "network/bridge(-bare|-managed)?/.*/many-segments/.*": NotYet(
         "beside bridged packets none is injected, so nothing acknowledges a line in many segments"
     ),
@@ -40,10 +36,6 @@ NOT_YET = {
     ),
     "network/offload-all/.*": NotYet(
         "the control connection is offloaded, and its packets pass unseen", ("ours-nftables",)
-    ),
-    "operator-error/offloaded/.*": NotYet(
-        "no line names the flowtable: the first packet that is seen again is a FIN or RST, and by"
-        " then the kernel has taken the mark of offloading away"
     ),
 }
 

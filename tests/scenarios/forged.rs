@@ -66,6 +66,14 @@ fn a_route_may_change_to_a_third_interface() {
     assert_eq!(decisions(&link), ["PORT expect"]);
 }
 
+/// VRF and IPVS send what was seen at the prerouting hook through the output hook as well.
+#[test]
+fn a_packet_that_passes_once_more_is_not_read_twice() {
+    let mut link = session();
+    assert!(reaches_server(IfIndex(0), &mut link));
+    assert_eq!(decisions(&link), Vec::<String>::new());
+}
+
 #[test]
 fn both_directions_may_come_by_one_interface_from_the_start() {
     let mut link = Link::of_script(

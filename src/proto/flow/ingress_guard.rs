@@ -40,6 +40,11 @@ impl IngressGuard {
         !is_forged
     }
 
+    /// Whether a packet seems to be of this machine, and its end is elsewhere.
+    pub(super) fn passes_again(&self, direction: Direction, iif: IfIndex) -> bool {
+        iif.0 == 0 && self.iifs[direction].is_some_and(|own| own.0 != 0)
+    }
+
     /// How the last packet of this direction came; of the other one, if this has had none.
     pub(super) fn latest(&self, direction: Direction) -> Option<Ingress> {
         self.latest[direction].or(self.latest[!direction])
