@@ -7,6 +7,7 @@ pub mod clock;
 pub mod confinement;
 pub mod cthelper;
 pub mod ctnetlink;
+mod ethernet;
 pub mod expectations;
 pub mod injector;
 pub mod interfaces;

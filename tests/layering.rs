@@ -71,9 +71,10 @@ const IMPURE_CALLS: [&str; 8] = [
     "dbg!(",
 ];
 
-/// The only files with unsafe code: what libmnl and libnftnl cannot do without.
+/// The only files with unsafe code: what libmnl, libnftnl and packet sockets cannot do without.
 /// Each block says why it is sound, which clippy sees to (`undocumented_unsafe_blocks`).
-const UNSAFE: [&str; 5] = [
+const UNSAFE: [&str; 6] = [
+    "src/io/ethernet.rs",
     "src/io/netlink/socket.rs",
     "src/io/nftables/expression.rs",
     "src/io/nftables/object.rs",

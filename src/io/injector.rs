@@ -3,8 +3,9 @@
 //! They carry the priority [`INJECTED_PRIORITY`], by which our table keeps conntrack away from
 //! them. A packet in the name of the other end belongs to no connection of this machine.
 //!
-//! They go the way of their connection's packets: by the same packet mark, and in the same VRF. A
-//! bridged packet has no route, so none is sent beside it. TCP repeats what is not sent.
+//! They go the way of their connection's packets: by the same packet mark, in the same VRF, out of
+//! the same port of a bridge. Where that way does not show, as with a VLAN tag on a bridge, nothing
+//! is sent: the ends repeat.
 //!
 //! The sockets are raw ones of protocol `IPPROTO_RAW`, which take the IP header from us in both IP
 //! versions. The crate `pnet` does not send them: it takes a header only in IPv4, and cannot mark a
@@ -19,11 +20,15 @@ use std::{
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, setsockopt, sockopt};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 
-use super::{netlink::NetlinkError, vrf::VrfFinder};
+use super::{
+    ethernet::{EthernetSocket, FrameTarget},
+    netlink::NetlinkError,
+    vrf::VrfFinder,
+};
 use crate::{
     proto::{
         egress::OwnPacket,
-        net::{IfIndex, Ingress},
+        net::{IfIndex, Ingress, MacAddress, Path},
     },
     ruleset::INJECTED_PRIORITY,
 };
@@ -62,6 +67,7 @@ pub enum InjectError {
 pub struct Injector {
     v4: RawSocket,
     v6: Option<RawSocket>,
+    ethernet: EthernetSocket,
     vrfs: VrfFinder,
 }
 
@@ -88,24 +94,20 @@ impl Injector {
         Ok(Self {
             v4: RawSocket::open(AddressFamily::INET)?,
             v6,
+            ethernet: EthernetSocket::open().map_err(not_permitted)?,
             vrfs: VrfFinder::open()?,
         })
     }
 
-    /// Sends a packet to its destination, unless it goes with bridged ones. The caller has set the
-    /// checksums, but for that of the IPv4 header.
+    /// Sends a packet to its destination. The caller has set the checksums.
     ///
     /// # Errors
     /// When it is no IP packet, or the kernel does not take it.
     pub fn inject(&mut self, packet: &OwnPacket) -> Result<(), InjectError> {
         let destination = destination(&packet.bytes).ok_or(InjectError::NotIp)?;
-        let Ingress {
-            iif,
-            mark,
-            is_bridged,
-        } = packet.ingress.unwrap_or_default();
-        if is_bridged {
-            return Ok(());
+        let Ingress { iif, mark, path } = packet.ingress.unwrap_or_default();
+        if let Path::Bridged { sender, .. } = path {
+            return self.inject_frame(packet, destination, sender);
         }
         let vrf = self.vrfs.vrf_of(iif)?;
         let socket = match destination {
@@ -114,6 +116,29 @@ impl Injector {
         };
         socket.set_mark(mark)?;
         socket.send(&packet.bytes, destination, vrf)
+    }
+
+    /// Sends a packet of a bridged connection, in the name of the host whose frames its sender's
+    /// packets came in.
+    fn inject_frame(
+        &self,
+        packet: &OwnPacket,
+        receiver: IpAddr,
+        sender: Option<MacAddress>,
+    ) -> Result<(), InjectError> {
+        let of_receiver = packet.of_receiver.map(|ingress| ingress.path);
+        let (Some(source), Some(Path::Bridged { port, sender })) = (sender, of_receiver) else {
+            return Ok(());
+        };
+        let Some(destination) = sender else {
+            return Ok(());
+        };
+        let target = FrameTarget {
+            port,
+            source,
+            destination,
+        };
+        Ok(self.ethernet.send(&packet.bytes, receiver, &target)?)
     }
 }
 

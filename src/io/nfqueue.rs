@@ -30,7 +30,7 @@ use crate::{
         },
     },
     proto::{
-        net::{Direction, IfIndex, Ingress, Tuple},
+        net::{Direction, IfIndex, Ingress, MacAddress, Path, Tuple},
         packet::Segment,
     },
 };
@@ -344,7 +344,7 @@ fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
     let ingress = Ingress {
         iif: IfIndex(number(libc::NFQA_IFINDEX_INDEV).unwrap_or_default()),
         mark: number(libc::NFQA_MARK).unwrap_or_default(),
-        is_bridged: number(libc::NFQA_IFINDEX_PHYSINDEV).is_some(),
+        path: parse_path(&attributes),
     };
     Some(QueuedPacket {
         id: QueuedPacketId(number(libc::NFQA_PACKET_HDR)?),
@@ -356,6 +356,24 @@ fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
 
 /// `enum ip_conntrack_info`: from here on the values are of the reply direction.
 const IP_CT_IS_REPLY: u32 = 3;
+
+/// A packet of a bridge has the port by which it came, too.
+fn parse_path(attributes: &Attributes<'_>) -> Path {
+    let Some(port) = attributes.u32(libc::NFQA_IFINDEX_PHYSINDEV as u16) else {
+        return Path::Routed;
+    };
+    let is_tagged = attributes.find(libc::NFQA_VLAN as u16).is_some();
+    // `struct nfqnl_msg_packet_hw`: length, padding, address.
+    let address = attributes.find(libc::NFQA_HWADDR as u16);
+    let sender = match address {
+        Some([0, 6, _, _, address @ ..]) if !is_tagged => address.first_chunk().copied(),
+        _ => None,
+    };
+    Path::Bridged {
+        port: IfIndex(port),
+        sender: sender.map(MacAddress),
+    }
+}
 
 fn parse_tuple(attributes: &Attributes<'_>) -> Option<Tuple> {
     let entry = attributes.within(libc::NFQA_CT as u16)?;

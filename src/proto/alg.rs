@@ -114,9 +114,11 @@ impl Input<'_> {
     /// Sends packets of our own about the packet at hand, in the way that it came.
     fn send(&mut self, packets: impl IntoIterator<Item = Vec<u8>>) {
         let ingress = self.ingress;
-        let own = packets
-            .into_iter()
-            .map(|bytes| OwnPacket { bytes, ingress });
+        let own = packets.into_iter().map(|bytes| OwnPacket {
+            bytes,
+            ingress,
+            of_receiver: None,
+        });
         self.effects.packets.extend(own);
     }
 }
@@ -307,7 +309,7 @@ impl Alg {
         };
         let result = run(flow, &mut context);
         let own = input.effects.packets.iter_mut().skip(sent);
-        own.for_each(|packet| packet.ingress = flow.ingress_of(&packet.bytes));
+        own.for_each(|packet| flow.add_ways(packet));
         Some(result)
     }
 

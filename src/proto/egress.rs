@@ -56,8 +56,10 @@ pub struct Effects {
 pub struct OwnPacket {
     /// The whole IP packet. It has the addresses that its receiver expects, and correct checksums.
     pub bytes: Vec<u8>,
-    /// How the packets came that it goes with, where that is known.
+    /// How the packets of its sender came, where that is known.
     pub ingress: Option<Ingress>,
+    /// How the packets of its receiver came, where that is known.
+    pub of_receiver: Option<Ingress>,
 }
 
 /// A change of the flow store, which a later process reads.

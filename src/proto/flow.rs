@@ -47,7 +47,7 @@ use self::{
     tls_state::{Classified, Handshake, TlsState},
 };
 use super::{
-    egress::Verdict,
+    egress::{OwnPacket, Verdict},
     event::EventKind,
     ftp::{Role, holds_password},
     net::{ConntrackTuples, Direction, Ingress},
@@ -171,14 +171,19 @@ impl Flow {
         ingress.is_some_and(|ingress| self.ingress.passes_again(direction, ingress.iif))
     }
 
-    /// How a packet of our own on this connection goes: as the packets came of the end whose name
-    /// it bears; if there was none, as those of the other end.
-    #[must_use]
-    pub fn ingress_of(&self, packet: &[u8]) -> Option<Ingress> {
-        let receiver = Segment::parse(packet).ok()?.tuple.destination;
+    /// Adds how a packet of our own on this connection goes: as the packets came of the end whose
+    /// name it bears; if there was none, as those of the other end.
+    pub fn add_ways(&self, packet: &mut OwnPacket) {
+        let Ok(segment) = Segment::parse(&packet.bytes) else {
+            return;
+        };
+        let receiver = segment.tuple.destination;
         let is_to = |direction: &Direction| self.tuples().sender(!*direction) == receiver;
-        let direction = Direction::BOTH.into_iter().find(is_to)?;
-        self.ingress.latest(direction)
+        if let Some(direction) = Direction::BOTH.into_iter().find(is_to) {
+            let [of_sender, of_receiver] = [direction, !direction].map(|d| self.ingress.latest(d));
+            packet.ingress = of_sender.or(of_receiver);
+            packet.of_receiver = of_receiver;
+        }
     }
 
     /// Takes a segment in, and gives its verdict. Packets behind it are in the context's effects.

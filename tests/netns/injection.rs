@@ -8,11 +8,14 @@ use std::{
 
 use ftp_alg::{
     io::injector::{InjectError, Injector},
-    proto::{egress::OwnPacket, net::Ingress},
+    proto::{
+        egress::OwnPacket,
+        net::{IfIndex, Ingress, MacAddress, Path},
+    },
 };
 
 use super::{
-    lab::{Lab, endpoint, ip},
+    lab::{Lab, Namespace, endpoint, ip},
     table::apply,
 };
 
@@ -27,6 +30,8 @@ fn datagram(source: &str, destination: &str) -> Vec<u8> {
         (std::net::IpAddr::V4(source), std::net::IpAddr::V4(destination)) => {
             packet.extend([0x45, 0, 0, 30, 0, 0, 0, 0, 64, 17, 0, 0]);
             packet.extend([source.octets(), destination.octets()].concat());
+            let sum = super::conntrack::checksum(packet.clone());
+            packet[10..12].copy_from_slice(&sum.to_be_bytes());
         }
         (std::net::IpAddr::V6(source), std::net::IpAddr::V6(destination)) => {
             packet.extend([0x60, 0, 0, 0, 0, 10, 17, 64]);
@@ -56,6 +61,7 @@ fn going_with(ingress: Ingress, source: &str, destination: &str) -> OwnPacket {
     OwnPacket {
         bytes: datagram(source, destination),
         ingress: Some(ingress),
+        of_receiver: None,
     }
 }
 
@@ -92,23 +98,54 @@ fn a_packet_takes_the_route_of_its_connections_mark() {
     }
 }
 
+/// The number and the Ethernet address of an interface.
+fn link(namespace: &Namespace, name: &str) -> (IfIndex, MacAddress) {
+    let shown = namespace.run("ip", &["-o", "link", "show", name]);
+    let (number, rest) = shown.split_once(':').unwrap();
+    let address = rest.split("link/ether ").nth(1).unwrap();
+    let octets = address.split(' ').next().unwrap().split(':');
+    let octets: Vec<_> = octets
+        .map(|octet| u8::from_str_radix(octet, 16).unwrap())
+        .collect();
+    (
+        IfIndex(number.parse().unwrap()),
+        MacAddress(octets.try_into().unwrap()),
+    )
+}
+
 #[test]
 #[ignore = "needs root"]
-fn nothing_is_sent_beside_bridged_packets() {
+fn beside_bridged_packets_a_frame_leaves_by_the_receivers_port_and_no_route_is_asked() {
     let lab = Lab::new();
     let mut injector = lab.gateway.inside(|| Injector::open().unwrap());
-    let (source, destination) = WAYS[0];
-    let receiver = lab.inside.inside(|| UdpSocket::bind(destination).unwrap());
-    let wait = Duration::from_millis(200);
-    receiver.set_read_timeout(Some(wait)).unwrap();
-    for (is_bridged, arrives) in [(true, false), (false, true)] {
-        let ingress = Ingress {
-            is_bridged,
-            ..Ingress::default()
-        };
-        let packet = going_with(ingress, source, destination);
-        injector.inject(&packet).unwrap();
-        assert_eq!(receiver.recv(&mut [0; 10]).is_ok(), arrives);
+    for family in ["-4", "-6"] {
+        lab.gateway.ip(&format!("{family} rule add prohibit"));
+    }
+    let (port, own) = link(&lab.gateway, "in");
+    let (_, host) = link(&lab.inside, "eth0");
+    let bridged = |sender| {
+        let path = Path::Bridged { port, sender };
+        let routed = Ingress::default();
+        Some(Ingress { path, ..routed })
+    };
+    for (source, destination) in WAYS {
+        let receiver = lab.inside.inside(|| UdpSocket::bind(destination).unwrap());
+        let wait = Duration::from_millis(200);
+        receiver.set_read_timeout(Some(wait)).unwrap();
+        for (sender, of_receiver, arrives) in [
+            (Some(own), bridged(Some(host)), true),
+            (Some(own), bridged(None), false),
+            (None, bridged(Some(host)), false),
+            (Some(own), None, false),
+        ] {
+            let packet = OwnPacket {
+                bytes: datagram(source, destination),
+                ingress: bridged(sender),
+                of_receiver,
+            };
+            injector.inject(&packet).unwrap();
+            assert_eq!(receiver.recv(&mut [0; 10]).is_ok(), arrives);
+        }
     }
 }
 

@@ -105,6 +105,7 @@ impl Context<'_> {
         let own = packets.into_iter().map(|bytes| OwnPacket {
             bytes,
             ingress: None,
+            of_receiver: None,
         });
         self.effects.packets.extend(own);
     }

@@ -45,9 +45,9 @@ impl IngressGuard {
         iif.0 == 0 && self.iifs[direction].is_some_and(|own| own.0 != 0)
     }
 
-    /// How the last packet of this direction came; of the other one, if this has had none.
+    /// How the last packet of this direction came.
     pub(super) fn latest(&self, direction: Direction) -> Option<Ingress> {
-        self.latest[direction].or(self.latest[!direction])
+        self.latest[direction]
     }
 
     /// The interface by which no data connection comes that this end has announced: its own, unless

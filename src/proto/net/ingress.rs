@@ -10,6 +10,26 @@ pub struct Ingress {
     pub iif: IfIndex,
     /// The packet mark, by which policy routing may choose the route (`fwmark`).
     pub mark: u32,
-    /// Whether it came by the port of a bridge, and is not routed.
-    pub is_bridged: bool,
+    /// How it goes on.
+    pub path: Path,
 }
+
+/// How a packet goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Path {
+    /// By its destination address.
+    #[default]
+    Routed,
+    /// Through a bridge.
+    Bridged {
+        /// The port of the bridge by which it came.
+        port: IfIndex,
+        /// The Ethernet address of the host that sent it. `None` where it is not known, or where
+        /// the frame has a VLAN tag.
+        sender: Option<MacAddress>,
+    },
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MacAddress(pub [u8; 6]);
