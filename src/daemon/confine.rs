@@ -53,7 +53,7 @@ pub(super) fn drop_privileges(
     if let Some(account) = account {
         flow_store
             .give_to(account.uid(), account.gid())
-            .context("cannot give the saved flows to the daemon's user")?;
+            .map_err(|error| not_given(&error, account.name()))?;
         account.switch_user()?;
     }
     keep_capabilities(CapabilitySet::NET_ADMIN).context("cannot drop capabilities")?;
@@ -62,6 +62,17 @@ pub(super) fn drop_privileges(
         user,
         landlock: restrict_paths(paths)?,
     })
+}
+
+/// In a user namespace without the daemon's user, nothing can be given to it (EINVAL).
+fn not_given(error: &std::io::Error, user: &str) -> anyhow::Error {
+    let hint = match error.raw_os_error() {
+        Some(libc::EINVAL) => {
+            ": this user namespace has no such user; set `user = \"root\"` in [process]"
+        }
+        Some(_) | None => "",
+    };
+    anyhow::anyhow!("cannot give the saved flows to the user {user}: {error}{hint}")
 }
 
 /// Filters the system calls of all threads, and logs the privileges that are left.
