@@ -3,9 +3,11 @@
 #
 #   sudo scripts/attacks.sh [--no-floods] [--filter REGEX] [--jobs N] [--verbose]
 #                           [--engines none,ports-open,kernel,ours]
-#   sudo scripts/attacks.sh --stock [...]
+#   sudo scripts/attacks.sh --network zone|zones-of-hosts|zone-of-guests [...]
+#   sudo scripts/attacks.sh --stock [--network vrf] [...]
 #
 # --stock takes a stock kernel in a virtual machine, and each backend of ours: about ten minutes.
+# --network has the table without the floods in that network. A VRF needs a stock kernel.
 #
 # Each cell says whether the attacker's connection came through, and whether honest sessions beside
 # it finished. The exit status is 1 when ours opens anything, when an honest session beside ours

@@ -27,8 +27,12 @@ from shell import PATIENCE, inside
 # A result that begins with one of these is about the helper, and not about the lab.
 # attacks_table.py reads them.
 OPENED, BROKE, UNFINISHED = "opened", "broke it", "honest sessions did not finish"
+PASSED = "passed"
 
 HONEST_PORT = 2121
+# No honest session of the table deletes a file.
+REFUSED = "DELE"
+POLICY = {"name": "no-deletes", "commands": [REFUSED], "action": "refuse"}
 # The gateway refuses with a reset, so that a refusal takes no time. A gateway that lets in what it
 # should not does so each time.
 TRIES, BETWEEN_TRIES = 3, 0.1
@@ -47,6 +51,8 @@ class Attack:
     nowhere: str = ""
     # What success means.
     success: str = OPENED
+    # Whether the gateway has a command policy.
+    has_policy: bool = False
 
 
 class Field(scripted.Stage):
@@ -227,24 +233,41 @@ def suite():
     """Every attack but the heavy ones."""
     # These modules import this one.
     import attacks_commands
+    import attacks_conntrack
     import attacks_packets
+    import attacks_policy
     import attacks_replies
 
-    return (*attacks_commands.ATTACKS, *attacks_replies.ATTACKS, *attacks_packets.ATTACKS)
+    return (
+        *attacks_commands.ATTACKS,
+        *attacks_replies.ATTACKS,
+        *attacks_packets.ATTACKS,
+        *attacks_policy.ATTACKS,
+        *attacks_conntrack.ATTACKS,
+    )
 
 
 def batches():
-    """A gateway for each deployment, which refuses with a reset."""
+    yield from batches_of(suite())
+
+
+def batches_of(attacks, group="attack", in_network=lambda deployment: deployment, **more):
+    """A gateway for each deployment, which refuses with a reset.
+
+    `in_network` gives the name of a deployment within a network. `more` are fields of each batch.
+    """
     together = {}
-    for attack in suite():
-        case = Case(f"attack/{attack.name}", functools.partial(try_attack, attack))
-        together.setdefault(attack.deployment, []).append(case)
-    for deployment, cases in together.items():
+    for attack in attacks:
+        case = Case(f"{group}/{attack.name}", functools.partial(try_attack, attack))
+        together.setdefault((attack.deployment, attack.has_policy), []).append(case)
+    for (deployment, has_policy), cases in together.items():
+        policy = {"command_policy": [POLICY]} if has_policy else {}
         yield Batch(
-            f"attack/{deployment}",
-            deployment,
+            f"{group}/{deployment}" + "/policy" * has_policy,
+            in_network(deployment),
             tuple(cases),
             field,
-            settings={"control_ports": [21, HONEST_PORT]},
+            settings={"control_ports": [21, HONEST_PORT], **policy},
             refusal="reject",
+            **more,
         )

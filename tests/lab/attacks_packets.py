@@ -12,7 +12,7 @@ from forge import ACK, FIN, RING, RST, SYN, Forged, Forger, next_of, numbers, wa
 from lab import CaseFailure
 from scripted import Peer, Session, encode
 from shell import inside, run, write_sysctls
-from topology import INSIDE2, OUTSIDE2
+from topology import HOSTS, INSIDE2, OUTSIDE2
 
 HARMLESS = 10_000
 
@@ -144,14 +144,20 @@ def bounce_behind_syn_ack(stage):
     A helper that believes it takes the client's next lines for repetitions, and does not read them.
     """
     session = stage.session()
-    exact = next_of(session.server, session.client)
-    ahead = exact.acknowledged + OUT_OF_WINDOW
-    with Forger(stage.lab, CLIENT.name, CLIENT.link) as forger:
-        forger.send(dataclasses.replace(exact, acknowledged=ahead, flags=SYN | ACK))
+    syn_ack_ahead(session, stage)
     named = stage.announcement("PORT", stage.public(OUTSIDE2), SERVICE)
     say(session.client, named)
     heard = hear(session.server)
     return heard is not None and heard.strip() == named
+
+
+def syn_ack_ahead(session, stage):
+    """The client's host sends SYN/ACK in its server's name, and acknowledges 1 MiB ahead."""
+    exact = next_of(session.server, session.client)
+    ahead = exact.acknowledged + OUT_OF_WINDOW
+    client = next(host for host in HOSTS if host.name == session.client_host)
+    with Forger(stage.lab, client.name, client.link) as forger:
+        forger.send(dataclasses.replace(exact, acknowledged=ahead, flags=SYN | ACK))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import sys
 
 import attacks
 import attacks_floods
+import attacks_networks
 import run
 from topology import begin, finish
 
@@ -30,7 +31,7 @@ COLUMNS = {
 }
 # With these in the table each attack succeeds somewhere, or it proves nothing.
 SHOWING = {"ports-open", "kernel"}
-SUCCESSES = (attacks.OPENED, attacks.BROKE)
+SUCCESSES = (attacks.OPENED, attacks.BROKE, attacks.PASSED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +66,30 @@ class Quiet(run.Report):
             print(".", end="", file=sys.stderr, flush=True)
 
 
-def try_all(engine, arguments):
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The rows of one table: the attacks, and how a case is called."""
+
+    rows: tuple
+    group: str
+    batches: tuple
+
+    @classmethod
+    def of(cls, network):
+        """The table in a network of this name, or in the plain router."""
+        if not network:
+            rows = attacks.suite()
+            return cls(rows, "attack", tuple(attacks.batches_of(rows)))
+        network = attacks_networks.NETWORKS[network]
+        rows = attacks_networks.rows_in(network)
+        group = attacks_networks.group_of(network)
+        return cls(rows, group, tuple(attacks_networks.batches_in(network, rows)))
+
+
+def try_all(engine, table, arguments):
     """{attack: Cell} for one engine."""
     report = Quiet()
-    batches = run.select(attacks.batches(), arguments.filter)
+    batches = run.select(table.batches, arguments.filter)
     workers = run.Workers(batches, min(arguments.jobs, max(1, len(batches))), engine, report)
     workers.run()
     print(f" {engine}", file=sys.stderr)
@@ -78,7 +99,8 @@ def try_all(engine, arguments):
         if result.verdict == "FAIL" and (arguments.verbose or is_telling(result, engine)):
             print(f"-- {engine}: {result.line()}", file=sys.stderr)
     return {
-        result.name.removeprefix("attack/"): cell_of(result, engine) for result in report.results
+        result.name.removeprefix(f"{table.group}/"): cell_of(result, engine)
+        for result in report.results
     }
 
 
@@ -89,8 +111,9 @@ def is_telling(result, engine):
     )
 
 
-def print_table(names, cells):
-    print(f"on Linux {platform.release()}")
+def print_table(names, cells, network):
+    where = f", in the network {network}" if network else ""
+    print(f"on Linux {platform.release()}{where}")
     title = "attack, and honest sessions beside it"
     width = max(map(len, [title, *names]))
     print(f"{title:<{width}}" + "".join(f"  {COLUMNS[engine]:<16}" for engine in cells))
@@ -106,9 +129,9 @@ def print_table(names, cells):
     )
 
 
-def problems_of(names, cells):
+def problems_of(names, cells, table):
     """The reasons for which the run fails."""
-    reasons = {attack.name: attack.nowhere for attack in attacks.suite()}
+    reasons = {attack.name: attack.nowhere for attack in table.rows}
     for name in names:
         for engine, column in cells.items():
             cell = column.get(name, Cell("", "", "not tried"))
@@ -144,6 +167,12 @@ def parse_arguments():
     )
     parser.add_argument("--only-floods", action="store_true")
     parser.add_argument(
+        "--network",
+        choices=attacks_networks.NETWORKS,
+        default="",
+        help="the table, without the floods, in this network (attacks_networks.py)",
+    )
+    parser.add_argument(
         "--verbose", action="store_true", help="also what the attacks say that succeed with others"
     )
     return parser.parse_args()
@@ -156,15 +185,16 @@ def main():
     begin()
     problems = []
     if not arguments.only_floods:
+        table = Table.of(arguments.network)
         names = [
             attack.name
-            for attack in attacks.suite()
-            if re.search(arguments.filter, f"attack/{attack.name}")
+            for attack in table.rows
+            if re.search(arguments.filter, f"{table.group}/{attack.name}")
         ]
-        cells = {engine: try_all(engine, arguments) for engine in arguments.engines}
-        print_table(names, cells)
-        problems += problems_of(names, cells)
-    if not arguments.no_floods:
+        cells = {engine: try_all(engine, table, arguments) for engine in arguments.engines}
+        print_table(names, cells, arguments.network)
+        problems += problems_of(names, cells, table)
+    if not (arguments.no_floods or arguments.network):
         problems += attacks_floods.measure_all(arguments.engines)
     for problem in problems:
         print(f"attacks: {problem}")

@@ -35,7 +35,7 @@ class CaseKey:
 CASE_KEYS = {
     "control_ports": CaseKey(
         "(transfer|abort|without-helper)/([^/]+/2121|port-forward)/|tls/[^/]+/990/"
-        "|shipped/other-ports|attack/|policy/|demo/port-forward|record/port-forward"
+        "|shipped/other-ports|attack(-in/[^/]+)?/|policy/|demo/port-forward|record/port-forward"
         "|operator-error/other-control-port/",
         "clients dial another port than 21, or a second server on another port stands beside",
     ),
@@ -63,7 +63,8 @@ CASE_KEYS = {
     "policy.tls_servers": CaseKey("tls-guarantee/unnamed-server", "a server that it does not name"),
     "policy.tls_implicit_ports": CaseKey("tls/[^/]+/990/", "TLS from the first byte"),
     "command_policy": CaseKey(
-        "policy/|life/absent/|network/", "the command policy that the case is about"
+        "policy/|life/absent/|network/|attack(-in/[^/]+)?/policy/",
+        "the command policy that the case is about"
     ),
 }
 

@@ -49,6 +49,8 @@ class Forged:
     acknowledged: int = 0
     flags: int = PSH | ACK
     payload: bytes = b""
+    # The TTL, or the hop limit of IPv6. With 1 it reaches the gateway and nobody behind it.
+    hops: int = 64
 
     @property
     def is_ipv6(self):
@@ -77,9 +79,10 @@ class Forged:
         sum_of = checksum(addresses + struct.pack(">HH", socket.IPPROTO_TCP, len(tcp)) + tcp)
         tcp = tcp[:16] + struct.pack(">H", sum_of) + tcp[18:]
         if self.is_ipv6:
-            return struct.pack(">IHBB", 6 << 28, len(tcp), socket.IPPROTO_TCP, 64) + addresses + tcp
+            fixed = struct.pack(">IHBB", 6 << 28, len(tcp), socket.IPPROTO_TCP, self.hops)
+            return fixed + addresses + tcp
         ip = (
-            struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, socket.IPPROTO_TCP, 0)
+            struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, self.hops, socket.IPPROTO_TCP, 0)
             + addresses
         )
         return ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:] + tcp
@@ -101,13 +104,13 @@ def next_of(sender, receiver):
 
 
 class Forger:
-    """Sends forged segments from one host to the gateway.
+    """Sends forged segments from one host, by its `device`, to a link of the gateway.
 
     Use it as a context manager.
     """
 
-    def __init__(self, lab, host, link):
-        self.lab, self.host, self.link = lab, host, link
+    def __init__(self, lab, host, link, device="eth0"):
+        self.lab, self.host, self.link, self.device = lab, host, link, device
 
     def __enter__(self):
         [found] = json.loads(
@@ -126,7 +129,7 @@ class Forger:
 
     def send(self, forged):
         protocol = ETHERNET_IPV6 if forged.is_ipv6 else ETHERNET_IPV4
-        self.sock.sendto(forged.packet(), ("eth0", protocol, 0, 0, self.gateway))
+        self.sock.sendto(forged.packet(), (self.device, protocol, 0, 0, self.gateway))
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import threading
 import time
 
 import attacks
+import attacks_networks
 import deployments
 import guarantees
 import life
@@ -85,6 +86,7 @@ def all_batches(with_extra, with_stock=False):
         guarantees,
         policies,
         attacks,
+        attacks_networks,
         stress,
         life,
         soak,

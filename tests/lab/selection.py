@@ -40,6 +40,7 @@ BRIEF = (
     "guarantee/nothing-without-the-rules/routed-client/PORT",
     "attack/data-syn/(by-stranger-active|forged-by-neighbour)/ipv6",
     "attack/ended/RST-leaves-hole",
+    "attack-in/vrf/.+",
     "reload/(table|daemon)/inside-client/PORT",
     "netem/loss-5/inside-client/PORT",
     "network/(vrf|zone|uplinks-howto)/inside-client/21/vsftpd/tnftp/(PORT|EPSV)",
@@ -110,6 +111,9 @@ def features(case):
         return network_features(parts)
     if parts[0] == "attack":
         return attack_features(parts)
+    if parts[0] == "attack-in":
+        # attack-in/network/kind/what[/where or family]
+        return {tuple(parts[:3])}
     group, name, deployment, *mode = parts
     if mode:
         return {(group, name, *mode), (group, "deployment", deployment)}
