@@ -5,6 +5,7 @@
 
 pub mod adoption;
 mod backend;
+mod bridge_keeper;
 pub mod config;
 mod confine;
 mod control;

@@ -7,6 +7,9 @@
 //!   like its control connection,
 //! * it keeps conntrack away from packets that the daemon itself injects.
 //!
+//! A second table, `bridge ftp_alg`, does the same for frames that a bridge forwards
+//! ([`Ruleset::build_bridged`]).
+//!
 //! With the backend `conntrack` the kernel does the second. The table then only attaches our
 //! connection tracking helper to the first packet of each control connection.
 //!
@@ -26,13 +29,13 @@ use serde::Deserialize;
 
 pub use iptables::{to_iptables, to_iptables_removal};
 pub use labels::{Label, LabelBit, Labels};
-pub use nft::REMOVAL as NFT_REMOVAL;
+pub use nft::removal as nft_removal;
 pub use statement::{
     Chain, ChainType, ControlPort, Family, FlagTest, HelperObject, Hook, Rule, Ruleset, Set,
     SetKind, State, Statement,
 };
 
-/// The name of our table, family `inet`. No other table is ever touched.
+/// The name of our tables, of the families `inet` and `bridge`. No other table is ever touched.
 pub const TABLE: &str = "ftp_alg";
 
 /// The kernel's name of our connection tracking helper. All network namespaces of the machine share

@@ -5,7 +5,10 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use ftp_alg::ruleset::{Backend, Params, Ruleset, to_iptables, to_iptables_removal};
+use ftp_alg::{
+    proto::net::Layer,
+    ruleset::{Backend, Params, Ruleset, nft_removal, to_iptables, to_iptables_removal},
+};
 
 /// Where the operator's part of a file ends.
 const SEPARATOR: &str = "# ---- From here on: what `ftp-alg rules` prints. ----\n";
@@ -175,7 +178,7 @@ fn each_nft_file_loads_twice_and_is_removed() {
         let tables = in_namespace(&format!(
             "nft -c -f {copy}; nft -f {copy}; nft -f {copy}; nft list tables;
              printf '{}' | nft -f -; nft list tables",
-            ftp_alg::ruleset::NFT_REMOVAL.escape_default()
+            nft_removal(Layer::Routed).escape_default()
         ));
         let loaded = "table inet firewall\ntable inet ftp_alg\n";
         assert_eq!(tables, format!("{loaded}table inet firewall\n"), "{file}");

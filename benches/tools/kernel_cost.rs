@@ -11,7 +11,7 @@ use ftp_alg::{
     io::nftables::{ExpectationStore, Master, Table, TableAccess, TableOwner},
     proto::{
         expect::{Expectation, ExpectationId},
-        net::Tuple,
+        net::{Layer, Tuple},
     },
     ruleset::{Params, QueueStatement, Ruleset},
 };
@@ -25,6 +25,7 @@ const MASTER: Master = Master {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
     ),
     mark: 0,
+    layer: Layer::Routed,
 };
 
 fn main() -> Result<()> {

@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 use super::{Failure, after_help};
 use crate::{
     daemon::{config::Config, from_config::params_of},
-    ruleset::{NFT_REMOVAL, QueueStatement, Ruleset, to_iptables, to_iptables_removal},
+    proto::net::Layer,
+    ruleset::{Params, QueueStatement, Ruleset, nft_removal, to_iptables, to_iptables_removal},
 };
 
 /// Which table `auto` prints, above the table. Not what this machine's kernel would be given: rules
@@ -33,6 +34,11 @@ pub(super) struct Rules {
     #[arg(long, value_enum, default_value = "nft")]
     frontend: Frontend,
 
+    /// Print the table for what bridges forward, which belongs beside the other one where the
+    /// firewall of a bridge tracks connections.
+    #[arg(long, conflicts_with = "frontend")]
+    bridge: bool,
+
     /// Print what removes the rules instead.
     #[arg(long)]
     remove: bool,
@@ -51,7 +57,8 @@ impl Rules {
         let config = Config::load(&self.config)?;
         let params = |statement| params_of(&config, statement, config.backend.unwrap_or_default());
         let text = match (self.frontend, self.remove) {
-            (Frontend::Nft, true) => NFT_REMOVAL.to_owned(),
+            _ if self.bridge => self.bridge_text(&params(QueueStatement::Native)),
+            (Frontend::Nft, true) => nft_removal(Layer::Routed).to_owned(),
             (Frontend::Nft, false) => Ruleset::build(&params(QueueStatement::Native)).to_nft(),
             (Frontend::Iptables, true) => to_iptables_removal(&params(QueueStatement::Elsewhere)),
             (Frontend::Iptables, false) => to_iptables(&params(QueueStatement::Elsewhere)),
@@ -62,6 +69,13 @@ impl Rules {
             out.write_all(part.as_bytes())?;
         }
         Ok(())
+    }
+
+    fn bridge_text(&self, params: &Params) -> String {
+        if self.remove {
+            return nft_removal(Layer::Bridged).to_owned();
+        }
+        Ruleset::build_bridged(params).to_nft()
     }
 }
 

@@ -7,7 +7,12 @@
 use anyhow::{Context, bail};
 use tracing::{info, warn};
 
-use super::{config::Config, from_config::params_of, used_connections::UsedConnections};
+use super::{
+    bridge_keeper::{BridgeKeeper, Installation},
+    config::Config,
+    from_config::params_of,
+    used_connections::UsedConnections,
+};
 use crate::{
     io::{
         cthelper,
@@ -15,9 +20,10 @@ use crate::{
         expectations::Expectations,
         nftables::{
             ApplyError, ExpectationStore, PairStore, Probe, Table, TableAccess, TableOwner,
-            has_helper_object, probe, supports_owned_tables,
+            has_helper_object, probe, remove_leftover, supports_owned_tables, tracks_bridges,
         },
     },
+    proto::net::Layer,
     ruleset::{Backend, HELPER, QueueStatement, Ruleset},
 };
 
@@ -188,9 +194,11 @@ pub(super) fn install(
         }
         if !config.install_rules {
             forget_grants(config, owner);
-            owner
-                .adopt()
-                .context("cannot read what is expected already")?;
+            for layer in Layer::BOTH {
+                owner
+                    .adopt(layer)
+                    .context("cannot read what is expected already")?;
+            }
             return Ok(None);
         }
         match Table::apply(owner, ruleset.clone(), choice.access, &|one| used.has(one)) {
@@ -200,6 +208,35 @@ pub(super) fn install(
         }
     }
     Ok(None)
+}
+
+/// Whoever keeps the table for what bridges forward. One that an earlier daemon has left is taken
+/// over, or removed where nobody needs it.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn keep_bridges(
+    config: &Config,
+    choice: Choice,
+    owner: &TableOwner,
+) -> anyhow::Result<BridgeKeeper> {
+    let params = params_of(config, choice.statement, choice.backend);
+    let installation = match choice.statement {
+        _ if !config.install_rules => Installation::ByHand,
+        QueueStatement::Native => Installation::Own,
+        QueueStatement::XtTarget | QueueStatement::Elsewhere => Installation::Impossible,
+    };
+    let is_needed = tracks_bridges(owner).context("cannot list the rules of bridges")?;
+    if installation == Installation::Own && !is_needed {
+        remove_leftover(owner, Layer::Bridged).context("cannot remove the table for bridges")?;
+    }
+    let ruleset = Ruleset::build_bridged(&params);
+    Ok(BridgeKeeper::new(
+        owner.clone(),
+        ruleset,
+        choice.access,
+        installation,
+    ))
 }
 
 /// Takes back the grants of an earlier daemon. A table that was loaded by hand outlives a daemon,

@@ -12,7 +12,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{config::Config, overload, setup::Gateway, watchdog};
-use crate::io::nftables::TableChange;
+use crate::io::nftables::Notice;
 
 /// The control plane. It exists before anything else, so that a signal during the start is not
 /// lost.
@@ -28,7 +28,7 @@ pub(super) struct Control {
 enum Wakeup {
     Stop(&'static str),
     Reload,
-    TableChanged(TableChange),
+    TableChanged(Notice),
     Tick,
     CheckWorkers,
     WorkerEnded(anyhow::Error),
@@ -67,7 +67,7 @@ impl Control {
                     return Ok(());
                 }
                 Wakeup::Reload => reload(gateway, path),
-                Wakeup::TableChanged(change) => gateway.handle_table_change(&change),
+                Wakeup::TableChanged(notice) => gateway.handle_notice(&notice),
                 Wakeup::Tick => gateway.handle_tick(),
                 Wakeup::CheckWorkers if gateway.check_workers() => watchdog::tell_well(),
                 Wakeup::CheckWorkers => {}
@@ -93,7 +93,7 @@ impl Control {
                 _ = tick.tick() => Wakeup::Tick,
                 _ = worker_check.tick() => Wakeup::CheckWorkers,
                 trouble = gateway.trouble() => match trouble {
-                    Ok(change) => Wakeup::TableChanged(change),
+                    Ok(notice) => Wakeup::TableChanged(notice),
                     Err(reason) => Wakeup::WorkerEnded(reason),
                 },
             }

@@ -26,7 +26,7 @@ use crate::{
             InheritedPinhole, Kernel, LookUpError, MarkError, Outcome, SetLiberalError,
             TrackedConnection, WhenKernelHelps,
         },
-        net::{ConntrackTuples, Direction, Tuple},
+        net::{ConntrackTuples, Direction, Layer, Tuple},
         saved_flow::SavedFlow,
         session::Withdrawal,
         shared::SharedTables,
@@ -64,6 +64,8 @@ pub(super) struct KernelPort {
     pub(super) searches: TokenBucket,
     /// The zones of packets.
     pub(super) zones: Zones,
+    /// Where the packet at hand is seen.
+    pub(super) layer: Layer,
     /// What becomes of connections that the kernel's own helper reads.
     pub(super) when_kernel_helps: WhenKernelHelps,
 }
@@ -102,7 +104,8 @@ impl Kernel for KernelPort {
         expectation: &Expectation,
         master: &ConntrackTuples,
     ) -> Result<(), ExpectError> {
-        self.expectations.expect(id, expectation, master)
+        self.expectations
+            .expect(id, expectation, master, self.layer)
     }
 
     fn unexpect(

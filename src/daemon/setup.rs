@@ -41,9 +41,9 @@ use crate::{
         injector::Injector,
         interfaces::Interfaces,
         nfqueue::{InstanceLock, Queue, Waker},
-        nftables::{PairStore, TableChange, TableOwner},
+        nftables::{Notice, PairStore, TableOwner},
     },
-    proto::{budget::TokenBucket, nat::LeaseTable, shared::SharedTables},
+    proto::{budget::TokenBucket, nat::LeaseTable, net::Layer, shared::SharedTables},
     ruleset::Backend,
 };
 
@@ -104,7 +104,8 @@ impl Gateway {
         let mut keeper = TableKeeper::start(&owner, choice, config.label)?;
         install_seccomp(&config.process, &confinement, path)?;
         let used = keeper.used().context("cannot ask conntrack")?;
-        keeper.keep(backend::install(config, choice, &owner, &used)?);
+        let table = backend::install(config, choice, &owner, &used)?;
+        keeper.keep(table, backend::keep_bridges(config, choice, &owner)?);
         inherit(&keeper, &shared)?;
         shared.begin();
         let gateway = Self {
@@ -148,25 +149,25 @@ impl Gateway {
         kept
     }
 
-    /// Waits for a change of our table by somebody else, or for the end of a worker that was not
-    /// told to end, and gives the change or the reason.
-    pub(super) async fn trouble(&mut self) -> Result<TableChange, anyhow::Error> {
+    /// Waits for a change of nf_tables that concerns us, by somebody else, or for the end of a
+    /// worker that was not told to end, and gives the change or the reason.
+    pub(super) async fn trouble(&mut self) -> Result<Notice, anyhow::Error> {
         tokio::select! {
-            change = self.keeper.change() => Ok(change),
+            notice = self.keeper.notice() => Ok(notice),
             reason = self.supervisor.failure() => Err(reason),
         }
     }
 
-    /// Puts our table back after a change.
-    pub(super) fn handle_table_change(&mut self, change: &TableChange) {
-        self.keeper.handle_change(change, &self.shared.tables);
+    /// Puts our tables back after a change, and follows the rules for bridges.
+    pub(super) fn handle_notice(&mut self, notice: &Notice) {
+        self.keeper.handle_notice(notice, &self.shared.tables);
     }
 
     /// Does what is done now and then: logs what the queues have lost since the last time, and
     /// tries again what has failed.
     pub(super) fn handle_tick(&mut self) {
         self.overload.report();
-        self.keeper.retry(&self.shared.tables);
+        self.keeper.handle_tick(&self.shared.tables);
         self.look_for_flowtables();
         let mut leases = self.shared.tables.ports();
         self.shared.inheritance.release_expired(&mut leases);
@@ -264,6 +265,7 @@ fn open_kernel(
         unlabelled: Unlabelled::default(),
         searches: TokenBucket::FULL,
         zones: Zones::default(),
+        layer: Layer::default(),
         when_kernel_helps: config.when_kernel_helps,
     })
 }

@@ -1,4 +1,4 @@
-//! Keeps our table in place for as long as the daemon runs, and decides what stays of it
+//! Keeps our tables in place for as long as the daemon runs, and decides what stays of it
 //! afterwards.
 //!
 //! Other programs may take the table away: `nft flush ruleset` takes every table, and the
@@ -12,17 +12,23 @@ use anyhow::Context;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::{backend::Choice, flow_store::FlowStore, used_connections::UsedConnections};
+use super::{
+    backend::Choice, bridge_keeper::BridgeKeeper, flow_store::FlowStore,
+    used_connections::UsedConnections,
+};
 use crate::{
     io::{
         ctnetlink::{Conntrack, list_expected},
         netlink::NetlinkError,
         nftables::{
-            ApplyError, ExpectationStore, MasteredExpectation, PairStore, Table, TableAccess,
-            TableChange, TableOwner, TableWatch, is_loaded, restore_elements,
+            ApplyError, ExpectationStore, MasteredExpectation, Notice, PairStore, Table,
+            TableAccess, TableChange, TableOwner, TableWatch, is_loaded, restore_elements,
         },
     },
-    proto::{net::Direction, shared::SharedTables},
+    proto::{
+        net::{Direction, Layer},
+        shared::SharedTables,
+    },
     ruleset::{Backend, Labels, WhenAbsent},
 };
 
@@ -30,12 +36,15 @@ use crate::{
 pub(super) struct TableKeeper {
     owner: TableOwner,
     changes: mpsc::Receiver<TableChange>,
+    bridge_changes: mpsc::Receiver<()>,
     conntrack: Conntrack,
     labels: Labels,
     backend: Backend,
     /// `None` where the operator has loaded it by hand.
     table: Option<Table>,
-    /// The table could not be put back yet.
+    /// `None` until the keeper has begun.
+    bridges: Option<BridgeKeeper>,
+    /// A table could not be put back yet.
     is_missing: bool,
 }
 
@@ -92,13 +101,16 @@ impl TableKeeper {
         choice: Choice,
         labels: Labels,
     ) -> anyhow::Result<Self> {
+        let (changes, bridge_changes) = start_watch(owner)?;
         Ok(Self {
             owner: owner.clone(),
-            changes: start_watch(owner)?,
+            changes,
+            bridge_changes,
             conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
             labels,
             backend: choice.backend(),
             table: None,
+            bridges: None,
             is_missing: false,
         })
     }
@@ -111,8 +123,8 @@ impl TableKeeper {
         UsedConnections::read(&mut self.conntrack, self.backend, self.labels)
     }
 
-    /// Begins to keep this table.
-    pub(super) fn keep(&mut self, table: Option<Table>) {
+    /// Begins to keep this table, and the one for bridges where it is needed.
+    pub(super) fn keep(&mut self, table: Option<Table>, bridges: BridgeKeeper) {
         match table.as_ref().map(Table::access) {
             Some(TableAccess::Owned) => info!(
                 "our table is in place: no other program can change it while this one runs \
@@ -124,25 +136,35 @@ impl TableKeeper {
             None => self.warn_of_no_table(),
         }
         self.table = table;
+        self.bridges = Some(bridges);
+        self.follow_bridges();
     }
 
-    /// Waits until somebody has changed our table.
-    pub(super) async fn change(&mut self) -> TableChange {
-        match self.changes.recv().await {
-            Some(change) => change,
+    /// Waits until somebody has changed our tables, or the rules for bridges.
+    pub(super) async fn notice(&mut self) -> Notice {
+        tokio::select! {
+            Some(change) = self.changes.recv() => Notice {
+                ours: Some(change),
+                bridge_rules: false,
+            },
+            Some(()) = self.bridge_changes.recv() => Notice {
+                ours: None,
+                bridge_rules: true,
+            },
             // The thread has said why it ended.
-            None => future::pending().await,
+            else => future::pending().await,
         }
     }
 
-    /// Puts the table back if that has failed before.
-    pub(super) fn retry(&mut self, shared: &SharedTables) {
+    /// Puts the tables back if that has failed before, and follows the rules for bridges.
+    pub(super) fn handle_tick(&mut self, shared: &SharedTables) {
+        self.follow_bridges();
         if self.is_missing && self.restore(shared).is_ok() {
             info!("our table was put back");
         }
     }
 
-    /// Puts the table back whether it was changed or not.
+    /// Puts the tables back whether they were changed or not.
     ///
     /// # Errors
     /// The kernel refuses. The keeper tries again.
@@ -154,6 +176,9 @@ impl TableKeeper {
         self.is_missing = true;
         let used = UsedConnections::read(&mut self.conntrack, self.backend, self.labels)?;
         table.restore(&|one| used.has(one))?;
+        if let Some(bridges) = &mut self.bridges {
+            bridges.restore(&used)?;
+        }
         self.is_missing = false;
         self.restore_grants(shared);
         Ok(())
@@ -190,21 +215,29 @@ impl TableKeeper {
         store.flush();
         let left = self.remainder(when_absent, flow_store);
         if left.is_empty() {
+            if let Some(bridges) = &mut self.bridges {
+                bridges.remove()?;
+            }
             table.remove()?;
             return Ok(true);
         }
+        let removal = if self.bridges.as_ref().is_some_and(BridgeKeeper::is_in_place) {
+            "`nft 'delete table inet ftp_alg; delete table bridge ftp_alg'`"
+        } else {
+            "`nft delete table inet ftp_alg`"
+        };
         // A connection is lost with the table, or none passes.
         if left.adjusted > 0 || left.drops {
-            warn!("our table stays: {left}; `nft delete table inet ftp_alg` removes it");
+            warn!("our table stays: {left}; {removal} removes it");
         } else {
-            info!("our table stays: {left}; `nft delete table inet ftp_alg` removes it");
+            info!("our table stays: {left}; {removal} removes it");
         }
         Ok(false)
     }
 
     /// The operator loads the table, and may have forgotten it.
     fn warn_of_no_table(&self) {
-        match is_loaded(&self.owner) {
+        match is_loaded(&self.owner, Layer::Routed) {
             Ok(true) => {}
             Ok(false) => warn!(
                 "no table inet ftp_alg is loaded, and `install_rules` is false: nothing is read \
@@ -214,8 +247,25 @@ impl TableKeeper {
         }
     }
 
-    /// Puts the table back after a change.
-    pub(super) fn handle_change(&mut self, change: &TableChange, shared: &SharedTables) {
+    /// Does what a change of nf_tables by somebody else asks for.
+    pub(super) fn handle_notice(&mut self, notice: &Notice, shared: &SharedTables) {
+        // Before anything is put back that nobody needs any more.
+        self.follow_bridges();
+        if let Some(change) = &notice.ours {
+            self.handle_change(change, shared);
+        }
+    }
+
+    fn follow_bridges(&mut self) {
+        let Some(bridges) = &mut self.bridges else {
+            return;
+        };
+        let (conntrack, backend, labels) = (&mut self.conntrack, self.backend, self.labels);
+        bridges.follow(|| UsedConnections::read(conntrack, backend, labels));
+    }
+
+    /// Puts the tables back after a change.
+    fn handle_change(&mut self, change: &TableChange, shared: &SharedTables) {
         let TableChange { program, pid } = change;
         let program = program.as_deref().unwrap_or("a program");
         let pid = pid.unwrap_or(0);
@@ -295,14 +345,24 @@ impl TableKeeper {
 }
 
 /// Starts the thread that listens to nf_tables. It ends with the process.
-fn start_watch(owner: &TableOwner) -> anyhow::Result<mpsc::Receiver<TableChange>> {
+fn start_watch(
+    owner: &TableOwner,
+) -> anyhow::Result<(mpsc::Receiver<TableChange>, mpsc::Receiver<()>)> {
     let mut watch = TableWatch::open(owner).context("cannot listen to nf_tables")?;
     // Of several changes at once one is enough: the table is put back as a whole.
     let (sender, changes) = mpsc::channel(1);
+    let (bridge_sender, bridge_changes) = mpsc::channel(1);
     let listen = move || {
         loop {
             match watch.wait_for_change() {
-                Ok(change) => drop(sender.try_send(change)),
+                Ok(notice) => {
+                    if let Some(change) = notice.ours {
+                        let _ = sender.try_send(change);
+                    }
+                    if notice.bridge_rules {
+                        let _ = bridge_sender.try_send(());
+                    }
+                }
                 Err(error) => {
                     return error!(%error, "changes of our table are not noticed any more");
                 }
@@ -311,7 +371,7 @@ fn start_watch(owner: &TableOwner) -> anyhow::Result<mpsc::Receiver<TableChange>
     };
     let thread = thread::Builder::new().name("table-watch".to_owned());
     thread.spawn(listen).context("cannot start a thread")?;
-    Ok(changes)
+    Ok((changes, bridge_changes))
 }
 
 /// How many connections have a sequence offset that is known, and are not over.

@@ -158,6 +158,7 @@ impl Worker {
             if let QueueEvent::Packet(packet) = event {
                 self.received += 1;
                 let kernel = &mut self.equipment.kernel;
+                kernel.layer = packet.ingress.layer;
                 let inbound = InboundPacket {
                     id: PacketId(self.received),
                     bytes: packet.bytes,

@@ -7,7 +7,7 @@ use crate::{
     },
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
-        net::{ConntrackTuples, Direction},
+        net::{ConntrackTuples, Direction, Layer},
         session::Withdrawal,
     },
 };
@@ -32,7 +32,8 @@ pub enum Expectations {
 }
 
 impl Expectations {
-    /// Installs an expectation of a control connection; it is in force when this returns.
+    /// Installs an expectation of a control connection, whose packets are seen at this layer. It
+    /// is in force when this returns.
     ///
     /// # Errors
     /// Nothing is in force then.
@@ -41,6 +42,7 @@ impl Expectations {
         id: ExpectationId,
         expectation: &Expectation,
         master: &ConntrackTuples,
+        layer: Layer,
     ) -> Result<(), ExpectError> {
         let original = master.of(Direction::Original);
         match self {
@@ -48,7 +50,12 @@ impl Expectations {
                 // What cannot be asked has the mark of a connection without one.
                 let entry = conntrack.resolve(&original).ok().flatten();
                 let mark = entry.map_or(0, |entry| entry.mark);
-                store.expect(id, expectation, Master { original, mark })
+                let master = Master {
+                    original,
+                    mark,
+                    layer,
+                };
+                store.expect(id, expectation, master)
             }
             // The kernel itself gives the mark on.
             Self::Conntrack {

@@ -105,7 +105,9 @@ impl Injector {
     /// When it is no IP packet, or the kernel does not take it.
     pub fn inject(&mut self, packet: &OwnPacket) -> Result<(), InjectError> {
         let destination = destination(&packet.bytes).ok_or(InjectError::NotIp)?;
-        let Ingress { iif, mark, path } = packet.ingress.unwrap_or_default();
+        let Ingress {
+            iif, mark, path, ..
+        } = packet.ingress.unwrap_or_default();
         if let Path::Bridged { sender, .. } = path {
             return self.inject_frame(packet, destination, sender);
         }

@@ -30,7 +30,7 @@ use crate::{
         },
     },
     proto::{
-        net::{Direction, IfIndex, Ingress, MacAddress, Path, Tuple},
+        net::{Direction, IfIndex, Ingress, Layer, MacAddress, Path, Tuple},
         packet::Segment,
     },
 };
@@ -341,10 +341,16 @@ const fn message(request: i32) -> MessageType {
 fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
     let attributes = message.attributes();
     let number = |attribute: i32| attributes.u32(attribute as u16);
+    // The family of the hook, and not of the packet.
+    let layer = match message.family().map(i32::from) {
+        Some(libc::NFPROTO_BRIDGE) => Layer::Bridged,
+        Some(_) | None => Layer::Routed,
+    };
     let ingress = Ingress {
         iif: IfIndex(number(libc::NFQA_IFINDEX_INDEV).unwrap_or_default()),
         mark: number(libc::NFQA_MARK).unwrap_or_default(),
-        path: parse_path(&attributes),
+        path: parse_path(&attributes, layer),
+        layer,
     };
     Some(QueuedPacket {
         id: QueuedPacketId(number(libc::NFQA_PACKET_HDR)?),
@@ -358,8 +364,14 @@ fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
 const IP_CT_IS_REPLY: u32 = 3;
 
 /// A packet of a bridge has the port by which it came, too.
-fn parse_path(attributes: &Attributes<'_>) -> Path {
-    let Some(port) = attributes.u32(libc::NFQA_IFINDEX_PHYSINDEV as u16) else {
+fn parse_path(attributes: &Attributes<'_>, layer: Layer) -> Path {
+    // A kernel without `br_netfilter` tells the port alone, as the interface.
+    let attribute = match layer {
+        Layer::Bridged => libc::NFQA_IFINDEX_INDEV,
+        Layer::Routed => libc::NFQA_IFINDEX_PHYSINDEV,
+    };
+    let port = attributes.u32(libc::NFQA_IFINDEX_PHYSINDEV as u16);
+    let Some(port) = port.or_else(|| attributes.u32(attribute as u16)) else {
         return Path::Routed;
     };
     let is_tagged = attributes.find(libc::NFQA_VLAN as u16).is_some();

@@ -165,10 +165,11 @@ impl Flow {
     }
 
     /// Whether a packet passes once more that was seen when it came in: VRF and IPVS send forwarded
-    /// packets through the output hook as well.
+    /// packets through the output hook as well, and with `br_netfilter` a bridge shows each packet
+    /// at two layers.
     #[must_use]
     pub fn passes_again(&self, direction: Direction, ingress: Option<Ingress>) -> bool {
-        ingress.is_some_and(|ingress| self.ingress.passes_again(direction, ingress.iif))
+        ingress.is_some_and(|ingress| self.ingress.passes_again(direction, ingress))
     }
 
     /// Adds how a packet of our own on this connection goes: as the packets came of the end whose

@@ -8,6 +8,6 @@ mod tuple;
 
 pub use direction::{Direction, PerDirection};
 pub use ifindex::IfIndex;
-pub use ingress::{Ingress, MacAddress, Path};
+pub use ingress::{Ingress, Layer, MacAddress, Path};
 pub use seq::SeqNumber;
 pub use tuple::{Addresses, ConntrackTuples, Tuple, Zone};

@@ -7,6 +7,7 @@
 
 mod admission;
 mod attachment;
+mod bridge;
 mod chain_parts;
 mod fast_open;
 mod ftps_chains;
@@ -18,7 +19,7 @@ use super::{
     Backend, ControlPort, Family, FlagTest, HELPER, LabelBit, Labels, Params, QueueStatement, Rule,
     Ruleset, Set, SetKind, State, Statement::*, WhenAbsent, statement::Chain,
 };
-use crate::proto::packet::Flags as TcpFlags;
+use crate::proto::{net::Layer, packet::Flags as TcpFlags};
 
 /// After conntrack (-200), before destination NAT (-100): a packet still has its own tuple. And
 /// after the operator's mangle chains (-150), so that a queued packet has the mark that they give
@@ -51,7 +52,7 @@ impl Ruleset {
         });
         chains.extend(fast_open::chains());
         if queues_itself {
-            chains.extend(inspection_chains(params));
+            chains.extend(inspection_chains(params, not_twice().into()));
             chains.extend(pickup_chains::chains(params));
         }
         if is_ours {
@@ -74,6 +75,7 @@ impl Ruleset {
         }
         let helper = (!is_ours).then_some(attachment::HELPER_OBJECT);
         Self {
+            layer: Layer::Routed,
             advice: advice(params),
             helper,
             sets,
@@ -153,7 +155,8 @@ fn denied_iif() -> Chain {
 }
 
 /// `inspect` picks the packets that the daemon must see, `deliver*` hand them to its workers.
-fn inspection_chains(params: &Params) -> [Chain; 3] {
+/// `first` are the rules that come before.
+fn inspection_chains(params: &Params, first: Vec<Rule>) -> [Chain; 3] {
     let Labels { adjust, opaque, .. } = params.labels;
     let bypass = params.when_absent == WhenAbsent::Bypass;
     let inspect = [
@@ -187,7 +190,6 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
         rule("", [Label(opaque), Return]),
         rule("segments with payload", [HasPayload, Goto("deliver")]),
     ];
-    let inspect = not_twice().into_iter().chain(inspect).collect();
     [
         chain(
             "to the workers; without a daemon as `when_absent` says",
@@ -202,7 +204,7 @@ fn inspection_chains(params: &Params) -> [Chain; 3] {
         chain(
             "the packets of a control connection that the daemon must see",
             "inspect",
-            inspect,
+            first.into_iter().chain(inspect).collect(),
         ),
     ]
 }

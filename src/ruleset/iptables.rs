@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use crate::proto::net::Layer;
+
 use super::{HANDSHAKES_A_SECOND, Params, QueueStatement, Ruleset, TABLE, WhenAbsent};
 
 /// Ranges of source ports for each worker. The connection's original source port decides, because
@@ -98,7 +100,11 @@ pub fn to_iptables_removal(params: &Params) -> String {
                \t\t$ipt -w -t mangle -X $chain 2>/dev/null\n\
                \tdone\n\
                done\n";
-    let _ = write!(script, "nft -f - <<'END'\n{}END\n", super::NFT_REMOVAL);
+    let _ = write!(
+        script,
+        "nft -f - <<'END'\n{}END\n",
+        super::nft_removal(Layer::Routed)
+    );
     script
 }
 

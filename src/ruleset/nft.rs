@@ -9,10 +9,16 @@ use super::{
     ChainType, ControlPort, ELEMENTS_MAX, Family, FlagTest, HELPER, HelperObject, Rule, Ruleset,
     SHARE_SEED, Set, SetKind, State, Statement, TABLE, TEXT, statement::Chain,
 };
-use crate::proto::packet::Flags as TcpFlags;
+use crate::proto::{net::Layer, packet::Flags as TcpFlags};
 
-/// Removes the table, whether it exists or not, and nothing else.
-pub const REMOVAL: &str = "add table inet ftp_alg\ndelete table inet ftp_alg\n";
+/// The text that removes the table of a layer, whether it exists or not, and nothing else.
+#[must_use]
+pub const fn removal(layer: Layer) -> &'static str {
+    match layer {
+        Layer::Routed => "add table inet ftp_alg\ndelete table inet ftp_alg\n",
+        Layer::Bridged => "add table bridge ftp_alg\ndelete table bridge ftp_alg\n",
+    }
+}
 
 impl Ruleset {
     /// The table as text that `nft -f` loads in one transaction, replacing an older one.
@@ -23,13 +29,17 @@ impl Ruleset {
             .iter()
             .map(|line| format!("# {line}\n"))
             .collect();
-        format!("{advice}{REMOVAL}{self}")
+        format!("{advice}{}{self}", removal(self.layer))
     }
 }
 
 impl fmt::Display for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "table inet {TABLE} {{")?;
+        let family = match self.layer {
+            Layer::Routed => "inet",
+            Layer::Bridged => "bridge",
+        };
+        writeln!(f, "table {family} {TABLE} {{")?;
         if let Some(helper) = &self.helper {
             helper.fmt(f)?;
         }

@@ -4,11 +4,13 @@
 //! (`io::nftables`). A test compares the two in the kernel.
 
 use super::{Backend, LabelBit};
-use crate::proto::packet::Flags as TcpFlags;
+use crate::proto::{net::Layer, packet::Flags as TcpFlags};
 
-/// Our whole table.
+/// One whole table of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {
+    /// The layer whose packets pass it.
+    pub layer: Layer,
     /// Advice to an operator who loads it, one line each.
     pub advice: Vec<String>,
     /// Our connection tracking helper, where the table attaches it.

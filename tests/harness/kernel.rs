@@ -21,7 +21,7 @@ use ftp_alg::proto::{
     flow::Settings,
     ftps::HostPair,
     kernel::{self, LookUpError, MarkError, Outcome, SetLiberalError, TrackedConnection},
-    net::{ConntrackTuples, Direction, IfIndex, Ingress, PerDirection, Tuple},
+    net::{ConntrackTuples, Direction, IfIndex, Ingress, Layer, PerDirection, Tuple},
     saved_flow::SavedFlow,
     session::Withdrawal,
 };
@@ -61,6 +61,8 @@ pub(crate) struct Model {
     pub(crate) is_absent: bool,
     /// The interface by which the packets of each direction come.
     pub(crate) iifs: PerDirection<IfIndex>,
+    /// Where the daemon sees them.
+    pub(crate) layer: Layer,
     /// Packets that come by another interface than those of their direction.
     pub(crate) forged: HashMap<Vec<u8>, IfIndex>,
     /// The live expectations, with their ends.
@@ -119,6 +121,7 @@ impl Kernel {
                 loss: LossCause::Unknown,
                 is_absent: false,
                 iifs: IIFS,
+                layer: Layer::Routed,
                 forged: HashMap::new(),
                 live: BTreeMap::new(),
                 expected: Vec::new(),
@@ -297,6 +300,7 @@ impl Kernel {
         let inbound = InboundPacket {
             ingress: Some(Ingress {
                 iif,
+                layer: self.layer,
                 ..Ingress::default()
             }),
             ..InboundPacket::new(PacketId(self.next_packet), packet)

@@ -92,6 +92,28 @@ ON_BRIDGE = {
     "inner_links": (INSIDE1.name,),
     "outer_links": (OUTSIDE1.name,),
 }
+# nf_conntrack_bridge: no packet passes a hook of another family.
+CONNTRACK_BRIDGE = Network(
+    "conntrack-bridge",
+    (*BRIDGED, *BRIDGED6),
+    (),
+    build_bridge,
+    nft(f"""
+        table bridge operator {{
+          chain forward {{
+            type filter hook forward priority 0; policy drop
+            ether type arp accept
+            icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+            ct state established,related accept
+            ct mark & {DATA_MARK:#x} != 0 accept
+            tcp dport {PORTS} accept
+          }}
+        }}
+        """),
+    **ON_BRIDGE,
+    family="bridge",
+    stock=True,
+)
 BRIDGES = (
     Network("bridge", BRIDGED, BRIDGED6, build_addressed_bridge, **ON_BRIDGE),
     Network("bridge-bare", BRIDGED6, BRIDGED, build_netfilter_bridge, **ON_BRIDGE),
@@ -102,26 +124,5 @@ BRIDGES = (
         build_managed_bridge,
         **{**ON_BRIDGE, "outer_links": (OUTSIDE1.name, "mgmt")},
     ),
-    # nf_conntrack_bridge: no packet passes a hook of another family.
-    Network(
-        "conntrack-bridge",
-        (*BRIDGED, *BRIDGED6),
-        (),
-        build_bridge,
-        nft(f"""
-            table bridge operator {{
-              chain forward {{
-                type filter hook forward priority 0; policy drop
-                ether type arp accept
-                icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
-                ct state established,related accept
-                ct mark & {DATA_MARK:#x} != 0 accept
-                tcp dport {PORTS} accept
-              }}
-            }}
-            """),
-        **ON_BRIDGE,
-        family="bridge",
-        stock=True,
-    ),
+    CONNTRACK_BRIDGE,
 )

@@ -9,10 +9,11 @@ reads nothing must not switch the policy off silently.
 import functools
 import socket
 import threading
+import time
 
 import deployments
 import transfers
-from bridges import BRIDGES
+from bridges import BRIDGES, CONNTRACK_BRIDGE
 from captures import Capture, packets, segment_of
 from clients import ACTIVE_MODES, CLIENTS
 from guarantees import require
@@ -22,7 +23,7 @@ from offload import FLOWTABLE, IPVS, OFFLOADED
 from policies import entry
 from scripted import Offer, decode, encode, listen, scripted
 from servers import Listen
-from shell import PATIENCE
+from shell import PATIENCE, run_tool
 from stress import send_nodelay, send_pieces
 from uplinks import UPLINKS
 
@@ -202,6 +203,44 @@ def long_replies(mode, stage):
     use(session, offer)
 
 
+# --- the table for bridges ---
+
+FOLLOWED_SECONDS = 3 * PATIENCE
+
+
+def table_follows(stage):
+    """The table for bridges goes and comes with the firewall that tracks connections there."""
+    if not stage.lab.engine.is_ours:
+        raise NotApplicable("it has no table")
+    gateway = stage.lab.topology.gateway
+    firewall = run_tool(["nft", "list", "table", "bridge", "operator"], namespace=gateway).stdout
+    # At last the firewall is loaded anew as a boot script does it, and everything else is gone.
+    for text, is_there in (
+        ("delete table bridge operator", False),
+        (firewall, True),
+        (f"flush ruleset\n{firewall}", True),
+    ):
+        run_tool(["nft", "-f", "-"], namespace=gateway, stdin=text)
+        require_table(gateway, is_there)
+        if is_there:
+            session = stage.session()
+            use(session, session.announce("EPRT"))
+
+
+def require_table(gateway, is_there):
+    """Waits until the table for bridges is there, or is not."""
+    deadline = time.monotonic() + FOLLOWED_SECONDS
+    while ("table bridge ftp_alg" in tables(gateway)) != is_there:
+        if time.monotonic() > deadline:
+            reason = f"after {FOLLOWED_SECONDS} s the table is there: {not is_there}"
+            raise CaseFailure(reason, tables(gateway))
+        time.sleep(0.05)
+
+
+def tables(gateway):
+    return run_tool(["nft", "list", "tables"], namespace=gateway).stdout
+
+
 # --- what is said in the log ---
 
 TRANSFERS_OF_A_SESSION = 50
@@ -273,6 +312,8 @@ def special_cases(network, deployment):
         for mode in MODES[deployment.version]:
             if mode not in ACTIVE_MODES:
                 yield Case(f"{name}/long-replies/{mode}", functools.partial(long_replies, mode))
+    if network is CONNTRACK_BRIDGE:
+        yield Case(f"{name}/table-follows", table_follows)
     if network is SYNPROXY:
         yield Case(f"{name}/quiet-log/PASV", functools.partial(quiet_log, 2, "PASV"))
 

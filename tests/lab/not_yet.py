@@ -33,7 +33,6 @@ NOT_YET = {
     "network/zone-original/.*/(PORT|EPRT)": NotYet(
         "the kernel does not find its expectation in the other zone", ("ours-conntrack",)
     ),
-    "network/conntrack-bridge/.*": NotYet("the table is inet, and bridged packets do not pass it"),
     "network/synproxy/.*/(lines|many-segments)/.*": NotYet(
         "the server does not believe an injected acknowledgement, as SYNPROXY counts differently"
     ),

@@ -10,7 +10,7 @@ use ftp_alg::{
     io::nftables::{ExpectationStore, Master, TableOwner},
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
-        net::Tuple,
+        net::{Layer, Tuple},
     },
 };
 
@@ -28,6 +28,7 @@ pub(crate) const MASTER: Master = Master {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
     ),
     mark: 2,
+    layer: Layer::Routed,
 };
 
 fn store(gateway: &Namespace) -> ExpectationStore {

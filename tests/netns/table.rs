@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ftp_alg::{
     io::{
         cthelper,
-        nftables::{ApplyError, Probe, Table, TableAccess, TableOwner, probe},
+        nftables::{ApplyError, Probe, Table, TableAccess, TableOwner, probe, tracks_bridges},
     },
     ruleset::{Backend, HELPER, Params, QueueStatement, Ruleset, WhenAbsent},
 };
@@ -209,4 +209,56 @@ fn a_table_the_kernel_cannot_hold_changes_nothing_and_is_refused_at_once() {
 )]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// A bridging firewall with a rule that does or does not look at conntrack.
+fn bridging_firewall(rule: &str) -> String {
+    format!(
+        "table bridge firewall {{
+             chain forward {{ type filter hook forward priority 0; {rule}; }}
+         }}"
+    )
+}
+
+/// Kernels without `nf_conntrack_bridge` load no `ct` expression for a bridge.
+fn can_track_bridges() -> bool {
+    let firewall = bridging_firewall("ct state established accept");
+    Namespace::new("a").load(&firewall).is_ok()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_table_for_bridges_is_the_same_by_text_and_by_messages_or_is_refused_as_a_whole() {
+    let [by_text, by_message] = ["b", "a"].map(Namespace::new);
+    let table = Ruleset::build_bridged(&Params::default());
+    let loaded = by_message.inside(|| load(&table));
+    if can_track_bridges() {
+        by_text.load(&table.to_nft()).unwrap();
+        loaded.unwrap().verify().unwrap();
+    } else {
+        loaded.unwrap_err();
+        by_text.load(&table.to_nft()).unwrap_err();
+    }
+    assert_eq!(listing(&by_message), listing(&by_text));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_firewall_that_tracks_bridges_is_known_and_our_own_table_is_none() {
+    let can_track = can_track_bridges();
+    let namespace = Namespace::new("a");
+    let owner = namespace.inside(|| TableOwner::open().unwrap());
+    let tracks = || tracks_bridges(&owner).unwrap();
+    assert!(!tracks());
+    namespace.load(&bridging_firewall("accept")).unwrap();
+    let with_ct = "table inet other { chain c { ct state established accept; } }";
+    namespace.load(with_ct).unwrap();
+    assert!(!tracks());
+    let firewall = bridging_firewall("tcp dport 21 ct state established accept");
+    assert_eq!(namespace.load(&firewall).is_ok(), can_track);
+    assert_eq!(tracks(), can_track);
+    namespace.load("flush ruleset").unwrap();
+    let ours = namespace.inside(|| load(&Ruleset::build_bridged(&Params::default())));
+    assert_eq!(ours.is_ok(), can_track);
+    assert!(!tracks());
 }

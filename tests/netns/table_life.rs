@@ -218,14 +218,17 @@ fn a_change_by_another_program_is_noticed_with_its_name_and_our_own_are_not() {
     process.store.expect(ID, &to_inside_host(), MASTER).unwrap();
     namespace.load("add table inet other").unwrap();
     namespace.load("flush ruleset").unwrap();
-    let TableChange { program, pid } = watch.wait_for_change().unwrap();
+    let TableChange { program, pid } = watch.wait_for_change().unwrap().ours.unwrap();
     assert_eq!(program.as_deref(), Some("nft"));
     assert!(pid.is_some_and(|pid| pid != std::process::id()));
     process.table.restore(&|_| false).unwrap();
     namespace
         .load("delete chain inet ftp_alg nat_input")
         .unwrap();
-    watch.wait_for_change().unwrap();
+    assert!(watch.wait_for_change().unwrap().ours.is_some());
+    namespace.load("add table bridge other").unwrap();
+    let notice = watch.wait_for_change().unwrap();
+    assert!(notice.bridge_rules && notice.ours.is_none(), "{notice:?}");
 }
 
 #[test]

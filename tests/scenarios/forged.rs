@@ -6,7 +6,7 @@ use std::time::Duration;
 use ftp_alg::proto::{
     event::EventKind,
     ftp::Role,
-    net::{Direction, IfIndex},
+    net::{Direction, IfIndex, Layer},
 };
 
 use crate::{
@@ -109,4 +109,23 @@ fn where_both_ends_share_an_interface_it_is_not_denied() {
     link.kernel.iifs[Direction::Reply] = CLIENT_SIDE;
     link.run_for(Duration::from_millis(500));
     assert_eq!(link.kernel.expected[0].denied_iif, None);
+}
+
+/// With `br_netfilter` beside a bridge's own conntrack both of our tables queue each packet.
+#[test]
+fn what_was_read_at_one_layer_passes_the_other_one_as_it_is() {
+    for layers in [Layer::BOTH, [Layer::Bridged, Layer::Routed]] {
+        let mut link = Link::of_script(
+            Topology::Routed.tuples(0),
+            &Script::open(&after_login(&[client("NOOP"), server("200 ok")])),
+        );
+        link.kernel.layer = layers[0];
+        link.run_for(Duration::from_millis(500));
+        link.kernel.layer = layers[1];
+        assert!(reaches_server(CLIENT_SIDE, &mut link));
+        assert_eq!(decisions(&link), Vec::<String>::new());
+        link.kernel.layer = layers[0];
+        assert!(reaches_server(CLIENT_SIDE, &mut link));
+        assert_eq!(decisions(&link), ["PORT expect"]);
+    }
 }

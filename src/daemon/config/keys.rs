@@ -202,8 +202,9 @@ keys! {
 
         /// Whether the daemon puts its own table `inet ftp_alg` in place on start and removes it on
         /// exit. The table stays on exit where a connection has a sequence offset, where a data
-        /// connection is still expected, and with `when_absent = "drop"`. With `false`, load by
-        /// hand what `ftp-alg rules` prints.
+        /// connection is still expected, and with `when_absent = "drop"`. Where the firewall of a
+        /// bridge tracks connections, there is a second one, `bridge ftp_alg`. With `false`, load
+        /// by hand what `ftp-alg rules` prints, and `ftp-alg rules --bridge` for a bridge.
         install_rules: bool = true, Restart;
 
         /// Whether the kernel keeps other programs from changing our table while the daemon runs,

@@ -23,18 +23,21 @@ use crate::{
     io::netlink::{Attributes, NetlinkError, Socket},
     proto::{
         expect::Expectation,
-        net::{IfIndex, Tuple},
+        net::{IfIndex, Layer, Tuple},
     },
     ruleset::{Family, SetKind, TABLE},
 };
 
 const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
 
-/// The expectations whose permissions are in the table.
-pub(super) fn read(socket: &mut Socket) -> Result<Vec<MasteredExpectation>, NetlinkError> {
+/// The expectations whose permissions are in the table of a layer.
+pub(super) fn read(
+    socket: &mut Socket,
+    layer: Layer,
+) -> Result<Vec<MasteredExpectation>, NetlinkError> {
     let mut all = Vec::new();
     for family in Family::BOTH {
-        all.extend(read_family(socket, family)?);
+        all.extend(read_family(socket, layer, family)?);
     }
     Ok(all)
 }
@@ -46,23 +49,32 @@ pub(super) fn read_denied_iifs(
 ) -> Result<BTreeMap<ExpectedKey, IfIndex>, NetlinkError> {
     let mut found = BTreeMap::new();
     for family in Family::BOTH {
-        list(socket, &SetKind::Spoofed(family), |element| {
-            found.insert(parse_key(element.key, family)?, parse_iif(element.key)?);
-            Some(())
-        })?;
+        list(
+            socket,
+            Layer::Routed,
+            &SetKind::Spoofed(family),
+            |element| {
+                found.insert(parse_key(element.key, family)?, parse_iif(element.key)?);
+                Some(())
+            },
+        )?;
     }
     Ok(found)
 }
 
 fn read_family(
     socket: &mut Socket,
+    layer: Layer,
     family: Family,
 ) -> Result<Vec<MasteredExpectation>, NetlinkError> {
     let mut found = BTreeMap::new();
-    list(socket, &SetKind::Permission(family), |element| {
+    list(socket, layer, &SetKind::Permission(family), |element| {
         let (source, destination) = parse_key(element.key, family)?;
         let mastered = MasteredExpectation {
-            master: Master::from(parse_comment(element.user_data)?),
+            master: Master {
+                layer,
+                ..Master::from(parse_comment(element.user_data)?)
+            },
             expectation: Expectation {
                 source,
                 destination,
@@ -76,22 +88,22 @@ fn read_family(
         found.insert((source, destination), mastered);
         Some(())
     })?;
-    list(socket, &SetKind::Destination(family), |element| {
+    list(socket, layer, &SetKind::Destination(family), |element| {
         let one = found.get_mut(&parse_key(element.key, family)?)?;
         one.expectation.translated_destination = parse_endpoint(element.data, family)?;
         Some(())
     })?;
-    list(socket, &SetKind::Source(family), |element| {
+    list(socket, layer, &SetKind::Source(family), |element| {
         let one = found.get_mut(&parse_key(element.key, family)?)?;
         one.expectation.translated_source = parse_address(element.data, family)?;
         Some(())
     })?;
-    list(socket, &SetKind::MasterMark(family), |element| {
+    list(socket, layer, &SetKind::MasterMark(family), |element| {
         let one = found.get_mut(&parse_key(element.key, family)?)?;
         one.master.mark = u32::from_ne_bytes(*element.data.first_chunk()?);
         Some(())
     })?;
-    list(socket, &SetKind::Spoofed(family), |element| {
+    list(socket, layer, &SetKind::Spoofed(family), |element| {
         let one = found.get_mut(&parse_key(element.key, family)?)?;
         one.expectation.denied_iif = Some(parse_iif(element.key)?);
         Some(())
@@ -111,11 +123,12 @@ struct Listed<'a> {
 /// element that nobody of us has made.
 fn list(
     socket: &mut Socket,
+    layer: Layer,
     kind: &SetKind,
     mut read: impl FnMut(Listed<'_>) -> Option<()>,
 ) -> Result<(), NetlinkError> {
     let listed = socket.list(
-        message(libc::NFT_MSG_GETSETELEM),
+        message(layer, libc::NFT_MSG_GETSETELEM),
         |buffer| {
             buffer.put_name(NFTA_SET_ELEM_LIST_TABLE, TABLE);
             buffer.put_name(NFTA_SET_ELEM_LIST_SET, kind.name());

@@ -10,7 +10,7 @@ use crate::{
     io::netlink::MessageBuffer,
     proto::{
         expect::Expectation,
-        net::{IfIndex, Tuple},
+        net::{IfIndex, Layer, Tuple},
     },
     ruleset::{Family, SetKind, TABLE},
 };
@@ -32,6 +32,8 @@ pub(super) const MAP_GRACE: Duration = Duration::from_secs(1);
 /// One element: which set, which key, which data.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Element<'a> {
+    /// Of the table that has the set.
+    pub(super) layer: Layer,
     set: &'static str,
     expectation: &'a Expectation,
     /// Part of the key.
@@ -69,6 +71,7 @@ pub(super) fn elements(mastered: &MasteredExpectation) -> Option<Elements<'_>> {
     } = mastered;
     let family = family_of(expectation)?;
     let element = |kind: SetKind, data, timeout| Element {
+        layer: master.layer,
         set: kind.name(),
         expectation,
         iif: None,
@@ -91,7 +94,7 @@ pub(super) fn elements(mastered: &MasteredExpectation) -> Option<Elements<'_>> {
     });
     let mark =
         (master.mark != 0).then(|| in_map(SetKind::MasterMark(family), Data::Mark(master.mark)));
-    let denied_iif = denied_iif_element(expectation, family);
+    let denied_iif = denied_iif_element(mastered, family);
     Some([Some(permission), destination, source, mark, denied_iif])
 }
 
@@ -99,12 +102,20 @@ pub(super) fn elements(mastered: &MasteredExpectation) -> Option<Elements<'_>> {
 /// expectation.
 pub(super) fn denied_iif_elements(mastered: &MasteredExpectation) -> Option<Elements<'_>> {
     let expectation = &mastered.expectation;
-    let denied_iif = denied_iif_element(expectation, family_of(expectation)?);
+    let denied_iif = denied_iif_element(mastered, family_of(expectation)?);
     Some([None, None, None, None, denied_iif])
 }
 
-fn denied_iif_element(expectation: &Expectation, family: Family) -> Option<Element<'_>> {
-    expectation.denied_iif.map(|iif| Element {
+/// A bridge reaches all ends by one interface, and its table has no such set.
+fn denied_iif_element(mastered: &MasteredExpectation, family: Family) -> Option<Element<'_>> {
+    let MasteredExpectation {
+        master,
+        expectation,
+        ..
+    } = mastered;
+    let iif = expectation.denied_iif?;
+    (master.layer == Layer::Routed).then(|| Element {
+        layer: master.layer,
         set: SetKind::Spoofed(family).name(),
         expectation,
         iif: Some(iif),

@@ -1,7 +1,7 @@
 //! Whether anybody's rules use a flowtable.
 
 use super::{TableOwner, message};
-use crate::io::netlink::NetlinkError;
+use crate::{io::netlink::NetlinkError, proto::net::Layer};
 
 const NFT_MSG_GETFLOWTABLE: i32 = 23;
 
@@ -12,7 +12,7 @@ impl TableOwner {
     /// The kernel cannot be asked. One without flowtables has none.
     pub fn has_flowtable(&self) -> Result<bool, NetlinkError> {
         let mut found = false;
-        let mut head = message(NFT_MSG_GETFLOWTABLE);
+        let mut head = message(Layer::Routed, NFT_MSG_GETFLOWTABLE);
         head.family = libc::AF_UNSPEC as u8;
         let listed = self.lock().socket.list(head, |_| {}, |_| found = true);
         match listed {

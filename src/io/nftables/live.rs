@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::{element::MAP_GRACE, mastered::MasteredExpectation};
-use crate::proto::expect::{Expectation, ExpectationId};
+use crate::proto::{
+    expect::{Expectation, ExpectationId},
+    net::Layer,
+};
 
 /// How many expired expectations may be kept before they are looked for.
 const EXPIRED_MAX: usize = 1024;
@@ -82,6 +85,12 @@ impl LiveExpectations {
     ) -> Option<MasteredExpectation> {
         let found = self.by_key.get(&key_of(expectation))?;
         (found.expires + MAP_GRACE > now).then_some(found.mastered)
+    }
+
+    /// The layer at which the connection is expected.
+    pub(super) fn layer_of(&self, expectation: &Expectation) -> Layer {
+        let found = self.by_key.get(&key_of(expectation));
+        found.map_or(Layer::Routed, |live| live.mastered.master.layer)
     }
 
     /// Forgets an expectation. `None` if another session has the same connection by now.

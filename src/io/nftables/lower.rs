@@ -13,7 +13,10 @@ use super::expression::{
     Expression,
     Value::{Data, Name, U8, U32},
 };
-use crate::ruleset::{Family, Rule, SetKind, Statement, TEXT};
+use crate::{
+    proto::net::Layer,
+    ruleset::{Family, Rule, SetKind, Statement, TEXT},
+};
 
 /// The first 16-octet register (`NFT_REG_1`); the others follow.
 const REG: u32 = libc::NFT_REG_1 as u32;
@@ -32,9 +35,12 @@ const TCP: &[u8] = &[libc::IPPROTO_TCP as u8];
 const ORIGINAL: u8 = 0;
 const REPLY: u8 = 1;
 
-/// The expressions of a rule.
-pub(super) fn lower(rule: &Rule) -> Vec<Expression> {
-    let mut lowering = Lowering::default();
+/// The expressions of a rule in the table of a layer.
+pub(super) fn lower(rule: &Rule, layer: Layer) -> Vec<Expression> {
+    let mut lowering = Lowering {
+        layer,
+        ..Lowering::default()
+    };
     for statement in &rule.statements {
         lowering.statement(statement);
     }
@@ -44,6 +50,7 @@ pub(super) fn lower(rule: &Rule) -> Vec<Expression> {
 /// A rule tests a protocol once.
 #[derive(Default)]
 struct Lowering {
+    layer: Layer,
     expressions: Vec<Expression>,
     tests_tcp: bool,
     tests_family: bool,

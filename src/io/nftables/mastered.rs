@@ -1,6 +1,9 @@
 //! An expectation together with its control connection.
 
-use crate::proto::{expect::Expectation, net::Tuple};
+use crate::proto::{
+    expect::Expectation,
+    net::{Layer, Tuple},
+};
 
 /// A control connection, as far as its expectations need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +12,8 @@ pub struct Master {
     pub original: Tuple,
     /// Its conntrack mark, which its data connections get.
     pub mark: u32,
+    /// Where its packets are seen, and so those of its data connections.
+    pub layer: Layer,
 }
 
 /// An expectation of a control connection.
@@ -24,8 +29,12 @@ pub struct MasteredExpectation {
 }
 
 impl From<Tuple> for Master {
-    /// A control connection without a mark.
+    /// A routed control connection without a mark.
     fn from(original: Tuple) -> Self {
-        Self { original, mark: 0 }
+        Self {
+            original,
+            mark: 0,
+            layer: Layer::Routed,
+        }
     }
 }

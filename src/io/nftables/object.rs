@@ -12,19 +12,23 @@ use std::{
 
 use nftnl::{MsgType, NlMsg, nftnl_sys as sys};
 
-use super::{INET, lower::NFT_OBJECT_CT_HELPER};
+use super::{family, lower::NFT_OBJECT_CT_HELPER};
+use crate::proto::net::Layer;
 
 /// `nf_tables.h`: requests that the libc crate does not have.
 const NFT_MSG_NEWOBJ: u16 = 18;
 const NFT_MSG_DELOBJ: u16 = 20;
 
 /// A `ct helper` object in a table.
-pub(super) struct Helper(NonNull<sys::nftnl_obj>);
+pub(super) struct Helper {
+    object: NonNull<sys::nftnl_obj>,
+    layer: Layer,
+}
 
 impl Helper {
-    /// The object `name` of the table, for the helper that is registered under `kind`, for both
-    /// IP versions.
-    pub(super) fn of(name: &str, kind: &str, table: &str) -> Self {
+    /// The object `name` of the table of this layer, for the helper that is registered under
+    /// `kind`, for both IP versions.
+    pub(super) fn of(layer: Layer, name: &str, kind: &str, table: &str) -> Self {
         // SAFETY: no preconditions; the result is checked.
         let object = unsafe { sys::nftnl_obj_alloc() };
         let Some(object) = NonNull::new(object) else {
@@ -47,21 +51,21 @@ impl Helper {
         text(sys::NFTNL_OBJ_CT_HELPER_NAME, kind);
         // SAFETY: the object is live; the attributes are 16 and 8 bits wide.
         unsafe {
-            let (family, protocol) = (
+            let (protocol_family, protocol) = (
                 sys::NFTNL_OBJ_CT_HELPER_L3PROTO as u16,
                 sys::NFTNL_OBJ_CT_HELPER_L4PROTO as u16,
             );
-            sys::nftnl_obj_set_u16(object.as_ptr(), family, INET.into());
+            sys::nftnl_obj_set_u16(object.as_ptr(), protocol_family, family(layer).into());
             sys::nftnl_obj_set_u8(object.as_ptr(), protocol, libc::IPPROTO_TCP as u8);
         }
-        Self(object)
+        Self { object, layer }
     }
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
         // SAFETY: the object is ours alone, and is not used again.
-        unsafe { sys::nftnl_obj_free(self.0.as_ptr()) };
+        unsafe { sys::nftnl_obj_free(self.object.as_ptr()) };
     }
 }
 
@@ -77,11 +81,11 @@ unsafe impl NlMsg for Helper {
             let header = sys::nftnl_nlmsg_build_hdr(
                 buffer.cast::<c_char>(),
                 request,
-                INET.into(),
+                family(self.layer).into(),
                 flags as u16,
                 sequence,
             );
-            sys::nftnl_obj_nlmsg_build_payload(header, self.0.as_ptr());
+            sys::nftnl_obj_nlmsg_build_payload(header, self.object.as_ptr());
         }
     }
 }

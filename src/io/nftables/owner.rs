@@ -1,4 +1,4 @@
-//! The one socket through which this process changes our table.
+//! The one socket through which this process changes our tables.
 //!
 //! While a table has an owner (`flags owner`), the kernel takes changes of it from its owner's
 //! socket alone. So the workers share the socket. They lose nothing by it, because the kernel
@@ -27,7 +27,7 @@ use crate::{
     },
     proto::{
         expect::{Expectation, ExpectationId},
-        net::Tuple,
+        net::{Layer, Tuple},
     },
 };
 
@@ -40,7 +40,7 @@ const NOBODY: Tuple = Tuple::new(
     SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
 );
 
-/// A handle to the socket that owns our table. Clones share the socket.
+/// A handle to the socket that owns our tables. Clones share the socket.
 #[derive(Clone, Debug)]
 pub struct TableOwner(Arc<Shared>);
 
@@ -54,7 +54,7 @@ struct Shared {
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) socket: Socket,
-    /// The expectations whose elements are in the table.
+    /// The expectations whose elements are in the tables.
     pub(super) live: LiveExpectations,
     /// The withdrawn expectations, which the next transaction deletes.
     pub(super) pending_deletes: Vec<MasteredExpectation>,
@@ -92,13 +92,13 @@ impl TableOwner {
         self.lock().live.unexpired(clock::now())
     }
 
-    /// Takes over the expectations that an earlier process has left in the table.
+    /// Takes over the expectations that an earlier process has left in the table of a layer.
     ///
     /// # Errors
     /// When nf_tables cannot be asked.
-    pub fn adopt(&self) -> Result<(), NetlinkError> {
+    pub fn adopt(&self, layer: Layer) -> Result<(), NetlinkError> {
         let mut held = self.lock();
-        for mastered in adopted::read(&mut held.socket)? {
+        for mastered in adopted::read(&mut held.socket, layer)? {
             let now = clock::now();
             held.live.insert(ExpectationId::INHERITED, mastered, now);
         }

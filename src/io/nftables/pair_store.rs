@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     io::netlink::{Head, MessageBuffer, NetlinkError, flags},
-    proto::ftps::HostPair,
+    proto::{ftps::HostPair, net::Layer},
     ruleset::{Family, SetKind, TABLE},
 };
 
@@ -81,8 +81,8 @@ impl PairStore {
     }
 }
 
-const ADD: Head = message(libc::NFT_MSG_NEWSETELEM).with(flags::CREATE);
-const DELETE: Head = message(libc::NFT_MSG_DELSETELEM);
+const ADD: Head = message(Layer::Routed, libc::NFT_MSG_NEWSETELEM).with(flags::CREATE);
+const DELETE: Head = message(Layer::Routed, libc::NFT_MSG_DELSETELEM);
 
 fn unless_gone(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
     match result {

@@ -12,7 +12,7 @@
 
 use std::ffi::CString;
 
-use nftnl::{Batch, ChainType, FinalizedBatch, MsgType, Policy, ProtoFamily, Rule};
+use nftnl::{Batch, ChainType, FinalizedBatch, MsgType, Policy, Rule};
 
 use super::{
     element::{denied_iif_elements, elements},
@@ -21,11 +21,13 @@ use super::{
     mastered::MasteredExpectation,
     object,
     present::{PresentHelper, PresentTable},
+    protocol_family,
     set::{self, SetShape},
     written::Written,
 };
 use crate::{
     io::netlink::MessageBuffer,
+    proto::net::Layer,
     ruleset::{self, Backend, HELPER, HelperObject, Ruleset, SetKind, TABLE},
 };
 
@@ -47,6 +49,10 @@ pub(super) struct Plan<'a> {
 }
 
 impl Plan<'_> {
+    const fn layer(&self) -> Layer {
+        self.ruleset.layer
+    }
+
     /// Whether some process owns the table that is there.
     pub(super) fn has_owner(&self) -> bool {
         let present = self.present.as_ref();
@@ -62,7 +68,10 @@ impl Plan<'_> {
     /// The transaction that gives an existing table its owner.
     pub(super) fn adoption(&self) -> FinalizedBatch {
         let mut batch = Batch::new();
-        batch.add(&new_table(TABLE, self.flags).acknowledged(), MsgType::Add);
+        batch.add(
+            &new_table(self.layer(), TABLE, self.flags).acknowledged(),
+            MsgType::Add,
+        );
         batch.finalize()
     }
 
@@ -71,15 +80,15 @@ impl Plan<'_> {
         let mut batch = Batch::new();
         match self.kept() {
             Some(present) => {
-                batch.add(&new_table(TABLE, self.flags), MsgType::Add);
+                batch.add(&new_table(self.layer(), TABLE, self.flags), MsgType::Add);
                 self.clear(present, &mut batch);
             }
             None => {
                 // Adding first makes the deletion succeed even if the table does not exist.
                 let flags = self.present.as_ref().map_or(0, |present| present.flags);
-                batch.add(&new_table(TABLE, flags), MsgType::Add);
-                batch.add(&delete_table(TABLE), MsgType::Del);
-                batch.add(&new_table(TABLE, self.flags), MsgType::Add);
+                batch.add(&new_table(self.layer(), TABLE, flags), MsgType::Add);
+                batch.add(&delete_table(self.layer(), TABLE), MsgType::Del);
+                batch.add(&new_table(self.layer(), TABLE, self.flags), MsgType::Add);
             }
         }
         self.put_helper(&mut batch);
@@ -99,7 +108,7 @@ impl Plan<'_> {
 
     /// Takes away whatever is not kept.
     fn clear(&self, present: &PresentTable, batch: &mut Batch) {
-        let rules = Written::delete(libc::NFT_MSG_DELRULE, |buffer| {
+        let rules = Written::delete(self.layer(), libc::NFT_MSG_DELRULE, |buffer| {
             buffer.put_name(NFTA_RULE_TABLE, TABLE);
         });
         batch.add(&rules, MsgType::Del);
@@ -107,7 +116,7 @@ impl Plan<'_> {
             if self.keeps_chain(&chain.name) {
                 continue;
             }
-            let chain = Written::delete(libc::NFT_MSG_DELCHAIN, |buffer| {
+            let chain = Written::delete(self.layer(), libc::NFT_MSG_DELCHAIN, |buffer| {
                 buffer.put_name(NFTA_CHAIN_TABLE, TABLE);
                 buffer.put_name(NFTA_CHAIN_NAME, &chain.name);
             });
@@ -115,7 +124,7 @@ impl Plan<'_> {
         }
         for (name, _) in &present.sets {
             if !self.keeps_set(name) {
-                let set = Written::delete(libc::NFT_MSG_DELSET, |buffer| {
+                let set = Written::delete(self.layer(), libc::NFT_MSG_DELSET, |buffer| {
                     buffer.put_name(NFTA_SET_TABLE, TABLE);
                     buffer.put_name(NFTA_SET_NAME, name);
                 });
@@ -123,7 +132,7 @@ impl Plan<'_> {
             }
         }
         if present.helper.is_some() && !self.keeps_helper() {
-            batch.add(&helper_object(), MsgType::Del);
+            batch.add(&helper_object(self.layer()), MsgType::Del);
         }
     }
 
@@ -156,24 +165,24 @@ impl Plan<'_> {
 
     fn put_helper(&self, batch: &mut Batch) {
         if self.ruleset.helper.is_some() && !self.keeps_helper() {
-            batch.add(&helper_object(), MsgType::Add);
+            batch.add(&helper_object(self.layer()), MsgType::Add);
         }
     }
 
     fn put_sets(&self, batch: &mut Batch) {
-        let table = table();
+        let table = table(self.layer());
         for (id, set) in (1..).zip(&self.ruleset.sets) {
             if self.keeps_set(set.kind.name()) {
                 continue;
             }
-            let set = set::object(set, id, &table);
+            let set = set::object(set, id, &table, self.layer());
             batch.add(&set, MsgType::Add);
             batch.add_iter(set.elems_iter(), MsgType::Add);
         }
     }
 
     fn put_chains(&self, batch: &mut Batch) {
-        let table = table();
+        let table = table(self.layer());
         let values = &self.ruleset.chains;
         let chains: Vec<_> = values.iter().map(|value| chain(value, &table)).collect();
         for (chain, value) in chains.iter().zip(values) {
@@ -184,7 +193,7 @@ impl Plan<'_> {
         for (chain, value) in chains.iter().zip(values) {
             for rule in &value.rules {
                 let mut object = Rule::new(chain);
-                for expression in lower(rule) {
+                for expression in lower(rule, self.layer()) {
                     object.add_expr(&expression);
                 }
                 batch.add(&object, MsgType::Add);
@@ -212,7 +221,9 @@ fn put_elements(backend: Backend, expectations: &[MasteredExpectation], batch: &
     let kept = expectations.iter().filter_map(keeps);
     let mut elements = kept.flatten().flatten().peekable();
     while let Some(element) = elements.next() {
-        let written = Written::add(libc::NFT_MSG_NEWSETELEM, |buffer| element.put_whole(buffer));
+        let written = Written::add(element.layer, libc::NFT_MSG_NEWSETELEM, |buffer| {
+            element.put_whole(buffer);
+        });
         // Some hundred acknowledgements would not fit into the socket.
         let written = match elements.peek() {
             Some(_) => written,
@@ -232,27 +243,31 @@ pub(super) const OWNED: u32 = 0x2;
 pub(super) const PERSISTS: u32 = 0x4;
 
 /// The message that makes a table, or takes one over.
-pub(super) fn new_table(name: &str, flags: u32) -> Written {
-    Written::add(libc::NFT_MSG_NEWTABLE, |buffer: &mut MessageBuffer| {
-        buffer.put_name(NFTA_TABLE_NAME, name);
-        buffer.put_u32(NFTA_TABLE_FLAGS, flags);
-    })
+pub(super) fn new_table(layer: Layer, name: &str, flags: u32) -> Written {
+    Written::add(
+        layer,
+        libc::NFT_MSG_NEWTABLE,
+        |buffer: &mut MessageBuffer| {
+            buffer.put_name(NFTA_TABLE_NAME, name);
+            buffer.put_u32(NFTA_TABLE_FLAGS, flags);
+        },
+    )
 }
 
 /// The message that deletes a table.
-pub(super) fn delete_table(name: &str) -> Written {
-    Written::delete(libc::NFT_MSG_DELTABLE, |buffer| {
+pub(super) fn delete_table(layer: Layer, name: &str) -> Written {
+    Written::delete(layer, libc::NFT_MSG_DELTABLE, |buffer| {
         buffer.put_name(NFTA_TABLE_NAME, name);
     })
 }
 
 /// The table as libnftnl's objects refer to it.
-fn table() -> nftnl::Table {
-    nftnl::Table::new(name(TABLE), ProtoFamily::Inet)
+fn table(layer: Layer) -> nftnl::Table {
+    nftnl::Table::new(name(TABLE), protocol_family(layer))
 }
 
-fn helper_object() -> object::Helper {
-    object::Helper::of(HelperObject::NAME, HELPER, TABLE)
+fn helper_object(layer: Layer) -> object::Helper {
+    object::Helper::of(layer, HelperObject::NAME, HELPER, TABLE)
 }
 
 fn chain<'a>(value: &ruleset::Chain, table: &'a nftnl::Table) -> nftnl::Chain<'a> {

@@ -3,6 +3,7 @@
 use super::{hook_number, lower::NFT_OBJECT_CT_HELPER, message, set::SetShape};
 use crate::{
     io::netlink::{Attributes, NetlinkError, Socket},
+    proto::net::Layer,
     ruleset::{Chain, ChainType, HELPER, HelperObject, TABLE},
 };
 
@@ -92,19 +93,19 @@ pub(super) enum PresentHelper {
 }
 
 impl PresentTable {
-    /// Reads them; `None` where there is no table of our name.
-    pub(super) fn read(socket: &mut Socket) -> Result<Option<Self>, NetlinkError> {
+    /// Reads those of the table of a layer; `None` where there is no table of our name.
+    pub(super) fn read(socket: &mut Socket, layer: Layer) -> Result<Option<Self>, NetlinkError> {
         let found = socket.ask(
-            message(libc::NFT_MSG_GETTABLE),
+            message(layer, libc::NFT_MSG_GETTABLE),
             |buffer| buffer.put_name(NFTA_TABLE_NAME, TABLE),
             |answer| Some(answer.attributes().u32(NFTA_TABLE_FLAGS).unwrap_or(0)),
         )?;
         let Some(flags) = found else { return Ok(None) };
         Ok(Some(Self {
             flags,
-            chains: chains(socket)?,
-            sets: sets(socket)?,
-            helper: helper(socket)?,
+            chains: chains(socket, layer)?,
+            sets: sets(socket, layer)?,
+            helper: helper(socket, layer)?,
         }))
     }
 
@@ -121,10 +122,10 @@ impl PresentTable {
 }
 
 /// The kernel lists those of all tables.
-fn chains(socket: &mut Socket) -> Result<Vec<PresentChain>, NetlinkError> {
+fn chains(socket: &mut Socket, layer: Layer) -> Result<Vec<PresentChain>, NetlinkError> {
     let mut chains = Vec::new();
     socket.list(
-        message(libc::NFT_MSG_GETCHAIN),
+        message(layer, libc::NFT_MSG_GETCHAIN),
         |_| {},
         |answer| {
             let attributes = answer.attributes();
@@ -136,10 +137,10 @@ fn chains(socket: &mut Socket) -> Result<Vec<PresentChain>, NetlinkError> {
     Ok(chains)
 }
 
-fn sets(socket: &mut Socket) -> Result<Vec<(String, SetShape)>, NetlinkError> {
+fn sets(socket: &mut Socket, layer: Layer) -> Result<Vec<(String, SetShape)>, NetlinkError> {
     let mut sets = Vec::new();
     socket.list(
-        message(libc::NFT_MSG_GETSET),
+        message(layer, libc::NFT_MSG_GETSET),
         |buffer| buffer.put_name(NFTA_SET_TABLE, TABLE),
         |answer| {
             let attributes = answer.attributes();
@@ -160,9 +161,12 @@ fn sets(socket: &mut Socket) -> Result<Vec<(String, SetShape)>, NetlinkError> {
 ///
 /// # Errors
 /// When nf_tables cannot be asked.
-pub(super) fn helper(socket: &mut Socket) -> Result<Option<PresentHelper>, NetlinkError> {
+pub(super) fn helper(
+    socket: &mut Socket,
+    layer: Layer,
+) -> Result<Option<PresentHelper>, NetlinkError> {
     socket.ask(
-        message(NFT_MSG_GETOBJ),
+        message(layer, NFT_MSG_GETOBJ),
         |buffer| {
             buffer.put_name(NFTA_OBJ_TABLE, TABLE);
             buffer.put_name(NFTA_OBJ_NAME, HelperObject::NAME);

@@ -12,6 +12,7 @@ use crate::{
         netlink::{NetlinkError, Socket},
         nfqueue,
     },
+    proto::net::Layer,
     ruleset::{self, Backend, HelperObject, Labels, QueueStatement, Statement},
 };
 
@@ -212,16 +213,17 @@ fn attempt_with(statement: Option<Statement>, helper: Option<&str>) -> Result<()
     let mut batch = Batch::new();
     batch.add(&table, MsgType::Add);
     if let Some(helper) = helper {
-        let object = object::Helper::of(HelperObject::NAME, helper, "ftp_alg_probe");
+        let object = object::Helper::of(Layer::Routed, HelperObject::NAME, helper, "ftp_alg_probe");
         batch.add(&object, MsgType::Add);
     }
     batch.add(&chain, MsgType::Add);
     if let Some(statement) = statement {
         let mut rule = Rule::new(&chain);
-        for expression in lower(&ruleset::Rule {
+        let value = ruleset::Rule {
             why: "",
             statements: vec![statement],
-        }) {
+        };
+        for expression in lower(&value, Layer::Routed) {
             rule.add_expr(&expression);
         }
         batch.add(&rule, MsgType::Add);

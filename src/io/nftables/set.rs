@@ -4,13 +4,17 @@
 use std::ffi::CString;
 
 use nftnl::{
-    ProtoFamily, Table, nftnl_sys as sys,
+    Table, nftnl_sys as sys,
     set::{Set, SetKey},
 };
 
-use super::expression::{Expression, Value};
+use super::{
+    expression::{Expression, Value},
+    protocol_family,
+};
 use crate::{
     io::netlink::Attributes,
+    proto::net::Layer,
     ruleset::{self, ELEMENTS_MAX, Family, SetKind},
 };
 
@@ -148,9 +152,14 @@ fn connection(family: Family, besides: &[u32]) -> DataShape {
 }
 
 /// The set as an object of this table, numbered `id` within the transaction.
-pub(super) fn object<'a>(set: &ruleset::Set, id: u32, table: &'a Table) -> Set<'a, Port> {
+pub(super) fn object<'a>(
+    set: &ruleset::Set,
+    id: u32,
+    table: &'a Table,
+    layer: Layer,
+) -> Set<'a, Port> {
     let name = CString::new(set.kind.name()).expect("our names contain no zero");
-    let mut object = Set::new_named(&name, id, table, ProtoFamily::Inet);
+    let mut object = Set::new_named(&name, id, table, protocol_family(layer));
     if let SetKind::ControlPorts(ports) = &set.kind {
         ports.iter().for_each(|port| object.add(&Port(*port)));
     }

@@ -188,7 +188,7 @@ impl Held {
     /// Whether the kernel has the element. This needs no transaction.
     fn has(&mut self, element: &Element<'_>) -> Result<bool, NetlinkError> {
         let found = self.socket.ask(
-            message(libc::NFT_MSG_GETSETELEM),
+            message(element.layer, libc::NFT_MSG_GETSETELEM),
             |buffer| element.put_key(buffer),
             |_| Some(()),
         )?;
@@ -210,11 +210,11 @@ impl Change {
     fn put(self, element: &Element<'_>, batch: &mut Batch<'_>) {
         match self {
             Self::Add => batch.add(
-                message(libc::NFT_MSG_NEWSETELEM).with(flags::CREATE | flags::EXCL),
+                message(element.layer, libc::NFT_MSG_NEWSETELEM).with(flags::CREATE | flags::EXCL),
                 |buffer| element.put_whole(buffer),
             ),
-            Self::Delete => batch.add(message(libc::NFT_MSG_DELSETELEM), |buffer| {
-                element.put_key(buffer);
+            Self::Delete => batch.add(message(element.layer, libc::NFT_MSG_DELSETELEM), |buffer| {
+                element.put_key(buffer)
             }),
         }
     }

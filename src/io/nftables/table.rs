@@ -1,4 +1,4 @@
-//! Loads, verifies, puts back and removes our table as a whole.
+//! Loads, verifies, puts back and removes a table of ours as a whole.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,7 @@ use crate::{
         clock,
         netlink::{NetlinkError, Socket},
     },
+    proto::net::Layer,
     ruleset::{Backend, Ruleset, TABLE},
 };
 
@@ -41,18 +42,17 @@ pub enum ApplyError {
     NotPermitted,
     /// Another process owns the table.
     #[error(
-        "another process owns the table inet {TABLE} (`nft list table inet {TABLE}` names it): \
-         stop it"
+        "another process owns a table {TABLE} (`nft list table inet {TABLE}` names it): stop it"
     )]
     OwnedByOther,
     /// The kernel lacks something that the table uses.
     #[error("the kernel lacks something that the table uses (the log line `the kernel` lists it)")]
     Unsupported,
     /// Any other refusal.
-    #[error("table inet {TABLE}: {0}")]
+    #[error("table {TABLE}: {0}")]
     Netlink(NetlinkError),
     /// The table in the kernel is not the one we loaded.
-    #[error("table inet {TABLE}: chain {chain} has {found} rules instead of {expected}")]
+    #[error("table {TABLE}: chain {chain} has {found} rules instead of {expected}")]
     Changed {
         /// The first chain that differs.
         chain: String,
@@ -93,7 +93,7 @@ impl TableAccess {
     }
 }
 
-/// Our table in the kernel.
+/// One table of ours in the kernel.
 #[derive(Debug)]
 pub struct Table {
     owner: TableOwner,
@@ -102,9 +102,9 @@ pub struct Table {
 }
 
 impl Table {
-    /// Puts the table in place in one transaction. One that an earlier process has left is taken
-    /// over: its expectations stay in force, but for those that `is_used` says have had their
-    /// connection, where their set has to be made anew.
+    /// Puts the table of the ruleset's layer in place in one transaction. One that an earlier
+    /// process has left is taken over: its expectations stay in force, but for those that `is_used`
+    /// says have had their connection, where their set has to be made anew.
     ///
     /// Conntrack entries keep their marks, so the daemon recognises flows with an offset.
     ///
@@ -121,7 +121,7 @@ impl Table {
             ruleset,
             access,
         };
-        owner.adopt()?;
+        owner.adopt(table.layer())?;
         table.restore(is_used)?;
         Ok(table)
     }
@@ -136,8 +136,9 @@ impl Table {
         is_used: &dyn Fn(&MasteredExpectation) -> bool,
     ) -> Result<(), ApplyError> {
         let mut held = self.owner.lock();
-        let present = PresentTable::read(&mut held.socket)?;
-        let live = held.unused(is_used);
+        let layer = self.layer();
+        let present = PresentTable::read(&mut held.socket, layer)?;
+        let live = held.unused(layer, is_used);
         let (first, rest) = live.split_at(live.len().min(RESTORED_AT_ONCE));
         let plan = Plan {
             ruleset: &self.ruleset,
@@ -158,6 +159,11 @@ impl Table {
         held.put_elements(self.ruleset.backend(), rest)
     }
 
+    /// The layer whose packets pass it.
+    const fn layer(&self) -> Layer {
+        self.ruleset.layer
+    }
+
     /// Who may change the table.
     #[must_use]
     pub const fn access(&self) -> TableAccess {
@@ -169,7 +175,7 @@ impl Table {
     /// # Errors
     /// Names the first chain that differs.
     pub fn verify(&self) -> Result<(), ApplyError> {
-        let mut found = rules_by_chain(&mut self.owner.lock().socket)?;
+        let mut found = rules_by_chain(&mut self.owner.lock().socket, self.layer())?;
         for chain in &self.ruleset.chains {
             let (name, expected) = (chain.name, chain.rules.len());
             let found = found.remove(name).unwrap_or(0);
@@ -196,26 +202,37 @@ impl Table {
     /// # Errors
     /// When the kernel refuses. A table that is gone already is no error.
     pub fn remove(self) -> Result<(), ApplyError> {
-        let mut held = self.owner.lock();
-        if PresentTable::read(&mut held.socket)?.is_none() {
-            return Ok(());
-        }
-        let mut batch = Batch::new();
-        batch.add(&delete_table(TABLE).acknowledged(), MsgType::Del);
-        Ok(send(&mut held.socket, &batch.finalize())?)
+        remove_leftover(&self.owner, self.layer()).map(drop)
     }
 }
 
-/// Whether a table of our name is loaded, whoever loaded it.
+/// Whether a table of our name is loaded at a layer, whoever loaded it.
 ///
 /// # Errors
 /// When nf_tables cannot be asked.
-pub fn is_loaded(owner: &TableOwner) -> Result<bool, NetlinkError> {
-    Ok(PresentTable::read(&mut owner.lock().socket)?.is_some())
+pub fn is_loaded(owner: &TableOwner, layer: Layer) -> Result<bool, NetlinkError> {
+    Ok(PresentTable::read(&mut owner.lock().socket, layer)?.is_some())
 }
 
-/// Puts what is expected back into a table that the operator has loaded, but for those whose
-/// connections have come. Returns whether there is such a table.
+/// Removes the table of our name at a layer, whoever loaded it, and nothing else. Returns whether
+/// there was one.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove_leftover(owner: &TableOwner, layer: Layer) -> Result<bool, ApplyError> {
+    let mut held = owner.lock();
+    if PresentTable::read(&mut held.socket, layer)?.is_none() {
+        return Ok(false);
+    }
+    let mut batch = Batch::new();
+    let table = delete_table(layer, TABLE).acknowledged();
+    batch.add(&table, MsgType::Del);
+    send(&mut held.socket, &batch.finalize())?;
+    Ok(true)
+}
+
+/// Puts what is expected back into the tables that the operator has loaded, but for those whose
+/// connections have come. Returns whether there is one for routed packets.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -225,18 +242,25 @@ pub fn restore_elements(
     is_used: &dyn Fn(&MasteredExpectation) -> bool,
 ) -> Result<bool, ApplyError> {
     let mut held = owner.lock();
-    if PresentTable::read(&mut held.socket)?.is_none() {
-        return Ok(false);
+    let mut loaded = Vec::new();
+    for layer in Layer::BOTH {
+        if PresentTable::read(&mut held.socket, layer)?.is_some() {
+            let live = held.unused(layer, is_used);
+            held.put_elements(backend, &live)?;
+            loaded.push(layer);
+        }
     }
-    let live = held.unused(is_used);
-    held.put_elements(backend, &live)?;
-    Ok(true)
+    Ok(loaded.contains(&Layer::Routed))
 }
 
 impl Held {
-    fn unused(&self, is_used: &dyn Fn(&MasteredExpectation) -> bool) -> Vec<MasteredExpectation> {
+    fn unused(
+        &self,
+        layer: Layer,
+        is_used: &dyn Fn(&MasteredExpectation) -> bool,
+    ) -> Vec<MasteredExpectation> {
         let mut live = self.live.unexpired(clock::now());
-        live.retain(|one| !is_used(one));
+        live.retain(|one| one.master.layer == layer && !is_used(one));
         live
     }
 
@@ -259,8 +283,9 @@ impl Held {
 pub fn supports_owned_tables() -> Result<bool, NetlinkError> {
     let flags = TableAccess::Owned.flags();
     let mut batch = Batch::new();
-    batch.add(&new_table(PROBE_TABLE, flags), MsgType::Add);
-    batch.add(&delete_table(PROBE_TABLE).acknowledged(), MsgType::Del);
+    batch.add(&new_table(Layer::Routed, PROBE_TABLE, flags), MsgType::Add);
+    let table = delete_table(Layer::Routed, PROBE_TABLE).acknowledged();
+    batch.add(&table, MsgType::Del);
     Ok(send(&mut Socket::open()?, &batch.finalize()).is_ok())
 }
 
@@ -269,14 +294,17 @@ pub fn supports_owned_tables() -> Result<bool, NetlinkError> {
 /// # Errors
 /// When nf_tables cannot be asked.
 pub fn has_helper_object() -> Result<bool, NetlinkError> {
-    let found = present::helper(&mut Socket::open()?)?;
+    let found = present::helper(&mut Socket::open()?, Layer::Routed)?;
     Ok(found == Some(PresentHelper::Ours))
 }
 
-fn rules_by_chain(socket: &mut Socket) -> Result<BTreeMap<String, usize>, NetlinkError> {
+fn rules_by_chain(
+    socket: &mut Socket,
+    layer: Layer,
+) -> Result<BTreeMap<String, usize>, NetlinkError> {
     let mut rules = BTreeMap::new();
     socket.list(
-        message(libc::NFT_MSG_GETRULE),
+        message(layer, libc::NFT_MSG_GETRULE),
         |buffer| buffer.put_name(NFTA_RULE_TABLE, TABLE),
         |answer| {
             let attributes = answer.attributes();

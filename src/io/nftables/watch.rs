@@ -1,10 +1,11 @@
-//! Notices when somebody else changes our table.
+//! Notices when somebody else changes our tables, or the rules for bridges.
 
 use std::io;
 
-use super::{INET, SUBSYSTEM, TableOwner};
+use super::{SUBSYSTEM, TableOwner, family};
 use crate::{
     io::netlink::{Message, NetlinkError, Socket},
+    proto::net::Layer,
     ruleset::TABLE,
 };
 
@@ -16,7 +17,16 @@ const NFTA_TABLE: u16 = 1;
 const NFTA_GEN_PROC_PID: u16 = 2;
 const NFTA_GEN_PROC_NAME: u16 = 3;
 
-/// A change of our table by somebody else.
+/// What a transaction of somebody else has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    /// A table of ours.
+    pub ours: Option<TableChange>,
+    /// Another table of the family `bridge`.
+    pub bridge_rules: bool,
+}
+
+/// A change of our tables by somebody else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableChange {
     /// The name of the program, where the kernel tells it.
@@ -29,8 +39,10 @@ pub struct TableChange {
 #[derive(Debug)]
 pub struct TableWatch {
     socket: Socket,
-    /// Our table was named since the last end of a transaction.
+    /// A table of ours was named since the last end of a transaction.
     is_touched: bool,
+    /// The same of another table for bridges.
+    touches_bridges: bool,
 }
 
 impl TableWatch {
@@ -44,35 +56,43 @@ impl TableWatch {
         Ok(Self {
             socket,
             is_touched: false,
+            touches_bridges: false,
         })
     }
 
-    /// Waits until somebody has changed our table.
+    /// Waits until somebody has changed a table of ours, or another one for bridges.
     ///
     /// # Errors
-    /// When the socket fails for good. An overrun counts as a change by nobody in particular.
-    pub fn wait_for_change(&mut self) -> Result<TableChange, NetlinkError> {
+    /// When the socket fails for good. An overrun counts as a change of all by nobody in
+    /// particular.
+    pub fn wait_for_change(&mut self) -> Result<Notice, NetlinkError> {
         loop {
             let length = match self.socket.receive_datagram() {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    return Ok(TableChange::default());
+                    return Ok(Notice {
+                        ours: Some(TableChange::default()),
+                        bridge_rules: true,
+                    });
                 }
                 Err(error) => return Err(error.into()),
             };
-            let mut change = None;
+            let mut notice = Notice::default();
             for message in self.socket.received(length) {
                 if is_end_of_transaction(&message) {
                     if std::mem::take(&mut self.is_touched) {
-                        change = Some(changed_by(&message));
+                        notice.ours = Some(changed_by(&message));
                     }
+                    notice.bridge_rules |= std::mem::take(&mut self.touches_bridges);
                 } else if is_about_our_table(&message) {
                     self.is_touched = true;
+                } else if message.family() == Some(family(Layer::Bridged)) {
+                    self.touches_bridges = true;
                 }
             }
-            if let Some(change) = change {
-                return Ok(change);
+            if notice != Notice::default() {
+                return Ok(notice);
             }
         }
     }
@@ -92,5 +112,6 @@ fn changed_by(end: &Message<'_>) -> TableChange {
 
 /// A table of another family may have the same name.
 fn is_about_our_table(message: &Message<'_>) -> bool {
-    message.family() == Some(INET) && message.attributes().name(NFTA_TABLE) == Some(TABLE)
+    let is_of_ours = |layer| message.family() == Some(family(layer));
+    Layer::BOTH.into_iter().any(is_of_ours) && message.attributes().name(NFTA_TABLE) == Some(TABLE)
 }

@@ -9,7 +9,10 @@ use std::ffi::c_void;
 use nftnl::{MsgType, NlMsg};
 
 use super::message;
-use crate::io::netlink::{Head, MessageBuffer, flags};
+use crate::{
+    io::netlink::{Head, MessageBuffer, flags},
+    proto::net::Layer,
+};
 
 /// Where a message has its sequence number (`struct nlmsghdr`).
 const SEQUENCE_AT: usize = 8;
@@ -19,13 +22,17 @@ pub(super) struct Written(MessageBuffer);
 
 impl Written {
     /// A request that adds something, with the attributes that `write` adds.
-    pub(super) fn add(request: i32, write: impl FnOnce(&mut MessageBuffer)) -> Self {
-        Self::new(message(request).with(flags::CREATE), write)
+    pub(super) fn add(layer: Layer, request: i32, write: impl FnOnce(&mut MessageBuffer)) -> Self {
+        Self::new(message(layer, request).with(flags::CREATE), write)
     }
 
     /// A request that deletes something.
-    pub(super) fn delete(request: i32, write: impl FnOnce(&mut MessageBuffer)) -> Self {
-        Self::new(message(request), write)
+    pub(super) fn delete(
+        layer: Layer,
+        request: i32,
+        write: impl FnOnce(&mut MessageBuffer),
+    ) -> Self {
+        Self::new(message(layer, request), write)
     }
 
     /// The same request, acknowledged. The last message of a transaction has to be: kernels before

@@ -40,9 +40,13 @@ impl IngressGuard {
         !is_forged
     }
 
-    /// Whether a packet seems to be of this machine, and its end is elsewhere.
-    pub(super) fn passes_again(&self, direction: Direction, iif: IfIndex) -> bool {
-        iif.0 == 0 && self.iifs[direction].is_some_and(|own| own.0 != 0)
+    /// Whether a packet is one that was read when it came in: it seems to be of this machine, and
+    /// its end is elsewhere, or it is seen at another layer than those before.
+    pub(super) fn passes_again(&self, direction: Direction, ingress: Ingress) -> bool {
+        let is_from_here = ingress.iif.0 == 0;
+        let is_sent_on = is_from_here && self.iifs[direction].is_some_and(|own| own.0 != 0);
+        let seen = self.latest(direction).or(self.latest(!direction));
+        is_sent_on || seen.is_some_and(|seen| seen.layer != ingress.layer)
     }
 
     /// How the last packet of this direction came.

@@ -2,6 +2,21 @@
 
 use super::IfIndex;
 
+/// The layer at which this gateway sees a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Layer {
+    /// As IP. With `br_netfilter` bridged packets are seen so, too.
+    #[default]
+    Routed,
+    /// As a frame of a bridge.
+    Bridged,
+}
+
+impl Layer {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Routed, Self::Bridged];
+}
+
 /// How a packet came to this gateway. Packets of our own go on in the same way as those of the end
 /// whose name they bear: with several uplinks, VRFs or bridges another way leads elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +27,8 @@ pub struct Ingress {
     pub mark: u32,
     /// How it goes on.
     pub path: Path,
+    /// Where it was seen.
+    pub layer: Layer,
 }
 
 /// How a packet goes on.

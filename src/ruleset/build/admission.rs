@@ -55,25 +55,56 @@ pub(super) fn sets(family: Family) -> [Set; 4] {
     ]
 }
 
-pub(super) fn chains(params: &Params) -> [Chain; 8] {
-    let admit = || {
-        vec![
-            unmarking(params),
-            rule("", [InState(State::New), Tcp, Jump("admit")]),
-        ]
-    };
-    let mark = |why, name, hook| base(why, name, filter(hook, MARKING), vec![marking(params)]);
-    let unmark =
-        |why, name, hook| base(why, name, filter(hook, UNMARKING), vec![unmarking(params)]);
+/// Those of frames that a bridge forwards. A bridge translates nothing.
+pub(super) fn bridge_sets(family: Family) -> [Set; 2] {
+    let [permission, mark, ..] = sets(family);
+    [permission, mark]
+}
+
+/// The chains for them. The hook `prerouting` of a bridge sees frames to this machine as well, but
+/// no element of this table admits them.
+pub(super) fn bridge_chains(params: &Params) -> [Chain; 4] {
     [
-        admission(params),
+        admission(params, Vec::new()),
         base(
             "before your mangle chains, which find the mark of the control connection",
             "admit_prerouting",
             filter("prerouting", ADMISSION),
-            admit(),
+            admit(params),
         ),
-        base("", "admit_output", filter("output", ADMISSION), admit()),
+        base(
+            "for your filters the mark has our bit while a first packet passes",
+            "mark_forward",
+            filter("forward", MARKING),
+            vec![marking(params)],
+        ),
+        base(
+            "no later packet gets our bit from the mark",
+            "unmark_postrouting",
+            filter("postrouting", UNMARKING),
+            vec![unmarking(params)],
+        ),
+    ]
+}
+
+pub(super) fn chains(params: &Params) -> [Chain; 8] {
+    let mark = |why, name, hook| base(why, name, filter(hook, MARKING), vec![marking(params)]);
+    let unmark =
+        |why, name, hook| base(why, name, filter(hook, UNMARKING), vec![unmarking(params)]);
+    [
+        admission(params, not_twice().into()),
+        base(
+            "before your mangle chains, which find the mark of the control connection",
+            "admit_prerouting",
+            filter("prerouting", ADMISSION),
+            admit(params),
+        ),
+        base(
+            "",
+            "admit_output",
+            filter("output", ADMISSION),
+            admit(params),
+        ),
         mark(
             "for your filters the mark has our bit while a first packet passes",
             "mark_input",
@@ -90,10 +121,16 @@ pub(super) fn chains(params: &Params) -> [Chain; 8] {
     ]
 }
 
-/// Recognises an expected connection by its first packet.
-fn admission(params: &Params) -> Chain {
+fn admit(params: &Params) -> Vec<Rule> {
+    vec![
+        unmarking(params),
+        rule("", [InState(State::New), Tcp, Jump("admit")]),
+    ]
+}
+
+/// Recognises an expected connection by its first packet, if it passes the rules that come first.
+fn admission(params: &Params, mut rules: Vec<Rule>) -> Chain {
     let data = params.labels.data;
-    let mut rules = Vec::from(not_twice());
     rules.push(rule(
         "a repeated first packet: already admitted",
         [Label(data), Return],

@@ -2,7 +2,7 @@
 
 use super::chain_parts::{base, chain, filter, rule};
 use crate::ruleset::{
-    ControlPort, HelperObject, Params, State,
+    ControlPort, HelperObject, Params, Rule, State,
     Statement::{AttachHelper, ControlPort as ToControlPort, SetLabel, State as InState, Tcp},
     statement::Chain,
 };
@@ -17,13 +17,8 @@ pub(super) const HELPER_OBJECT: HelperObject = HelperObject {
 /// Gives each control connection the helper with its first packet, because no later packet can. The
 /// port on which a server listens behind a port-forward shows only after destination NAT.
 pub(super) fn chains() -> [Chain; 4] {
-    let attach = |why, name, hook, port| {
-        let rules = vec![rule(
-            "",
-            [InState(State::New), Tcp, ToControlPort(port), AttachHelper],
-        )];
-        base(why, name, filter(hook, ATTACHMENT), rules)
-    };
+    let attach =
+        |why, name, hook, port| base(why, name, filter(hook, ATTACHMENT), vec![attaching(port)]);
     let (dialled, listening) = (ControlPort::Dialled, ControlPort::Listening);
     [
         attach(
@@ -41,6 +36,23 @@ pub(super) fn chains() -> [Chain; 4] {
         ),
         attach("", "attach_postrouting", "postrouting", listening),
     ]
+}
+
+/// The same for connections that a bridge forwards. A bridge has no port-forward.
+pub(super) fn bridge_chain() -> Chain {
+    base(
+        "only a connection with a helper can have expectations",
+        "attach_forward",
+        filter("forward", ATTACHMENT),
+        vec![attaching(ControlPort::Dialled)],
+    )
+}
+
+fn attaching(port: ControlPort) -> Rule {
+    rule(
+        "",
+        [InState(State::New), Tcp, ToControlPort(port), AttachHelper],
+    )
 }
 
 /// Conntrack gives an entry room for a label only while the network namespace has a rule that sets

@@ -20,21 +20,8 @@ const SYN: FlagTest = FlagTest::Exactly {
 /// without data (RFC 7413 §4.2.1). The port on which a server listens behind a port-forward shows
 /// only after destination NAT. Conntrack is not asked: what it calls invalid passes, too.
 pub(super) fn chains() -> [Chain; 4] {
-    let drop = |why, name, hook| {
-        let statements = [
-            Flags(SYN),
-            ToControlPort(ControlPort::Destination),
-            HasPayload,
-            Drop,
-        ];
-        base(why, name, filter(hook, RAW), vec![rule("", statements)])
-    };
     [
-        drop(
-            "a first packet with data (TCP Fast Open) would pass unread: it comes again without",
-            "fast_open_prerouting",
-            "prerouting",
-        ),
+        drop(WHY, "fast_open_prerouting", "prerouting"),
         drop("", "fast_open_output", "output"),
         drop(
             "the same behind a port-forward from another port",
@@ -43,4 +30,22 @@ pub(super) fn chains() -> [Chain; 4] {
         ),
         drop("", "fast_open_postrouting", "postrouting"),
     ]
+}
+
+/// The same for frames that a bridge forwards.
+pub(super) fn bridge_chain() -> Chain {
+    drop(WHY, "fast_open_forward", "forward")
+}
+
+const WHY: &str =
+    "a first packet with data (TCP Fast Open) would pass unread: it comes again without";
+
+fn drop(why: &'static str, name: &'static str, hook: &'static str) -> Chain {
+    let statements = [
+        Flags(SYN),
+        ToControlPort(ControlPort::Destination),
+        HasPayload,
+        Drop,
+    ];
+    base(why, name, filter(hook, RAW), vec![rule("", statements)])
 }

@@ -13,7 +13,7 @@ use crate::{
         Expression,
         Value::{U32, U64},
     },
-    proto::packet::Flags,
+    proto::{net::Layer, packet::Flags},
     ruleset::{ControlPort, Family, FlagTest, Label, LabelBit, SHARE_SEED, State},
 };
 
@@ -53,8 +53,17 @@ impl Lowering {
     pub(super) fn family(&mut self, family: Family) {
         if !self.tests_family {
             self.tests_family = true;
-            self.meta(libc::NFT_META_NFPROTO);
-            self.compare(libc::NFT_CMP_EQ, &[protocol(family) as u8]);
+            match self.layer {
+                Layer::Routed => {
+                    self.meta(libc::NFT_META_NFPROTO);
+                    self.compare(libc::NFT_CMP_EQ, &[protocol(family) as u8]);
+                }
+                // There the former is that of the hook.
+                Layer::Bridged => {
+                    self.meta(libc::NFT_META_PROTOCOL);
+                    self.compare(libc::NFT_CMP_EQ, &ethernet_type(family).to_be_bytes());
+                }
+            }
         }
     }
 
@@ -204,5 +213,12 @@ impl Lowering {
         self.connection(source, REG, Some(ORIGINAL));
         self.connection(destination, registers[0], Some(ORIGINAL));
         self.connection(libc::NFT_CT_PROTO_DST, registers[1], Some(ORIGINAL));
+    }
+}
+
+const fn ethernet_type(family: Family) -> u16 {
+    match family {
+        Family::Ipv4 => libc::ETH_P_IP as u16,
+        Family::Ipv6 => libc::ETH_P_IPV6 as u16,
     }
 }

@@ -22,15 +22,19 @@ impl ExpectationStore {
     /// Whether the first packet of a data connection that the control connection `master` has
     /// announced has come. `None` where the kernel does not tell.
     pub fn is_used(&mut self, expectation: &Expectation, master: Tuple) -> Option<bool> {
+        let mut held = self.owner.lock();
         let mastered = MasteredExpectation {
-            master: Master::from(master),
+            master: Master {
+                layer: held.live.layer_of(expectation),
+                ..Master::from(master)
+            },
             expectation: *expectation,
             is_repeated: false,
         };
         let [permission, ..] = (self.elements)(&mastered)?;
         let permission = permission?;
-        let found = self.owner.lock().socket.ask(
-            message(libc::NFT_MSG_GETSETELEM),
+        let found = held.socket.ask(
+            message(permission.layer, libc::NFT_MSG_GETSETELEM),
             |buffer| permission.put_key(buffer),
             |answer| Some(packets_of(&answer.attributes())),
         );
