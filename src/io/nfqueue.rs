@@ -6,6 +6,7 @@
 //! requests and throws away packets that arrive between them
 //! (`docs/decisions/0003-own-queue-instead-of-nfq.md`).
 
+mod ingress;
 mod instance_lock;
 mod queue_error;
 mod queue_losses;
@@ -30,7 +31,7 @@ use crate::{
         },
     },
     proto::{
-        net::{Direction, IfIndex, Ingress, Layer, MacAddress, Path, Tuple},
+        net::{Direction, Ingress, Tuple},
         packet::Segment,
     },
 };
@@ -340,21 +341,9 @@ const fn message(request: i32) -> MessageType {
 
 fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
     let attributes = message.attributes();
-    let number = |attribute: i32| attributes.u32(attribute as u16);
-    // The family of the hook, and not of the packet.
-    let layer = match message.family().map(i32::from) {
-        Some(libc::NFPROTO_BRIDGE) => Layer::Bridged,
-        Some(_) | None => Layer::Routed,
-    };
-    let ingress = Ingress {
-        iif: IfIndex(number(libc::NFQA_IFINDEX_INDEV).unwrap_or_default()),
-        mark: number(libc::NFQA_MARK).unwrap_or_default(),
-        path: parse_path(&attributes, layer),
-        layer,
-    };
     Some(QueuedPacket {
-        id: QueuedPacketId(number(libc::NFQA_PACKET_HDR)?),
-        ingress,
+        id: QueuedPacketId(attributes.u32(libc::NFQA_PACKET_HDR as u16)?),
+        ingress: ingress::parse(message, &attributes),
         tracked: parse_tuple(&attributes),
         bytes: attributes.find(libc::NFQA_PAYLOAD as u16)?,
     })
@@ -362,30 +351,6 @@ fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
 
 /// `enum ip_conntrack_info`: from here on the values are of the reply direction.
 const IP_CT_IS_REPLY: u32 = 3;
-
-/// A packet of a bridge has the port by which it came, too.
-fn parse_path(attributes: &Attributes<'_>, layer: Layer) -> Path {
-    // A kernel without `br_netfilter` tells the port alone, as the interface.
-    let attribute = match layer {
-        Layer::Bridged => libc::NFQA_IFINDEX_INDEV,
-        Layer::Routed => libc::NFQA_IFINDEX_PHYSINDEV,
-    };
-    let port = attributes.u32(libc::NFQA_IFINDEX_PHYSINDEV as u16);
-    let Some(port) = port.or_else(|| attributes.u32(attribute as u16)) else {
-        return Path::Routed;
-    };
-    let is_tagged = attributes.find(libc::NFQA_VLAN as u16).is_some();
-    // `struct nfqnl_msg_packet_hw`: length, padding, address.
-    let address = attributes.find(libc::NFQA_HWADDR as u16);
-    let sender = match address {
-        Some([0, 6, _, _, address @ ..]) if !is_tagged => address.first_chunk().copied(),
-        _ => None,
-    };
-    Path::Bridged {
-        port: IfIndex(port),
-        sender: sender.map(MacAddress),
-    }
-}
 
 fn parse_tuple(attributes: &Attributes<'_>) -> Option<Tuple> {
     let entry = attributes.within(libc::NFQA_CT as u16)?;

@@ -9,6 +9,7 @@
 //! `now` never goes back. Nothing here panics, whatever the packets hold.
 
 mod bare_handshake;
+mod bridged;
 mod data_syn;
 mod flow_table;
 mod tracking;
@@ -239,10 +240,7 @@ impl Alg {
             Ok(place) => place,
             Err(verdict) => return verdict,
         };
-        let handled = self.with_flow(place.key, input, |flow, context| {
-            flow.handle_segment(place.direction, segment, context)
-        });
-        let verdict = match handled {
+        let verdict = match self.ingest(place, segment, input) {
             Some(Ok(verdict)) => verdict,
             Some(Err(_)) => self.refuse_session(place, segment, input),
             None => Verdict::Accept,

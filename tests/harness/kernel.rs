@@ -21,7 +21,9 @@ use ftp_alg::proto::{
     flow::Settings,
     ftps::HostPair,
     kernel::{self, LookUpError, MarkError, Outcome, SetLiberalError, TrackedConnection},
-    net::{ConntrackTuples, Direction, IfIndex, Ingress, Layer, PerDirection, Tuple},
+    net::{
+        ConntrackTuples, Direction, IfIndex, Ingress, Layer, MacAddress, Path, PerDirection, Tuple,
+    },
     saved_flow::SavedFlow,
     session::Withdrawal,
 };
@@ -297,9 +299,18 @@ impl Kernel {
         self.begin(now);
         self.queued += 1;
         self.next_packet += 1;
+        // Each end is behind a port of its own, and its address is that port's number.
+        let path = match self.layer {
+            Layer::Routed => Path::Routed,
+            Layer::Bridged => Path::Bridged {
+                port: iif,
+                sender: Some(MacAddress([iif.0 as u8; 6])),
+            },
+        };
         let inbound = InboundPacket {
             ingress: Some(Ingress {
                 iif,
+                path,
                 layer: self.layer,
                 ..Ingress::default()
             }),

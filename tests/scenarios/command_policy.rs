@@ -7,7 +7,7 @@ use ftp_alg::proto::{
     event::EventKind,
     flow::Settings,
     ftp::Role,
-    net::Direction,
+    net::{Direction, Layer},
 };
 
 use crate::{
@@ -63,6 +63,26 @@ fn open(settings: Settings, turns: &[Turn]) -> Link {
 
 const NOOP: &str = "200 NOOP command successful";
 const REFUSED: &str = "550 Refused (no-deletes)   ";
+
+/// A kernel may drop a bridged packet whose verdict has other bytes.
+#[test]
+fn what_replaces_a_bridged_packet_is_a_frame_of_our_own() {
+    let turns = [
+        client("DELE important.txt"),
+        server(NOOP),
+        client("PWD"),
+        server("257 /"),
+    ];
+    for (layer, frames) in [(Layer::Routed, 0), (Layer::Bridged, 2)] {
+        let mut link = open(deny(), &session(&turns));
+        link.kernel.layer = layer;
+        link.run_for(Duration::from_secs(2));
+        assert_eq!(link.faults(), Vec::<&String>::new());
+        assert!(heard_by(Role::Server, &link).contains("NOOP"));
+        assert!(heard_by(Role::Client, &link).contains(REFUSED));
+        assert_eq!(link.kernel.injected.len(), frames, "{layer:?}");
+    }
+}
 
 /// Whether the gateway has aborted the connection.
 fn is_aborted(link: &Link) -> bool {
