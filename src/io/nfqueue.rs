@@ -6,8 +6,8 @@
 //! requests and throws away packets that arrive between them
 //! (`docs/decisions/0003-own-queue-instead-of-nfq.md`).
 
-mod ingress;
 mod instance_lock;
+mod packet_path;
 mod queue_error;
 mod queue_losses;
 mod waker;
@@ -343,7 +343,7 @@ fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
     let attributes = message.attributes();
     Some(QueuedPacket {
         id: QueuedPacketId(attributes.u32(libc::NFQA_PACKET_HDR as u16)?),
-        ingress: ingress::parse(message, &attributes),
+        ingress: packet_path::parse(message, &attributes),
         tracked: parse_tuple(&attributes),
         bytes: attributes.find(libc::NFQA_PAYLOAD as u16)?,
     })
