@@ -81,7 +81,7 @@ impl EntryKeeper {
             let forgotten =
                 segment.and_then(|segment| self.flow_store.find(segment.tuple.in_zone(zone)));
             match segment {
-                Some(segment) if segment.flags.is_syn() => {
+                Some(segment) if self.unread.concerns(&segment) => {
                     self.unread.tell(&segment);
                     self.queue.verdict(id, QueueVerdict::Accept)?;
                 }

@@ -31,7 +31,7 @@ use super::flow_directory::{open_own, remove_dead, remove_if_empty, warn_of_disk
 use crate::{
     io::namespaces::own_network_namespace,
     proto::{
-        net::{ConntrackTuples, Direction, Tuple},
+        net::{ConntrackTuples, Direction, Tuple, Zone},
         saved_flow::SavedFlow,
     },
 };
@@ -234,6 +234,10 @@ impl FlowStore {
 
 fn name_of(tuples: &ConntrackTuples) -> String {
     let original = tuples.of(Direction::Original);
-    let name = format!("{}-{}", original.source, original.destination);
+    let zone = match original.zone {
+        Zone(0) => String::new(),
+        Zone(number) => format!("-zone{number}"),
+    };
+    let name = format!("{}-{}{zone}", original.source, original.destination);
     name.replace(['[', ']'], "")
 }

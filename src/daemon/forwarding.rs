@@ -27,7 +27,7 @@ impl Forwarding {
             (false, true) => info!("this machine does not forward IPv4 (net.ipv4.ip_forward = 0)"),
             (false, false) => info!(
                 "this machine forwards nothing (net.ipv4.ip_forward = 0, \
-                 net.ipv6.conf.all.forwarding = 0): only its own FTP is served"
+                 net.ipv6.conf.all.forwarding = 0)"
             ),
         }
     }

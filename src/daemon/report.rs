@@ -128,9 +128,9 @@ fn log_outcome(
     match outcome {
         Outcome::Stopped => warn!(
             %client, %server, %expect,
-            "the announced data connection was let in, and its first packet did not leave this \
-             machine: one of your rules drops it (or it has no route); accept it in each chain \
-             that drops by default: {}",
+            "the announced data connection was let in, and has not come about: one of your rules \
+             stops it, or its announcer refuses it; in each chain of yours that drops by default \
+             accept it: {}",
             surroundings.accept_line
         ),
         Outcome::Unanswered => warn!(
@@ -156,9 +156,9 @@ fn log_lost_sync(event: &Event, cause: LossCause, is_first: bool, surroundings: 
     } else if is_offloaded {
         warn!(
             %client, %server,
-            "packets passed unseen, because a flowtable takes the connection: nothing is opened \
-             for it; keep control connections out of the flowtable: `meta l4proto tcp ct original \
-             proto-dst != {port} ct reply proto-src != {port} flow add …`"
+            "packets passed unseen, as they do if a flowtable takes the connection: keep control \
+             connections out of it: `meta l4proto {{ tcp, udp }} ct original proto-dst != {port} \
+             ct reply proto-src != {port} flow add …`"
         );
     } else {
         info!(%client, %server, "packets passed unseen: reading again from the next line");
@@ -248,8 +248,9 @@ fn log_announcement(event: &Event, report: &AnnouncementReport, interfaces: &Int
         }
         Decision::Refuse(Refusal::ThirdPartyAddress) if report.is_of_this_machine => warn!(
             %client, %server, kind, announced, reason = Refusal::ThirdPartyAddress.as_str(),
-            "announcement refused: a proxy on this machine (Docker's userland-proxy) makes two \
-             connections of one, and no helper can join them; let the kernel forward the port"
+            "announcement refused: this machine is an end of the connection, and has no such \
+             address; if a proxy on it (Docker's userland-proxy) makes two connections of one, let \
+             the kernel forward the port instead"
         ),
         Decision::Refuse(reason) => {
             let reason = reason.as_str();

@@ -14,17 +14,19 @@ use tracing::info;
 
 use super::flow_store::FlowStore;
 use crate::{
-    io::ctnetlink::Conntrack,
+    io::ctnetlink::{Conntrack, TcpState},
     proto::{
+        flow::IDLE_MAX,
         net::{ConntrackTuples, Direction},
         saved_flow::SavedFlow,
     },
     ruleset::LabelBit,
 };
 
-/// How long a saved flow waits for a packet while conntrack does not know its connection. Linux
-/// sends what is not acknowledged again after two minutes at the latest (`TCP_RTO_MAX`).
-const UNKNOWN_MAX: Duration = Duration::from_secs(120);
+/// How long a saved flow waits for a packet if its connection is over, or if conntrack has lost it
+/// while no daemon ran. Linux sends what is not acknowledged again after two minutes at the latest
+/// (`TCP_RTO_MAX`).
+const OVER_MAX: Duration = Duration::from_secs(120);
 
 /// How many are looked at each time, so that nothing else waits: 15 µs each.
 const SLICE: usize = 1024;
@@ -39,14 +41,18 @@ pub(super) struct UnclaimedFlows {
 
 struct Unclaimed {
     tuples: ConntrackTuples,
-    /// Since when conntrack does not know its connection.
-    unknown_since: Option<Instant>,
+    /// Since when its connection is over, or conntrack does not know it.
+    gone_since: Option<Instant>,
+    /// How long it waits from then on.
+    patience: Duration,
 }
 
 /// Which connection conntrack has under the tuples of a saved flow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Found {
     Its,
+    /// Its own, which both ends have closed, or one has reset.
+    Over,
     /// Another connection has begun under them.
     Another,
     Nothing,
@@ -78,12 +84,12 @@ impl UnclaimedFlows {
                 flow_store.delete(&tuples);
                 continue;
             }
-            let is_unknown = found == Found::Nothing;
-            unknown += usize::from(is_unknown);
-            let unknown_since = is_unknown.then_some(now);
+            let is_gone = found != Found::Its;
+            unknown += usize::from(found == Found::Nothing);
             unclaimed.flows.push_back(Unclaimed {
                 tuples,
-                unknown_since,
+                gone_since: is_gone.then_some(now),
+                patience: OVER_MAX,
             });
         }
         if !saved.is_empty() {
@@ -97,8 +103,7 @@ impl UnclaimedFlows {
         Ok(unclaimed)
     }
 
-    /// Deletes those whose connection conntrack has not known for [`UNKNOWN_MAX`]. Wanted now and
-    /// then.
+    /// Deletes those that have waited long enough. Wanted now and then.
     pub(super) fn sweep(&mut self, flow_store: &FlowStore, now: Instant) {
         for _ in 0..self.flows.len().min(SLICE) {
             let Some(mut flow) = self.flows.pop_front() else {
@@ -107,13 +112,22 @@ impl UnclaimedFlows {
             if !flow_store.is_unclaimed(&flow.tuples) {
                 continue;
             }
-            let is_known = self.find(&flow.tuples) == Found::Its;
-            let since = *flow.unknown_since.get_or_insert(now);
-            if is_known {
-                flow.unknown_since = None;
-            } else if now.saturating_duration_since(since) >= UNKNOWN_MAX {
-                flow_store.delete(&flow.tuples);
-                continue;
+            let found = self.find(&flow.tuples);
+            match found {
+                Found::Its => {
+                    flow.gone_since = None;
+                    // An idle session that conntrack loses from now on may go on much later.
+                    flow.patience = IDLE_MAX;
+                }
+                Found::Over => flow.patience = OVER_MAX,
+                Found::Another | Found::Nothing => {}
+            }
+            if found != Found::Its {
+                let since = *flow.gone_since.get_or_insert(now);
+                if now.saturating_duration_since(since) >= flow.patience {
+                    flow_store.delete(&flow.tuples);
+                    continue;
+                }
             }
             self.flows.push_back(flow);
         }
@@ -125,7 +139,8 @@ impl UnclaimedFlows {
             Err(_) => Found::Its,
             Ok(None) => Found::Nothing,
             Ok(Some(entry)) if entry.tuples == *tuples && entry.label.has(self.adjust) => {
-                Found::Its
+                let is_over = entry.tcp_state.is_some_and(TcpState::is_over);
+                if is_over { Found::Over } else { Found::Its }
             }
             Ok(Some(_)) => Found::Another,
         }

@@ -13,6 +13,12 @@ pub(super) struct UnreadConnections {
 }
 
 impl UnreadConnections {
+    /// Whether a packet that is shown is of such a connection.
+    pub(super) fn concerns(&self, packet: &Segment<'_>) -> bool {
+        let ports = [packet.tuple.source.port(), packet.tuple.destination.port()];
+        packet.flags.is_syn() || !ports.iter().any(|port| self.control_ports.contains(port))
+    }
+
     /// Nothing was told yet.
     pub(super) const fn new(control_ports: Vec<u16>) -> Self {
         Self {
@@ -22,12 +28,18 @@ impl UnreadConnections {
         }
     }
 
-    /// The first packet of a connection to a control port that conntrack does not see, or to the
-    /// port of FTP, which is none of the control ports.
-    pub(super) fn tell(&mut self, first: &Segment<'_>) {
-        let (client, server) = (first.tuple.source, first.tuple.destination);
+    /// A packet of a connection that nobody reads: the server's part of the handshake, which
+    /// conntrack does not see, or one to the port of FTP, which is none of the control ports.
+    pub(super) fn tell(&mut self, packet: &Segment<'_>) {
+        let is_answer = packet.flags.is_syn();
+        let tuple = if is_answer {
+            packet.tuple.inverted()
+        } else {
+            packet.tuple
+        };
+        let (client, server) = (tuple.source, tuple.destination);
         let port = server.port();
-        if self.control_ports.contains(&port) {
+        if is_answer {
             if !std::mem::replace(&mut self.has_told_untracked, true) {
                 warn!(
                     %client, %server,

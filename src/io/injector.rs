@@ -105,10 +105,17 @@ impl Injector {
     /// When it is no IP packet, or the kernel does not take it.
     pub fn inject(&mut self, packet: &OwnPacket) -> Result<(), InjectError> {
         let destination = destination(&packet.bytes).ok_or(InjectError::NotIp)?;
+        let of_sender = packet.ingress.unwrap_or_default();
         let Ingress {
             iif, mark, path, ..
-        } = packet.ingress.unwrap_or_default();
-        if let Path::Bridged { sender, .. } = path {
+        } = of_sender;
+        // What came by a bridge and leaves by another link is routed.
+        let is_bridged = |of_receiver: Ingress| {
+            of_receiver.iif == iif && matches!(of_receiver.path, Path::Bridged { .. })
+        };
+        if let Path::Bridged { sender, .. } = path
+            && packet.of_receiver.is_none_or(is_bridged)
+        {
             return self.inject_frame(packet, destination, sender);
         }
         let vrf = self.vrfs.vrf_of(iif)?;

@@ -263,7 +263,7 @@ impl Alg {
         };
         let place = Place { key, direction };
         let flow = self.flows.flow(key);
-        if flow.is_some_and(|flow| flow.passes_again(direction, input.ingress)) {
+        if flow.is_some_and(|flow| flow.passes_again(direction, segment, input.ingress)) {
             return Err(Verdict::Accept);
         }
         if flow.is_some_and(|flow| flow.is_doubtful(direction, segment)) {

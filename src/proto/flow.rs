@@ -27,6 +27,7 @@ mod refutation;
 mod relay;
 mod settings;
 mod tls_state;
+mod ways;
 
 pub use context::{Context, IdSequence, Subject, expect_newest};
 pub use lifecycle::{CLOSED_MAX, IDLE_MAX, SILENT_MAX};
@@ -47,10 +48,10 @@ use self::{
     tls_state::{Classified, Handshake, TlsState},
 };
 use super::{
-    egress::{OwnPacket, Verdict},
+    egress::Verdict,
     event::EventKind,
     ftp::{Role, holds_password},
-    net::{ConntrackTuples, Direction, Ingress},
+    net::{ConntrackTuples, Direction},
     packet::Segment,
     saved_flow::SavedFlow,
     session::{SessionId, Withdrawal},
@@ -164,34 +165,26 @@ impl Flow {
         self.ingress.admit(direction, context)
     }
 
-    /// Whether a packet passes once more that was seen when it came in: VRF and IPVS send forwarded
-    /// packets through the output hook as well, and with `br_netfilter` a bridge shows each packet
-    /// at two layers.
-    #[must_use]
-    pub fn passes_again(&self, direction: Direction, ingress: Option<Ingress>) -> bool {
-        ingress.is_some_and(|ingress| self.ingress.passes_again(direction, ingress))
-    }
-
-    /// Adds how a packet of our own on this connection goes: as the packets came of the end whose
-    /// name it bears; if there was none, as those of the other end.
-    pub fn add_ways(&self, packet: &mut OwnPacket) {
-        let Ok(segment) = Segment::parse(&packet.bytes) else {
-            return;
-        };
-        let receiver = segment.tuple.destination;
-        let is_to = |direction: &Direction| self.tuples().sender(!*direction) == receiver;
-        if let Some(direction) = Direction::BOTH.into_iter().find(is_to) {
-            let [of_sender, of_receiver] = [direction, !direction].map(|d| self.ingress.latest(d));
-            packet.ingress = of_sender.or(of_receiver);
-            packet.of_receiver = of_receiver;
-        }
-    }
-
     /// Takes a segment in, and gives its verdict. Packets behind it are in the context's effects.
     ///
     /// # Errors
     /// The client's host has as many sessions as it may have: the caller resets the connection.
     pub fn handle_segment(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Verdict, SessionLimitReached> {
+        let known = self.relay.rcv_nxt(direction);
+        let handled = self.take_segment(direction, segment, context);
+        let is_new = self.relay.rcv_nxt(direction) != known;
+        if is_new || !matches!(handled, Ok(Verdict::Drop)) {
+            self.ingress.record(direction, is_new, context.ingress);
+        }
+        handled
+    }
+
+    fn take_segment(
         &mut self,
         direction: Direction,
         segment: &Segment<'_>,

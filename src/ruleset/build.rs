@@ -13,7 +13,7 @@ mod fast_open;
 mod ftps_chains;
 mod pickup_chains;
 
-use chain_parts::{OPENING, RAW, base, chain, filter, nat, not_twice, rule};
+use chain_parts::{HANDSHAKE, OPENING, RAW, base, chain, filter, nat, not_twice, rule};
 
 use super::{
     Backend, ControlPort, Family, FlagTest, HELPER, LabelBit, Labels, Params, QueueStatement, Rule,
@@ -29,10 +29,6 @@ const INSPECTION: i32 = -149;
 const DESTINATION_NAT: i32 = -110;
 /// Before the operator's source NAT (100).
 const SOURCE_NAT: i32 = 90;
-const HANDSHAKE: FlagTest = FlagTest::Exactly {
-    set: TcpFlags::SYN.union(TcpFlags::ACK),
-    of: TcpFlags::SYN.union(TcpFlags::ACK),
-};
 
 impl Ruleset {
     /// The table for these parameters.
@@ -66,7 +62,7 @@ impl Ruleset {
             chains.extend(ftps_chains::chains(ports, params));
         }
         if queues_itself {
-            chains.extend(entries());
+            chains.extend(entries(params));
         }
         if is_ours {
             chains.extend(translation_chains(params.labels.data));
@@ -229,8 +225,8 @@ fn deliver(params: &Params, bypass: bool) -> Vec<Rule> {
 
 /// The entrances of inspection. Other traffic leaves each rule early: a packet of an established
 /// connection evaluates some fifteen expressions here.
-fn entries() -> [Chain; 2] {
-    let dispatch = Vec::from([ControlPort::Dialled, ControlPort::Listening].map(|port| {
+fn entries(params: &Params) -> [Chain; 2] {
+    let mut dispatch = Vec::from([ControlPort::Dialled, ControlPort::Listening].map(|port| {
         rule(
             "",
             [
@@ -241,6 +237,7 @@ fn entries() -> [Chain; 2] {
             ],
         )
     }));
+    dispatch.extend(pickup_chains::elsewhere(params));
     [
         base(
             "",

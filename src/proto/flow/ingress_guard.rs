@@ -28,20 +28,30 @@ impl IngressGuard {
             return true;
         };
         let iif = ingress.iif;
+        // Nobody else makes packets of this machine. Whoever forged one before has not moved it.
+        if iif.0 == 0 {
+            self.iifs[direction] = Some(iif);
+        }
         let own = *self.iifs[direction].get_or_insert(iif);
         let is_forged = own != iif && self.iifs[!direction] == Some(iif);
         if is_forged && !std::mem::replace(&mut self.has_reported, true) {
             let name = Role::of_sender(direction);
             context.report(EventKind::Forged { name, iif });
         }
-        if !is_forged {
-            self.latest[direction] = Some(ingress);
-        }
         !is_forged
     }
 
-    /// Whether a packet is one that was read when it came in: it seems to be of this machine, and
-    /// its end is elsewhere, or it is seen at another layer than those before.
+    /// Records how a packet came that belongs to the connection: its first of a direction, or one
+    /// that brought something new. Anybody may send others, to lead packets of our own elsewhere.
+    pub(super) fn record(&mut self, direction: Direction, is_new: bool, ingress: Option<Ingress>) {
+        let latest = &mut self.latest[direction];
+        if is_new || latest.is_none() {
+            *latest = ingress.or(*latest);
+        }
+    }
+
+    /// Whether a packet may be one that was read when it came in: it seems to be of this machine,
+    /// and its end is elsewhere, or it is seen at another layer than those before.
     pub(super) fn passes_again(&self, direction: Direction, ingress: Ingress) -> bool {
         let is_from_here = ingress.iif.0 == 0;
         let is_sent_on = is_from_here && self.iifs[direction].is_some_and(|own| own.0 != 0);

@@ -12,6 +12,12 @@ use crate::{
 /// The priority before conntrack.
 pub(super) const RAW: i32 = -300;
 
+/// The answer to the first packet of a connection.
+pub(super) const HANDSHAKE: FlagTest = FlagTest::Exactly {
+    set: TcpFlags::SYN.union(TcpFlags::ACK),
+    of: TcpFlags::SYN.union(TcpFlags::ACK),
+};
+
 /// The first packet of a connection.
 pub(super) const OPENING: FlagTest = FlagTest::Exactly {
     set: TcpFlags::SYN,

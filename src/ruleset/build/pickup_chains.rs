@@ -7,7 +7,7 @@
 //! or RST conntrack picks nothing up, and with `nf_conntrack_tcp_loose = 0` with no packet: it
 //! calls them invalid. They have no entry, so their own ports are compared.
 
-use super::chain_parts::{OPENING, base, filter, not_twice, rule};
+use super::chain_parts::{HANDSHAKE, base, filter, not_twice, rule};
 use crate::{
     proto::packet::Flags as TcpFlags,
     ruleset::{
@@ -49,57 +49,61 @@ pub(super) fn chains(params: &Params) -> [Chain; 2] {
             with(std::slice::from_ref(&queue)),
         ]
     };
-    let rules = || -> Vec<Rule> {
+    let rules = |told: Option<Rule>| -> Vec<Rule> {
         let ports = [ControlPort::Destination, ControlPort::Source];
         let queued = ports.into_iter().flat_map(of_port);
-        let rules = not_twice().into_iter().chain(queued);
-        rules.chain(told(params)).collect()
+        not_twice().into_iter().chain(queued).chain(told).collect()
     };
     [
         base(
             "connections that conntrack has forgotten: the daemon puts their entries back",
             "pickup_prerouting",
             filter("prerouting", PICKUP),
-            rules(),
+            rules(Some(untracked(params))),
         ),
-        base("", "pickup_output", filter("output", PICKUP), rules()),
+        base("", "pickup_output", filter("output", PICKUP), rules(None)),
     ]
 }
 
-/// First packets of connections that look like FTP and are not read: the daemon tells the operator,
-/// and the packet goes on.
-fn told(params: &Params) -> Vec<Rule> {
-    let told = Queue {
+/// To the daemon, which tells the operator of it, and on.
+fn told(params: &Params) -> Statement {
+    Queue {
         number: PICKUP_QUEUE,
         bypass: true,
         through_xt: params.queue_statement == QueueStatement::XtTarget,
-    };
-    let untracked = rule(
+    }
+}
+
+/// SYNPROXY does not track the client's handshake either, but that of the server.
+fn untracked(params: &Params) -> Rule {
+    rule(
         "a control connection that conntrack does not see: the daemon says so",
         [
             InState(State::Untracked),
-            ToControlPort(ControlPort::Destination),
-            Flags(OPENING),
+            ToControlPort(ControlPort::Source),
+            Flags(HANDSHAKE),
             Rarely,
-            told.clone(),
+            told(params),
         ],
-    );
-    let elsewhere = rule(
-        "FTP at its own port, which is none of the control ports: the daemon says so",
-        [
-            InState(State::New),
-            ToPorts {
-                first: FTP,
-                last: FTP,
-            },
-            Flags(OPENING),
-            Rarely,
-            told,
-        ],
-    );
-    if params.control_ports.contains(&FTP) {
-        vec![untracked]
-    } else {
-        vec![untracked, elsewhere]
-    }
+    )
+}
+
+/// What passes at the port of FTP, where that is no control port. Control connections have left the
+/// chain before it.
+pub(super) fn elsewhere(params: &Params) -> Option<Rule> {
+    let is_read = params.control_ports.contains(&FTP);
+    (!is_read).then(|| {
+        rule(
+            "FTP at its own port, which is none of the control ports: the daemon says so",
+            [
+                InState(State::Established),
+                ToPorts {
+                    first: FTP,
+                    last: FTP,
+                },
+                Rarely,
+                told(params),
+            ],
+        )
+    })
 }

@@ -129,6 +129,17 @@ impl TcpRelay {
         }
     }
 
+    /// Whether all bytes of a segment have left, as its receiver counts.
+    pub(in crate::proto::flow) fn has_left(
+        &self,
+        direction: Direction,
+        segment: &Segment<'_>,
+    ) -> bool {
+        let end = segment.seq.plus(segment.payload.len() as u32);
+        self.next_seq(direction)
+            .is_some_and(|next| !next.is_before(end))
+    }
+
     /// A segment of our own that acknowledges what the sender of the direction has received.
     fn encode_with_flags(
         &self,
