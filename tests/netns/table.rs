@@ -251,7 +251,11 @@ fn a_firewall_that_tracks_bridges_is_known_and_our_own_table_is_none() {
     let tracks = || tracks_bridges(&owner).unwrap();
     assert!(!tracks());
     namespace.load(&bridging_firewall("accept")).unwrap();
-    let with_ct = "table inet other { chain c { ct state established accept; } }";
+    let with_ct = "table inet other {
+         chain c {
+             ct state established accept
+         }
+     }";
     namespace.load(with_ct).unwrap();
     assert!(!tracks());
     let firewall = bridging_firewall("tcp dport 21 ct state established accept");
