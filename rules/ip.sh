@@ -129,7 +129,7 @@ table inet ftp_alg {
 	# packets that the daemon injects are no connections of this machine
 	chain raw_output {
 		type filter hook output priority -300; policy accept;
-		meta priority 4654:5041 meta priority set none notrack
+		meta priority 4654:5041 notrack
 	}
 
 	# packets in the connector's name from the announcer's side are spoofed

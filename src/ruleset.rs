@@ -68,8 +68,8 @@ pub const PICKUP_QUEUE: u16 = u16::MAX - 1;
 pub const LOCK_QUEUE: u16 = u16::MAX;
 
 /// The priority of injected packets ("FTPA"), by which the output chain knows them. It exempts them
-/// from conntrack, and clears the priority. Their packet mark is that of their connection's
-/// packets, so that policy routing sends them the same way.
+/// from conntrack. They keep it, because a VRF sends them through that chain twice. Their packet
+/// mark is that of their connection's packets, so that policy routing sends them the same way.
 pub const INJECTED_PRIORITY: u32 = 0x4654_5041;
 
 /// The parameters of the table.

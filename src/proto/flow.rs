@@ -14,6 +14,7 @@ mod context;
 mod dialogue;
 mod encryption;
 mod entry_check;
+mod forgetting;
 mod ingress_guard;
 mod lifecycle;
 mod line_at;
@@ -244,22 +245,6 @@ impl Flow {
         for direction in Direction::BOTH {
             self.relay.handle_timeout(direction, must_read, context);
         }
-    }
-
-    /// Whether the connection is to be forgotten: it was silent for too long, and is not one that
-    /// is kept for as long as conntrack knows it.
-    pub fn is_over(&mut self, context: &mut Context<'_>) -> bool {
-        if context.now < self.forgotten_at() {
-            return false;
-        }
-        let original = self.tuples().of(Direction::Original);
-        let is_kept = self.is_kept()
-            && !self.life.is_closed()
-            && !context.kernel.are_alive(&[original]).is_empty();
-        if is_kept {
-            self.life.confirm(context.now);
-        }
-        !is_kept
     }
 
     /// Whether the flow may be forgotten to make room: nothing is lost but its place.

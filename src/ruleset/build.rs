@@ -125,11 +125,7 @@ fn advice(params: &Params) -> Vec<String> {
 fn injected() -> Chain {
     let rules = vec![rule(
         "",
-        [
-            PacketPriority(super::INJECTED_PRIORITY),
-            ClearPriority,
-            Notrack,
-        ],
+        [PacketPriority(super::INJECTED_PRIORITY), Notrack],
     )];
     base(
         "packets that the daemon injects are no connections of this machine",

@@ -156,7 +156,6 @@ impl fmt::Display for Statement {
             Self::FromLoopback => f.write_str("iif lo"),
             Self::FromVrf => f.write_str("meta iifkind \"vrf\""),
             Self::PacketPriority(value) => priority(f, *value),
-            Self::ClearPriority => f.write_str("meta priority set none"),
             Self::Tcp => f.write_str("meta l4proto tcp"),
             Self::State(State::New) => f.write_str("ct state new"),
             Self::State(State::Established) => f.write_str("ct state established"),

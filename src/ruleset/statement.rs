@@ -204,8 +204,6 @@ pub enum Statement {
     FromVrf,
     /// The packet has this priority (`SO_PRIORITY` of its socket).
     PacketPriority(u32),
-    /// The packet gets the priority of packets that have none.
-    ClearPriority,
     /// The packet is TCP.
     Tcp,
     /// The packet's relation to its connection.

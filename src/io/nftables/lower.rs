@@ -62,7 +62,6 @@ impl Lowering {
             Statement::FromLoopback => self.by_loopback(),
             Statement::FromVrf => self.by_vrf(),
             Statement::PacketPriority(priority) => self.packet_priority(priority),
-            Statement::ClearPriority => self.clear_priority(),
             Statement::Tcp => self.tcp(),
             Statement::State(state) => self.state(state),
             Statement::ConnectionMark(bits) => self.connection_mark(bits),

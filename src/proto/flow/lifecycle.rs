@@ -6,7 +6,7 @@ use crate::proto::net::Direction;
 
 /// An open connection that was silent for this long is forgotten. If it goes on, it is picked up
 /// again. Longer than any server's idle timeout. One with an offset, or with a grant (its packets
-/// pass unseen), is kept for as long as conntrack knows it, which is asked each time.
+/// pass unseen), is forgotten once conntrack has not known it for so long.
 pub const IDLE_MAX: Duration = Duration::from_secs(3 * 3600);
 
 /// A connection on which nobody has said anything is forgotten after this time, closed on one side
@@ -18,12 +18,18 @@ pub const SILENT_MAX: Duration = Duration::from_secs(300);
 /// (`nf_conntrack_tcp_timeout_time_wait`: 120 s).
 pub const CLOSED_MAX: Duration = Duration::from_secs(120);
 
+/// How long a connection with an offset or a grant is silent before conntrack is asked about it.
+/// Its end may have passed unseen. Conntrack knows of most ends for twice as long.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The life of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifecycle {
     phase: Phase,
     /// When its last packet was seen, or conntrack was found to know it.
     seen: Instant,
+    /// How often conntrack did not know the connection when it was asked, since its last packet.
+    unknown: u16,
 }
 
 /// The phases of a connection. The later ones are never left again, but by a new handshake.
@@ -53,6 +59,7 @@ impl Lifecycle {
         Self {
             phase: Phase::Silent,
             seen: now,
+            unknown: 0,
         }
     }
 
@@ -61,16 +68,30 @@ impl Lifecycle {
         Self {
             phase: Phase::Active,
             seen: now,
+            unknown: 0,
         }
     }
 
     pub(super) fn handle_packet(&mut self, now: Instant) {
-        self.seen = now;
+        (self.seen, self.unknown) = (now, 0);
     }
 
-    /// Conntrack knows the connection: its silence begins anew.
+    /// Conntrack knows the connection, and that it has not ended.
     pub(super) fn confirm(&mut self, now: Instant) {
+        self.handle_packet(now);
+    }
+
+    /// Conntrack knows that the connection has ended.
+    pub(super) fn end_unseen(&mut self, now: Instant) {
+        self.handle_packet(now);
+        self.handle_rst();
+    }
+
+    /// Conntrack does not know the connection. `true` once that has lasted too long.
+    pub(super) fn miss(&mut self, now: Instant) -> bool {
         self.seen = now;
+        self.unknown = self.unknown.saturating_add(1);
+        CHECK_INTERVAL.saturating_mul(self.unknown.into()) >= IDLE_MAX
     }
 
     /// One of the ends says something.
@@ -130,12 +151,12 @@ impl Lifecycle {
         self.phase == Phase::Aborted
     }
 
-    /// When the connection is forgotten, if no packet comes, and if one that `is_kept`, with an
-    /// offset or a grant, is unknown to conntrack.
+    /// When the connection is forgotten, if no packet comes; or, if it `is_kept`, because it has an
+    /// offset or a grant, when conntrack is asked about it.
     pub(super) fn forgotten_at(&self, is_kept: bool) -> Instant {
         let quiet = match self.phase {
             Phase::Closed | Phase::Aborted => CLOSED_MAX,
-            _ if is_kept => IDLE_MAX,
+            _ if is_kept => CHECK_INTERVAL,
             Phase::Silent
             | Phase::HalfClosed {
                 has_spoken: false, ..
@@ -183,7 +204,7 @@ mod tests {
         let mut life = new();
         let kept = |life: &Lifecycle, is_kept| life.forgotten_at(is_kept) - life.seen;
         assert_eq!(kept(&life, false), SILENT_MAX);
-        assert_eq!(kept(&life, true), IDLE_MAX);
+        assert_eq!(kept(&life, true), CHECK_INTERVAL);
         let mut closing = new();
         closing.handle_fin(Reply);
         assert_eq!(kept(&closing, false), SILENT_MAX);

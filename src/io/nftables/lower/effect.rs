@@ -14,23 +14,6 @@ use crate::{
 };
 
 impl Lowering {
-    pub(super) fn clear_priority(&mut self) {
-        self.push(Expression::new(
-            c"immediate",
-            [
-                (NFTNL_EXPR_IMM_DREG, U32(REG)),
-                (NFTNL_EXPR_IMM_DATA, Data(vec![0; 4])),
-            ],
-        ));
-        self.push(Expression::new(
-            c"meta",
-            [
-                (NFTNL_EXPR_META_KEY, U32(libc::NFT_META_PRIORITY as u32)),
-                (NFTNL_EXPR_META_SREG, U32(REG)),
-            ],
-        ));
-    }
-
     pub(super) fn change_connection_mark(&mut self, mask: u32, xor: u32) {
         self.connection(libc::NFT_CT_MARK, REG, None);
         self.mask(&mask.to_ne_bytes(), &xor.to_ne_bytes());

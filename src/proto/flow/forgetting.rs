@@ -1,0 +1,30 @@
+//! When a silent connection is forgotten.
+
+use super::{Flow, context::Context};
+use crate::proto::{net::Direction, session::Withdrawal};
+
+impl Flow {
+    /// Whether the connection is to be forgotten: it was silent for too long. One that is kept is
+    /// forgotten once conntrack has seen its end, or has not known it for as long.
+    pub fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        if context.now < self.forgotten_at() {
+            return false;
+        }
+        if !self.is_kept() || self.life.is_closed() {
+            return true;
+        }
+        let original = self.tuples().of(Direction::Original);
+        if !context.kernel.are_alive(&[original]).is_empty() {
+            self.life.confirm(context.now);
+            return false;
+        }
+        match context.kernel.look_up(original) {
+            Ok(Some(found)) if found.is_over => {
+                self.life.end_unseen(context.now);
+                self.withdraw_all(Withdrawal::Closed, context);
+                false
+            }
+            Ok(_) | Err(_) => self.life.miss(context.now),
+        }
+    }
+}
