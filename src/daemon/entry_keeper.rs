@@ -78,14 +78,17 @@ impl EntryKeeper {
                 .tracked
                 .map_or_else(Zone::default, |tracked| tracked.zone);
             let (id, segment) = (packet.id, Segment::parse(packet.bytes).ok());
-            let forgotten =
-                segment.and_then(|segment| self.flow_store.find(segment.tuple.in_zone(zone)));
+            let segment = segment.map(|segment| segment.in_zone(zone));
             match segment {
                 Some(segment) if self.unread.concerns(&segment) => {
                     self.unread.tell(&segment);
                     self.queue.verdict(id, QueueVerdict::Accept)?;
                 }
-                Some(_) | None => self.decide(id, forgotten)?,
+                Some(segment) => {
+                    let forgotten = self.flow_store.find(segment.tuple);
+                    self.decide(id, forgotten)?;
+                }
+                None => self.decide(id, None)?,
             }
         }
     }

@@ -13,7 +13,8 @@ pub(super) struct UnreadConnections {
 }
 
 impl UnreadConnections {
-    /// Whether a packet that is shown is of such a connection.
+    /// Whether a packet of the pickup queue is of such a connection: no other one there has SYN, or
+    /// lacks a control port.
     pub(super) fn concerns(&self, packet: &Segment<'_>) -> bool {
         let ports = [packet.tuple.source.port(), packet.tuple.destination.port()];
         packet.flags.is_syn() || !ports.iter().any(|port| self.control_ports.contains(port))

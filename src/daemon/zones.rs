@@ -5,7 +5,10 @@
 //! conntrack confirms with each look-up, and a connection that is in no guessed zone is searched in
 //! the whole table.
 
-use std::{collections::HashMap, time::Duration, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     io::nfqueue::QueuedPacket,

@@ -109,8 +109,8 @@ pub struct Queue {
 
 impl QueuedPacket<'_> {
     /// Whether NAT has been done to it before this hook, as far as the kernel tells. VRF and IPVS
-    /// send a forwarded packet through the output hook once more, and this is where it was not yet
-    /// translated that it was read.
+    /// send a forwarded packet through the output hook once more. It was read at prerouting, before
+    /// its NAT.
     #[must_use]
     pub fn is_translated(&self) -> bool {
         let is_elsewhere = |tracked: Tuple| {

@@ -274,7 +274,7 @@ impl Alg {
 
     fn handle_due(&mut self, key: FlowKey, input: &mut Input<'_>) {
         self.with_flow(key, input, Flow::handle_timeout);
-        if self.with_flow(key, input, Flow::is_over) == Some(true) {
+        if self.with_flow(key, input, Flow::handle_silence) == Some(true) {
             self.remove(key, input);
         } else {
             self.flows.reschedule(key);

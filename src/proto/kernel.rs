@@ -104,8 +104,8 @@ pub enum Outcome {
     Unknown,
     /// The data connection has not come.
     Unused,
-    /// Its first packet was let in, and has not left this machine: a rule of the operator's, or a
-    /// missing route, has stopped it.
+    /// Its first packet was let in, and conntrack has no entry for it: a rule of the operator's has
+    /// stopped it, or its announcer has refused it.
     Stopped,
     /// Its first packet has left this machine, and no answer has come.
     Unanswered,
@@ -131,13 +131,13 @@ pub struct TrackedConnection {
     /// Whether conntrack has seen its end: a RST, or the FIN of both ends (`TCP_CONNTRACK_CLOSE`,
     /// `TIME_WAIT`). Its ends need not have seen that.
     pub is_over: bool,
-    /// Whether its mark has the bit `adjust`, because it has a sequence offset.
+    /// Whether its label has the bit `adjust`, because it has a sequence offset.
     pub is_adjusted: bool,
     /// Whether a flowtable has it: its packets pass no hook (`IPS_OFFLOAD`).
     pub is_offloaded: bool,
     /// Whether the kernel itself adjusts its sequence numbers (`IPS_SEQ_ADJUST`), as SYNPROXY does.
     pub is_renumbered: bool,
-    /// Whether its mark has the bit `opaque`, because it is encrypted.
+    /// Whether its label has the bit `opaque`, because it is encrypted.
     pub is_opaque: bool,
     /// The treatment of a connection with the kernel's own FTP helper; `None` without it.
     pub kernel_helper: Option<WhenKernelHelps>,
@@ -161,7 +161,7 @@ impl TrackedConnection {
         }
     }
 
-    /// Whether it was [left alone](Kernel::mark_untouched): its mark has both bits. A packet of it
+    /// Whether it was [left alone](Kernel::mark_untouched): its label has both bits. A packet of it
     /// was in the queue already.
     #[must_use]
     pub const fn is_untouched(&self) -> bool {

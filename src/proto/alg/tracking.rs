@@ -105,7 +105,7 @@ impl Alg {
         }
     }
 
-    /// The flow of a connection, by its marks; and whether it was followed before.
+    /// The flow of a connection, by its label; and whether it was followed before.
     ///
     /// A connection with an offset that is saved nowhere is another gateway's, perhaps. What its
     /// ends say cannot be put right any more, and passed on as it is, it would be heard as

@@ -14,7 +14,7 @@ impl Flow {
         }
     }
 
-    /// The connection begins anew under an entry that has the mark of one with an offset.
+    /// The connection begins anew under an entry that has the label of one with an offset.
     #[must_use]
     pub fn assumed_adjusted(mut self) -> Self {
         self.relay.assume_adjusted();
@@ -69,15 +69,15 @@ impl Flow {
         direction: Direction,
         segment: &Segment<'_>,
     ) -> bool {
-        // The entry of a connection with an offset may have been lost, and put back with its mark.
+        // The entry of a connection with an offset may have been lost, and put back with its label.
         let has_other_id = !self.relay.is_adjusted()
             && ![self.conntrack_id, found.id].contains(&0)
             && self.conntrack_id != found.id;
-        // Only a new entry lacks the mark that was set.
-        let has_lost_mark = self.relay.is_adjusted() && !found.is_adjusted;
+        // Only a new entry lacks the bit that was set.
+        let has_lost_label = self.relay.is_adjusted() && !found.is_adjusted;
         // No connection opens again. Only a new one stands elsewhere, and is open.
         let is_later =
             self.life.is_closing() && found.is_established && self.relay.is_far(direction, segment);
-        has_other_id || has_lost_mark || is_later
+        has_other_id || has_lost_label || is_later
     }
 }

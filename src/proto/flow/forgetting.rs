@@ -4,9 +4,10 @@ use super::{Flow, context::Context};
 use crate::proto::{net::Direction, session::Withdrawal};
 
 impl Flow {
-    /// Whether the connection is to be forgotten: it was silent for too long. One that is kept is
-    /// forgotten once conntrack has seen its end, or has not known it for as long.
-    pub fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+    /// Serves the silence of the connection. Returns whether it is to be forgotten, because its
+    /// silence has lasted too long. One that is kept is looked up each time: it is closed once
+    /// conntrack has seen its end, and forgotten once conntrack has not known it for as long.
+    pub fn handle_silence(&mut self, context: &mut Context<'_>) -> bool {
         if context.now < self.forgotten_at() {
             return false;
         }
@@ -15,7 +16,7 @@ impl Flow {
         }
         let original = self.tuples().of(Direction::Original);
         if !context.kernel.are_alive(&[original]).is_empty() {
-            self.life.confirm(context.now);
+            self.life.handle_packet(context.now);
             return false;
         }
         match context.kernel.look_up(original) {

@@ -72,13 +72,9 @@ impl Lifecycle {
         }
     }
 
+    /// A packet came, or conntrack knows the connection: its silence begins anew.
     pub(super) fn handle_packet(&mut self, now: Instant) {
         (self.seen, self.unknown) = (now, 0);
-    }
-
-    /// Conntrack knows the connection, and that it has not ended.
-    pub(super) fn confirm(&mut self, now: Instant) {
-        self.handle_packet(now);
     }
 
     /// Conntrack knows that the connection has ended.

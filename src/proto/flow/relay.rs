@@ -60,7 +60,7 @@ impl TcpRelay {
         &self.tuples
     }
 
-    /// Begins the connection anew, with what is known of its ends and of its entry's mark.
+    /// Begins the connection anew, with what is known of its ends and of its entry's label.
     pub(super) fn restart(&mut self) {
         let peers = Direction::BOTH.map(|at| self.half[at].peer);
         let (was_adjusted, is_refuted) = (self.is_adjusted(), self.is_refuted);

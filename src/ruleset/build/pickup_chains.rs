@@ -2,7 +2,7 @@
 //! now and then the first one of a connection that it should read and cannot.
 //!
 //! Conntrack has lost the entry of such a connection: it has expired, or somebody has deleted it.
-//! With the entry its NAT and its mark are gone. The daemon puts back the entries of the
+//! With the entry its NAT and its label are gone. The daemon puts back the entries of the
 //! connections with a sequence offset. The packets of these must not pass untranslated. With a FIN
 //! or RST conntrack picks nothing up, and with `nf_conntrack_tcp_loose = 0` with no packet: it
 //! calls them invalid. They have no entry, so their own ports are compared.
@@ -32,12 +32,8 @@ const FTP: u16 = 21;
 const MIDDLE: FlagTest = FlagTest::None(TcpFlags::SYN);
 
 pub(super) fn chains(params: &Params) -> [Chain; 2] {
-    let queue = Queue {
-        number: PICKUP_QUEUE,
-        // A connection with an offset waits while no daemon runs.
-        bypass: false,
-        through_xt: params.queue_statement == QueueStatement::XtTarget,
-    };
+    // A connection with an offset waits while no daemon runs.
+    let queue = to_daemon(params, false);
     let of_port = |port| {
         let picked_up = [InState(State::Unknown), ToControlPort(port), Flags(MIDDLE)];
         let with = |rest: &[Statement]| Rule {
@@ -65,11 +61,10 @@ pub(super) fn chains(params: &Params) -> [Chain; 2] {
     ]
 }
 
-/// To the daemon, which tells the operator of it, and on.
-fn told(params: &Params) -> Statement {
+fn to_daemon(params: &Params, bypass: bool) -> Statement {
     Queue {
         number: PICKUP_QUEUE,
-        bypass: true,
+        bypass,
         through_xt: params.queue_statement == QueueStatement::XtTarget,
     }
 }
@@ -83,7 +78,7 @@ fn untracked(params: &Params) -> Rule {
             ToControlPort(ControlPort::Source),
             Flags(HANDSHAKE),
             Rarely,
-            told(params),
+            to_daemon(params, true),
         ],
     )
 }
@@ -102,7 +97,7 @@ pub(super) fn elsewhere(params: &Params) -> Option<Rule> {
                     last: FTP,
                 },
                 Rarely,
-                told(params),
+                to_daemon(params, true),
             ],
         )
     })
