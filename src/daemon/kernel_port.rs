@@ -3,7 +3,7 @@
 //!
 //! A failure is logged here, where its cause is known. The core learns what it needs to decide.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tracing::{debug, warn};
 
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     io::{
         clock,
-        ctnetlink::{AttachedHelper, Conntrack, ConntrackEntry, TcpState},
+        ctnetlink::{AttachedHelper, Conntrack, ConntrackEntry, SEARCHES_A_SECOND, TcpState},
         expectations::Expectations,
         netlink::NetlinkError,
         nftables::PairStore,
@@ -37,10 +37,6 @@ use crate::{
 /// What follows where a connection cannot be labelled.
 const ENCRYPTED_STAYS: &str = "an encrypted connection stays in the queue";
 const LEFT_ALONE_STAYS: &str = "a connection that is left alone stays in the queue";
-
-/// How often a second a worker searches the whole table of conntrack for data connections that may
-/// have been stopped.
-const SEARCHES_A_SECOND: u32 = 5;
 
 /// What one worker asks of the kernel.
 pub(super) struct KernelPort {
@@ -246,11 +242,7 @@ impl KernelPort {
 
     /// What has become of an expected connection whose first packet has come.
     fn outcome_of_used(&mut self, expectation: &Expectation) -> Outcome {
-        let a_second = Duration::from_secs(1);
-        let may_search = self
-            .searches
-            .take_within(a_second, 1, SEARCHES_A_SECOND, clock::now());
-        if !may_search {
+        if !self.searches.take_one(SEARCHES_A_SECOND, clock::now()) {
             return Outcome::Unknown;
         }
         match self.conntrack.find_expected(expectation) {

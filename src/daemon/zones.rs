@@ -5,22 +5,15 @@
 //! conntrack confirms with each look-up, and a connection that is in no guessed zone is searched in
 //! the whole table.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Instant};
 
 use crate::{
-    io::nfqueue::QueuedPacket,
+    io::{ctnetlink::SEARCHES_A_SECOND, nfqueue::QueuedPacket},
     proto::{
         budget::TokenBucket,
         net::{IfIndex, Zone},
     },
 };
-
-/// How often a second the whole table of conntrack is searched. It takes the kernel some 20 ms for
-/// 100,000 connections.
-const SEARCHES_A_SECOND: u32 = 5;
 
 /// What one worker knows of zones.
 #[derive(Debug, Default)]
@@ -47,11 +40,7 @@ impl Zones {
     /// Whether the connection of the packet at hand, which was not found where it was guessed, may
     /// be searched in all zones.
     pub(super) fn may_search(&mut self, now: Instant) -> bool {
-        let a_second = Duration::from_secs(1);
-        self.guessed_by.is_some()
-            && self
-                .searches
-                .take_within(a_second, 1, SEARCHES_A_SECOND, now)
+        self.guessed_by.is_some() && self.searches.take_one(SEARCHES_A_SECOND, now)
     }
 
     /// The connection of the packet at hand was found in this zone.

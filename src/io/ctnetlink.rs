@@ -18,6 +18,7 @@ pub(super) use entry::tuple_of_direction;
 pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
 pub use expectation::{ChildNat, ConntrackExpectations};
 pub use imported::{ImportedExpectation, list_expected, list_imported};
+pub use search::SEARCHES_A_SECOND;
 
 use crate::{
     io::netlink::{Head, MessageBuffer, MessageType, NetlinkError, Socket},

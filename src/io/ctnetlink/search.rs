@@ -12,6 +12,9 @@ use crate::{
     },
 };
 
+/// How often a second a worker searches for each purpose.
+pub const SEARCHES_A_SECOND: u32 = 5;
+
 impl Conntrack {
     /// The entry of the connection that a packet with these addresses and ports belongs to, in
     /// whatever zone it is; the first of several.

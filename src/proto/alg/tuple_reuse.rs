@@ -4,8 +4,6 @@
 //! a new connection may have passed unseen. So the segments alone do not tell one connection from
 //! the next, and conntrack is asked.
 
-use std::time::Duration;
-
 use super::{Alg, Input, Place};
 use crate::proto::{egress::Verdict, flow::Flow, packet::Segment};
 
@@ -36,10 +34,7 @@ impl Alg {
             return Err(Verdict::Drop);
         };
         let (is_syn, may_be_anywhere) = (segment.flags.is_syn(), flow.may_be_anywhere());
-        let a_second = Duration::from_secs(1);
-        let is_asked = self
-            .questions
-            .take_within(a_second, 1, QUESTIONS_A_SECOND, input.now);
+        let is_asked = self.questions.take_one(QUESTIONS_A_SECOND, input.now);
         if !is_asked {
             return if may_be_anywhere && !is_syn {
                 Ok(place)

@@ -40,6 +40,11 @@ impl TokenBucket {
         true
     }
 
+    /// Takes one token of a bucket that saves those of one second.
+    pub fn take_one(&mut self, rate: u32, now: Instant) -> bool {
+        self.take_within(Duration::from_secs(1), 1, rate, now)
+    }
+
     /// Whether the bucket is full, so that forgetting it changes nothing.
     #[must_use]
     pub fn is_full(&self, now: Instant) -> bool {
