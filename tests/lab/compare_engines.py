@@ -9,7 +9,8 @@ import json
 import pathlib
 import sys
 
-# Cases with real programs make a row for each deployment, scripted ones for each promise.
+# Cases with real programs make a row for each deployment, scripted ones for each promise, and
+# dialogues each their own.
 REAL = ("transfer", "ten-ports", "announces-public", "shipped", "netem")
 NAMES = {
     "transfer": "transfers",
@@ -21,7 +22,9 @@ NAMES = {
 
 
 def row_of(name):
-    group, part = name.split("/")[:2]
+    group, part, *more = name.split("/")
+    if group == "dialogue":
+        return "/".join([part, *more[:-1]])
     return f"{NAMES.get(group, group)}: {part}" if group in REAL else part.replace("-", " ")
 
 

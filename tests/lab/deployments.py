@@ -20,7 +20,9 @@ CONTROL_PORTS = (21, 2121)
 # The port of FTP within TLS. The operator's rules let it in, and it is a control port only where a
 # case says so.
 IMPLICIT_TLS_PORT = 990
-FORWARDED_PORTS = (*CONTROL_PORTS, IMPLICIT_TLS_PORT)
+# The port of HylaFAX, which is a control port where a case says so, too.
+HYLAFAX_PORT = 4559
+FORWARDED_PORTS = (*CONTROL_PORTS, IMPLICIT_TLS_PORT, HYLAFAX_PORT)
 PORTS = "{ " + ", ".join(map(str, FORWARDED_PORTS)) + " }"
 # The passive ports of the lab's servers, unless a case tells them others.
 PASSIVE_PORTS = (30000, 30999)

@@ -36,7 +36,7 @@ CASE_KEYS = {
     "control_ports": CaseKey(
         "(transfer|abort|without-helper)/([^/]+/2121|port-forward)/|tls/[^/]+/990/"
         "|shipped/other-ports|attack(-in/[^/]+)?/|policy/|demo/port-forward|record/port-forward"
-        "|operator-error/other-control-port/",
+        "|operator-error/other-control-port/|dialogue/HylaFAX/",
         "clients dial another port than 21, or a second server on another port stands beside",
     ),
     "backend": CaseKey(
@@ -46,7 +46,12 @@ CASE_KEYS = {
         "shipped/|life/by-hand/", "the operator loads a file of rules/ by hand"
     ),
     "when_kernel_helps": CaseKey("beside-kernel/", "both of its values are tried"),
-    "expectation.timeout": CaseKey("guarantee/late-gets-nothing/|soak/", "the case waits for it"),
+    "expectation.timeout": CaseKey(
+        "guarantee/late-gets-nothing/|soak/|dialogue/recall-from-tape/", "the case waits for it"
+    ),
+    "expectation.max_per_session": CaseKey(
+        "dialogue/two-PASVs", "two announcements of a session stay open"
+    ),
     "nat.ports": CaseKey(
         "ten-ports/|guarantee/ten-ports-are-reused/|restart/|life/|soak/",
         "few outside ports, or ports whose decimals are long",
@@ -57,8 +62,12 @@ CASE_KEYS = {
     ),
     "when_absent": CaseKey("life/absent/", "what holds while no daemon runs is tried"),
     "limits.memory": CaseKey("attack/flood", "a flood is measured against the least bound"),
-    "policy.tls_data": CaseKey("tls(-guarantee)?/", "without it encrypted sessions open nothing"),
-    "policy.tls_ports": CaseKey("tls(-guarantee)?/", "the range that the servers use"),
+    "policy.tls_data": CaseKey(
+        "tls(-guarantee)?/|dialogue/AUTH-answered", "without it encrypted sessions open nothing"
+    ),
+    "policy.tls_ports": CaseKey(
+        "tls(-guarantee)?/|dialogue/AUTH-answered", "the range that the servers use"
+    ),
     "policy.tls_at_once": CaseKey("tls-guarantee/", "its bound is tried"),
     "policy.tls_servers": CaseKey("tls-guarantee/unnamed-server", "a server that it does not name"),
     "policy.tls_implicit_ports": CaseKey("tls/[^/]+/990/", "TLS from the first byte"),

@@ -44,6 +44,48 @@ NOT_YET = {
     "network/offload-all/.*": NotYet(
         "the control connection is offloaded, and its packets pass unseen", ("ours-nftables",)
     ),
+    "dialogue/(EPSV-answered-227|PASV-answered-229|CPSV)/.*": NotYet(
+        "a reply opens something only if it has the code of its own command"
+    ),
+    "dialogue/(NOOPs|STAT)-swallowed-in-transfer/.*": NotYet(
+        "each command is taken to have one answer, in order"
+    ),
+    "dialogue/(CWD-answered-twice/late|226-twice/second-after-PASV|150-without-226/.*"
+    "|1yz-as-the-only-answer/.*|empty-lines?-unanswered.*|file-name-with-LF/.*)/.*": NotYet(
+        "each command is taken to have one answer, in order"
+    ),
+    "dialogue/reply-ended-by-another-code/.*": NotYet(
+        "a multi-line reply ends with the code that it began with, or never"
+    ),
+    "dialogue/((PASS|USER|ACCT)-answered-2(00|02|20|50)|greeting-2..)/.*": NotYet(
+        "a login is 220, 331, 230 and nothing else"
+    ),
+    "dialogue/(client-before-late-greeting|(FEAT|AUTH|OPTS|HOST|all)-before-greeting.*)/.*": NotYet(
+        "a client that speaks before the greeting is taken for one that speaks no FTP"
+    ),
+    "dialogue/login-and-PORT-in-one-segment.*": NotYet(
+        "an announcement does not wait for the login before it to be answered"
+    ),
+    "dialogue/PROXY-.*": NotYet("a PROXY protocol header is read as commands"),
+    "dialogue/PASV/CR-(CR-LF|NUL)/.*": NotYet("a command is read with the CR behind it"),
+    "dialogue/PORT/(CR-CR-LF|tab|blanks-after-commas|leading-zeros|EPRT-mapped)/.*": NotYet(
+        "a line that has one reading is refused for its spelling"
+    ),
+    "dialogue/22[79]/(CR-CR-LF|no-blank|(blanks|tabs)-after-commas|leading-zeros)/.*": NotYet(
+        "a line that has one reading is refused for its spelling"
+    ),
+    "dialogue/227-(names-.*|zeros-over-IPv6)/.*": NotYet(
+        "a 227 that does not name its server's address opens nothing"
+    ),
+    "dialogue/announced-port-is-kept/PORT/snat": NotYet(
+        "a port of the same length is preferred to the announced one"
+    ),
+    "dialogue/port-of-another-helper/.*": NotYet("any outside port is given"),
+    "dialogue/recall-from-tape/.*": NotYet("an expectation ends although the server says 125"),
+    "dialogue/control-idle-in-transfer/.*": NotYet(
+        "nobody keeps the entry of a control connection while its data connection works"
+    ),
+    "dialogue/AUTH-answered-200/.*": NotYet("AUTH counts as accepted only with 234"),
 }
 
 

@@ -21,6 +21,7 @@ import time
 import attacks
 import attacks_networks
 import deployments
+import dialogue_rows
 import guarantees
 import life
 import network_cases
@@ -84,6 +85,7 @@ def all_batches(with_extra, with_stock=False):
         transfers,
         tls,
         guarantees,
+        dialogue_rows,
         policies,
         attacks,
         attacks_networks,

@@ -158,12 +158,17 @@ class Stage:
 
     # What holds each end of its sessions.
     peer = Peer
+    # The protocol of its control connections.
+    protocol = socket.IPPROTO_TCP
 
     def __init__(self, lab, deployment: Deployment, server_port=21):
         self.lab, self.deployment, self.server_port = lab, deployment, server_port
         self.lock, self.opened = threading.Lock(), []
         self.listener = listen(
-            lab.namespace(deployment.server), wildcard(deployment.version), server_port
+            lab.namespace(deployment.server),
+            wildcard(deployment.version),
+            server_port,
+            self.protocol,
         )
 
     def session(self, client=None, source=None, timeout=LINE_SECONDS):
@@ -176,9 +181,8 @@ class Stage:
         """A new control connection on which nobody has spoken yet."""
         client = client or self.deployment.client
         with inside(self.lab.namespace(client)):
-            sock = socket.socket(
-                socket.AF_INET6 if self.deployment.version == 6 else socket.AF_INET
-            )
+            family = socket.AF_INET6 if self.deployment.version == 6 else socket.AF_INET
+            sock = socket.socket(family, socket.SOCK_STREAM, self.protocol)
         if source:
             sock.bind((source, 0))
         sock.settimeout(timeout)
@@ -198,10 +202,16 @@ class Stage:
         self.listener.close()
 
 
+class MultipathStage(Stage):
+    """A stage whose control connections speak Multipath TCP at both ends."""
+
+    protocol = socket.IPPROTO_MPTCP
+
+
 @contextlib.contextmanager
-def scripted(lab, deployment, server_port=21):
+def scripted(lab, deployment, server_port=21, stage_class=Stage):
     """A batch's set-up: a Stage, closed afterwards."""
-    stage = Stage(lab, deployment, server_port)
+    stage = stage_class(lab, deployment, server_port)
     try:
         yield stage
     finally:
@@ -294,7 +304,7 @@ def decode(line, default_address):
     raise CaseFailure(f"no endpoint in {line!r}")
 
 
-def listen(namespace, address, port):
+def listen(namespace, address, port, protocol=socket.IPPROTO_TCP):
     """A listening socket.
 
     A socket that was just closed on the same port may live a moment longer in a child that is being
@@ -303,16 +313,17 @@ def listen(namespace, address, port):
     deadline = time.monotonic() + 1
     while True:
         try:
-            return listening(namespace, address, port)
+            return listening(namespace, address, port, protocol)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 raise
         time.sleep(0.01)
 
 
-def listening(namespace, address, port):
+def listening(namespace, address, port, protocol):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with inside(namespace):
-        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        sock = socket.socket(family, socket.SOCK_STREAM, protocol)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((address, port))
     sock.listen(256)

@@ -13,7 +13,7 @@ from shell import LabError
 # Cases with real programs are called group/deployment/port/server/client/mode.
 REAL = ("transfer", "ten-ports", "announces-public", "without-helper", "abort", "tls", "tls-ccc")
 # One case stands for all others of these groups, as far as their names tell.
-ONE_OF_A_GROUP = ("policy", "tls-default", "tls-without-helper")
+ONE_OF_A_GROUP = ("policy", "tls-default", "tls-without-helper", "dialogue")
 # The costs of cases on an emulated machine, as multiples of the cheapest. Most of it is the start
 # of the client.
 COSTS = {"curl": 4, "ftplib": 5, "ncftp": 3, "lftp": 2.5, "wget": 1.5, "tnftp": 1}
@@ -98,6 +98,9 @@ def features(case):
         # policy/entry/server: the command policy stands above both backends, so one case with each
         # server stands for all.
         return {(parts[0], "server", parts[2])}
+    if parts[0] == "dialogue":
+        # dialogue/row/route: what is said makes no difference to the kernel.
+        return {(parts[0], parts[-1])}
     if parts[0] == "tls-guarantee":
         # tls-guarantee/what/deployment
         return {tuple(parts[:2]), (parts[0], "deployment", parts[2])}
