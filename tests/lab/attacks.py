@@ -234,6 +234,7 @@ def suite():
     # These modules import this one.
     import attacks_commands
     import attacks_conntrack
+    import attacks_dialogues
     import attacks_packets
     import attacks_policy
     import attacks_replies
@@ -241,6 +242,7 @@ def suite():
     return (
         *attacks_commands.ATTACKS,
         *attacks_replies.ATTACKS,
+        *attacks_dialogues.ATTACKS,
         *attacks_packets.ATTACKS,
         *attacks_policy.ATTACKS,
         *attacks_conntrack.ATTACKS,
