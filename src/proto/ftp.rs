@@ -21,6 +21,7 @@ mod announcement;
 mod command;
 mod cursor;
 mod endpoint;
+mod first_words;
 mod malformed;
 mod password;
 mod pickup;
@@ -34,7 +35,8 @@ mod telnet;
 mod tests;
 
 pub use announcement::{Announcement, AnnouncementKind, Role};
-pub use command::{Command, EpsvArgument, is_command_shaped};
+pub use command::{Command, EpsvArgument};
+pub use first_words::{is_command_shaped, may_precede_login};
 pub use malformed::Malformed;
 pub use password::holds_password;
 pub use pickup::reads_as_line;

@@ -3,21 +3,23 @@
 //! Only the last line of the final reply to PASV, LPSV or EPSV announces. The same text inside a
 //! multi-line reply, or in the answer to another command, opens nothing (VU#328867).
 
+mod answers;
 pub mod endpoint_check;
 mod id;
 mod login_state;
 mod outstanding;
 mod refusals;
 
+pub use answers::OUTSTANDING_MAX;
 pub use id::SessionId;
-pub use outstanding::OUTSTANDING_MAX;
 
 use std::collections::VecDeque;
 
 use self::{
+    answers::{Answer, OutstandingReplies, Owed},
     endpoint_check::Refusal,
     login_state::LoginState,
-    outstanding::{Outstanding, OutstandingReplies},
+    outstanding::Outstanding,
 };
 use super::ftp::{
     Announcement, AnnouncementKind, Command, Malformed, Reason, ReplyLine, parse_announcing_reply,
@@ -104,6 +106,7 @@ pub struct Session {
     reasons: VecDeque<Reason>,
     commands: u64,
     current_command: CommandNumber,
+    lost_directories: usize,
 }
 
 /// The number of a command in its session.
@@ -124,7 +127,12 @@ impl Session {
     /// Takes one line of the client. `is_complete` is false where only its beginning is known.
     pub fn handle_command(&mut self, line: &[u8], is_complete: bool) -> Finding {
         let command = Command::parse(line);
-        let is_tracked = self.record_command(line, Outstanding::of(&command));
+        let outstanding = if is_empty_line(line) {
+            Outstanding::EmptyLine
+        } else {
+            Outstanding::of(&command)
+        };
+        let is_tracked = self.record_command(line, outstanding);
         match command {
             Command::Announce(kind, announcement) => {
                 let refusal = self.refusal_of_active(is_tracked, is_complete);
@@ -159,27 +167,30 @@ impl Session {
         let is_final = self.is_final_line(reply);
         // A preliminary reply answers nothing: the final one comes behind it (RFC 959 §4.2.1).
         if reply.code / 100 == 1 {
+            if is_final {
+                let answer = self.outstanding.handle_preliminary(reply.code);
+                self.record_lost(&answer);
+            }
             return Finding::Nothing;
         }
         if !is_final {
             return self.handle_part_of_refusal(reply);
         }
-        if self.closes_instead_of_refusing(reply.code) {
-            return Finding::Nothing;
-        }
-        let answered = self.pop_outstanding(reply.code);
+        let Some(owed) = self.pop_outstanding(reply.code) else {
+            return self.handle_surplus(reply.code, line);
+        };
         // The answer to a substitute says nothing about the session: the client has not sent it.
-        if answered == Some(Outstanding::Refused) {
-            return self.poll_refusal();
+        if owed.outstanding == Outstanding::Refused {
+            return self.poll_refusal(reply.code);
         }
-        self.login.handle_answer(answered, reply.code);
-        match AnnouncementKind::from_code(reply.code) {
-            Some(kind) => Finding::Announcement(FoundAnnouncement {
+        self.login.handle_answer(owed.outstanding, reply.code);
+        match (owed.outstanding, AnnouncementKind::from_code(reply.code)) {
+            (Outstanding::Passive(asked), Some(kind)) => Finding::Announcement(FoundAnnouncement {
                 kind,
                 announcement: parse_announcing_reply(reply.code, line),
-                refusal: self.refusal_of_passive(kind, answered, is_complete),
+                refusal: self.refusal_of_passive(asked, is_complete),
             }),
-            None => self.handle_answer(answered, reply.code),
+            _ => self.handle_answer(owed.outstanding, reply.code),
         }
     }
 
@@ -194,14 +205,21 @@ impl Session {
     /// have not ended. They may use the announcements before it.
     #[must_use]
     pub fn outstanding_transfers(&self) -> usize {
-        let earlier = self.current_command.0.saturating_sub(self.answered());
-        self.outstanding.transfers_among(earlier)
+        self.outstanding.transfers_up_to(self.current_command)
     }
 
-    /// Whether the client has asked the server to announce with a line of this kind.
+    /// Whether the client has asked the server to announce, and the server has not answered. It may
+    /// do so with each announcing reply: some servers answer EPSV with 227, or PASV with 229.
     #[must_use]
-    pub fn awaits(&self, kind: AnnouncementKind) -> bool {
-        self.outstanding.contains(Outstanding::Passive(kind))
+    pub fn awaits_announcement(&self) -> bool {
+        let is_passive = |owed| matches!(owed, Outstanding::Passive(_));
+        self.outstanding.contains(is_passive)
+    }
+
+    /// Takes the number of questions for the directory, or changes of it, of which nobody knows any
+    /// more what the server has answered.
+    pub fn take_lost_directories(&mut self) -> usize {
+        std::mem::take(&mut self.lost_directories)
     }
 
     /// Bytes of memory behind this value, not counting the value itself.
@@ -239,33 +257,48 @@ impl Session {
         self.login = LoginState::NotFtp;
     }
 
-    /// How many commands the server has answered.
-    fn answered(&self) -> u64 {
-        self.commands.saturating_sub(self.outstanding.len())
-    }
-
-    fn handle_answer(&mut self, answered: Option<Outstanding>, code: u16) -> Finding {
+    fn handle_answer(&mut self, answered: Outstanding, code: u16) -> Finding {
         // 2yz is success, and 4yz and 5yz are failures (RFC 959 §4.2.1). A 6yz cannot be read
         // (RFC 2228 §5), and counts as a failure.
         let is_accepted = code / 100 == 2;
         let is_rejected = code >= 400;
         match answered {
-            // RFC 4217 §4 has 234. 235 is for mechanisms with security data (RFC 2228 §5.1).
-            Some(Outstanding::Auth) if code == 234 || code == 235 => Finding::Opaque,
-            Some(Outstanding::EpsvAll) => {
+            Outstanding::Auth if is_accepted => Finding::Opaque,
+            Outstanding::EpsvAll => {
                 self.is_epsv_only |= is_accepted;
                 Finding::Nothing
             }
             // PORT has no intermediate reply (RFC 959 §5.4). A 3yz to it is not its acceptance.
-            Some(Outstanding::Active) if !is_accepted => Finding::Withdraw(Withdrawal::Rejected),
-            // A 2yz to PASV that is not its own code announces nothing, but takes nothing back.
-            Some(Outstanding::Passive(_) | Outstanding::Transfer) if is_rejected => {
+            Outstanding::Active if !is_accepted => Finding::Withdraw(Withdrawal::Rejected),
+            Outstanding::Passive(_) | Outstanding::Transfer { .. } if is_rejected => {
                 Finding::Withdraw(Withdrawal::Rejected)
             }
-            Some(Outstanding::Transfer) => Finding::TransferDone,
-            Some(Outstanding::Directory) => Finding::Directory(code),
-            Some(_) | None => Finding::Nothing,
+            Outstanding::Transfer { .. } => Finding::TransferDone,
+            Outstanding::Directory => Finding::Directory(code),
+            Outstanding::Greeting
+            | Outstanding::Active
+            | Outstanding::Passive(_)
+            | Outstanding::Auth
+            | Outstanding::Abort
+            | Outstanding::Login
+            | Outstanding::Reinitialisation
+            | Outstanding::Refused
+            | Outstanding::EmptyLine
+            | Outstanding::Other => Finding::Nothing,
         }
+    }
+
+    /// Takes a final reply that nothing asked for: it was said twice, or comes late.
+    fn handle_surplus(&mut self, code: u16, line: &[u8]) -> Finding {
+        // An attacker can have a server repeat text of his, in a listing or an error message. Only
+        // the answer to PASV announces.
+        AnnouncementKind::from_code(code).map_or(Finding::Nothing, |kind| {
+            Finding::Announcement(FoundAnnouncement {
+                kind,
+                announcement: parse_announcing_reply(code, line),
+                refusal: Some(Refusal::UnsolicitedReply),
+            })
+        })
     }
 
     fn refusal_of_active(&self, is_tracked: bool, is_complete: bool) -> Option<Refusal> {
@@ -278,21 +311,11 @@ impl Session {
         self.is_epsv_only.then_some(Refusal::AfterEpsvAll)
     }
 
-    fn refusal_of_passive(
-        &self,
-        kind: AnnouncementKind,
-        answered: Option<Outstanding>,
-        is_complete: bool,
-    ) -> Option<Refusal> {
-        // An attacker can have a server repeat text of his, in a listing or an error message. Only
-        // a reply at the place of the answer to PASV announces.
-        if answered != Some(Outstanding::Passive(kind)) {
-            return Some(Refusal::UnsolicitedReply);
-        }
+    fn refusal_of_passive(&self, asked: AnnouncementKind, is_complete: bool) -> Option<Refusal> {
         if !is_complete {
             return Some(Refusal::Malformed);
         }
-        (self.is_epsv_only && kind != AnnouncementKind::Epsv).then_some(Refusal::AfterEpsvAll)
+        (self.is_epsv_only && asked != AnnouncementKind::Epsv).then_some(Refusal::AfterEpsvAll)
     }
 
     /// Whether a line ends a reply. `ddd-` begins a multi-line reply, and `ddd ` with the same code
@@ -313,14 +336,28 @@ impl Session {
         self.commands = self.commands.saturating_add(1);
         self.current_command = CommandNumber(self.commands);
         self.login.handle_command(line);
-        self.outstanding.push(outstanding)
+        self.outstanding.push(self.current_command, outstanding)
     }
 
-    fn pop_outstanding(&mut self, code: u16) -> Option<Outstanding> {
-        let answered = self.outstanding.pop(code);
-        self.current_command = CommandNumber(self.answered());
-        answered
+    fn pop_outstanding(&mut self, code: u16) -> Option<Owed> {
+        let answer = self.outstanding.pop(code);
+        self.record_lost(&answer);
+        if let Some(owed) = answer.answered {
+            self.current_command = owed.command;
+        }
+        answer.answered
     }
+
+    fn record_lost(&mut self, answer: &Answer) {
+        self.reasons
+            .drain(..answer.lost_refusals.min(self.reasons.len()));
+        self.lost_directories += answer.lost_directories;
+    }
+}
+
+/// Whether a line has nothing that any server would take for a command.
+fn is_empty_line(line: &[u8]) -> bool {
+    line.iter().all(u8::is_ascii_whitespace)
 }
 
 #[cfg(test)]

@@ -28,6 +28,11 @@ fn decided(turns: &[Turn]) -> Vec<String> {
     decisions(&link)
 }
 
+/// The decisions, as shipped.
+fn decided_open(turns: &[Turn]) -> Vec<String> {
+    decisions(&play_with(turns, Settings::default()))
+}
+
 const PORT: &str = "PORT 10,0,0,2,19,137";
 
 #[test]
@@ -90,8 +95,8 @@ fn a_server_that_leaves_bytes_out_does_not_hide_a_request_of_another_protocol() 
 }
 
 #[test]
-fn a_client_that_speaks_before_the_server_is_not_trusted_later() {
-    let turns = [
+fn a_client_that_begins_its_login_before_the_greeting_is_one_of_ftp() {
+    let login = [
         client("USER ann"),
         server("220 hello\r\n331 and?"),
         client("PASS secret"),
@@ -99,7 +104,59 @@ fn a_client_that_speaks_before_the_server_is_not_trusted_later() {
         client(PORT),
         server("200 ok"),
     ];
-    assert_eq!(decided(&turns), ["PORT not_ftp"]);
+    assert_eq!(decided_open(&login), ["PORT expect"]);
+    // What follows is looked at as well, and so is what else may come before a greeting.
+    let request = Turn::new(Role::Client, "USER a\r\nPOST / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let unasked = [
+        request,
+        server("220 hello\r\n331 and?\r\n230 in"),
+        client(PORT),
+    ];
+    assert_eq!(decided(&unasked), ["PORT not_ftp"]);
+    let early = [client(PORT), server("220 hello\r\n230 in"), client(PORT)];
+    assert_eq!(decided(&early), ["PORT not_ftp", "PORT not_ftp"]);
+}
+
+#[test]
+fn any_success_answers_a_login_and_any_is_a_greeting() {
+    for (greeting, to_user, to_pass) in [
+        ("220 hello", "331 and?", "220 in"),
+        ("220 hello", "200 in", "202 superfluous"),
+        ("200 ready", "331 and?", "250 in"),
+        ("120 soon\r\n220 hello", "232 in", "503 what"),
+        ("who knows\r\n220-hello\r\n220 hello", "331 and?", "230 in"),
+        ("230 come in", "230 in already", "230 in"),
+    ] {
+        let turns = [
+            server(greeting),
+            client("USER ann"),
+            server(to_user),
+            client("PASS secret"),
+            server(to_pass),
+            client(PORT),
+            server("200 ok"),
+        ];
+        assert_eq!(
+            decided_open(&turns),
+            ["PORT expect"],
+            "{greeting}, {to_user}, {to_pass}"
+        );
+    }
+    let no_login = [server("230 come in"), client(PORT), server("200 ok")];
+    assert_eq!(decided_open(&no_login), ["PORT expect"]);
+}
+
+#[test]
+fn a_request_opens_nothing_at_a_server_that_lets_everybody_in() {
+    let body = format!("POST / HTTP/1.1\r\nHost: x\r\n\r\nUSER a\r\n{PORT}\r\n");
+    for greeting in ["230 come in", "200 hello"] {
+        let turns = [
+            server(greeting),
+            Turn::new(Role::Client, body.clone()),
+            Turn::new(Role::Server, "200 ok\r\n200 ok\r\n230 in\r\n200 ok\r\n"),
+        ];
+        assert_eq!(decided(&turns), ["PORT not_ftp"], "{greeting}");
+    }
 }
 
 #[test]

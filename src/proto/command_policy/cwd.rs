@@ -60,6 +60,13 @@ impl WorkingDirectory {
         }
     }
 
+    /// The oldest command that waits for an answer gets none. Nobody knows whether the server has
+    /// changed the directory.
+    pub(super) fn handle_lost_answer(&mut self) {
+        self.steps.pop_front();
+        self.known = None;
+    }
+
     /// Takes a login, with the directory in which it begins, where that is known.
     pub(super) fn enter(&mut self, login_directory: Option<&str>) {
         self.forget();

@@ -138,6 +138,13 @@ impl SessionPolicy {
         self.directory.handle_answer(code, line);
     }
 
+    /// The server does not answer this many of the oldest changes of the directory any more.
+    pub fn handle_lost_directory_replies(&mut self, count: usize) {
+        for _ in 0..count {
+            self.directory.handle_lost_answer();
+        }
+    }
+
     /// Forgets the directory, because lines passed unseen.
     pub fn handle_gap(&mut self) {
         self.directory.forget();

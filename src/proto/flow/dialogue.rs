@@ -79,10 +79,12 @@ impl Dialogue {
     /// Takes a line of the server.
     pub(super) fn handle_reply(&mut self, line: &[u8], is_complete: bool) -> Finding {
         let finding = self.session.handle_reply(line, is_complete);
-        if let Finding::Directory(code) = finding
-            && let Some(policy) = &mut self.policy
-        {
-            policy.handle_directory_reply(code, line);
+        let lost = self.session.take_lost_directories();
+        if let Some(policy) = &mut self.policy {
+            policy.handle_lost_directory_replies(lost);
+            if let Finding::Directory(code) = finding {
+                policy.handle_directory_reply(code, line);
+            }
         }
         finding
     }
@@ -177,13 +179,10 @@ impl Dialogue {
             && !policy.is_some_and(|policy| policy.lets_begun_password_out(partial))
     }
 
-    /// A server's line can announce only what was asked for.
+    /// A server's line announces only where the client has asked for it.
     fn could_announce(&self, role: Role, text: &[u8]) -> bool {
-        let mut kinds = role.kinds().iter().filter(|kind| match role {
-            Role::Client => true,
-            Role::Server => self.session.awaits(**kind),
-        });
-        kinds.any(|kind| could_announce_any_of(&[*kind], text))
+        let is_awaited = role == Role::Client || self.session.awaits_announcement();
+        is_awaited && could_announce_any_of(role.kinds(), text)
     }
 }
 

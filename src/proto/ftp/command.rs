@@ -96,12 +96,6 @@ impl Command {
     }
 }
 
-/// The shortest verb in use, in bytes: CWD or RMD.
-const VERB_MIN: usize = 3;
-
-/// The longest verb in use, in bytes. Verbs with digits, such as XSHA512, follow a login.
-const VERB_MAX: usize = 8;
-
 /// The verbs that a session needs without their argument. The frequent ones are first.
 const VERBS: [(&[u8], Command); 26] = [
     (b"RETR", Command::Transfer),
@@ -199,23 +193,6 @@ fn begins_verb(kind: AnnouncementKind, text: &[u8]) -> bool {
         }
         None => is_prefix(text),
     }
-}
-
-/// Whether a line can be an FTP command, known or not: a verb, and then nothing or a space.
-///
-/// The first lines of other protocols are not: request lines of HTTP and SIP, their headers, and
-/// TLS records.
-#[must_use]
-pub fn is_command_shaped(line: &[u8]) -> bool {
-    let text = telnet::skip_sequences(line).trim_ascii();
-    let length = text.iter().take_while(|byte| is_of_verb(**byte)).count();
-    let is_verb = text.is_empty() || (VERB_MIN..=VERB_MAX).contains(&length);
-    let ends = text.get(length).is_none_or(|byte| *byte == b' ');
-    // A request line looks like a command with two words. Its last word is the protocol.
-    let last_word = text.rsplit(|byte| *byte == b' ').next();
-    let is_request =
-        last_word.is_some_and(|word| word.starts_with(b"HTTP/") || word.starts_with(b"SIP/"));
-    is_verb && ends && !is_request
 }
 
 const fn is_of_verb(byte: u8) -> bool {

@@ -1,15 +1,6 @@
-//! The replies that the server owes, in the order of the commands.
-//!
-//! A server answers commands in their order, each with any number of 1yz replies and one final
-//! reply (RFC 959 §4.2, §5.4). So the queue says which command a reply answers.
-
-use std::collections::VecDeque;
+//! What a command asks for, and which replies can be the answer to it.
 
 use crate::proto::ftp::{AnnouncementKind, Command, EpsvArgument};
-
-/// The most outstanding replies that are tracked. A client that pipelines more commands keeps
-/// working. Its further announcements are refused until the server has caught up.
-pub const OUTSTANDING_MAX: usize = 32;
 
 /// A reply that the server owes, by the command that it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +15,9 @@ pub(super) enum Outstanding {
     EpsvAll,
     /// The answer to AUTH.
     Auth,
-    /// The answer to a command that uses the data connection.
-    Transfer,
+    /// The answer to a command that uses the data connection. The server may have said that the
+    /// transfer begins.
+    Transfer { has_begun: bool },
     /// The answer to ABOR.
     Abort,
     /// The answer to USER, PASS or ACCT.
@@ -36,6 +28,8 @@ pub(super) enum Outstanding {
     Directory,
     /// The answer to the substitute of a refused command.
     Refused,
+    /// The answer to an empty line. Some servers have none.
+    EmptyLine,
     /// The answer to any other command.
     Other,
 }
@@ -50,7 +44,7 @@ impl Outstanding {
             Command::Epsv(EpsvArgument::All) => Self::EpsvAll,
             Command::Epsv(_) => Self::Passive(AnnouncementKind::Epsv),
             Command::Auth => Self::Auth,
-            Command::Transfer => Self::Transfer,
+            Command::Transfer => Self::Transfer { has_begun: false },
             Command::Abor => Self::Abort,
             Command::Login => Self::Login,
             Command::Rein => Self::Reinitialisation,
@@ -60,123 +54,59 @@ impl Outstanding {
             }
         }
     }
-}
 
-/// The queue of outstanding replies.
-#[derive(Clone, Debug, Default)]
-pub(super) struct OutstandingReplies {
-    queue: VecDeque<Outstanding>,
-    /// Replies beyond [`OUTSTANDING_MAX`], which are only counted.
-    untracked: u32,
-}
-
-impl OutstandingReplies {
-    /// The queue at the start of a connection.
-    pub(super) fn greeting() -> Self {
-        Self {
-            queue: VecDeque::from([Outstanding::Greeting]),
-            untracked: 0,
-        }
-    }
-
-    /// Adds a reply. `false` where it is only counted.
-    pub(super) fn push(&mut self, outstanding: Outstanding) -> bool {
-        // Once one reply is untracked, those behind it are too: the queue has no gaps.
-        let is_tracked = self.queue.len() < OUTSTANDING_MAX && self.untracked == 0;
-        if is_tracked {
-            self.queue.push_back(outstanding);
-        } else {
-            self.untracked = self.untracked.saturating_add(1);
-        }
-        is_tracked
-    }
-
-    /// Makes the last reply that of a refused command. `false` where it is not tracked.
-    pub(super) fn refuse_last(&mut self) -> bool {
-        match self.queue.back_mut().filter(|_| self.untracked == 0) {
-            Some(last) => {
-                *last = Outstanding::Refused;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Takes the reply that a final reply with this code is. `None` where it is not tracked.
-    pub(super) fn pop(&mut self, code: u16) -> Option<Outstanding> {
-        for _ in 0..self.unanswered_by_abort(code) {
-            self.queue.pop_front();
-        }
-        let answered = self.queue.pop_front();
-        if answered.is_none() {
-            self.untracked = self.untracked.saturating_sub(1);
-        }
-        answered
-    }
-
-    /// Takes the next reply if it is the one to a refused command.
-    pub(super) fn pop_refused(&mut self) -> bool {
-        let is_refused = self.is_next_refused();
-        if is_refused {
-            self.queue.pop_front();
-        }
-        is_refused
-    }
-
-    /// Whether the next reply is the one to a refused command.
-    pub(super) fn is_next_refused(&self) -> bool {
-        self.queue.front() == Some(&Outstanding::Refused)
-    }
-
-    /// Whether a reply of this sort is owed.
-    pub(super) fn contains(&self, outstanding: Outstanding) -> bool {
-        self.queue.contains(&outstanding)
-    }
-
-    /// How many replies are owed.
-    pub(super) fn len(&self) -> u64 {
-        self.queue.len() as u64 + u64::from(self.untracked)
-    }
-
-    /// How many of the first `count` replies are those of transfers.
-    pub(super) fn transfers_among(&self, count: u64) -> usize {
-        let first = self.queue.iter().zip(0..count);
-        first
-            .filter(|(outstanding, _)| **outstanding == Outstanding::Transfer)
-            .count()
-    }
-
-    /// Forgets all of them.
-    pub(super) fn clear(&mut self) {
-        self.queue.clear();
-        self.untracked = 0;
-    }
-
-    /// Bytes of memory behind this value, not counting the value itself.
-    pub(super) fn heap_bytes(&self) -> usize {
-        let each = size_of::<Outstanding>();
-        self.queue.capacity().saturating_mul(each)
-    }
-
-    /// How many replies will not come any more, as a reply with this code shows.
+    /// Whether a final reply with this code can be this one (RFC 959 §5.4, and what servers say
+    /// beside it).
     ///
-    /// An aborted transfer has two replies: 426 for the transfer and 226 for ABOR (RFC 959
-    /// §4.1.3). Some servers send one reply for both, and Pure-FTPd sends none. Without this count
-    /// each later reply would be taken for the answer to an earlier command.
-    fn unanswered_by_abort(&self, code: u16) -> usize {
-        let is_of_abort = matches!(code, 225 | 226) || code >= 400;
-        match (self.queue.front(), self.queue.get(1)) {
-            // One reply has ended the transfer and answered ABOR. This one answers the command
-            // behind ABOR.
-            (Some(Outstanding::Abort), Some(_)) if !is_of_abort => 1,
-            // Neither was answered. But 250 may still be the end of the transfer, and so is any
-            // reply while no later command could have one.
-            (Some(Outstanding::Transfer), Some(Outstanding::Abort))
-                if !is_of_abort && code != 250 && self.queue.len() > 2 =>
-            {
-                2
+    /// Servers say 200, 202, 220, 232 or 250 to a login, and 200, 220 or 250 to most else. Only a
+    /// code that means something else is no answer: 226 ends a transfer, 227 announces.
+    pub(super) const fn accepts(self, code: u16) -> bool {
+        let is_failure = code >= 400;
+        let is_success = matches!(code, 200..=299) && !is_of_passive(code);
+        let is_intermediate = matches!(code, 300..=399);
+        // RFC 959 §5.4: these tell of a data connection.
+        let is_of_data = matches!(code, 225 | 226 | 425 | 426);
+        match self {
+            Self::Greeting | Self::Reinitialisation | Self::EpsvAll => is_success || is_failure,
+            Self::Login => is_success || is_intermediate || is_failure,
+            // RFC 4217 §4 has 234. 235 is for mechanisms with security data (RFC 2228 §5.1).
+            // Others say 200. 334 asks for security data, or is all that a server says.
+            Self::Auth => matches!(code, 200..=209 | 230..=239 | 334) || is_failure,
+            Self::Passive(_) => is_of_passive(code) || (is_failure && !is_of_data),
+            Self::Transfer { has_begun } => {
+                // 200 and its like answer a NOOP in a transfer. A server that has begun the
+                // transfer has understood its command.
+                let is_of_syntax = matches!(code, 500..=504);
+                (is_success && code / 10 != 20) || (is_failure && !(has_begun && is_of_syntax))
             }
-            _ => 0,
+            Self::Abort => matches!(code, 225 | 226) || is_failure,
+            Self::Refused => matches!(code, 200..=219 | 250) || (is_failure && !is_of_data),
+            Self::EmptyLine => matches!(code, 500..=504),
+            Self::Directory => (is_success || is_failure) && !is_of_data,
+            Self::Active | Self::Other => {
+                is_intermediate || is_failure || (is_success && !is_of_data)
+            }
         }
     }
+
+    /// Whether a server answers such a command while a transfer goes on. So its answer does not
+    /// show that an earlier transfer is over.
+    pub(super) const fn is_answered_during_transfers(self) -> bool {
+        match self {
+            Self::Refused | Self::EmptyLine | Self::Other | Self::Directory | Self::EpsvAll => true,
+            Self::Greeting
+            | Self::Active
+            | Self::Passive(_)
+            | Self::Auth
+            | Self::Transfer { .. }
+            | Self::Abort
+            | Self::Login
+            | Self::Reinitialisation => false,
+        }
+    }
+}
+
+/// Whether a code announces, or would if its command was known.
+const fn is_of_passive(code: u16) -> bool {
+    matches!(code, 227..=229)
 }

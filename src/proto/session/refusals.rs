@@ -5,7 +5,7 @@ use super::{Finding, Outstanding, Session};
 use crate::proto::ftp::{Reason, ReplyLine};
 
 /// "Service not available, closing control connection" (RFC 959 §4.2.1). A server may send it at
-/// any time, and it is never replaced by a refusal.
+/// any time, and a refusal never replaces it.
 const CLOSING: u16 = 421;
 
 impl Session {
@@ -37,21 +37,11 @@ impl Session {
         !self.reasons.is_empty()
     }
 
-    /// Whether the server ends the session with the answer that was to become a refusal.
-    pub(super) fn closes_instead_of_refusing(&mut self, code: u16) -> bool {
-        // The client has to read that the server closes, more than why its command was refused.
-        let closes = code == CLOSING && self.outstanding.pop_refused();
-        if closes {
-            self.reasons.pop_front();
-        }
-        closes
-    }
-
     /// Takes a line that does not end a reply. In the answer to a refused command, a line with the
     /// code of the reply gets the code of a refusal. Any other line is text (RFC 959 §4.2).
     pub(super) fn handle_part_of_refusal(&self, reply: ReplyLine) -> Finding {
         let is_part = self.multi_line == Some(reply.code);
-        if is_part && self.outstanding.is_next_refused() {
+        if is_part && self.outstanding.is_refusal(reply.code) {
             Finding::RefusalBegins
         } else {
             Finding::Nothing
@@ -59,8 +49,11 @@ impl Session {
     }
 
     /// Takes the last line of the answer to a refused command.
-    pub(super) fn poll_refusal(&mut self) -> Finding {
+    pub(super) fn poll_refusal(&mut self, code: u16) -> Finding {
         let reason = self.reasons.pop_front();
-        reason.map_or(Finding::Nothing, Finding::Refusal)
+        // The client has to read that the server closes, more than why its command was refused.
+        reason
+            .filter(|_| code != CLOSING)
+            .map_or(Finding::Nothing, Finding::Refusal)
     }
 }

@@ -44,7 +44,6 @@ fn a_227_that_answers_pasv_announces() {
 fn a_227_that_answers_anything_else_opens_nothing() {
     assert_eq!(opens(&["220 hello", PASSIVE]), UNSOLICITED);
     assert_eq!(opens(&["220 hello", "> NOOP", PASSIVE]), UNSOLICITED);
-    assert_eq!(opens(&["220 hello", "> EPSV", PASSIVE]), UNSOLICITED);
     assert_eq!(
         opens(&["220 hello", "> PASV", PASSIVE, PASSIVE]),
         UNSOLICITED
@@ -91,7 +90,7 @@ fn pipelined_commands_are_answered_in_order() {
         Ok(())
     );
     assert_eq!(
-        opens(&["220 hello", "> PASV", "> NOOP", "200 ok", PASSIVE]),
+        opens(&["220 hello", "> PASV", PASSIVE, "> NOOP", "200 ok", PASSIVE]),
         UNSOLICITED
     );
 }
@@ -177,7 +176,7 @@ fn a_flood_of_commands_costs_bounded_memory_and_opens_nothing_until_answered() {
     for _ in 0..100_000 {
         session.handle_command(b"PASV", true);
     }
-    assert!(session.heap_bytes() <= 2 * OUTSTANDING_MAX * size_of::<Outstanding>());
+    assert!(session.heap_bytes() <= 2 * OUTSTANDING_MAX * size_of::<Owed>());
     session.handle_reply(b"220 hello", true);
     for _ in 1..OUTSTANDING_MAX {
         let found = session.handle_reply(PASSIVE.as_bytes(), true);
@@ -236,4 +235,144 @@ fn an_announcement_beyond_the_tracked_replies_is_refused() {
         session.handle_reply(b"200 ok", true);
     }
     assert_eq!(announced(port(&mut session)), Ok(()));
+}
+
+/// A session whose user is logged in, and a transfer of it that has begun.
+const TRANSFER: [&str; 6] = [
+    "220 hello",
+    "> USER ann",
+    "331 and?",
+    "> PASS x",
+    "230 in",
+    "> RETR x",
+];
+
+fn opens_after_transfer(more: &[&str]) -> Result<(), Option<Refusal>> {
+    opens(&[&TRANSFER[..], &["150 here"], more].concat())
+}
+
+#[test]
+fn each_passive_command_may_be_answered_with_each_announcing_code() {
+    for (command, answer) in [
+        ("> EPSV", PASSIVE),
+        ("> PASV", "229 ok (|||5001|)"),
+        ("> LPSV", PASSIVE),
+        ("> PASV", "228 ok (4,4,10,0,0,5,2,19,137)"),
+    ] {
+        assert_eq!(opens(&["220 hello", command, answer]), Ok(()), "{command}");
+    }
+}
+
+#[test]
+fn answers_that_never_come_shift_none() {
+    for unanswered in [
+        &["> NOOP", "> NOOP", "226 done"][..],
+        &["226 done", "> "],
+        &["> STAT", "226 done"],
+        &[],
+        &["226 done", "> SITE x", "120 only"],
+    ] {
+        let passive = [unanswered, &["> PASV", PASSIVE]].concat();
+        assert_eq!(opens_after_transfer(&passive), Ok(()), "{unanswered:?}");
+        let port = ["> PORT 10,0,0,2,19,137", "200 ok", "> RETR y", "150 here"];
+        let dialogue = [&TRANSFER[..], &["150 here"], unanswered, &port].concat();
+        let done = [&dialogue[..], &["226 done"]].concat();
+        assert_eq!(last(&done), Finding::TransferDone, "{unanswered:?}");
+        let rejected = [&dialogue[..], &["426 broken"]].concat();
+        assert_eq!(last(&rejected), Finding::Withdraw(Withdrawal::Rejected));
+    }
+}
+
+#[test]
+fn answers_that_come_twice_or_late_shift_none() {
+    for surplus in [
+        &["226 done", "226 done"][..],
+        &["> NOOP", "226 done", "200 ok", "200 ok"],
+        &["> NOOP", "200 ok", "226 done"],
+        &["226 done", "> CWD a", "200 ok", "250 ok"],
+        &["> ABOR", "502 what", "426 aborted", "226 done"],
+        &["226 done", "> CWD a", "200 ok", "> PASV", "250 ok"],
+        &["> PASV", "226 done"],
+    ] {
+        let mut dialogue = surplus.to_vec();
+        if !surplus.contains(&"> PASV") {
+            dialogue.push("> PASV");
+        }
+        dialogue.push(PASSIVE);
+        assert_eq!(opens_after_transfer(&dialogue), Ok(()), "{surplus:?}");
+    }
+}
+
+#[test]
+fn a_noop_within_a_transfer_does_not_end_it() {
+    let answered = [&TRANSFER[..], &["150 here", "> NOOP", "200 ok"]].concat();
+    assert_eq!(last(&answered), Finding::Nothing);
+    let done = [&answered[..], &["226 done"]].concat();
+    assert_eq!(last(&done), Finding::TransferDone);
+}
+
+#[test]
+fn what_is_asked_for_in_a_transfer_without_end_leaves_room() {
+    let mut session = Session::greeted();
+    findings(&mut session, &[&TRANSFER[..], &["150 here"]].concat());
+    for _ in 0..3 * OUTSTANDING_MAX {
+        session.handle_command(b"NOOP", true);
+    }
+    findings(&mut session, &["226 done"]);
+    let port = session.handle_command(b"PORT 10,0,0,2,19,137", true);
+    assert_eq!(announced(port), Ok(()));
+}
+
+#[test]
+fn an_empty_line_may_be_answered_or_not() {
+    for answers in [&["500 what", PASSIVE][..], &[PASSIVE]] {
+        let dialogue = [&["220 hello", "> ", "> PASV"], answers].concat();
+        assert_eq!(opens(&dialogue), Ok(()), "{answers:?}");
+    }
+}
+
+#[test]
+fn a_refused_command_gets_its_own_answer() {
+    let mut session = Session::greeted();
+    findings(&mut session, &[&TRANSFER[..], &["150 here"]].concat());
+    // The server does not answer the NOOP in the transfer.
+    findings(&mut session, &["> NOOP", "226 done"]);
+    let reason = Reason::Named("no-deletes".into());
+    assert!(session.handle_refused(b"DELE x", reason.clone()));
+    let found = session.handle_reply(b"200 ok", true);
+    assert_eq!(found, Finding::Refusal(reason));
+    assert!(!session.awaits_refusal());
+}
+
+#[test]
+fn a_directory_whose_answer_does_not_come_is_told() {
+    let mut session = Session::greeted();
+    let dialogue = ["220 hello", "> CWD a", "> CWD b", "> PASV", PASSIVE];
+    findings(&mut session, &dialogue);
+    assert_eq!(session.take_lost_directories(), 2);
+    // The late answer of a NOOP is not taken for that of the next command.
+    let late = [
+        &TRANSFER[..],
+        &["150 here", "> NOOP", "226 done", "> CWD a", "200 ok"],
+    ]
+    .concat();
+    assert_eq!(last(&late), Finding::Nothing);
+    let own = [&late[..], &["550 no"]].concat();
+    assert_eq!(last(&own), Finding::Directory(550));
+}
+
+#[test]
+fn auth_is_accepted_with_any_success_of_its_own() {
+    for answer in ["200 go", "234 go", "235 go", "334 go"] {
+        let finding = last(&["220 hello", "> AUTH TLS", answer]);
+        let expected = if answer == "334 go" {
+            Finding::Nothing
+        } else {
+            Finding::Opaque
+        };
+        assert_eq!(finding, expected, "{answer}");
+    }
+    let aborted = ["220 hello", "> RETR x", "150 here", "> ABOR", "> AUTH TLS"];
+    let surplus = [&aborted[..], &["426 aborted", "226 aborted", "226 aborted"]].concat();
+    assert_eq!(last(&surplus), Finding::Nothing);
 }

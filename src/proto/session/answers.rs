@@ -1,0 +1,201 @@
+//! The replies that the server owes, and which of them a reply is.
+//!
+//! A server answers commands in their order, each with any number of 1yz replies and one final
+//! reply (RFC 959 §4.2, §5.4). But some commands are never answered (NOOP in a transfer, empty
+//! lines), and some are answered twice. So a reply is the first one owed that its code
+//! [can be](Outstanding::accepts). What was owed before that one does not come any more.
+
+use std::collections::VecDeque;
+
+use super::{CommandNumber, Outstanding};
+
+/// The most outstanding replies that are tracked. A client that pipelines more commands keeps
+/// working. Its further announcements are refused until the server has caught up.
+pub const OUTSTANDING_MAX: usize = 32;
+
+/// An outstanding reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owed {
+    /// The command that it answers.
+    pub(super) command: CommandNumber,
+    pub(super) outstanding: Outstanding,
+    /// Whether some servers leave it out.
+    is_optional: bool,
+}
+
+/// What a final reply is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The reply that was owed; `None` where none with this code was.
+    pub(super) answered: Option<Owed>,
+    /// How many refused commands will not be answered any more.
+    pub(super) lost_refusals: usize,
+    /// How many questions for the directory, or changes of it, will not be answered any more.
+    pub(super) lost_directories: usize,
+}
+
+/// The outstanding replies, in the order of the commands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OutstandingReplies {
+    queue: VecDeque<Owed>,
+    /// Replies beyond [`OUTSTANDING_MAX`], which are only counted.
+    untracked: u32,
+}
+
+impl OutstandingReplies {
+    /// What is owed at the start of a connection.
+    pub(super) fn greeting() -> Self {
+        let mut all = Self::default();
+        all.push(CommandNumber::default(), Outstanding::Greeting);
+        all
+    }
+
+    /// Adds a reply. `false` where it is only counted.
+    pub(super) fn push(&mut self, command: CommandNumber, outstanding: Outstanding) -> bool {
+        let is_optional = outstanding == Outstanding::EmptyLine
+            || (outstanding == Outstanding::Other && self.is_in_transfer());
+        if self.queue.len() >= OUTSTANDING_MAX {
+            self.forget_optional();
+        }
+        // Once one reply is untracked, those behind it are too: the queue has no gaps.
+        let is_tracked = self.queue.len() < OUTSTANDING_MAX && self.untracked == 0;
+        if is_tracked {
+            self.queue.push_back(Owed {
+                command,
+                outstanding,
+                is_optional,
+            });
+        } else {
+            self.untracked = self.untracked.saturating_add(1);
+        }
+        is_tracked
+    }
+
+    /// Makes the last reply that of a refused command. `false` where it is not tracked.
+    pub(super) fn refuse_last(&mut self) -> bool {
+        match self.queue.back_mut().filter(|_| self.untracked == 0) {
+            Some(last) => {
+                last.outstanding = Outstanding::Refused;
+                last.is_optional = false;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes a final reply with this code.
+    pub(super) fn pop(&mut self, code: u16) -> Answer {
+        let Some(at) = self.find_answered(code) else {
+            self.untracked = self.untracked.saturating_sub(1);
+            return Answer::default();
+        };
+        let mut answer = Answer {
+            answered: self.queue.remove(at),
+            ..Answer::default()
+        };
+        let shows_end = answer
+            .answered
+            .is_some_and(|owed| !owed.outstanding.is_answered_during_transfers());
+        self.drop_before(at, shows_end, &mut answer);
+        answer
+    }
+
+    /// Takes a preliminary reply: with 125 and 150 a transfer begins.
+    pub(super) fn handle_preliminary(&mut self, code: u16) -> Answer {
+        let mut answer = Answer::default();
+        let awaits_begin = Outstanding::Transfer { has_begun: false };
+        let at = self.position(|owed| owed.outstanding == awaits_begin);
+        if let Some(at) = at.filter(|_| matches!(code, 125 | 150)) {
+            if let Some(owed) = self.queue.get_mut(at) {
+                owed.outstanding = Outstanding::Transfer { has_begun: true };
+            }
+            self.drop_before(at, true, &mut answer);
+        }
+        answer
+    }
+
+    /// Whether a final reply with this code is the one to a refused command.
+    pub(super) fn is_refusal(&self, code: u16) -> bool {
+        let at = self.find_answered(code);
+        at.and_then(|at| self.queue.get(at))
+            .is_some_and(|owed| owed.outstanding == Outstanding::Refused)
+    }
+
+    /// Whether a reply is owed for which this holds.
+    pub(super) fn contains(&self, is_it: impl Fn(Outstanding) -> bool) -> bool {
+        self.queue.iter().any(|owed| is_it(owed.outstanding))
+    }
+
+    /// How many transfers were asked for up to a command, and have not ended.
+    pub(super) fn transfers_up_to(&self, command: CommandNumber) -> usize {
+        let is_transfer = |owed: &&Owed| matches!(owed.outstanding, Outstanding::Transfer { .. });
+        let earlier = self.queue.iter().filter(|owed| owed.command <= command);
+        earlier.filter(is_transfer).count()
+    }
+
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.untracked = 0;
+    }
+
+    /// Bytes of memory behind this value, not counting the value itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.queue.capacity().saturating_mul(size_of::<Owed>())
+    }
+
+    fn position(&self, is_it: impl Fn(&Owed) -> bool) -> Option<usize> {
+        self.queue.iter().position(is_it)
+    }
+
+    fn find_answered(&self, code: u16) -> Option<usize> {
+        let first = self.position(|owed| owed.outstanding.accepts(code))?;
+        // A server greets before it answers.
+        let is_greeted = self.queue.front()?.outstanding != Outstanding::Greeting;
+        if !is_greeted && first > 0 {
+            return None;
+        }
+        let is_firm = |owed: &Owed| owed.outstanding.accepts(code) && !owed.is_optional;
+        match self.position(is_firm).and_then(|at| self.queue.get(at)) {
+            // What may be left out gives way to what may not. A failure tells of the first: an
+            // empty line is no command. And no directory is believed that may be another one.
+            Some(firm) if code < 400 && firm.outstanding != Outstanding::Directory => {
+                self.position(is_firm)
+            }
+            _ => Some(first),
+        }
+    }
+
+    /// Drops what was owed before the place of a reply that has come. A transfer and its ABOR stay
+    /// where the reply may have come within it.
+    fn drop_before(&mut self, end: usize, shows_end: bool, answer: &mut Answer) {
+        let is_aborted = self
+            .queue
+            .iter()
+            .take(end)
+            .any(|owed| owed.outstanding == Outstanding::Abort);
+        let keeps_transfers = !shows_end && !is_aborted;
+        let mut place = 0_usize;
+        self.queue.retain(|owed| {
+            let is_transfer = matches!(owed.outstanding, Outstanding::Transfer { .. });
+            let is_kept = place >= end || (is_transfer && keeps_transfers);
+            place = place.saturating_add(1);
+            if !is_kept {
+                answer.lost_refusals += usize::from(owed.outstanding == Outstanding::Refused);
+                answer.lost_directories += usize::from(owed.outstanding == Outstanding::Directory);
+            }
+            is_kept
+        });
+    }
+
+    fn is_in_transfer(&self) -> bool {
+        self.contains(|owed| owed == Outstanding::Transfer { has_begun: true })
+    }
+
+    /// Makes room in the queue, where a reply is owed that may never come.
+    fn forget_optional(&mut self) {
+        if let Some(at) = self.position(|owed| owed.is_optional) {
+            self.queue.remove(at);
+        }
+    }
+}
