@@ -18,7 +18,6 @@ use crate::{
     proto::{
         flow::IDLE_MAX,
         net::{ConntrackTuples, Direction},
-        saved_flow::SavedFlow,
     },
     ruleset::LabelBit,
 };
@@ -41,6 +40,8 @@ pub(super) struct UnclaimedFlows {
 
 struct Unclaimed {
     tuples: ConntrackTuples,
+    /// An earlier process has seen its end.
+    is_closed: bool,
     /// Since when its connection is over, or conntrack does not know it.
     gone_since: Option<Instant>,
     /// How long it waits from then on.
@@ -77,8 +78,8 @@ impl UnclaimedFlows {
             flows: VecDeque::new(),
         };
         let (mut ended, mut unknown) = (0, 0);
-        for tuples in saved.iter().map(SavedFlow::tuples) {
-            let found = unclaimed.find(&tuples);
+        for (tuples, is_closed) in saved.iter().map(|saved| (saved.tuples(), saved.is_closed)) {
+            let found = unclaimed.find(&tuples, is_closed);
             if found == Found::Another {
                 ended += 1;
                 flow_store.delete(&tuples);
@@ -88,6 +89,7 @@ impl UnclaimedFlows {
             unknown += usize::from(found == Found::Nothing);
             unclaimed.flows.push_back(Unclaimed {
                 tuples,
+                is_closed,
                 gone_since: is_gone.then_some(now),
                 patience: OVER_MAX,
             });
@@ -112,7 +114,7 @@ impl UnclaimedFlows {
             if !flow_store.is_unclaimed(&flow.tuples) {
                 continue;
             }
-            let found = self.find(&flow.tuples);
+            let found = self.find(&flow.tuples, flow.is_closed);
             match found {
                 Found::Its => {
                     flow.gone_since = None;
@@ -134,12 +136,14 @@ impl UnclaimedFlows {
     }
 
     /// Where conntrack cannot be asked, nothing is given up.
-    fn find(&mut self, tuples: &ConntrackTuples) -> Found {
+    fn find(&mut self, tuples: &ConntrackTuples, is_closed: bool) -> Found {
         match self.conntrack.resolve(&tuples.of(Direction::Original)) {
-            Err(_) => Found::Its,
+            Err(_) if !is_closed => Found::Its,
+            Err(_) => Found::Over,
             Ok(None) => Found::Nothing,
             Ok(Some(entry)) if entry.tuples == *tuples && entry.label.has(self.adjust) => {
                 let is_over = entry.tcp_state.is_some_and(TcpState::is_over);
+                let is_over = is_over || is_closed;
                 if is_over { Found::Over } else { Found::Its }
             }
             Ok(Some(_)) => Found::Another,

@@ -105,6 +105,9 @@ impl Flow {
             flow.refute();
             flow.refutation = Refutation::Kept;
         }
+        if saved.is_closed {
+            flow.close();
+        }
         flow
     }
 

@@ -14,12 +14,16 @@ const VERSION: u32 = 2;
 /// The saved state of one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedFlow {
-    version: u32,
-    original: Tuple,
-    reply: Tuple,
+    pub(super) version: u32,
+    pub(super) original: Tuple,
+    pub(super) reply: Tuple,
     /// It was shown that the connection is no FTP. Files of earlier versions do not say it.
     #[serde(default)]
     pub is_refuted: bool,
+    /// Its end was seen. What is saved serves repeated segments. Files of earlier versions do not
+    /// say it.
+    #[serde(default)]
+    pub is_closed: bool,
     /// The stream of the original direction, and that of the reply direction.
     pub streams: [SavedStream; 2],
 }
@@ -79,15 +83,16 @@ pub enum SavedFlowError {
 }
 
 impl SavedFlow {
-    /// The state of a connection that is no FTP (`is_refuted`), or may be. The stream of the
+    /// The state of a connection that is open, and FTP as far as is known. The stream of the
     /// original direction comes first.
     #[must_use]
-    pub fn new(tuples: &ConntrackTuples, is_refuted: bool, streams: [SavedStream; 2]) -> Self {
+    pub fn new(tuples: &ConntrackTuples, streams: [SavedStream; 2]) -> Self {
         Self {
             version: VERSION,
             original: tuples.of(Direction::Original),
             reply: tuples.of(Direction::Reply),
-            is_refuted,
+            is_refuted: false,
+            is_closed: false,
             streams,
         }
     }

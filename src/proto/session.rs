@@ -4,6 +4,7 @@
 //! multi-line reply, or in the answer to another command, opens nothing (VU#328867).
 
 mod answers;
+mod command_number;
 pub mod endpoint_check;
 mod id;
 mod login_state;
@@ -11,6 +12,7 @@ mod outstanding;
 mod refusals;
 
 pub use answers::OUTSTANDING_MAX;
+pub use command_number::CommandNumber;
 pub use id::SessionId;
 
 use std::collections::VecDeque;
@@ -104,14 +106,10 @@ pub struct Session {
     login: LoginState,
     /// The reason of each refused command whose answer is owed, in the order of the commands.
     reasons: VecDeque<Reason>,
-    commands: u64,
+    last_command: CommandNumber,
     current_command: CommandNumber,
     lost_directories: usize,
 }
-
-/// The number of a command in its session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CommandNumber(u64);
 
 impl Session {
     /// The session of a connection that is known from its first packet: the server owes a greeting.
@@ -333,8 +331,8 @@ impl Session {
 
     /// Records a command. `false` where its answer cannot be distinguished from others.
     fn record_command(&mut self, line: &[u8], outstanding: Outstanding) -> bool {
-        self.commands = self.commands.saturating_add(1);
-        self.current_command = CommandNumber(self.commands);
+        self.last_command = self.last_command.next();
+        self.current_command = self.last_command;
         self.login.handle_command(line);
         self.outstanding.push(self.current_command, outstanding)
     }

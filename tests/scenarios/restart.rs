@@ -3,7 +3,12 @@
 
 use std::time::Duration;
 
-use ftp_alg::proto::{event::EventKind, expect::ExpectError, flow::Settings, ftp::Role};
+use ftp_alg::proto::{
+    event::EventKind,
+    expect::ExpectError,
+    flow::{CLOSED_MAX, Settings},
+    ftp::Role,
+};
 
 use crate::{
     harness::{
@@ -164,4 +169,27 @@ fn the_server_of_such_a_connection_is_reset_when_it_sends() {
     link.run_for(Duration::from_secs(1));
     assert!(link.server().was_reset);
     assert!(!heard_by(Role::Client, &link).contains("421"));
+}
+
+#[test]
+fn the_end_of_a_connection_is_known_after_a_restart() {
+    let mut link = play_open(
+        Topology::Snat,
+        &[client("PORT 10,0,0,2,4,5"), server("200 ok")],
+    );
+    link.client().abort();
+    link.run_for(Duration::from_millis(10));
+    let saved: Vec<_> = link.kernel.saved.values().cloned().collect();
+    assert!(
+        saved.len() == 1 && saved[0].is_closed,
+        "it serves repeated segments"
+    );
+    // The server has not heard of the reset, and repeats what it said. The end passed before.
+    link.kernel.restart(Settings::default());
+    link.server()
+        .send_odd(|frame| frame.payload = b"200 ok\r\n".to_vec());
+    link.run_for(Duration::from_millis(10));
+    link.kernel.conntrack.clear();
+    link.run_for(CLOSED_MAX + Duration::from_secs(1));
+    assert_eq!(link.kernel.saved.len(), 0);
 }

@@ -23,6 +23,8 @@ impl Flow {
             Ok(Some(found)) if found.is_over => {
                 self.life.end_unseen(context.now);
                 self.withdraw_all(Withdrawal::Closed, context);
+                self.relay.record_closed();
+                self.relay.save(context);
                 false
             }
             Ok(_) | Err(_) => self.life.miss(context.now),

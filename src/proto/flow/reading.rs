@@ -173,6 +173,7 @@ impl Flow {
         self.withdraw_all(Withdrawal::Closed, context);
         self.end_grant(context);
         if self.life.is_closed() {
+            self.relay.record_closed();
             self.release_session(context);
         }
     }

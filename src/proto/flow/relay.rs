@@ -32,6 +32,8 @@ pub(super) struct TcpRelay {
     adjustment: Adjustment,
     /// What a later process has to know of the dialogue: the connection is no FTP.
     is_refuted: bool,
+    /// What a later process has to know of its life: it has ended.
+    is_closed: bool,
 }
 
 /// One direction, and the end that sends in it.
@@ -52,6 +54,7 @@ impl TcpRelay {
             half: PerDirection::default(),
             adjustment: Adjustment::None,
             is_refuted: false,
+            is_closed: false,
         }
     }
 

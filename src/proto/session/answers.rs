@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::{CommandNumber, Outstanding};
+use super::{command_number::CommandNumber, outstanding::Outstanding};
 
 /// The most outstanding replies that are tracked. A client that pipelines more commands keeps
 /// working. Its further announcements are refused until the server has caught up.

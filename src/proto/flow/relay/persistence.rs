@@ -23,6 +23,7 @@ impl TcpRelay {
             },
             adjustment: Adjustment::Saved,
             is_refuted: saved.is_refuted,
+            is_closed: saved.is_closed,
         }
     }
 
@@ -47,7 +48,11 @@ impl TcpRelay {
             (Adjustment::Unsaved | Adjustment::Hidden, false) => {
                 self.adjustment = Adjustment::Saved;
                 let streams = Direction::BOTH.map(|at| self.half[at].save());
-                let saved = SavedFlow::new(&self.tuples, self.is_refuted, streams);
+                let saved = SavedFlow {
+                    is_refuted: self.is_refuted,
+                    is_closed: self.is_closed,
+                    ..SavedFlow::new(&self.tuples, streams)
+                };
                 context.effects.saves.push(Save::Store(Box::new(saved)));
             }
         }
@@ -62,6 +67,12 @@ impl TcpRelay {
     /// The connection is no FTP, which a later process has to know.
     pub(in crate::proto::flow) fn record_refutation(&mut self) {
         self.is_refuted = true;
+        self.adjustment.handle_change();
+    }
+
+    /// The connection has ended, which a later process has to know: no packet may tell it.
+    pub(in crate::proto::flow) fn record_closed(&mut self) {
+        self.is_closed = true;
         self.adjustment.handle_change();
     }
 
