@@ -51,6 +51,17 @@ def bounce_by_server(stage):
     return stage.reaches(stage.deployment.client, INSIDE1.public4, SERVICE)
 
 
+def stranger_behind_foreign_227(stage):
+    """The server names a third host, so its own port opens for its client; a stranger tries it."""
+    session = stage.session()
+    stage.listen(stage.deployment.server, SERVICE)
+    session.command("PASV")
+    say(session.server, encode("PASV", INSIDE1.public4, SERVICE))
+    hear(session.client)
+    stranger = stranger_to(stage.deployment.client)
+    return stage.reaches(stranger, session.client.peer_address, SERVICE)
+
+
 def whole(line):
     return [line]
 
@@ -300,6 +311,9 @@ ATTACKS = (
         functools.partial(bounce, "EPRT", INSIDE2),
     ),
     Attack("bounce/227-to-inside-host", "routed-server", bounce_by_server),
+    Attack(
+        "bounce/227-to-inside-host-by-stranger", "routed-server", stranger_behind_foreign_227
+    ),
     Attack(
         "bounce/PORT-to-neighbour-of-server",
         "routed-server",

@@ -158,7 +158,6 @@ def rows():
     for mode in ("PORT", "PASV"):
         for name, check, source in (
             ("announced-port-is-kept", keeps_announced_ports, "P39"),
-            ("port-of-another-helper", avoids_helper_ports, "P40"),
             ("control-idle-in-transfer", control_is_idle_in_transfer, "P43"),
         ):
             yield Dialogue(f"{name}/{mode}", check=functools.partial(check, mode), source=source)
@@ -167,6 +166,14 @@ def rows():
             check=functools.partial(recall_from_tape, mode),
             source="P42",
             settings={"expectation.timeout": f"{RECALL_SECONDS}s"},
+        )
+    # A port is chosen for an announcer behind NAT alone.
+    for mode, route in (("PORT", "snat"), ("PASV", "dnat")):
+        yield Dialogue(
+            f"port-of-another-helper/{mode}",
+            check=functools.partial(avoids_helper_ports, mode),
+            source="P40",
+            routes=(route,),
         )
     for code in (200, 234):
         yield Dialogue(

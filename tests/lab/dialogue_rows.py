@@ -5,6 +5,7 @@
 
 import functools
 
+import dialogue_addresses
 import dialogue_checks
 from deployments import HYLAFAX_PORT
 from dialogues import LOGIN, Dialogue, run_dialogue
@@ -660,7 +661,9 @@ def dialects():
 
 
 def rows():
-    for table in (answers, logins, spellings, endpoints, dialects, dialogue_checks.rows):
+    modules = (dialogue_addresses, dialogue_checks)
+    tables = [module.rows for module in modules]
+    for table in (answers, logins, spellings, endpoints, dialects, *tables):
         yield from table()
 
 
@@ -669,6 +672,8 @@ def batches():
     together = {}
     for row in rows():
         for route, deployment in ROUTES[row.version].items():
+            if row.routes and route not in row.routes:
+                continue
             case = Case(f"dialogue/{row.name}/{route}", functools.partial(run_dialogue, row))
             key = (deployment, row.port, row.is_multipath, str(sorted(row.settings.items())))
             together.setdefault(key, (route, row.settings, []))[2].append(case)

@@ -62,6 +62,8 @@ class Dialogue:
     port: int = 21
     # Whether the control connection is one of Multipath TCP at both ends.
     is_multipath: bool = False
+    # The routes over which it is said; all of them, where none is named.
+    routes: tuple = ()
     # Instead of a script: a function that gets the stage.
     check: typing.Callable = None
 

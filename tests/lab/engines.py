@@ -56,6 +56,10 @@ CASE_KEYS = {
         "ten-ports/|guarantee/ten-ports-are-reused/|restart/|life/|soak/",
         "few outside ports, or ports whose decimals are long",
     ),
+    "nat.public": CaseKey("dialogue/behind-another-router/", "another router is what they are about"),
+    "policy.data_sources": CaseKey(
+        "dialogue/server-connects-from-another-address/", "the network of such a server"
+    ),
     "table_owner": CaseKey(
         "life/[^/]+/[^/]+/shared|soak/|reload/table/",
         "on a kernel where others cannot change our table, the case tries what holds elsewhere",
@@ -121,7 +125,14 @@ def is_array_of_tables(value):
 
 
 def assignments(table):
-    return [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    return [f"{key} = {toml_value(value)}" for key, value in table.items()]
+
+
+def toml_value(value):
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    pairs = (f"{json.dumps(key)} = {toml_value(one)}" for key, one in value.items())
+    return "{ " + ", ".join(pairs) + " }"
 
 
 def ftp_alg_binary():

@@ -85,17 +85,6 @@ NOT_YET = {
     "dialogue/22[79]/(CR-CR-LF|no-blank|(blanks|tabs)-after-commas|leading-zeros)/.*": NotYet(
         "a line that has one reading is refused for its spelling"
     ),
-    "dialogue/227-(names-.*|zeros-over-IPv6)/.*": NotYet(
-        "a 227 that does not name its server's address opens nothing"
-    ),
-    "dialogue/announced-port-is-kept/PORT/snat": NotYet(
-        "a port of the same length is preferred to the announced one"
-    ),
-    "dialogue/port-of-another-helper/.*": NotYet("any outside port is given"),
-    "dialogue/recall-from-tape/.*": NotYet("an expectation ends although the server says 125"),
-    "dialogue/control-idle-in-transfer/.*": NotYet(
-        "nobody keeps the entry of a control connection while its data connection works"
-    ),
     "dialogue/AUTH-answered-200/.*": NotYet("AUTH counts as accepted only with 234"),
 }
 
