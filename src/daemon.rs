@@ -4,6 +4,7 @@
 //! plane is asynchronous, because it waits for several things: signals, and the end of a worker.
 
 pub mod adoption;
+mod avoided_ports;
 mod backend;
 mod bridge_keeper;
 pub mod config;

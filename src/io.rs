@@ -11,6 +11,7 @@ mod ethernet;
 pub mod expectations;
 pub mod injector;
 pub mod interfaces;
+pub mod local_ports;
 pub mod namespaces;
 pub mod netlink;
 pub mod nfqueue;

@@ -25,14 +25,15 @@ mod statement;
 
 use std::ops::RangeInclusive;
 
+use ipnetwork::IpNetwork;
 use serde::Deserialize;
 
 pub use iptables::{to_iptables, to_iptables_removal};
 pub use labels::{Label, LabelBit, Labels};
 pub use nft::removal as nft_removal;
 pub use statement::{
-    Chain, ChainType, ControlPort, Family, FlagTest, HelperObject, Hook, Rule, Ruleset, Set,
-    SetKind, State, Statement,
+    Chain, ChainType, ControlPort, Family, FlagTest, HelperObject, Hook, KeySource, Rule, Ruleset,
+    Set, SetKind, State, Statement,
 };
 
 /// The name of our tables, of the families `inet` and `bridge`. No other table is ever touched.
@@ -92,6 +93,8 @@ pub struct Params {
     pub backend: Backend,
     /// The ports to which encrypted sessions may have data connections, if any.
     pub tls_ports: Option<RangeInclusive<u16>>,
+    /// The networks from any of whose addresses a server may open its data connections.
+    pub data_sources: Vec<IpNetwork>,
 }
 
 /// The mechanism that lets expected data connections in and translates them.
@@ -153,6 +156,7 @@ impl Default for Params {
             queue_statement: QueueStatement::default(),
             backend: Backend::default(),
             tls_ports: None,
+            data_sources: Vec::new(),
         }
     }
 }

@@ -59,6 +59,7 @@ fn expectation(port: u16, destination: bool, source: bool) -> Expectation {
     let from = [198, 51, 100, 7].into();
     Expectation {
         source: from,
+        source_prefix: None,
         destination: to,
         translated_destination: if destination {
             ([10, 0, 0, 2], port).into()

@@ -4,6 +4,7 @@
 //! line, column and reason on one line. What has come out of [`Config::parse`] needs no further
 //! check.
 
+mod addresses;
 mod config_error;
 mod crosscheck;
 mod keys;
@@ -18,6 +19,7 @@ use toml::{
     de::{DeTable, DeValue, Deserializer},
 };
 
+pub use addresses::{PublicMap, SourceNetwork, SourceNetworks};
 pub use config_error::ConfigError;
 pub use keys::{
     Config, ExpectationKeys, Key, KeyTable, LimitKeys, LogKeys, NatKeys, PolicyKeys, ProcessKeys,

@@ -21,6 +21,8 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
         command_policy: Arc::new(command_policy_of(config)),
         limits: limits_of(config),
         ports: RangeInclusive::clone(&config.nat.ports),
+        public: config.nat.public.addresses(),
+        data_sources: config.policy.data_sources.to_vec(),
         tls: tls_of(config),
     }
 }
@@ -72,5 +74,6 @@ pub(crate) fn params_of(
         queue_statement,
         backend,
         tls_ports: config.policy.granted_ports().cloned(),
+        data_sources: config.policy.data_sources.to_vec(),
     }
 }

@@ -77,7 +77,7 @@ impl Inheritance {
             of_session.retain(|one| {
                 let is_over = one.expires <= now;
                 if let (true, Some(outside)) = (is_over, one.lease) {
-                    leases.release(outside);
+                    leases.release(outside, one.expectation.source, now);
                 }
                 !is_over
             });
@@ -103,6 +103,7 @@ mod tests {
             master: Master::from(Tuple::new(of(40_000), of(21))),
             expectation: Expectation {
                 source: of(0).ip(),
+                source_prefix: None,
                 destination: of(port),
                 translated_destination: of(port),
                 translated_source: of(0).ip(),

@@ -3,7 +3,7 @@
 //!
 //! A failure is logged here, where its cause is known. The core learns what it needs to decide.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tracing::{debug, warn};
 
@@ -23,7 +23,7 @@ use crate::{
         expect::{ExpectError, Expectation, ExpectationId},
         ftps::HostPair,
         kernel::{
-            InheritedPinhole, Kernel, LookUpError, MarkError, Outcome, SetLiberalError,
+            InheritedPinhole, Kernel, LookUpError, MarkError, Outcome, Renewal, SetLiberalError,
             TrackedConnection, WhenKernelHelps,
         },
         net::{ConntrackTuples, Direction, Layer, Tuple},
@@ -126,6 +126,37 @@ impl Kernel for KernelPort {
             Some(false) => Outcome::Unused,
             Some(true) => self.outcome_of_used(expectation),
         }
+    }
+
+    fn renew(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Renewal {
+        self.expectations.renew(id, expectation, master, self.layer)
+    }
+
+    fn lifetime(&mut self, tuples: &ConntrackTuples) -> Option<Duration> {
+        let entry = self.conntrack.resolve(&tuples.of(Direction::Original));
+        entry.ok().flatten()?.lifetime
+    }
+
+    fn extend(&mut self, tuples: &ConntrackTuples, lifetime: Duration) {
+        if let Err(error) = self.conntrack.set_lifetime(tuples, lifetime) {
+            debug!(%error, "an idle control connection could not be kept in conntrack");
+        }
+    }
+
+    fn find_expected(&mut self, expectation: &Expectation) -> Result<Option<Tuple>, LookUpError> {
+        if !self.searches.take_one(SEARCHES_A_SECOND, clock::now()) {
+            return Err(LookUpError);
+        }
+        let found = self.conntrack.find_expected(expectation);
+        let found = found.map_err(|_| LookUpError)?;
+        let is_alive = |entry: &ConntrackEntry| !entry.tcp_state.is_some_and(TcpState::is_over);
+        let alive = found.filter(is_alive);
+        Ok(alive.map(|entry| entry.tuples.of(Direction::Original)))
     }
 
     fn inherit(&mut self, master: &ConntrackTuples) -> Vec<InheritedPinhole> {

@@ -212,7 +212,9 @@ const fn is_detail(kind: &EventKind) -> bool {
         EventKind::LostSync { cause, is_first } => {
             !*is_first || matches!(cause, LossCause::Renumbered)
         }
-        EventKind::Announcement(report) => matches!(report.decision, Decision::Expect { .. }),
+        EventKind::Announcement(report) => {
+            matches!(report.decision, Decision::Expect { .. }) && !report.is_misnamed
+        }
         EventKind::Command(_)
         | EventKind::KernelHelper { .. }
         | EventKind::UnknownOffset
@@ -241,6 +243,14 @@ fn log_announcement(event: &Event, report: &AnnouncementReport, interfaces: &Int
             rewritten,
         } => {
             let expect = Shown(expectation);
+            if report.is_misnamed {
+                info!(
+                    %client, %server, kind, announced, %expect,
+                    "the server names an address that is not its own: its own is opened and \
+                     announced instead; if this is a public address of this gateway, say so in \
+                     `nat.public`; if it is another server's, in `policy.third_party_data`"
+                );
+            }
             let rewritten = rewritten.as_ref().map(ShownRewrite);
             let rewritten = rewritten.as_ref().map(tracing::field::display);
             let not_by = expectation.denied_iif.map(|iif| interfaces.name(iif));
@@ -276,7 +286,11 @@ struct Shown<'a>(&'a Expectation);
 impl std::fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let expectation = self.0;
-        write!(f, "{} -> {}", expectation.source, expectation.destination)?;
+        write!(f, "{}", expectation.source)?;
+        if let Some(prefix) = expectation.source_prefix {
+            write!(f, "/{prefix}")?;
+        }
+        write!(f, " -> {}", expectation.destination)?;
         if expectation.has_translated_destination() {
             write!(f, " (to {})", expectation.translated_destination)?;
         }

@@ -13,6 +13,7 @@ use anyhow::Context;
 use tracing::{info, warn};
 
 use super::{
+    avoided_ports::AvoidedPorts,
     backend::{self, Choice},
     config::Config,
     confine::{drop_privileges, install_seccomp},
@@ -59,6 +60,7 @@ pub(super) struct Gateway {
     watchdog: Watchdog,
     unclaimed: UnclaimedFlows,
     forwarding: Forwarding,
+    avoided_ports: AvoidedPorts,
     owner: TableOwner,
     _lock: InstanceLock,
     /// The last to go, so that it has what the others say.
@@ -88,6 +90,8 @@ impl Gateway {
             has_flowtable: AtomicBool::new(false),
         };
         let shared = Arc::new(Shared::new(settings, tables, surroundings, flow_store));
+        let mut avoided_ports = AvoidedPorts::open(&config.nat.avoid_ports);
+        avoided_ports.refresh(&shared.tables);
         let owner = TableOwner::open().context("cannot open a socket to nf_tables")?;
         let watchdog = Watchdog::new(RangeInclusive::clone(&config.queue));
         let heartbeats = watchdog.heartbeats();
@@ -119,6 +123,7 @@ impl Gateway {
             watchdog,
             unclaimed,
             forwarding,
+            avoided_ports,
             owner,
             _lock: lock,
             _log: log,
@@ -144,6 +149,8 @@ impl Gateway {
         if let Err(error) = self.keeper.restore(&self.shared.tables) {
             warn!(%error, "our table could not be put back: it is tried again every ten seconds");
         }
+        let excluded = &config.nat.avoid_ports;
+        self.avoided_ports.exclude(excluded, &self.shared.tables);
         self.shared.replace_settings(settings_of(&config));
         self.wake_workers();
         kept
@@ -172,6 +179,7 @@ impl Gateway {
         let mut leases = self.shared.tables.ports();
         self.shared.inheritance.release_expired(&mut leases);
         drop(leases);
+        self.avoided_ports.refresh(&self.shared.tables);
         self.unclaimed.sweep(&self.shared.flow_store, clock::now());
     }
 

@@ -50,7 +50,12 @@ impl UsedConnections {
     /// Whether the connection of an expectation has come. One that is over may be that of an
     /// earlier announcement, if there was one: servers use their ports again.
     pub(super) fn has(&self, one: &MasteredExpectation) -> bool {
-        let key = (one.expectation.source, one.expectation.destination);
-        self.open.contains(&key) || (self.over.contains(&key) && !one.is_repeated)
+        let (sources, destination) = (one.expectation.sources(), one.expectation.destination);
+        let has = |known: &BTreeSet<(IpAddr, SocketAddr)>| {
+            let came = (sources.network(), destination)..=(sources.broadcast(), destination);
+            let mut known = known.range(came);
+            known.any(|(_, to)| *to == destination)
+        };
+        has(&self.open) || (has(&self.over) && !one.is_repeated)
     }
 }

@@ -12,7 +12,7 @@ mod expectation;
 mod imported;
 mod search;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 pub(super) use entry::tuple_of_direction;
 pub use entry::{AttachedHelper, ConntrackEntry, TcpState};
@@ -69,7 +69,8 @@ mod wire {
     pub(super) const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
     pub(super) const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
     /// `nf_internals.h` (`CTA_FILTER_FLAG_*`): what is compared of a tuple.
-    pub(super) const ADDRESSES: u32 = 1 << 0 | 1 << 1;
+    pub(super) const ADDRESSES: u32 = 1 << 0 | DESTINATION;
+    pub(super) const DESTINATION: u32 = 1 << 1;
     pub(super) const PROTOCOL: u32 = 1 << 3;
     pub(super) const SOURCE_PORT: u32 = 1 << 4;
     pub(super) const DESTINATION_PORT: u32 = 1 << 5;
@@ -133,6 +134,22 @@ impl Conntrack {
                 });
             });
         })
+    }
+
+    /// Has conntrack keep the connection for so long if no packet of it comes. The next packet
+    /// gives it the time of its state again.
+    ///
+    /// # Errors
+    /// When the kernel refuses; ENOENT where the connection is gone, ETIME where it is going.
+    pub fn set_lifetime(
+        &mut self,
+        tuples: &ConntrackTuples,
+        lifetime: Duration,
+    ) -> Result<(), NetlinkError> {
+        // A part of a second is a second.
+        let seconds = lifetime.as_secs() + u64::from(lifetime.subsec_nanos() > 0);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        self.change(tuples, |buffer| buffer.put_u32(CTA_TIMEOUT, seconds))
     }
 
     /// Gives the bits of `mask` in the connection's label the values they have in `value`. No bit

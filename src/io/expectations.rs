@@ -7,6 +7,7 @@ use crate::{
     },
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
+        kernel::Renewal,
         net::{ConntrackTuples, Direction, Layer},
         session::Withdrawal,
     },
@@ -66,6 +67,33 @@ impl Expectations {
                 expectations.expect(id, expectation, master)
             }
         }
+    }
+
+    /// Gives an expectation that is still unused its time again. A first packet that comes at the
+    /// same moment may be let in, and one more after it.
+    pub fn renew(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+        layer: Layer,
+    ) -> Renewal {
+        match self.is_used(expectation, master) {
+            Some(true) => return Renewal::Used,
+            None => return Renewal::Failed,
+            Some(false) => {}
+        }
+        let original = master.of(Direction::Original);
+        let renewed = match self {
+            Self::Nftables { .. } => self.expect(id, expectation, master, layer),
+            Self::Conntrack {
+                expectations,
+                denied_iif,
+            } => denied_iif
+                .expect(id, expectation, original.into())
+                .and_then(|()| expectations.renew(id, expectation, master)),
+        };
+        renewed.map_or(Renewal::Failed, |()| Renewal::Renewed)
     }
 
     /// Withdraws an expectation that is still unused. One that could still be used goes at once,

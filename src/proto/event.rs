@@ -159,6 +159,8 @@ pub struct AnnouncementReport {
     pub endpoint: Option<(IpAddr, u16)>,
     /// The decision.
     pub decision: Decision,
+    /// Whether a server has named another host's address, and its own was taken instead.
+    pub is_misnamed: bool,
     /// Whether this machine itself is an end of the control connection, as far as is known.
     pub is_of_this_machine: bool,
 }

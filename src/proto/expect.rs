@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use ipnetwork::IpNetwork;
+
 use super::net::IfIndex;
 
 /// The name of one expectation. It is unique among all cores of a process.
@@ -25,8 +27,11 @@ impl ExpectationId {
 /// `translated_source`. Without NAT these equal `destination` and `source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Expectation {
-    /// The connector's own address.
+    /// The connector's own address, or the first address of its network.
     pub source: IpAddr,
+    /// The number of leading bits of `source` that count, where the connection may come from any
+    /// address of a network. `None`: all of them.
+    pub source_prefix: Option<u8>,
     /// The endpoint that the connector reads in the line.
     pub destination: SocketAddr,
     /// The endpoint on which the announcer listens.
@@ -42,6 +47,26 @@ pub struct Expectation {
 }
 
 impl Expectation {
+    /// The same for a connection that may come from any address of a network, or from the one
+    /// address of it. It seems to come from the connector all the same.
+    #[must_use]
+    pub fn with_sources(self, sources: IpNetwork) -> Self {
+        let is_one = sources.prefix() == IpNetwork::from(sources.ip()).prefix();
+        Self {
+            source: sources.network(),
+            source_prefix: (!is_one).then_some(sources.prefix()),
+            ..self
+        }
+    }
+
+    /// The addresses from which the connection may come.
+    #[must_use]
+    pub fn sources(&self) -> IpNetwork {
+        let prefix = self.source_prefix;
+        let network = prefix.and_then(|prefix| IpNetwork::new(self.source, prefix).ok());
+        network.unwrap_or_else(|| self.source.into())
+    }
+
     /// Whether the destination is translated, because the announcer is behind NAT.
     #[must_use]
     pub fn has_translated_destination(&self) -> bool {
@@ -51,7 +76,7 @@ impl Expectation {
     /// Whether the source is translated, because the connector is behind NAT.
     #[must_use]
     pub fn has_translated_source(&self) -> bool {
-        self.source != self.translated_source
+        self.source != self.translated_source || self.source_prefix.is_some()
     }
 }
 

@@ -16,6 +16,7 @@ mod encryption;
 mod entry_check;
 mod forgetting;
 mod ingress_guard;
+mod keeping;
 mod lifecycle;
 mod line_at;
 mod not_ftp;
@@ -41,6 +42,7 @@ use std::time::Instant;
 use self::{
     dialogue::Dialogue,
     ingress_guard::IngressGuard,
+    keeping::Keeping,
     lifecycle::Lifecycle,
     pinholes::Pinholes,
     quota::Quota,
@@ -69,6 +71,7 @@ pub struct Flow {
     relay: TcpRelay,
     dialogue: Dialogue,
     pinholes: Pinholes,
+    keeping: Keeping,
     refutation: Refutation,
     conntrack_id: u32,
     has_lost_sync: bool,
@@ -87,6 +90,7 @@ impl Flow {
             relay: TcpRelay::new(tuples),
             dialogue: Dialogue::default(),
             pinholes: Pinholes::default(),
+            keeping: Keeping::default(),
             refutation: Refutation::None,
             conntrack_id: 0,
             has_lost_sync: false,
@@ -235,7 +239,12 @@ impl Flow {
     /// When this flow wants [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        [self.relay.poll_timeout(), self.pinholes.poll_timeout()]
+        let deadlines = [
+            self.relay.poll_timeout(),
+            self.pinholes.poll_timeout(),
+            self.keeping.poll_timeout(),
+        ];
+        deadlines
             .into_iter()
             .flatten()
             .fold(self.forgotten_at(), Ord::min)
@@ -244,6 +253,10 @@ impl Flow {
     /// Serves the deadlines that have passed: of pinholes, and of partial lines.
     pub fn handle_timeout(&mut self, context: &mut Context<'_>) {
         self.pinholes.handle_timeout(context);
+        let (transfer, tuples) = (self.pinholes.oldest(), self.relay.tuples());
+        if self.keeping.handle_timeout(transfer, tuples, context) {
+            self.life.handle_packet(context.now);
+        }
         let must_read = self.dialogue.must_read(Role::Client);
         for direction in Direction::BOTH {
             self.relay.handle_timeout(direction, must_read, context);

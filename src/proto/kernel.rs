@@ -8,7 +8,7 @@ mod paper;
 
 pub use paper::PaperKernel;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use serde::Deserialize;
 
@@ -71,6 +71,35 @@ pub trait Kernel {
         Vec::new()
     }
 
+    /// Gives an expectation its time again, unless its connection has come. A kernel that cannot
+    /// leaves it as it is.
+    fn renew(
+        &mut self,
+        _id: ExpectationId,
+        _expectation: &Expectation,
+        _master: &ConntrackTuples,
+    ) -> Renewal {
+        Renewal::Failed
+    }
+
+    /// How long conntrack goes on to know a connection if no packet of it comes. `None` where that
+    /// is not known, or the connection is not.
+    fn lifetime(&mut self, _tuples: &ConntrackTuples) -> Option<Duration> {
+        None
+    }
+
+    /// Has conntrack know a connection for so long, even if no packet of it comes.
+    fn extend(&mut self, _tuples: &ConntrackTuples, _lifetime: Duration) {}
+
+    /// The original tuple of the data connection that has come for an expectation, and has not
+    /// ended.
+    ///
+    /// # Errors
+    /// Conntrack could not be asked, or is asked too often.
+    fn find_expected(&mut self, _expectation: &Expectation) -> Result<Option<Tuple>, LookUpError> {
+        Ok(None)
+    }
+
     /// The connections, of these by their original tuples, that conntrack knows and that have not
     /// ended.
     fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple>;
@@ -95,6 +124,17 @@ pub trait Kernel {
 
     /// Ends [`queue_data_syns`](Self::queue_data_syns) for this pair.
     fn pass_data_syns(&mut self, pair: HostPair);
+}
+
+/// What has become of an expectation whose time was to begin anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It has.
+    Renewed,
+    /// The connection has come, so the expectation is gone.
+    Used,
+    /// It has not, and is as it was.
+    Failed,
 }
 
 /// What has become of an expectation.

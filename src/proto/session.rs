@@ -36,6 +36,8 @@ pub enum Finding {
     Announcement(FoundAnnouncement),
     /// The announcements up to the [current command](Session::current_command) are over.
     Withdraw(Withdrawal),
+    /// The server says that it is at work on a transfer (1yz).
+    Preliminary,
     /// A transfer has ended, and its data connection too.
     TransferDone,
     /// From here on the connection is encrypted.
@@ -169,7 +171,11 @@ impl Session {
                 let answer = self.outstanding.handle_preliminary(reply.code);
                 self.record_lost(&answer);
             }
-            return Finding::Nothing;
+            return if self.outstanding.is_next_transfer() {
+                Finding::Preliminary
+            } else {
+                Finding::Nothing
+            };
         }
         if !is_final {
             return self.handle_part_of_refusal(reply);

@@ -68,7 +68,10 @@ mod tests {
         let outside = "203.0.113.1:40000".parse().unwrap();
         assert!(tables.ports().lease(outside));
         assert!(!tables.ports().lease(outside));
-        tables.ports().release(outside);
+        let peer = outside.ip();
+        tables
+            .ports()
+            .release(outside, peer, crate::proto::test_origin());
         assert!(tables.ports().lease(outside));
     }
 }

@@ -13,11 +13,13 @@ mod fast_open;
 mod ftps_chains;
 mod pickup_chains;
 
+use ipnetwork::IpNetwork;
+
 use chain_parts::{HANDSHAKE, OPENING, RAW, base, chain, filter, nat, not_twice, rule};
 
 use super::{
-    Backend, ControlPort, Family, FlagTest, HELPER, LabelBit, Labels, Params, QueueStatement, Rule,
-    Ruleset, Set, SetKind, State, Statement::*, WhenAbsent, statement::Chain,
+    Backend, ControlPort, Family, FlagTest, HELPER, KeySource, Labels, Params, QueueStatement,
+    Rule, Ruleset, Set, SetKind, State, Statement::*, WhenAbsent, statement::Chain,
 };
 use crate::proto::{net::Layer, packet::Flags as TcpFlags};
 
@@ -37,7 +39,7 @@ impl Ruleset {
         let queues_itself = params.queue_statement != QueueStatement::Elsewhere;
         let is_ours = params.backend == Backend::Nftables;
         let mut sets = Vec::new();
-        let mut chains = vec![injected(), denied_iif()];
+        let mut chains = vec![injected(), denied_iif(&params.data_sources)];
         sets.extend(Family::BOTH.map(|family| Set {
             why: "interfaces of the announcer: a data connection that arrives by one is forged",
             kind: SetKind::Spoofed(family),
@@ -65,7 +67,7 @@ impl Ruleset {
             chains.extend(entries(params));
         }
         if is_ours {
-            chains.extend(translation_chains(params.labels.data));
+            chains.extend(translation_chains(params));
         } else {
             chains.extend(attachment::chains());
         }
@@ -136,13 +138,19 @@ fn injected() -> Chain {
 }
 
 /// Before conntrack, because conntrack would use the expectation up.
-fn denied_iif() -> Chain {
-    let rules = Family::BOTH.map(|family| rule("", [Flags(OPENING), Spoofed(family), Drop]));
+fn denied_iif(networks: &[IpNetwork]) -> Chain {
+    let whole = Family::BOTH.map(KeySource::Whole);
+    let whole = whole.map(|source| rule("", [Flags(OPENING), Spoofed(source), Drop]));
+    let of_networks = networks.iter().map(|network| {
+        let spoofed = Spoofed(KeySource::Network(*network));
+        rule("", [Flags(OPENING), FromNetwork(*network), spoofed, Drop])
+    });
+    let rules = whole.into_iter().chain(of_networks).collect();
     base(
         "packets in the connector's name from the announcer's side are spoofed",
         "spoofed_prerouting",
         filter("prerouting", RAW),
-        rules.into(),
+        rules,
     )
 }
 
@@ -245,7 +253,8 @@ fn entries(params: &Params) -> [Chain; 2] {
     ]
 }
 
-fn translation_chains(data: LabelBit) -> [Chain; 6] {
+fn translation_chains(params: &Params) -> [Chain; 6] {
+    let data = params.labels.data;
     let translate = |name, hook, target| {
         let rules = vec![rule("", [Label(data), Goto(target)])];
         base("", name, hook, rules)
@@ -255,22 +264,12 @@ fn translation_chains(data: LabelBit) -> [Chain; 6] {
         chain(
             "as the map says, else unchanged; no NAT rule of yours is asked",
             "to_announcer",
-            vec![
-                rule("", [TranslateDestination(Family::Ipv4)]),
-                rule("", [TranslateDestination(Family::Ipv6)]),
-                rule("", [KeepDestination(Family::Ipv4)]),
-                rule("", [KeepDestination(Family::Ipv6)]),
-            ],
+            to_announcer(&params.data_sources),
         ),
         chain(
             "as the map says, else unchanged",
             "from_connector",
-            vec![
-                rule("", [Tcp, TranslateSource(Family::Ipv4)]),
-                rule("", [Tcp, TranslateSource(Family::Ipv6)]),
-                rule("", [KeepSource(Family::Ipv4)]),
-                rule("", [KeepSource(Family::Ipv6)]),
-            ],
+            from_connector(&params.data_sources),
         ),
         translate(
             "nat_prerouting",
@@ -285,6 +284,28 @@ fn translation_chains(data: LabelBit) -> [Chain; 6] {
             "from_connector",
         ),
     ]
+}
+
+fn to_announcer(networks: &[IpNetwork]) -> Vec<Rule> {
+    let whole =
+        Family::BOTH.map(|family| rule("", [TranslateDestination(KeySource::Whole(family))]));
+    let of_networks = networks.iter().map(|network| {
+        let by_map = TranslateDestination(KeySource::Network(*network));
+        rule("", [FromNetwork(*network), by_map])
+    });
+    let keep = Family::BOTH.map(|family| rule("", [KeepDestination(family)]));
+    whole.into_iter().chain(of_networks).chain(keep).collect()
+}
+
+fn from_connector(networks: &[IpNetwork]) -> Vec<Rule> {
+    let whole =
+        Family::BOTH.map(|family| rule("", [Tcp, TranslateSource(KeySource::Whole(family))]));
+    let of_networks = networks.iter().map(|network| {
+        let by_map = TranslateSource(KeySource::Network(*network));
+        rule("", [Tcp, FromNetwork(*network), by_map])
+    });
+    let keep = Family::BOTH.map(|family| rule("", [KeepSource(family)]));
+    whole.into_iter().chain(of_networks).chain(keep).collect()
 }
 
 #[cfg(test)]

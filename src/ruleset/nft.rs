@@ -5,9 +5,11 @@
 
 use std::fmt;
 
+use ipnetwork::IpNetwork;
+
 use super::{
-    ChainType, ControlPort, ELEMENTS_MAX, Family, FlagTest, HELPER, HelperObject, Rule, Ruleset,
-    SHARE_SEED, Set, SetKind, State, Statement, TABLE, TEXT, statement::Chain,
+    ChainType, ControlPort, ELEMENTS_MAX, Family, FlagTest, HELPER, HelperObject, KeySource, Rule,
+    Ruleset, SHARE_SEED, Set, SetKind, State, Statement, TABLE, TEXT, statement::Chain,
 };
 use crate::proto::{net::Layer, packet::Flags as TcpFlags};
 
@@ -179,18 +181,15 @@ impl fmt::Display for Statement {
             }
             Self::ControlPort(port) => write!(f, "{port} @control_ports"),
             Self::Share { index, of } => share(f, *index, *of),
-            Self::Expected(family) => write!(f, "{} @{}", packet_key(*family), permission(*family)),
-            Self::Spoofed(family) => {
-                let set = SetKind::Spoofed(*family).name();
-                write!(f, "{} . iif @{set}", packet_key(*family))
-            }
+            Self::FromNetwork(network) => from_network(f, *network),
+            Self::Expected(source) => expected(f, *source),
+            Self::Spoofed(source) => spoofed(f, *source),
+            Self::InheritMark(source) => inherit_mark(f, *source),
+            Self::TranslateDestination(source) => by_map(f, "dnat", *source, &packet_key(*source)),
+            Self::TranslateSource(source) => by_map(f, "snat", *source, &connection_key(*source)),
             Self::SetConnectionMark(bits) => write!(f, "ct mark set ct mark | {bits:#010x}"),
             Self::ClearConnectionMark(bits) => {
                 write!(f, "ct mark set ct mark & {:#010x}", !bits)
-            }
-            Self::InheritMark(family) => {
-                let (key, map) = (packet_key(*family), SetKind::MasterMark(*family).name());
-                write!(f, "ct mark set {key} map @{map}")
             }
             Self::SetLabel(bit) => write!(f, "ct label set {}", bit.number()),
             Self::Notrack => f.write_str("notrack"),
@@ -200,12 +199,29 @@ impl fmt::Display for Statement {
             Self::Return => f.write_str("return"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Goto(chain) => write!(f, "goto {chain}"),
-            Self::TranslateDestination(family) => by_map(f, "dnat", *family, packet_key(*family)),
-            Self::TranslateSource(family) => by_map(f, "snat", *family, connection_key(*family)),
             Self::KeepDestination(family) => write!(f, "dnat {0} to {0} daddr", protocol(*family)),
             Self::KeepSource(family) => write!(f, "snat {0} to {0} saddr", protocol(*family)),
         }
     }
+}
+
+fn from_network(f: &mut fmt::Formatter<'_>, network: IpNetwork) -> fmt::Result {
+    let protocol = protocol(KeySource::Network(network).family());
+    write!(f, "{protocol} saddr {network}")
+}
+
+fn expected(f: &mut fmt::Formatter<'_>, source: KeySource) -> fmt::Result {
+    write!(f, "{} @{}", packet_key(source), permission(source.family()))
+}
+
+fn spoofed(f: &mut fmt::Formatter<'_>, source: KeySource) -> fmt::Result {
+    let set = SetKind::Spoofed(source.family()).name();
+    write!(f, "{} . iif @{set}", packet_key(source))
+}
+
+fn inherit_mark(f: &mut fmt::Formatter<'_>, source: KeySource) -> fmt::Result {
+    let map = SetKind::MasterMark(source.family()).name();
+    write!(f, "ct mark set {} map @{map}", packet_key(source))
 }
 
 /// In the notation of traffic classes.
@@ -235,7 +251,8 @@ fn to_ports(f: &mut fmt::Formatter<'_>, first: u16, last: u16) -> fmt::Result {
 }
 
 /// NAT by map. For DNAT the key is in the packet. For SNAT the key is in the connection.
-fn by_map(f: &mut fmt::Formatter<'_>, kind: &str, family: Family, key: &str) -> fmt::Result {
+fn by_map(f: &mut fmt::Formatter<'_>, kind: &str, source: KeySource, key: &str) -> fmt::Result {
+    let family = source.family();
     let digit = match family {
         Family::Ipv4 => 4,
         Family::Ipv6 => 6,
@@ -291,16 +308,22 @@ const fn permission(family: Family) -> &'static str {
     SetKind::Permission(family).name()
 }
 
-const fn packet_key(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "ip saddr . ip daddr . tcp dport",
-        Family::Ipv6 => "ip6 saddr . ip6 daddr . tcp dport",
-    }
+fn packet_key(source: KeySource) -> String {
+    let protocol = protocol(source.family());
+    format!(
+        "{} . {protocol} daddr . tcp dport",
+        masked(&format!("{protocol} saddr"), source)
+    )
 }
 
-const fn connection_key(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4 => "ct original ip saddr . ct original ip daddr . ct original proto-dst",
-        Family::Ipv6 => "ct original ip6 saddr . ct original ip6 daddr . ct original proto-dst",
-    }
+fn connection_key(source: KeySource) -> String {
+    let protocol = protocol(source.family());
+    let address = masked(&format!("ct original {protocol} saddr"), source);
+    format!("{address} . ct original {protocol} daddr . ct original proto-dst")
+}
+
+fn masked(address: &str, source: KeySource) -> String {
+    source
+        .mask()
+        .map_or_else(|| address.to_owned(), |mask| format!("{address} & {mask}"))
 }

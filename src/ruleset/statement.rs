@@ -3,6 +3,10 @@
 //! Each [`Statement`] has exactly one nft spelling (`nft.rs`) and one list of nf_tables expressions
 //! (`io::nftables`). A test compares the two in the kernel.
 
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
 use super::{Backend, LabelBit};
 use crate::proto::{net::Layer, packet::Flags as TcpFlags};
 
@@ -57,6 +61,36 @@ pub enum Family {
 impl Family {
     /// Both, in the order we write them.
     pub const BOTH: [Self; 2] = [Self::Ipv4, Self::Ipv6];
+}
+
+/// How the source address of a packet becomes the first part of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// As it is.
+    Whole(Family),
+    /// As the first address of this network, in which it is.
+    Network(IpNetwork),
+}
+
+impl KeySource {
+    /// The IP version.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        match self {
+            Self::Whole(family) => family,
+            Self::Network(IpNetwork::V4(_)) => Family::Ipv4,
+            Self::Network(IpNetwork::V6(_)) => Family::Ipv6,
+        }
+    }
+
+    /// The mask under which the address is taken, if it is not taken whole.
+    #[must_use]
+    pub fn mask(self) -> Option<IpAddr> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Network(network) => Some(network.mask()),
+        }
+    }
 }
 
 /// A named set or map.
@@ -241,26 +275,28 @@ pub enum Statement {
         /// Of how many.
         of: u16,
     },
+    /// The packet comes from an address of this network.
+    FromNetwork(IpNetwork),
     /// The packet's source, destination and destination port are an element of the family's
     /// permission set. Each element matches once.
-    Expected(Family),
+    Expected(KeySource),
     /// The packet's source, destination, destination port and interface are an element of the
     /// family's set of spoofed ones.
-    Spoofed(Family),
+    Spoofed(KeySource),
     /// Sets bits in the connection's mark.
     SetConnectionMark(u32),
     /// Clears bits in the connection's mark.
     ClearConnectionMark(u32),
     /// Gives the connection the mark of its control connection. The rule ends if the map has none.
-    InheritMark(Family),
+    InheritMark(KeySource),
     /// Sets a bit in the connection's label.
     SetLabel(LabelBit),
     /// Destination NAT as the map says. The rule ends if the map has no such element.
-    TranslateDestination(Family),
+    TranslateDestination(KeySource),
     /// Destination NAT to the same destination, so that no later NAT rule is asked.
     KeepDestination(Family),
     /// Source NAT as the map says. The rule ends if the map has no such element.
-    TranslateSource(Family),
+    TranslateSource(KeySource),
     /// Source NAT to the same source, so that no later NAT rule is asked.
     KeepSource(Family),
     /// Conntrack does not see this packet.

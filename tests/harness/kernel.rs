@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::{Deref, DerefMut},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ftp_alg::proto::{
@@ -20,7 +20,7 @@ use ftp_alg::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
     flow::Settings,
     ftps::HostPair,
-    kernel::{self, LookUpError, MarkError, Outcome, SetLiberalError, TrackedConnection},
+    kernel::{self, LookUpError, MarkError, Outcome, Renewal, SetLiberalError, TrackedConnection},
     net::{
         ConntrackTuples, Direction, IfIndex, Ingress, Layer, MacAddress, Path, PerDirection, Tuple,
     },
@@ -84,6 +84,15 @@ pub(crate) struct Model {
     pub(crate) granted: HashSet<HostPair>,
     /// Data connections that were expected, and have not ended.
     pub(crate) children: HashSet<Tuple>,
+    /// How long conntrack keeps a control connection of which no packet comes; for ever, if it is
+    /// not said.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// When the core has given the control connection its time again.
+    pub(crate) extended: Vec<Instant>,
+    /// How often the core has searched for a data connection.
+    pub(crate) searches: usize,
+    /// When the last packet of a control connection came, or its time began anew.
+    touched: Instant,
     /// How often the core has asked for a connection.
     pub(crate) look_ups: usize,
     /// Conntrack cannot be asked.
@@ -134,6 +143,10 @@ impl Kernel {
                 queued: 0,
                 granted: HashSet::new(),
                 children: HashSet::new(),
+                idle_timeout: None,
+                extended: Vec::new(),
+                searches: 0,
+                touched: super::origin(),
                 look_ups: 0,
                 refuses_look_up: false,
                 states: Conntrack::default(),
@@ -155,6 +168,7 @@ impl Kernel {
     }
 
     pub(crate) fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+        self.touched = now;
         let frame = Frame::decode(packet);
         let tuple = tuple_of(&frame);
         let Some(tuples) = self.lookup(tuple) else {
@@ -262,9 +276,11 @@ impl Kernel {
     /// The endpoint that a data connection would reach, by its first packet at the gateway. `None`
     /// where none is expected.
     pub(crate) fn admits(&self, source: IpAddr, destination: SocketAddr) -> Option<SocketAddr> {
-        self.live
-            .get(&(source, destination))
-            .map(|(expectation, _)| expectation.translated_destination)
+        let live = self.live.values().map(|(expectation, _)| expectation);
+        let admitting = live.into_iter().find(|expectation| {
+            expectation.destination == destination && expectation.sources().contains(source)
+        });
+        admitting.map(|expectation| expectation.translated_destination)
     }
 
     pub(crate) fn has_lost_sync(&self) -> bool {
@@ -461,8 +477,47 @@ impl kernel::Kernel for Model {
         Outcome::Unknown
     }
 
+    fn renew(
+        &mut self,
+        _: ExpectationId,
+        expectation: &Expectation,
+        _: &ConntrackTuples,
+    ) -> Renewal {
+        let key = (expectation.source, expectation.destination);
+        let until = self.now + expectation.timeout;
+        match self.live.get_mut(&key) {
+            Some(live) => {
+                *live = (*expectation, until);
+                Renewal::Renewed
+            }
+            None => Renewal::Used,
+        }
+    }
+
+    fn lifetime(&mut self, _: &ConntrackTuples) -> Option<Duration> {
+        let end = self.touched + self.idle_timeout?;
+        let left = end.saturating_duration_since(self.now).as_secs();
+        (left > 0).then(|| Duration::from_secs(left))
+    }
+
+    fn extend(&mut self, _: &ConntrackTuples, _: Duration) {
+        self.touched = self.now;
+        self.extended.push(self.now);
+    }
+
+    fn find_expected(&mut self, expectation: &Expectation) -> Result<Option<Tuple>, LookUpError> {
+        self.searches += 1;
+        let mut children = self.children.iter();
+        let found = children.find(|child| {
+            child.destination == expectation.destination
+                && expectation.sources().contains(child.source.ip())
+        });
+        Ok(found.copied())
+    }
+
     fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple> {
-        let alive = originals.iter().filter(|tuple| self.is_live(**tuple));
+        let is_alive = |tuple: &&Tuple| self.is_live(**tuple) || self.children.contains(*tuple);
+        let alive = originals.iter().filter(is_alive);
         alive.copied().collect()
     }
 

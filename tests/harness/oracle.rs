@@ -6,7 +6,7 @@ use ftp_alg::proto::{
     expect::Expectation,
     flow::Settings,
     ftp::{Reason, Role, refusal_reply, substitute_command, with_refusal_code},
-    nat::{LeaseTable, Translation},
+    nat::{LeaseTable, Translation, Untranslated},
     net::{Addresses, ConntrackTuples, Direction},
     session::{
         Finding, FoundAnnouncement, Session,
@@ -101,6 +101,7 @@ impl Reader<'_> {
             Finding::Refusal(reason) => Some(refusal_reply(text.len(), &reason)),
             Finding::Nothing
             | Finding::Withdraw(_)
+            | Finding::Preliminary
             | Finding::TransferDone
             | Finding::Opaque
             | Finding::Directory(_) => None,
@@ -151,13 +152,22 @@ impl Reader<'_> {
         }
         let announcement = found.announcement.map_err(|_| Refusal::Malformed)?;
         let announcer = Addresses::of(self.tuples, direction);
-        check_endpoint(&announcement, announcer, EndpointExemptions::default())?;
-        let ports = &self.settings.ports;
-        let leases = &mut self.leases;
-        let translation = Translation::choose(text, &announcement, announcer, ports, leases)?;
-        translation.release(leases);
+        let host = check_endpoint(&announcement, announcer, EndpointExemptions::default())?;
+        let connector = self.tuples.sender(!direction).ip();
+        let now = super::origin();
+        let untranslated = Untranslated {
+            line: text,
+            announcement: &announcement,
+            host,
+            announcer,
+            connector,
+            ports: &self.settings.ports,
+            now,
+        };
+        let translation = Translation::choose(&untranslated, &mut self.leases)?;
+        translation.release(connector, &mut self.leases, now);
         let rewritten = announcement
-            .rewrite(text, translation.outside)
+            .rewrite(text, translation.told)
             .ok_or(Refusal::ThirdPartyAddress)?;
         let timeout = self.settings.expectation_timeout;
         let expectation = Expectation {

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use ftp_alg::{
@@ -227,6 +228,39 @@ fn a_connection_that_began_without_a_rule_that_sets_labels_stays_as_it_is() {
     conntrack
         .set_liberal(&ends(&client, &server), adjust)
         .unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_idle_connection_stays_for_as_long_as_it_is_given() {
+    let lab = Lab::new();
+    let mut conntrack = conntrack(&lab);
+    let setting = "net.netfilter.nf_conntrack_tcp_timeout_established=3";
+    lab.gateway.run("sysctl", &["-qw", setting]);
+    let listener = lab.outside.listen("203.0.113.2:21");
+    let [kept, other] = [(); 2].map(|()| {
+        let client = lab.inside.connect("203.0.113.2:21").unwrap();
+        (client, accept(&listener).0)
+    });
+    let tuple =
+        |client: &TcpStream| Tuple::new(client.local_addr().unwrap(), client.peer_addr().unwrap());
+    let mut lifetime = |client: &TcpStream| {
+        let found = conntrack.resolve(&tuple(client)).unwrap();
+        found.map(|entry| (entry.tuples, entry.lifetime.unwrap()))
+    };
+    let (tuples, left) = lifetime(&kept.0).unwrap();
+    assert!(left <= Duration::from_secs(3));
+    lab.gateway
+        .inside(|| {
+            Conntrack::open()
+                .unwrap()
+                .set_lifetime(&tuples, Duration::from_secs(60))
+        })
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    let (_, left) = lifetime(&kept.0).unwrap();
+    assert!(left > Duration::from_secs(50));
+    assert_eq!(lifetime(&other.0), None);
 }
 
 #[test]

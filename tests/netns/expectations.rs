@@ -7,16 +7,17 @@ use std::{
 };
 
 use ftp_alg::{
-    io::nftables::{ExpectationStore, Master, TableOwner},
+    io::nftables::{ExpectationStore, Master, TableOwner, probe},
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
         net::{Layer, Tuple},
     },
+    ruleset::{Params, Ruleset},
 };
 
 use super::{
     lab::{Lab, Namespace, REFUSAL, accept, endpoint, ip},
-    table::{apply, now},
+    table::{apply, load, now, params},
 };
 
 const ID: ExpectationId = ExpectationId(1);
@@ -39,6 +40,7 @@ fn store(gateway: &Namespace) -> ExpectationStore {
 pub(crate) fn plain(source: &str, destination: &str) -> Expectation {
     Expectation {
         source: ip(source),
+        source_prefix: None,
         destination: endpoint(destination),
         translated_destination: endpoint(destination),
         translated_source: ip(source),
@@ -188,6 +190,48 @@ fn both_ends_can_be_translated_over_ipv6() {
     assert_eq!(
         ["dnat6", "snat6", "mark6"].map(|map| elements(&lab.gateway, map)),
         [0; 3]
+    );
+}
+
+/// The outside host connects from another of its addresses.
+pub(crate) fn connect_from(outside: &Namespace, source: &str) {
+    outside.ip(&format!("addr replace {source}/24 dev eth0"));
+    outside.ip(&format!(
+        "route replace 203.0.113.0/24 dev eth0 src {source}"
+    ));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_server_of_a_network_connects_once_from_any_of_its_addresses() {
+    let lab = Lab::new();
+    lab.guard("");
+    let network = "203.0.113.0/29".parse().unwrap();
+    let _table = lab.gateway.inside(|| {
+        let params = Params {
+            data_sources: vec![network],
+            ..params(&probe().unwrap())
+        };
+        load(&Ruleset::build(&params)).unwrap()
+    });
+    let listener = lab.inside.listen("10.0.0.2:6000");
+    let mut store = store(&lab.gateway);
+    let expectation = to_inside_host().with_sources(network);
+    store.expect(ID, &expectation, MASTER).unwrap();
+    connect_from(&lab.outside, "203.0.113.9");
+    assert!(!is_answered(&lab.outside, "203.0.113.1:5000", &listener));
+    connect_from(&lab.outside, "203.0.113.6");
+    assert_eq!(store.is_used(&expectation, MASTER.original), Some(false));
+    lab.outside.connect("203.0.113.1:5000").unwrap();
+    // It seems to come from the server that the client knows.
+    assert_eq!(accept(&listener).1.ip(), ip("203.0.113.2"));
+    assert_eq!(store.is_used(&expectation, MASTER.original), Some(true));
+    assert!(!is_answered(&lab.outside, "203.0.113.1:5000", &listener));
+    store.unexpect(ID, &expectation);
+    store.flush();
+    assert_eq!(
+        ["expect4", "dnat4", "snat4", "mark4"].map(|set| elements(&lab.gateway, set)),
+        [0; 4]
     );
 }
 

@@ -22,7 +22,10 @@ use ftp_alg::{
     ruleset::{Backend, HELPER, Params, Ruleset},
 };
 
-use super::lab::{Lab, REFUSAL, accept, endpoint, ip};
+use super::{
+    expectations::connect_from,
+    lab::{Lab, REFUSAL, accept, endpoint, ip},
+};
 
 const ID: ExpectationId = ExpectationId(1);
 
@@ -64,6 +67,7 @@ impl Control {
         cthelper::register(HELPER).unwrap();
         let params = Params {
             backend: Backend::Conntrack,
+            data_sources: vec![NETWORK.parse().unwrap()],
             ..Params::default()
         };
         let table = lab
@@ -114,6 +118,7 @@ impl Control {
 fn to_client() -> Expectation {
     Expectation {
         source: ip("203.0.113.2"),
+        source_prefix: None,
         destination: endpoint("203.0.113.1:5000"),
         translated_destination: endpoint("10.0.0.2:6000"),
         translated_source: ip("203.0.113.2"),
@@ -122,6 +127,8 @@ fn to_client() -> Expectation {
     }
 }
 
+/// The network of the outside host's first addresses.
+const NETWORK: &str = "203.0.113.0/29";
 const SERVER: &str = "203.0.113.2:21";
 const PUBLIC: &str = "203.0.113.1:5000";
 
@@ -157,6 +164,50 @@ fn an_expected_connection_is_related_translated_and_let_in_once() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_server_of_a_network_connects_once_from_any_of_its_addresses() {
+    let Some(mut control) = Control::open(SERVER) else {
+        return;
+    };
+    let listener = control.lab.inside.listen("10.0.0.2:6000");
+    let tuples = control.tuples;
+    let expectation = to_client().with_sources(NETWORK.parse().unwrap());
+    control.store.expect(ID, &expectation, &tuples).unwrap();
+    connect_from(&control.lab.outside, "203.0.113.9");
+    assert!(!control.arrives(PUBLIC, &listener));
+    connect_from(&control.lab.outside, "203.0.113.6");
+    assert_eq!(control.store.is_used(&expectation, &tuples), Some(false));
+    control.lab.outside.connect(PUBLIC).unwrap();
+    // It seems to come from the server that the client knows.
+    assert_eq!(accept(&listener).1.ip(), ip("203.0.113.2"));
+    assert_eq!(control.store.is_used(&expectation, &tuples), Some(true));
+    assert!(!control.arrives(PUBLIC, &listener));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_expectation_that_is_renewed_has_its_time_again_unless_it_was_used() {
+    let Some(mut control) = Control::open(SERVER) else {
+        return;
+    };
+    let listener = control.lab.inside.listen("10.0.0.2:6000");
+    let tuples = control.tuples;
+    let short = Expectation {
+        timeout: Duration::from_secs(2),
+        ..to_client()
+    };
+    control.store.expect(ID, &short, &tuples).unwrap();
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(control.store.is_used(&short, &tuples), Some(false));
+        control.store.renew(ID, &short, &tuples).unwrap();
+    }
+    assert!(control.arrives(PUBLIC, &listener));
+    assert_eq!(control.store.renew(ID, &short, &tuples), Ok(()));
+    assert!(!control.arrives(PUBLIC, &listener));
+}
+
+#[test]
+#[ignore = "needs root"]
 fn what_the_server_rejects_is_gone() {
     let Some(mut control) = Control::open(SERVER) else {
         return;
@@ -177,6 +228,7 @@ fn a_connection_of_the_client_leaves_from_its_masters_address() {
     let listener = control.lab.outside.listen("203.0.113.2:5000");
     let passive = Expectation {
         source: ip("10.0.0.2"),
+        source_prefix: None,
         destination: endpoint("203.0.113.2:5000"),
         translated_destination: endpoint("203.0.113.2:5000"),
         translated_source: ip("203.0.113.1"),
@@ -200,6 +252,7 @@ fn ipv6_without_nat_is_expected_as_well() {
     let seen: SocketAddr = control.tuples.sender_seen_by_peer(Direction::Original);
     let expectation = Expectation {
         source: ip("fd00:1::2"),
+        source_prefix: None,
         destination: to,
         translated_destination: to,
         translated_source: seen.ip(),

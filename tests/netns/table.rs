@@ -1,6 +1,9 @@
 //! Loading, reading back, removing.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
 
 use ftp_alg::{
     io::{
@@ -44,6 +47,47 @@ fn without_queues(text: &str) -> String {
     text.lines().map(cut).collect::<Vec<_>>().join("\n")
 }
 
+/// Queues, fate without a daemon, backend, ports of encrypted sessions, networks of servers.
+type Shape = (
+    RangeInclusive<u16>,
+    WhenAbsent,
+    Backend,
+    Option<RangeInclusive<u16>>,
+    &'static [&'static str],
+);
+
+const NETWORKS: &[&str] = &[
+    "198.51.100.8/29",
+    "10.1.0.0/16",
+    "2001:db8:1::/56",
+    "2001:db8::/62",
+];
+
+const SHAPES: [Shape; 4] = [
+    (0..=1, WhenAbsent::Bypass, Backend::Nftables, None, &[]),
+    (
+        7..=7,
+        WhenAbsent::Drop,
+        Backend::Nftables,
+        Some(50_000..=50_099),
+        NETWORKS,
+    ),
+    (
+        3..=3,
+        WhenAbsent::Bypass,
+        Backend::Nftables,
+        Some(50_000..=50_000),
+        &["10.0.0.0/9"],
+    ),
+    (
+        0..=1,
+        WhenAbsent::Bypass,
+        Backend::Conntrack,
+        None,
+        NETWORKS,
+    ),
+];
+
 #[test]
 #[ignore = "needs root"]
 fn the_kernel_makes_the_same_of_our_text_and_of_our_messages() {
@@ -54,22 +98,7 @@ fn the_kernel_makes_the_same_of_our_text_and_of_our_messages() {
     if has_helpers {
         cthelper::register(HELPER).unwrap();
     }
-    for (queues, when_absent, backend, tls_ports) in [
-        (0..=1, WhenAbsent::Bypass, Backend::Nftables, None),
-        (
-            7..=7,
-            WhenAbsent::Drop,
-            Backend::Nftables,
-            Some(50_000..=50_099),
-        ),
-        (
-            3..=3,
-            WhenAbsent::Bypass,
-            Backend::Nftables,
-            Some(50_000..=50_000),
-        ),
-        (0..=1, WhenAbsent::Bypass, Backend::Conntrack, None),
-    ] {
+    for (queues, when_absent, backend, tls_ports, networks) in SHAPES {
         if backend == Backend::Conntrack && !has_helpers {
             continue;
         }
@@ -78,6 +107,7 @@ fn the_kernel_makes_the_same_of_our_text_and_of_our_messages() {
             when_absent,
             backend,
             tls_ports,
+            data_sources: networks.iter().map(|one| one.parse().unwrap()).collect(),
             ..params(&probe)
         };
         // A set that is kept stands before the others.

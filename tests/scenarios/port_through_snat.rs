@@ -44,6 +44,23 @@ fn an_address_of_the_same_length_keeps_the_announced_port() {
 }
 
 #[test]
-fn a_port_with_fewer_digits_is_chosen_where_it_keeps_the_length() {
-    server_hears(Topology::Snat, "10,0,0,2,19,137", "203,0,113,1,4,0");
+fn the_announced_port_is_kept_wherever_it_is_free() {
+    server_hears(Topology::Snat, "10,0,0,2,19,137", "203,0,113,1,19,137");
+}
+
+#[test]
+fn a_port_that_rests_gives_way_to_one_that_keeps_the_length() {
+    let port = || client("PORT 10,0,0,2,19,137");
+    let transfer = || [client("LIST"), server("150 here"), server("226 done")];
+    let turns: Vec<_> = [port(), server("200 ok")]
+        .into_iter()
+        .chain(transfer())
+        .chain([port(), server("200 ok")])
+        .chain(transfer())
+        .collect();
+    let link = play(Topology::Snat, &turns);
+    assert_eq!(
+        heard_by(Role::Server, &link),
+        "PORT 203,0,113,1,19,137\r\nLIST\r\nPORT 203,0,113,1,4,0\r\nLIST\r\n"
+    );
 }

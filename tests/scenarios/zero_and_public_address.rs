@@ -28,11 +28,3 @@ fn a_zero_address_becomes_the_one_the_client_knows() {
     assert!(client_hears(Topology::Dnat, line).contains("(203,0,113,1,19,137)"));
     assert!(client_hears(Topology::Routed, line).contains("(198,51,100,7,19,137)"));
 }
-
-#[test]
-fn an_address_of_a_third_host_is_refused_and_passes() {
-    let line = "227 Entering Passive Mode (1,2,3,4,19,137).";
-    let link = play(Topology::Dnat, &[client("PASV"), server(line)]);
-    assert_eq!(decisions(&link), ["PASV third_party_address"]);
-    assert_eq!(heard_by(Role::Client, &link), format!("{line}\r\n"));
-}

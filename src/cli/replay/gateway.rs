@@ -54,7 +54,8 @@ struct Times {
 
 impl ReplayGateway {
     pub(super) fn new(config: &Config, nat: Mappings) -> Self {
-        let leases = LeaseTable::reserving(config.control_ports.to_vec(), config.nat.share);
+        let mut leases = LeaseTable::reserving(config.control_ports.to_vec(), config.nat.share);
+        leases.avoid(config.nat.avoid_ports.iter().copied().collect());
         let shared = Arc::new(SharedTables::with_ports(leases));
         Self {
             alg: Alg::new(settings_for_replay(config), shared),

@@ -10,6 +10,7 @@ use ipnetwork::IpNetwork;
 use serde::Deserialize;
 
 use super::{
+    addresses::{PublicMap, SourceNetworks},
     policy_entries::PolicyEntries,
     values::{
         AbsolutePath, AtOnce, BackendChoice, ByteRate, ControlPorts, Count, List, LogFormat,
@@ -245,6 +246,17 @@ keys! {
         /// The outside ports that an announcement may be given.
         ports: NatPorts = "1024-65535", Reload;
 
+        /// Outside ports that no announcement is given, because other NAT helpers listen to them.
+        /// Besides, none is given a port on which this machine listens, nor a reserved one
+        /// (`net.ipv4.ip_local_reserved_ports`).
+        avoid_ports: List<u16>
+            = [69, 554, 1719, 1720, 1723, 2000, 2427, 2727, 5060, 5061, 6566, 6667, 10080], Reload;
+
+        /// Outside addresses that another router translates one to one, each with its public
+        /// address: `{ "172.31.0.4" = "203.0.113.9" }`. Announcements leave with the public one,
+        /// and may have it: see docs/defaults.md.
+        public: PublicMap = {}, Reload;
+
         /// Which of these ports this gateway gives, of several gateways that stand in for each
         /// other: `"1/2"` on the one, `"2/2"` on the other. See docs/ha.md.
         share: PortShare = "1/1", Restart;
@@ -264,6 +276,10 @@ keys! {
         /// files (FXP). The client tells one server by PORT the endpoint that the other has told it
         /// by 227. The server to which a client announces such an endpoint may connect to it.
         third_party_data: List<IpNetwork> = [], Reload, warn if != OPENS_MORE;
+
+        /// Networks whose servers may open data connections from any address of their network. At
+        /// most 32, each at most a /16 of IPv4 or a /48 of IPv6.
+        data_sources: SourceNetworks = [], Restart, warn if != OPENS_MORE;
 
         /// Servers whose 227, 228 and 229 open something although no PASV, LPSV or EPSV of the
         /// client is unanswered.

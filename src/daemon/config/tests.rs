@@ -87,10 +87,16 @@ const SAMPLES: &[(&str, &str)] = &[
     ("expectation.timeout", "\"2m\""),
     ("expectation.max_per_session", "3"),
     ("nat.ports", "\"30000-31000\""),
+    ("nat.avoid_ports", "[5060, 50000]"),
+    ("nat.public", "{ \"172.31.0.4\" = \"203.0.113.9\" }"),
     ("nat.share", "\"2/2\""),
     ("policy.unproven_servers", "[\"10.0.0.6\"]"),
     ("policy.privileged_ports", "[\"10.0.0.0/24\"]"),
     ("policy.third_party_data", "[\"192.0.2.0/24\"]"),
+    (
+        "policy.data_sources",
+        "[\"198.51.100.9/29\", \"2001:db8::/64\"]",
+    ),
     ("policy.unsolicited_replies", "[\"10.0.0.7\"]"),
     ("policy.after_epsv_all", "[\"2001:db8::/32\"]"),
     ("policy.login_directory", "\"/\""),
@@ -184,7 +190,7 @@ fn an_error_says_file_line_column_and_reason_on_one_line() {
         ),
         (
             "\n[nat]\nprots = \"1-2\"",
-            "ftp-alg.toml:3:1: unknown field `prots`, expected `ports` or `share`",
+            "ftp-alg.toml:3:1: unknown field `prots`, expected one of `ports`, ",
         ),
         (
             "[nat]\nports = \"9-1\"",
@@ -279,6 +285,37 @@ const SENSELESS: &[(&str, &str)] = &[
     ("nat.share = \"1/17\"", "is not a share"),
     ("nat.share = \"half\"", "is not a share"),
     ("nat.ports = \"1-65536\"", "is not ports"),
+    ("nat.avoid_ports = [65536]", "expected u16"),
+    (
+        "nat.public = { here = \"203.0.113.9\" }",
+        "invalid IP address",
+    ),
+    (
+        "nat.public = { \"172.31.0.4\" = \"here\" }",
+        "invalid IP address",
+    ),
+    (
+        "nat.public = { \"172.31.0.4\" = \"0.0.0.0\" }",
+        "0.0.0.0 is no address of a host",
+    ),
+    (
+        "nat.public = { \"172.31.0.4\" = \"2001:db8::9\" }",
+        "not of one IP version",
+    ),
+    (
+        "nat.public = { \"172.31.0.4\" = \"172.31.0.4\" }",
+        "is its own public address",
+    ),
+    (
+        "nat.public = { \"172.31.0.4\" = \"203.0.113.9\", \"172.31.0.5\" = \"203.0.113.9\" }",
+        "203.0.113.9 is the public address of 172.31.0.4 and of 172.31.0.5",
+    ),
+    (
+        "policy.data_sources = [\"198.51.100.9\"]",
+        "198.51.100.9/32 is one address",
+    ),
+    ("policy.data_sources = [\"198.0.0.0/15\"]", "is too large"),
+    ("policy.data_sources = [\"2001:db8::/47\"]", "is too large"),
     ("mark.data = 0", "0 is no bit of a ct mark"),
     ("mark.data = -1", "integer `-1`, expected u32"),
     (
@@ -343,6 +380,12 @@ fn a_fault_of_the_ports_of_encrypted_sessions_is_blamed_on_its_line() {
             "2:20",
         ),
         ("[policy]\ntls_implicit_ports = [21, 990]", "2:27"),
+        ("[nat]\npublic = { \"10.0.0.1\" = \"::1\" }", "2:10"),
+        ("[nat]\navoid_ports = [1, 70000]", "2:19"),
+        (
+            "[policy]\ndata_sources = [\"10.0.0.0/24\", \"10.0.0.0/8\"]",
+            "2:32",
+        ),
     ] {
         let message = refused(text);
         assert!(
@@ -409,6 +452,7 @@ fn what_weakens_a_safe_default_is_named() {
         "policy.unproven_servers = [\"10.0.0.6\"]",
         "policy.privileged_ports = [\"10.0.0.0/24\"]",
         "policy.third_party_data = [\"192.0.2.0/24\"]",
+        "policy.data_sources = [\"198.51.100.8/29\"]",
         "policy.unsolicited_replies = [\"10.0.0.7\"]",
         "policy.after_epsv_all = [\"10.0.0.8\"]",
         "policy.tls_data = \"range\"\npolicy.tls_ports = \"50000-50099\"",

@@ -1,6 +1,9 @@
 //! A conntrack entry as the kernel reports it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::wire::*;
 use crate::{
@@ -26,6 +29,9 @@ pub struct ConntrackEntry {
     pub tcp_state: Option<TcpState>,
     /// The connection tracking helper it has.
     pub helper: Option<AttachedHelper>,
+    /// How long it stays if no packet of it comes, in whole seconds. `None` where the kernel does
+    /// not tell.
+    pub lifetime: Option<Duration>,
     /// Whether it accepts segments outside the window, in both directions.
     pub is_liberal: bool,
 }
@@ -133,6 +139,9 @@ impl ConntrackEntry {
             status: attributes.u32(CTA_STATUS)?,
             tcp_state: state.map(TcpState),
             helper: AttachedHelper::parse(attributes),
+            lifetime: attributes
+                .u32(CTA_TIMEOUT)
+                .map(|seconds| Duration::from_secs(seconds.into())),
             is_liberal: has_liberal_flag(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL)
                 && has_liberal_flag(CTA_PROTOINFO_TCP_FLAGS_REPLY),
         })

@@ -113,6 +113,20 @@ impl ConntrackExpectations {
             .map_err(|error| refusal(id, &error))
     }
 
+    /// Gives an expectation this timeout from now on, if it is still there.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the expectation is as it was.
+    pub fn renew(
+        &mut self,
+        id: ExpectationId,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Result<(), ExpectError> {
+        self.set_timeout(expectation, master)
+            .map_err(|error| refusal(id, &error))
+    }
+
     /// Withdraws an expectation of this control connection. Returns whether it was still unused.
     ///
     /// # Errors
@@ -172,6 +186,14 @@ impl ConntrackExpectations {
         if seconds(expectation.timeout) == seconds(POLICY_TIMEOUT) {
             return Ok(());
         }
+        self.set_timeout(expectation, master)
+    }
+
+    fn set_timeout(
+        &mut self,
+        expectation: &Expectation,
+        master: &ConntrackTuples,
+    ) -> Result<(), NetlinkError> {
         let head = message(IPCTNL_MSG_EXP_NEW, expectation);
         let limited = self.socket.request(head, |buffer| {
             put_whole(buffer, expectation, master);
@@ -263,7 +285,8 @@ fn put_whole(buffer: &mut MessageBuffer, expectation: &Expectation, master: &Con
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::BROADCAST),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from([0xff; 16])),
     };
-    let mask = Tuple::new(SocketAddr::new(whole, 0), SocketAddr::new(whole, u16::MAX));
+    let source = SocketAddr::new(expectation.sources().mask(), 0);
+    let mask = Tuple::new(source, SocketAddr::new(whole, u16::MAX));
     put_tuple(buffer, CTA_EXPECT_MASK, &mask);
     put_tuple(buffer, CTA_EXPECT_MASTER, &master.of(Direction::Original));
 }
@@ -355,6 +378,7 @@ mod tests {
     fn expectation(source: &str, destination: &str, to: &str, from: &str) -> Expectation {
         Expectation {
             source: source.parse().unwrap(),
+            source_prefix: None,
             destination: destination.parse().unwrap(),
             translated_destination: to.parse().unwrap(),
             translated_source: from.parse().unwrap(),

@@ -73,6 +73,7 @@ fn parse_expected(attributes: &Attributes<'_>) -> Option<MasteredExpectation> {
         master: Master::from(parse_tuple(&attributes.within(CTA_EXPECT_MASTER)?)?),
         expectation: Expectation {
             source: expected.source.ip(),
+            source_prefix: None,
             destination: expected.destination,
             translated_destination,
             translated_source: expected.source.ip(),
@@ -120,6 +121,7 @@ impl ImportedExpectation {
         translated_destination.set_port(self.expected.source.port());
         let expectation = Expectation {
             source: self.expected.source.ip(),
+            source_prefix: None,
             destination: self.expected.destination,
             translated_destination,
             translated_source: announcing.destination.ip(),

@@ -27,7 +27,12 @@ impl Conntrack {
     ) -> Result<Option<ConntrackEntry>, NetlinkError> {
         let is_its = |entry: &ConntrackEntry| entry.tuples.direction_of(*tuple).is_some();
         for direction in Direction::BOTH {
-            let found = self.search(direction, tuple, SOURCE_PORT | DESTINATION_PORT, is_its)?;
+            let found = self.search(
+                direction,
+                tuple,
+                SOURCE_PORT | DESTINATION_PORT | ADDRESSES,
+                is_its,
+            )?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -45,26 +50,30 @@ impl Conntrack {
     ) -> Result<Option<ConntrackEntry>, NetlinkError> {
         let any_port = SocketAddr::new(expectation.source, 0);
         let called = Tuple::new(any_port, expectation.destination);
+        let compared = match expectation.source_prefix {
+            None => DESTINATION_PORT | ADDRESSES,
+            Some(_) => DESTINATION_PORT | DESTINATION,
+        };
         let is_its = |entry: &ConntrackEntry| {
             let original = entry.tuples.of(Direction::Original);
-            (original.source.ip(), original.destination)
-                == (expectation.source, expectation.destination)
+            expectation.sources().contains(original.source.ip())
+                && original.destination == expectation.destination
         };
-        self.search(Direction::Original, &called, DESTINATION_PORT, is_its)
+        self.search(Direction::Original, &called, compared, is_its)
     }
 
-    /// The first entry of which `is_its` is true. `ports` says which of `tuple` the kernel compares
-    /// besides the addresses. It compares those of IPv6 the wrong way round
+    /// The first entry of which `is_its` is true. `compared` says what of `tuple` the kernel
+    /// compares. It compares the addresses of IPv6 the wrong way round
     /// (`ctnetlink_filter_match_tuple`), so they are left out. Before 5.8 it compares nothing.
     fn search(
         &mut self,
         direction: Direction,
         tuple: &Tuple,
-        ports: u32,
+        compared: u32,
         is_its: impl Fn(&ConntrackEntry) -> bool,
     ) -> Result<Option<ConntrackEntry>, NetlinkError> {
-        let addresses = if tuple.source.is_ipv4() { ADDRESSES } else { 0 };
-        let compared = PROTOCOL | addresses | ports;
+        let left_out = if tuple.source.is_ipv4() { 0 } else { ADDRESSES };
+        let compared = PROTOCOL | (compared & !left_out);
         let (attribute, flags) = match direction {
             Direction::Original => (CTA_TUPLE_ORIG, [compared, 0]),
             Direction::Reply => (CTA_TUPLE_REPLY, [0, compared]),

@@ -77,6 +77,7 @@ fn read_family(
             },
             expectation: Expectation {
                 source,
+                source_prefix: None,
                 destination,
                 translated_destination: destination,
                 translated_source: source,

@@ -88,7 +88,9 @@ pub(super) fn elements(mastered: &MasteredExpectation) -> Option<Elements<'_>> {
         let data = Data::Endpoint(expectation.translated_destination);
         in_map(SetKind::Destination(family), data)
     });
-    let source = expectation.has_translated_source().then(|| {
+    // A bridge translates nothing.
+    let has_source = expectation.has_translated_source() && master.layer == Layer::Routed;
+    let source = has_source.then(|| {
         let data = Data::Address(expectation.translated_source);
         in_map(SetKind::Source(family), data)
     });

@@ -147,6 +147,7 @@ mod tests {
         );
         Expectation {
             source,
+            source_prefix: None,
             destination,
             translated_destination: destination,
             translated_source: source,

@@ -78,21 +78,22 @@ impl Lowering {
             }
             Statement::ControlPort(port) => self.control_port(port),
             Statement::Share { index, of } => self.share(index, of),
-            Statement::Expected(family) => {
-                self.packet_key(family);
-                self.look_up(SetKind::Permission(family).name(), None);
+            Statement::FromNetwork(network) => self.in_network(network),
+            Statement::Expected(source) => {
+                self.packet_key(source);
+                self.look_up(SetKind::Permission(source.family()).name(), None);
             }
-            Statement::Spoofed(family) => {
-                self.packet_key(family);
-                self.meta_into(libc::NFT_META_IIF, link_register(family));
-                self.look_up(SetKind::Spoofed(family).name(), None);
+            Statement::Spoofed(source) => {
+                self.packet_key(source);
+                self.meta_into(libc::NFT_META_IIF, link_register(source.family()));
+                self.look_up(SetKind::Spoofed(source.family()).name(), None);
             }
             Statement::SetConnectionMark(bits) => self.change_connection_mark(!bits, bits),
             Statement::ClearConnectionMark(bits) => self.change_connection_mark(!bits, 0),
-            Statement::InheritMark(family) => self.inherit_mark(family),
+            Statement::InheritMark(source) => self.inherit_mark(source),
             Statement::SetLabel(bit) => self.set_label(bit),
-            Statement::TranslateDestination(family) => self.translate_destination(family),
-            Statement::TranslateSource(family) => self.translate_source(family),
+            Statement::TranslateDestination(source) => self.translate_destination(source),
+            Statement::TranslateSource(source) => self.translate_source(source),
             Statement::KeepDestination(family) => self.keep(libc::NFT_NAT_DNAT, family),
             Statement::KeepSource(family) => self.keep(libc::NFT_NAT_SNAT, family),
             Statement::Notrack => self.push(Expression::new(c"notrack", [])),

@@ -126,6 +126,7 @@ impl TableOwner {
                 master: Master::from(NOBODY),
                 expectation: Expectation {
                     source,
+                    source_prefix: None,
                     destination,
                     translated_destination: destination,
                     translated_source: source,

@@ -123,6 +123,7 @@ impl Alg {
         let translation = Translation {
             inside: SocketAddr::new(server.own, port),
             outside: SocketAddr::new(server.seen, port),
+            told: SocketAddr::new(server.seen, port),
             is_leased: server.own != server.seen,
         };
         // Where the port is leased to an announcement, that one is meant. Else it is quarantined,
@@ -130,8 +131,8 @@ impl Alg {
         if translation.is_leased && !self.shared.ports().lease(translation.outside) {
             return Err(TlsRefusal::PortGiven);
         }
-        translation.release(&mut self.shared.ports());
         let (host, limits) = (syn.tuple.source.ip(), &self.settings.limits);
+        translation.release(host, &mut self.shared.ports(), input.now);
         if !self.shared.hosts().charge_pinhole(host, limits, input.now) {
             return Err(TlsRefusal::TooManyOpenings);
         }

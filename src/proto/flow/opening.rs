@@ -1,17 +1,26 @@
 //! From an announcement to its pinhole: admitted, translated, expected, rewritten.
 
+use ipnetwork::IpNetwork;
+
 use super::{Flow, context::Context, line_at::LineAt, pinholes::Pinhole, settings::Settings};
 use crate::proto::{
     event::{AnnouncementReport, Decision, EventKind, RewriteReport},
     expect::Expectation,
     ftp::{Announcement, Rewritten, Role},
-    nat::Translation,
-    net::{Addresses, Direction},
+    nat::{Translation, Untranslated},
+    net::Direction,
     session::{
         FoundAnnouncement,
-        endpoint_check::{Refusal, check_endpoint},
+        endpoint_check::{DataHost, Refusal, check_endpoint},
     },
 };
+
+/// An announcement that may open something.
+struct Admitted {
+    announcement: Announcement,
+    /// The host that it means.
+    host: DataHost,
+}
 
 impl Flow {
     /// Decides on an announcement. The data connection may come with its line, or the line is
@@ -32,12 +41,16 @@ impl Flow {
             }
         };
         let own = self.tuples().sender(at.direction).ip();
+        let host =
+            announced.map(|found| self.check_endpoint(at.direction, &found, context.settings));
+        let is_misnamed = matches!(host, Some(Ok(DataHost::AnnouncerInsteadOf(_))));
         let endpoint = announced.map(|found| (found.address.unwrap_or(own), found.port.get()));
         context.report(EventKind::Announcement(AnnouncementReport {
             packet: context.packet,
             from: Role::of_sender(at.direction),
             kind: found.kind,
             endpoint,
+            is_misnamed: is_misnamed && matches!(decision, Decision::Expect { .. }),
             decision,
             is_of_this_machine: self.ingress.has_local_end(),
         }));
@@ -53,8 +66,8 @@ impl Flow {
         direction: Direction,
         announcement: &Announcement,
         settings: &Settings,
-    ) -> Result<(), Refusal> {
-        let addresses = Addresses::of(self.tuples(), direction);
+    ) -> Result<DataHost, Refusal> {
+        let addresses = settings.public.addresses_of(self.tuples(), direction);
         check_endpoint(announcement, addresses, settings.endpoint_exemptions())
     }
 
@@ -64,25 +77,42 @@ impl Flow {
         found: &FoundAnnouncement,
         context: &mut Context<'_>,
     ) -> Result<Decision, Refusal> {
-        let announcement = self.admit(at, found, context.settings)?;
+        let admitted = self.admit(at, found, context.settings)?;
         self.quota.charge_pinhole(context)?;
         // The port of the older announcement may serve the newer one.
         let command = self.dialogue.current_command();
         let in_use = self.dialogue.outstanding_transfers();
         let tuples = *self.tuples();
         self.pinholes.make_room(command, in_use, &tuples, context);
+        let connector = self.connector(at.direction, context.settings);
         let translation = Translation::choose(
-            self.relay.line_bytes(at.direction, &at.line),
-            &announcement,
-            Addresses::of(&tuples, at.direction),
-            &context.settings.ports,
+            &Untranslated {
+                line: self.relay.line_bytes(at.direction, &at.line),
+                announcement: &admitted.announcement,
+                host: admitted.host,
+                announcer: context.settings.public.addresses_of(&tuples, at.direction),
+                connector: connector.ip(),
+                ports: &context.settings.ports,
+                now: context.now,
+            },
             &mut context.shared.ports(),
         )?;
-        let opened = self.expect(at, &announcement, &translation, context);
+        let opened = self.expect(at, &admitted, &translation, context);
         if opened.is_err() {
-            translation.release(&mut context.shared.ports());
+            translation.release(connector.ip(), &mut context.shared.ports(), context.now);
         }
         opened
+    }
+
+    /// Where the data connection comes from that the sender of a direction announces: its peer's
+    /// address, or the network of a server that connects from several.
+    fn connector(&self, announcer: Direction, settings: &Settings) -> IpNetwork {
+        let peer = self.tuples().sender(!announcer).ip();
+        let network = match Role::of_sender(announcer) {
+            Role::Client => settings.data_sources_of(peer),
+            Role::Server => None,
+        };
+        network.unwrap_or_else(|| peer.into())
     }
 
     /// Admits an announcement that was found in a line.
@@ -94,7 +124,7 @@ impl Flow {
         at: &LineAt,
         found: &FoundAnnouncement,
         settings: &Settings,
-    ) -> Result<Announcement, Refusal> {
+    ) -> Result<Admitted, Refusal> {
         let is_exempt = |refusal: &Refusal| settings.is_exempt(*refusal, self.tuples());
         if let Some(refusal) = found.refusal.filter(|refusal| !is_exempt(refusal)) {
             return Err(refusal);
@@ -109,13 +139,13 @@ impl Flow {
         if self.relay.left_of(at.direction, &at.line) > 0 {
             return Err(Refusal::AlreadyForwarded);
         }
-        self.check_endpoint(at.direction, &announcement, settings)?;
+        let host = self.check_endpoint(at.direction, &announcement, settings)?;
         let is_doubtful = self.tls.was_encrypted() && at.direction == Direction::Original;
         let refusal = self.dialogue.not_yet_allowed();
         let refusal = refusal.or(is_doubtful.then_some(Refusal::AfterTls));
         match refusal.filter(|refusal| !is_exempt(refusal)) {
             Some(refusal) => Err(refusal),
-            None => Ok(announcement),
+            None => Ok(Admitted { announcement, host }),
         }
     }
 
@@ -124,11 +154,11 @@ impl Flow {
     fn expect(
         &mut self,
         at: &LineAt,
-        announcement: &Announcement,
+        admitted: &Admitted,
         translation: &Translation,
         context: &mut Context<'_>,
     ) -> Result<Decision, Refusal> {
-        let rewritten = self.rewritten(at, announcement, translation)?;
+        let rewritten = self.rewritten(at, &admitted.announcement, translation)?;
         let changes_length = rewritten.as_ref().is_some_and(|line| line.delta != 0);
         if changes_length {
             self.relay
@@ -141,17 +171,16 @@ impl Flow {
             denied_iif: self.ingress.denied_iif(at.direction),
             ..translation.expectation(&tuples, at.direction, timeout)
         };
+        let connector = self.connector(at.direction, context.settings);
+        let expectation = expectation.with_sources(connector);
         self.pinholes.withdraw_same(&expectation, &tuples, context);
         let id = context
             .expect(&expectation, &tuples)
             .map_err(Refusal::Kernel)?;
-        self.pinholes.record(Pinhole {
-            id,
-            announced_by: self.dialogue.current_command(),
-            expectation,
-            lease: translation.is_leased.then_some(translation.outside),
-            expires: Some(context.now + timeout),
-        });
+        let lease = translation.is_leased.then_some(translation.outside);
+        let command = self.dialogue.current_command();
+        let opened = Pinhole::open((id, expectation), command, lease, context.now);
+        self.pinholes.record(opened);
         let report = rewritten.map(|line| self.rewrite(at, translation, line));
         Ok(Decision::Expect {
             expectation,
@@ -169,7 +198,7 @@ impl Flow {
     ) -> Result<Option<Rewritten>, Refusal> {
         let line = self.relay.line_bytes(at.direction, &at.line);
         let rewritten = announcement
-            .rewrite(line, translation.outside)
+            .rewrite(line, translation.told)
             .ok_or(Refusal::ThirdPartyAddress)?;
         if rewritten.line == line {
             return Ok(None);
@@ -187,7 +216,7 @@ impl Flow {
         rewritten: Rewritten,
     ) -> RewriteReport {
         let report = RewriteReport {
-            endpoint: translation.outside,
+            endpoint: translation.told,
             line: String::from_utf8_lossy(&rewritten.line).into_owned(),
             delta: rewritten.delta,
         };

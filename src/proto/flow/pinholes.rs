@@ -1,12 +1,15 @@
 //! The open expectations of one session, and the outside ports that it has leased.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use super::context::Context;
 use crate::proto::{
     event::EventKind,
     expect::{Expectation, ExpectationId},
-    kernel::{InheritedPinhole, Outcome},
+    kernel::{InheritedPinhole, Outcome, Renewal},
     net::ConntrackTuples,
     session::{CommandNumber, Withdrawal},
 };
@@ -14,6 +17,15 @@ use crate::proto::{
 /// The most pinholes beside [`Settings::max_per_session`](super::Settings::max_per_session): one
 /// for each transfer that a pipelining client has asked for and that has not ended.
 const IN_USE_MAX: usize = 8;
+
+/// How long a pinhole may stay open while its server says that it is at work: mainframes recall
+/// their tapes within minutes, and answer each minute. An hour is the longest timeout that an
+/// operator may choose, too.
+const RENEWED_MAX: Duration = Duration::from_secs(3600);
+
+/// A pinhole is renewed once so much of its time is over: the fifth part. Each renewal costs a
+/// transaction, and the 150 of most transfers comes at once.
+const RENEWAL_PARTS: u32 = 5;
 
 /// The pinholes of one session.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +45,48 @@ pub(super) struct Pinhole {
     pub(super) lease: Option<SocketAddr>,
     /// When its time is up. `None` once it was: then only the lease is left.
     pub(super) expires: Option<Instant>,
+    /// Until when its time may be renewed. `None` once its connection has come.
+    pub(super) renewable_until: Option<Instant>,
+}
+
+impl Pinhole {
+    /// One that was opened just now.
+    pub(super) fn open(
+        (id, expectation): (ExpectationId, Expectation),
+        announced_by: CommandNumber,
+        lease: Option<SocketAddr>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            announced_by,
+            expectation,
+            lease,
+            expires: Some(now + expectation.timeout),
+            renewable_until: Some(now + RENEWED_MAX),
+        }
+    }
+
+    /// Renews it, where enough of its time is over. Its name stays.
+    fn renew(&mut self, master: &ConntrackTuples, context: &mut Context<'_>) {
+        let timeout = self.expectation.timeout;
+        let (Some(expires), Some(until)) = (self.expires, self.renewable_until) else {
+            return;
+        };
+        let wanted = (context.now + timeout).min(until);
+        if wanted < expires + timeout / RENEWAL_PARTS {
+            return;
+        }
+        let renewed = Expectation {
+            timeout: wanted.saturating_duration_since(context.now),
+            ..self.expectation
+        };
+        match context.kernel.renew(self.id, &renewed, master) {
+            Renewal::Renewed => self.expires = Some(wanted),
+            Renewal::Used => self.renewable_until = None,
+            Renewal::Failed => {}
+        }
+    }
 }
 
 impl Pinholes {
@@ -45,13 +99,9 @@ impl Pinholes {
     pub(super) fn inherit(&mut self, master: &ConntrackTuples, context: &mut Context<'_>) {
         for inherited in context.kernel.inherit(master) {
             let InheritedPinhole { expectation, lease } = inherited;
-            self.record(Pinhole {
-                id: ExpectationId::INHERITED,
-                announced_by: CommandNumber::default(),
-                expectation,
-                lease,
-                expires: Some(context.now + expectation.timeout),
-            });
+            let inherited = (ExpectationId::INHERITED, expectation);
+            let announced_by = CommandNumber::default();
+            self.record(Pinhole::open(inherited, announced_by, lease, context.now));
         }
     }
 
@@ -123,6 +173,25 @@ impl Pinholes {
         });
     }
 
+    /// Renews what was announced up to a command: the server is at work on its transfer.
+    pub(super) fn renew_up_to(
+        &mut self,
+        command: CommandNumber,
+        master: &ConntrackTuples,
+        context: &mut Context<'_>,
+    ) {
+        for pinhole in &mut self.0 {
+            if pinhole.announced_by <= command {
+                pinhole.renew(master, context);
+            }
+        }
+    }
+
+    /// What the oldest one lets in, or has let in.
+    pub(super) fn oldest(&self) -> Option<Expectation> {
+        self.0.first().map(|pinhole| pinhole.expectation)
+    }
+
     /// Whether one of them is open, as far as is known.
     pub(super) fn is_busy(&self) -> bool {
         self.0.iter().any(|pinhole| pinhole.expires.is_some())
@@ -161,7 +230,8 @@ fn withdraw(
     context: &mut Context<'_>,
 ) {
     if let Some(outside) = pinhole.lease {
-        context.shared.ports().release(outside);
+        let peer = pinhole.expectation.source;
+        context.shared.ports().release(outside, peer, context.now);
     }
     if pinhole.expires.is_none() {
         return;

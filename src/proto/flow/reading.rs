@@ -141,11 +141,20 @@ impl Flow {
             Finding::Nothing | Finding::Directory(_) => {}
             Finding::Announcement(found) => self.handle_announcement(at, &found, context),
             Finding::Withdraw(reason) => self.withdraw_current(reason, context),
+            Finding::Preliminary => self.handle_preliminary(context),
             Finding::TransferDone => self.withdraw_current(Withdrawal::Finished, context),
             Finding::Opaque => self.enter_tls(context),
             Finding::RefusalBegins => self.begin_refusal(at, context),
             Finding::Refusal(reason) => self.finish_refusal(at, &reason, context),
         }
+    }
+
+    /// The server is at work on a transfer, and its data connection may come late or last long.
+    fn handle_preliminary(&mut self, context: &mut Context<'_>) {
+        let command = self.dialogue.current_command();
+        self.pinholes
+            .renew_up_to(command, self.relay.tuples(), context);
+        self.keeping.begin(context.now);
     }
 
     /// FIN and RST: nothing more is announced, pinholes are withdrawn, and a partial line will not

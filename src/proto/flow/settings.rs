@@ -1,6 +1,6 @@
 //! What the operator decides, and what that means for one connection.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use ipnetwork::IpNetwork;
 
@@ -8,7 +8,7 @@ use crate::proto::{
     budget::Limits,
     command_policy::CommandPolicy,
     ftps::TlsSettings,
-    net::{Addresses, ConntrackTuples, Direction},
+    net::{Addresses, ConntrackTuples, Direction, PublicAddresses},
     session::endpoint_check::{EndpointExemptions, Refusal},
 };
 
@@ -21,6 +21,11 @@ pub struct Settings {
     pub max_per_session: usize,
     /// Outside ports that an announcer behind NAT may be given.
     pub ports: RangeInclusive<u16>,
+    /// The addresses by which the world knows this gateway, where another router translates beyond
+    /// it.
+    pub public: PublicAddresses,
+    /// Networks any of whose addresses may open the data connections of a server in them.
+    pub data_sources: Vec<IpNetwork>,
     /// Servers whose sessions need not show that they are FTP and their user let in.
     pub unproven_servers: Vec<IpNetwork>,
     /// Hosts that may announce a privileged port.
@@ -46,6 +51,15 @@ impl Settings {
             privileged_ports: &self.privileged_ports,
             third_party_data: &self.third_party_data,
         }
+    }
+
+    /// The network from any of whose addresses a server may open data connections, if it may open
+    /// them from another one than its own. The smallest of several counts.
+    pub(super) fn data_sources_of(&self, server: IpAddr) -> Option<IpNetwork> {
+        let networks = self.data_sources.iter();
+        let its_own = networks.filter(|network| network.contains(server));
+        let smallest = its_own.max_by_key(|network| network.prefix())?;
+        IpNetwork::new(smallest.network(), smallest.prefix()).ok()
     }
 
     /// Whether what would be refused for this reason is honoured for the sessions of this server.
@@ -76,6 +90,8 @@ impl Default for Settings {
             expectation_timeout: Duration::from_secs(300),
             max_per_session: 1,
             ports: 1024..=65535,
+            public: PublicAddresses::default(),
+            data_sources: Vec::new(),
             unproven_servers: Vec::new(),
             privileged_ports: Vec::new(),
             third_party_data: Vec::new(),

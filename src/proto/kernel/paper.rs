@@ -1,6 +1,6 @@
 //! A kernel on paper, to run the core without a real one.
 
-use super::{Kernel, LookUpError, MarkError, Outcome, SetLiberalError, TrackedConnection};
+use super::{Kernel, LookUpError, MarkError, Outcome, Renewal, SetLiberalError, TrackedConnection};
 use crate::proto::{
     expect::{ExpectError, Expectation, ExpectationId},
     ftps::HostPair,
@@ -45,6 +45,10 @@ impl Kernel for PaperKernel {
         _: Withdrawal,
     ) -> Outcome {
         Outcome::Unknown
+    }
+
+    fn renew(&mut self, _: ExpectationId, _: &Expectation, _: &ConntrackTuples) -> Renewal {
+        Renewal::Renewed
     }
 
     fn are_alive(&mut self, originals: &[Tuple]) -> Vec<Tuple> {

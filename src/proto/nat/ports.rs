@@ -1,14 +1,16 @@
 //! The outside ports, and the choice of one for an announcement.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
+    time::Instant,
 };
 
 use serde::Deserialize;
 
-use crate::proto::ftp::Announcement;
+use super::{port_set::PortSet, resting::Resting};
+use crate::proto::ftp::{Announcement, Role};
 
 /// The most ports that one search tries. Each try takes a hash look-up, and a range with so many
 /// leased ports in a row is as good as full.
@@ -19,13 +21,6 @@ const TRIES_MAX: u32 = 8192;
 const PORTS_OF_EACH_LENGTH: [u16; 9] = [
     0x0405, 0x0432, 0x04ff, 0x0a05, 0x0a32, 0x0aff, 0x6405, 0x6432, 0x64ff,
 ];
-
-/// The most endpoints in quarantine. The one that has been there longest leaves first.
-///
-/// A server that connects from its port 20 cannot connect to the same endpoint again while its last
-/// connection is in TIME-WAIT (RFC 9293 §3.6.1). That lasts a minute on Linux. Its transfer would
-/// fail with a 425. The same holds for a client that always uses one port.
-const QUARANTINE_MAX: usize = 1024;
 
 /// The most gateways that share an address. conntrackd synchronises no more than a handful.
 const SHARES_MAX: u16 = 16;
@@ -76,15 +71,15 @@ impl Default for PortShare {
     }
 }
 
-/// The leased outside endpoints, and those in quarantine.
+/// The leased outside endpoints, and those that rest after a lease.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseTable {
     leased: HashSet<SocketAddr>,
-    quarantined: HashSet<SocketAddr>,
-    /// The same endpoints, the longest in quarantine first.
-    quarantine_order: VecDeque<SocketAddr>,
+    resting: Resting,
     /// The control ports. A data connection to one would be taken for a control connection.
     reserved: Vec<u16>,
+    /// Ports that no announcement is given.
+    avoided: PortSet,
     share: PortShare,
 }
 
@@ -99,15 +94,15 @@ impl LeaseTable {
         }
     }
 
+    /// Gives no announcement these ports from now on. What is leased already stays so.
+    pub fn avoid(&mut self, ports: PortSet) {
+        self.avoided = ports;
+    }
+
     /// Leases an endpoint. `false` where it is leased already, or not to be leased.
     pub fn lease(&mut self, outside: SocketAddr) -> bool {
         let port = outside.port();
         self.share.has(port) && !self.reserved.contains(&port) && self.leased.insert(outside)
-    }
-
-    /// Leases an endpoint that is not in quarantine.
-    pub fn lease_unquarantined(&mut self, outside: SocketAddr) -> bool {
-        !self.quarantined.contains(&outside) && self.lease(outside)
     }
 
     /// How many endpoints are leased.
@@ -122,68 +117,104 @@ impl LeaseTable {
         self.leased.is_empty()
     }
 
-    /// Ends a lease, and puts the endpoint in quarantine.
-    pub fn release(&mut self, outside: SocketAddr) {
+    /// Ends a lease. The endpoint rests towards the peer that may have connected to it.
+    pub fn release(&mut self, outside: SocketAddr, peer: IpAddr, now: Instant) {
         let was_leased = self.leased.remove(&outside);
         debug_assert!(was_leased, "{outside} was released twice");
-        // The announced port is leased also from the quarantine. It keeps its place in the order.
-        if !was_leased || !self.quarantined.insert(outside) {
-            return;
-        }
-        self.quarantine_order.push_back(outside);
-        if self.quarantine_order.len() > QUARANTINE_MAX
-            && let Some(oldest) = self.quarantine_order.pop_front()
-        {
-            self.quarantined.remove(&oldest);
+        if was_leased {
+            self.resting.begin(outside, peer, now);
         }
     }
 
-    /// Ends the quarantine of all endpoints.
-    pub fn clear_quarantine(&mut self) {
-        self.quarantined.clear();
-        self.quarantine_order.clear();
+    /// Leases an endpoint that an announcement may be given.
+    fn lease_chosen(&mut self, outside: SocketAddr) -> bool {
+        !self.avoided.contains(outside.port()) && self.lease(outside)
     }
 }
 
-/// Leases an outside endpoint for an announcement. `None` where no port of the range is free.
-///
-/// A port that keeps the length of the line comes first, because such a line needs no sequence
-/// offset. The announced port comes next, and then any other.
-#[must_use]
-pub fn choose_port(
-    line: &[u8],
-    announcement: &Announcement,
-    address: IpAddr,
-    ports: &RangeInclusive<u16>,
-    leases: &mut LeaseTable,
-) -> Option<SocketAddr> {
-    let announced = announcement.port.get();
-    let keeps_length =
-        |port: u16| announcement.delta_for(line, SocketAddr::new(address, port)) == Some(0);
-    let mut find = |wanted: &dyn Fn(u16) -> bool| {
-        let find_once = |leases: &mut LeaseTable| {
-            find_port(announced, ports, wanted, |port| {
-                let outside = SocketAddr::new(address, port);
-                // The client has chosen the announced port itself, and knows best whether its last
-                // connection is over.
-                let is_leased = if port == announced {
-                    leases.lease(outside)
-                } else {
-                    leases.lease_unquarantined(outside)
-                };
-                is_leased.then_some(outside)
+/// What an outside port is chosen for.
+#[derive(Clone, Copy, Debug)]
+pub struct PortWish<'a> {
+    /// The announcing line.
+    pub line: &'a [u8],
+    /// What it announces.
+    pub announcement: &'a Announcement,
+    /// The address to which connections come here.
+    pub outside: IpAddr,
+    /// The address that the line is given.
+    pub told: IpAddr,
+    /// The address from which the connection comes.
+    pub peer: IpAddr,
+    /// The ports that may be chosen.
+    pub ports: &'a RangeInclusive<u16>,
+    /// The time.
+    pub now: Instant,
+}
+
+impl PortWish<'_> {
+    /// Leases an outside endpoint. `None` where no port of the range is free.
+    ///
+    /// The announced port comes first: a router beyond this gateway may forward no other. A port
+    /// that keeps the length of the line comes next, because such a line needs no sequence offset.
+    /// Then comes any other. What was in use a short time ago comes last, and of that the port that
+    /// has rested longest: it may fail, but a refusal fails for certain.
+    #[must_use]
+    pub fn lease(&self, leases: &mut LeaseTable) -> Option<SocketAddr> {
+        let keeps_length = |port: u16| self.keeps_length(port);
+        // Without this check a line that cannot keep its length would search the whole range in
+        // vain.
+        let can_keep_length = PORTS_OF_EACH_LENGTH.into_iter().any(keeps_length);
+        self.lease_announced(leases)
+            .or_else(|| {
+                can_keep_length
+                    .then(|| self.lease_rested(&keeps_length, leases))
+                    .flatten()
             })
-        };
-        find_once(leases).or_else(|| {
-            // A port out of quarantine may fail. A refusal fails for certain.
-            leases.clear_quarantine();
-            find_once(leases)
+            .or_else(|| self.lease_rested(&|_| true, leases))
+            .or_else(|| self.lease_longest_rested(leases))
+    }
+
+    /// A client of a server that announces a port again connects from another port of its own, so
+    /// that port need not rest. The server of a client may connect from its port 20.
+    fn lease_announced(&self, leases: &mut LeaseTable) -> Option<SocketAddr> {
+        let outside = self.at(self.announcement.port.get());
+        let needs_rest = self.announcement.kind.announcer() == Role::Client;
+        let rests = needs_rest && leases.resting.has(outside, self.peer, self.now);
+        let is_free = self.ports.contains(&outside.port()) && !rests;
+        (is_free && leases.lease_chosen(outside)).then_some(outside)
+    }
+
+    fn lease_rested(
+        &self,
+        wanted: &dyn Fn(u16) -> bool,
+        leases: &mut LeaseTable,
+    ) -> Option<SocketAddr> {
+        find_port(self.announcement.port.get(), self.ports, wanted, |port| {
+            let outside = self.at(port);
+            let rests = leases.resting.has(outside, self.peer, self.now);
+            (!rests && leases.lease_chosen(outside)).then_some(outside)
         })
-    };
-    // Without this check a line that cannot keep its length would search the whole range in vain.
-    let can_keep_length = PORTS_OF_EACH_LENGTH.into_iter().any(keeps_length);
-    let kept = can_keep_length.then(|| find(&keeps_length)).flatten();
-    kept.or_else(|| find(&|_| true))
+    }
+
+    fn lease_longest_rested(&self, leases: &mut LeaseTable) -> Option<SocketAddr> {
+        let is_meant = |outside: &SocketAddr| {
+            outside.ip() == self.outside && self.ports.contains(&outside.port())
+        };
+        let resting = leases.resting.of_peer(self.peer).filter(is_meant);
+        let resting: Vec<_> = resting.take(TRIES_MAX as usize).collect();
+        resting
+            .into_iter()
+            .find(|outside| leases.lease_chosen(*outside))
+    }
+
+    fn keeps_length(&self, port: u16) -> bool {
+        let told = SocketAddr::new(self.told, port);
+        self.announcement.delta_for(self.line, told) == Some(0)
+    }
+
+    const fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.outside, port)
+    }
 }
 
 /// Leases the first wanted port: from the announced one to the end of the range, and then from the
@@ -236,10 +267,13 @@ fn next_digits(port: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::{cell::RefCell, time::Duration};
 
     use super::*;
-    use crate::proto::ftp::Command;
+    use crate::proto::{
+        ftp::{Command, parse_announcing_reply},
+        nat::resting::REST,
+    };
 
     /// The order in which ports are tried.
     fn tried(announced: u16, ports: &RangeInclusive<u16>) -> Vec<u16> {
@@ -321,7 +355,7 @@ mod tests {
         let outside = "203.0.113.1:5000".parse().unwrap();
         assert!(leases.lease(outside));
         assert!(!leases.lease(outside));
-        leases.release(outside);
+        leases.release(outside, PEER, crate::proto::test_origin());
         assert!(leases.lease(outside));
     }
 
@@ -340,56 +374,107 @@ mod tests {
         assert_eq!(first.len() + second.len(), usize::from(u16::MAX));
     }
 
-    #[test]
-    fn a_released_endpoint_stays_in_quarantine_while_as_many_others_are_released() {
-        let mut leases = LeaseTable::default();
-        let endpoint = |port| SocketAddr::from(([203, 0, 113, 1], port));
-        let use_once = |leases: &mut LeaseTable, port| {
-            assert!(leases.lease_unquarantined(endpoint(port)));
-            leases.release(endpoint(port));
-        };
-        use_once(&mut leases, 5000);
-        let others = 10_000..10_000 + QUARANTINE_MAX as u16;
-        for port in others {
-            assert!(!leases.lease_unquarantined(endpoint(5000)), "before {port}");
-            use_once(&mut leases, port);
-        }
-        use_once(&mut leases, 5000);
-    }
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
     /// The outside port for each of these announced ports, of a client with a longer address. Each
-    /// is released before the next is announced.
-    fn leased_for(announced: &[u16], ports: &RangeInclusive<u16>) -> Vec<u16> {
+    /// is released before the next is announced, a second later.
+    fn leased_for(announced: &[u16], ports: &RangeInclusive<u16>, avoided: &[u16]) -> Vec<u16> {
         let mut leases = LeaseTable::default();
-        let outside = "203.0.113.1".parse().unwrap();
+        leases.avoid(avoided.iter().copied().collect());
+        let mut now = crate::proto::test_origin();
         let mut choose = |port: &u16| {
+            now += Duration::from_secs(1);
             let line = format!("PORT 10,0,0,10,{},{}", port >> 8, port & 0xff);
-            let Command::Announce(_, Ok(announcement)) = Command::parse(line.as_bytes()) else {
-                panic!("{line} announces");
-            };
-            let leased = choose_port(line.as_bytes(), &announcement, outside, ports, &mut leases);
-            leases.release(leased.unwrap());
-            leased.unwrap().port()
+            let leased = lease_for(&line, ports, &mut leases, now).unwrap();
+            leases.release(leased, PEER, now);
+            leased.port()
         };
         announced.iter().map(&mut choose).collect()
     }
 
-    #[test]
-    fn one_transfer_after_the_other_has_another_port_each() {
-        // The port loses two characters: its first half has one digit, and its second half two.
-        let announced: Vec<u16> = (0..50).map(|n| (164 << 8) + 10 + n).collect();
-        let leased = leased_for(&announced, &(1024..=65535));
-        let different: HashSet<_> = leased.iter().collect();
-        assert_eq!(different.len(), leased.len(), "{leased:?}");
-        assert!(leased.iter().all(|port| (0x040a..=0x0963).contains(port)));
+    fn lease_for(
+        line: &str,
+        ports: &RangeInclusive<u16>,
+        leases: &mut LeaseTable,
+        now: Instant,
+    ) -> Option<SocketAddr> {
+        let bytes = line.as_bytes();
+        let announcement = if let Command::Announce(_, announced) = Command::parse(bytes) {
+            announced.unwrap()
+        } else {
+            parse_announcing_reply(227, bytes).unwrap()
+        };
+        let outside = "203.0.113.1".parse().unwrap();
+        let wish = PortWish {
+            line: line.as_bytes(),
+            announcement: &announcement,
+            outside,
+            told: outside,
+            peer: PEER,
+            ports,
+            now,
+        };
+        wish.lease(leases)
     }
 
     #[test]
-    fn where_each_port_that_keeps_the_length_is_quarantined_they_are_leased_again_in_turn() {
-        let announced = [(164 << 8) + 10; 5];
+    fn the_announced_port_is_kept_wherever_it_is_free() {
+        let announced: Vec<u16> = (50_000..50_100).collect();
+        assert_eq!(leased_for(&announced, &(1024..=65_535), &[]), announced);
+    }
+
+    #[test]
+    fn a_port_that_was_announced_again_gives_way_to_one_of_the_same_length_while_it_rests() {
+        // The address gains a character, and the port loses one.
+        let leased = leased_for(&[50_000, 50_000, 50_000], &(1024..=65_535), &[]);
+        assert_eq!(leased[0], 50_000);
+        let different: HashSet<_> = leased.iter().collect();
+        assert_eq!(different.len(), 3);
+        for port in &leased[1..] {
+            let line = format!("203,0,113,1,{},{}", port >> 8, port & 0xff);
+            assert_eq!(line.len(), "10,0,0,10,195,80".len());
+        }
+    }
+
+    #[test]
+    fn a_server_keeps_the_port_that_it_announces_again() {
+        let mut leases = LeaseTable::default();
+        let now = crate::proto::test_origin();
+        for _ in 0..3 {
+            let line = "227 ok (10,0,0,10,195,80)";
+            let leased = lease_for(line, &(1024..=65_535), &mut leases, now).unwrap();
+            assert_eq!(leased.port(), 50_000);
+            leases.release(leased, PEER, now);
+        }
+    }
+
+    #[test]
+    fn an_avoided_port_is_never_chosen_and_may_be_leased_for_what_was_announced_before() {
+        let avoided = [5060, 5061];
+        assert_eq!(leased_for(&[5060], &(5060..=5062), &avoided), [5062]);
+        let mut leases = LeaseTable::default();
+        leases.avoid(avoided.into_iter().collect());
+        assert!(leases.lease(SocketAddr::from(([203, 0, 113, 1], 5060))));
+        let now = crate::proto::test_origin();
+        let line = "PORT 10,0,0,10,19,196";
+        assert_eq!(lease_for(line, &(5060..=5061), &mut leases, now), None);
+    }
+
+    #[test]
+    fn where_every_port_rests_they_are_leased_again_in_turn() {
+        let announced = [50_000; 7];
         assert_eq!(
-            leased_for(&announced, &(1034..=1036)),
-            [1034, 1035, 1036, 1034, 1035]
+            leased_for(&announced, &(1034..=1036), &[])[3..],
+            leased_for(&announced, &(1034..=1036), &[])[..4]
         );
+    }
+
+    #[test]
+    fn no_port_comes_again_within_a_burst_to_one_server() {
+        // A client whose system gives it the same few ports again and again.
+        let announced: Vec<u16> = (0..1000).map(|n| 50_000 + n % 28).collect();
+        let leased = leased_for(&announced[..REST.as_secs() as usize], &(1024..=65_535), &[]);
+        let different: HashSet<_> = leased.iter().collect();
+        assert_eq!(different.len(), leased.len(), "{leased:?}");
     }
 }

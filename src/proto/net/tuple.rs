@@ -137,23 +137,35 @@ pub struct Addresses {
     pub own: IpAddr,
     /// The address, after NAT, by which its peer knows it.
     pub seen: IpAddr,
+    /// The address that a router beyond this gateway translates `seen` to, where that is known
+    /// ([`PublicAddresses`](super::PublicAddresses)).
+    pub public: Option<IpAddr>,
+    /// The one of them that its peer has to be told.
+    pub told: IpAddr,
 }
 
 impl Addresses {
     /// The addresses of the end that sends in `direction`.
     #[must_use]
     pub fn of(tuples: &ConntrackTuples, direction: Direction) -> Self {
+        let seen = tuples.sender_seen_by_peer(direction).ip();
         Self {
             own: tuples.sender(direction).ip(),
-            seen: tuples.sender_seen_by_peer(direction).ip(),
+            seen,
+            public: None,
+            told: seen,
         }
     }
 
     /// Whether an announced address is this end's. A zero address stands for that of the control
-    /// connection.
+    /// connection. An IPv4-mapped IPv6 address is the IPv4 address (RFC 4291 §2.5.5.2).
     #[must_use]
     pub fn has(&self, announced: IpAddr) -> bool {
-        announced == self.own || announced == self.seen || announced.is_unspecified()
+        let announced = announced.to_canonical();
+        announced == self.own
+            || announced == self.seen
+            || Some(announced) == self.public
+            || announced.is_unspecified()
     }
 }
 

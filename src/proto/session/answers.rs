@@ -114,6 +114,12 @@ impl OutstandingReplies {
         answer
     }
 
+    /// Whether the reply that is owed first is the end of a transfer.
+    pub(super) fn is_next_transfer(&self) -> bool {
+        let first = self.queue.front().map(|owed| owed.outstanding);
+        matches!(first, Some(Outstanding::Transfer { .. }))
+    }
+
     /// Whether a final reply with this code is the one to a refused command.
     pub(super) fn is_refusal(&self, code: u16) -> bool {
         let at = self.find_answered(code);

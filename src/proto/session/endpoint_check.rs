@@ -1,7 +1,10 @@
 //! The reasons for which an announcement is refused, and the check of its endpoint.
 //!
-//! By default the announced address has to be the announcer's own, and the port must not be
+//! By default a client has to announce its own address, and a server always means its own: today's
+//! clients connect to the server that they talk to, whatever address it names. No port may be
 //! privileged (RFC 2577 §3).
+
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
@@ -18,7 +21,7 @@ pub const DATA_PORT_MIN: u16 = 1024;
 /// `replay --json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// The address is not the announcer's own, nor its public address, nor zero.
+    /// The address is not the client's own, nor its public address, nor zero.
     ThirdPartyAddress,
     /// The port is below [`DATA_PORT_MIN`].
     PrivilegedPort,
@@ -59,8 +62,9 @@ impl Refusal {
     #[must_use]
     pub const fn is_answered(self, announcer: Role) -> bool {
         match self {
-            // A PORT with such an endpoint has the server connect to a third host. But a 227 with
-            // one may still serve: many clients ignore its address and connect to their server.
+            // A PORT with such an endpoint has the server connect to a third host, or to a service
+            // of the client's. The client of a server that announces a privileged port may connect
+            // to it without us.
             Self::ThirdPartyAddress | Self::PrivilegedPort => matches!(announcer, Role::Client),
             // The receiver could read another endpoint in the line. Or the data connection could
             // not come, because its endpoint is a private one or has no pinhole.
@@ -117,10 +121,26 @@ pub struct EndpointExemptions<'a> {
     pub third_party_data: &'a [IpNetwork],
 }
 
-/// Checks that an announced endpoint is the announcer's own, and that its port is not privileged.
+/// The host that an announcement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataHost {
+    /// The announcer.
+    Announcer,
+    /// The announcer, which is a server, although its line names this address.
+    AnnouncerInsteadOf(IpAddr),
+    /// This third host, for which the operator has made an exemption.
+    Exempt(IpAddr),
+}
+
+/// Tells which host an announcement means, and checks that it may be announced and that its port is
+/// not privileged.
 ///
 /// The public address of the announcer is its own too, because servers can be configured to
 /// announce it. A zero address stands for the address of the control connection.
+///
+/// A server that names any other address means itself: its configuration is wrong, or a router that
+/// we do not know of translates it. The named host gets nothing. A client cannot mean itself: its
+/// server would be asked to connect to the named host (FTP bounce, RFC 2577 §3).
 ///
 /// # Errors
 /// [`Refusal::ThirdPartyAddress`] or [`Refusal::PrivilegedPort`].
@@ -128,16 +148,23 @@ pub fn check_endpoint(
     announcement: &Announcement,
     announcer: Addresses,
     exemptions: EndpointExemptions<'_>,
-) -> Result<(), Refusal> {
-    let third_party = announcement.address.filter(|at| !announcer.has(*at));
-    let host = third_party.unwrap_or(announcer.own);
-    let is_in = |networks: &[IpNetwork]| networks.iter().any(|network| network.contains(host));
-    if third_party.is_some() && !is_in(exemptions.third_party_data) {
-        return Err(Refusal::ThirdPartyAddress);
-    }
+) -> Result<DataHost, Refusal> {
+    let is_in =
+        |networks: &[IpNetwork], at: IpAddr| networks.iter().any(|network| network.contains(at));
+    let foreign = announcement.address.filter(|at| !announcer.has(*at));
+    let host = match (foreign, announcement.kind.announcer()) {
+        (None, _) => DataHost::Announcer,
+        (Some(at), _) if is_in(exemptions.third_party_data, at) => DataHost::Exempt(at),
+        (Some(at), Role::Server) => DataHost::AnnouncerInsteadOf(at),
+        (Some(_), Role::Client) => return Err(Refusal::ThirdPartyAddress),
+    };
+    let at = match host {
+        DataHost::Exempt(at) => at,
+        DataHost::Announcer | DataHost::AnnouncerInsteadOf(_) => announcer.own,
+    };
     let is_privileged = announcement.port.get() < DATA_PORT_MIN;
-    if is_privileged && !is_in(exemptions.privileged_ports) {
+    if is_privileged && !is_in(exemptions.privileged_ports, at) {
         return Err(Refusal::PrivilegedPort);
     }
-    Ok(())
+    Ok(host)
 }

@@ -17,10 +17,10 @@
 
 use super::chain_parts::{OPENING, base, chain, filter, not_twice, rule};
 use crate::ruleset::{
-    Family, Params, Rule, Set, SetKind, State,
+    Family, KeySource, Params, Rule, Set, SetKind, State,
     Statement::{
-        ClearConnectionMark, ConnectionMark, Expected, Flags, InheritMark, Jump, Label, Return,
-        SetConnectionMark, SetLabel, State as InState, Tcp,
+        ClearConnectionMark, ConnectionMark, Expected, Flags, FromNetwork, InheritMark, Jump,
+        Label, Return, SetConnectionMark, SetLabel, State as InState, Tcp,
     },
     statement::Chain,
 };
@@ -140,9 +140,21 @@ fn admission(params: &Params, mut rules: Vec<Rule>) -> Chain {
             "",
             [
                 Flags(OPENING),
-                Expected(family),
+                Expected(KeySource::Whole(family)),
                 SetLabel(data),
-                InheritMark(family),
+                InheritMark(KeySource::Whole(family)),
+            ],
+        )
+    }));
+    rules.extend(params.data_sources.iter().map(|network| {
+        rule(
+            "from any address of the server's network",
+            [
+                Flags(OPENING),
+                FromNetwork(*network),
+                Expected(KeySource::Network(*network)),
+                SetLabel(data),
+                InheritMark(KeySource::Network(*network)),
             ],
         )
     }));

@@ -10,7 +10,7 @@ use crate::{
         Expression,
         Value::{Data, Name, TargetData, U16, U32},
     },
-    ruleset::{Family, HelperObject, Label, LabelBit, SetKind},
+    ruleset::{Family, HelperObject, KeySource, Label, LabelBit, SetKind},
 };
 
 impl Lowering {
@@ -20,9 +20,9 @@ impl Lowering {
         self.set_connection(libc::NFT_CT_MARK);
     }
 
-    pub(super) fn inherit_mark(&mut self, family: Family) {
-        self.packet_key(family);
-        self.look_up(SetKind::MasterMark(family).name(), Some(REG));
+    pub(super) fn inherit_mark(&mut self, source: KeySource) {
+        self.packet_key(source);
+        self.look_up(SetKind::MasterMark(source.family()).name(), Some(REG));
         self.set_connection(libc::NFT_CT_MARK);
     }
 
@@ -61,8 +61,9 @@ impl Lowering {
         ));
     }
 
-    pub(super) fn translate_destination(&mut self, family: Family) {
-        self.packet_key(family);
+    pub(super) fn translate_destination(&mut self, source: KeySource) {
+        let family = source.family();
+        self.packet_key(source);
         self.look_up(SetKind::Destination(family).name(), Some(REG));
         let port = match family {
             Family::Ipv4 => REG32[0],
@@ -71,8 +72,9 @@ impl Lowering {
         self.nat(libc::NFT_NAT_DNAT, family, Some(port));
     }
 
-    pub(super) fn translate_source(&mut self, family: Family) {
-        self.connection_key(family);
+    pub(super) fn translate_source(&mut self, source: KeySource) {
+        let family = source.family();
+        self.connection_key(source);
         self.look_up(SetKind::Source(family).name(), Some(REG));
         self.nat(libc::NFT_NAT_SNAT, family, None);
     }

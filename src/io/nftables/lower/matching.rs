@@ -1,7 +1,8 @@
 //! Statements that test a packet, and the keys they look up.
 
-use std::ops::RangeInclusive;
+use std::{net::IpAddr, ops::RangeInclusive};
 
+use ipnetwork::IpNetwork;
 use nftnl::nftnl_sys::*;
 
 use super::{
@@ -14,7 +15,7 @@ use crate::{
         Value::{U32, U64},
     },
     proto::{net::Layer, packet::Flags},
-    ruleset::{ControlPort, Family, FlagTest, Label, LabelBit, SHARE_SEED, State},
+    ruleset::{ControlPort, Family, FlagTest, KeySource, Label, LabelBit, SHARE_SEED, State},
 };
 
 /// Units of limits, in seconds.
@@ -160,11 +161,36 @@ impl Lowering {
         self.compare(libc::NFT_CMP_EQ, &u32::from(index).to_ne_bytes());
     }
 
+    /// nft reads no more octets than the prefix has, where it has whole octets.
+    pub(super) fn in_network(&mut self, network: IpNetwork) {
+        let family = KeySource::Network(network).family();
+        self.family(family);
+        let base = libc::NFT_PAYLOAD_NETWORK_HEADER as u32;
+        let octets = octets_of(network.network());
+        let whole = usize::from(network.prefix() / 8);
+        if network.prefix().is_multiple_of(8) {
+            self.payload(base, source_offset(family), whole as u32, REG);
+            return self.compare(libc::NFT_CMP_EQ, &octets[..whole]);
+        }
+        self.payload(base, source_offset(family), address_length(family), REG);
+        let mask = octets_of(network.mask());
+        self.mask(&mask, &vec![0; mask.len()]);
+        self.compare(libc::NFT_CMP_EQ, &octets);
+    }
+
     /// Source, destination and destination port of the packet.
-    pub(super) fn packet_key(&mut self, family: Family) {
+    pub(super) fn packet_key(&mut self, source: KeySource) {
+        let family = source.family();
         self.family(family);
         self.tcp();
-        self.addresses(family);
+        let (length, base) = (
+            address_length(family),
+            libc::NFT_PAYLOAD_NETWORK_HEADER as u32,
+        );
+        self.payload(base, source_offset(family), length, REG);
+        self.mask_source(source);
+        let destination = source_offset(family) + length;
+        self.payload(base, destination, length, key_registers(family)[0]);
         self.payload(
             libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32,
             2,
@@ -177,10 +203,7 @@ impl Lowering {
     pub(super) fn addresses(&mut self, family: Family) {
         self.family(family);
         let length = address_length(family);
-        let source = match family {
-            Family::Ipv4 => 12,
-            Family::Ipv6 => 8,
-        };
+        let source = source_offset(family);
         let network = libc::NFT_PAYLOAD_NETWORK_HEADER as u32;
         self.payload(network, source, length, REG);
         self.payload(network, source + length, length, key_registers(family)[0]);
@@ -204,15 +227,38 @@ impl Lowering {
     }
 
     /// The same of the connection's first packet, before any NAT.
-    pub(super) fn connection_key(&mut self, family: Family) {
+    pub(super) fn connection_key(&mut self, of: KeySource) {
+        let family = of.family();
         let (source, destination) = match family {
             Family::Ipv4 => (libc::NFT_CT_SRC_IP, libc::NFT_CT_DST_IP),
             Family::Ipv6 => (libc::NFT_CT_SRC_IP6, libc::NFT_CT_DST_IP6),
         };
         let registers = key_registers(family);
         self.connection(source, REG, Some(ORIGINAL));
+        self.mask_source(of);
         self.connection(destination, registers[0], Some(ORIGINAL));
         self.connection(libc::NFT_CT_PROTO_DST, registers[1], Some(ORIGINAL));
+    }
+
+    fn mask_source(&mut self, source: KeySource) {
+        if let Some(mask) = source.mask().map(octets_of) {
+            self.mask(&mask, &vec![0; mask.len()]);
+        }
+    }
+}
+
+/// Where the source address is in the network header.
+const fn source_offset(family: Family) -> u32 {
+    match family {
+        Family::Ipv4 => 12,
+        Family::Ipv6 => 8,
+    }
+}
+
+fn octets_of(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().into(),
+        IpAddr::V6(address) => address.octets().into(),
     }
 }
 

@@ -56,6 +56,7 @@ fn admitted(syn: &DataSyn, now: Instant) -> AdmittedData {
         id: ExpectationId(1),
         expectation: Expectation {
             source: syn.tuple.source.ip(),
+            source_prefix: None,
             destination,
             translated_destination: destination,
             translated_source: "203.0.113.1".parse().unwrap(),
