@@ -251,7 +251,7 @@ table inet ftp_alg {
 }
 END
 
-for chain in FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS; do
+for chain in FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS FTP_ALG_PICKUP FTP_ALG_FORWARDED; do
 	for ipt in iptables ip6tables; do
 		$ipt -w -t mangle -N $chain 2>/dev/null || $ipt -w -t mangle -F $chain
 	done
@@ -313,14 +313,34 @@ rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 53248:57343 -j NFQUEUE --queue-
 rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 57344:61439 -j NFQUEUE --queue-num 0
 rule FTP_ALG_ALWAYS -m conntrack --ctorigsrcport 61440:65535 -j NFQUEUE --queue-num 1
 
+# A packet in the middle of a connection that conntrack does not know: the daemon
+# puts its entry back, or sees to it that nothing passes unread.
+rule FTP_ALG_PICKUP -m limit --limit 2000/second --limit-burst 2000 -j NFQUEUE --queue-num 65534
+rule FTP_ALG_PICKUP -j DROP
+# The same behind a port-forward from another port.
+iptables -w -t mangle -A FTP_ALG_FORWARDED -m bpf --bytecode '10,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 0,128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0' -g FTP_ALG_PICKUP
+ip6tables -w -t mangle -A FTP_ALG_FORWARDED -m bpf --bytecode '12,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,116 0 0 2,4 0 0 40,7 0 0 0,128 0 0 0,45 0 1 0,6 0 0 65535,6 0 0 0' -g FTP_ALG_PICKUP
+
 # Before other rules of the table, because those may end a packet's way.
 for ipt in iptables ip6tables; do
 	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 21 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 21 -j FTP_ALG
 	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 21 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 21 -j FTP_ALG
-	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 2121 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 2121 -j FTP_ALG
-	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 2121 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 2121 -j FTP_ALG
+	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp --dport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp --dport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP
+	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp --sport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp --sport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP
 	$ipt -w -t mangle -C OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 21 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 21 -j FTP_ALG
 	$ipt -w -t mangle -C OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 21 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 21 -j FTP_ALG
+	$ipt -w -t mangle -C OUTPUT -p tcp --dport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp --dport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP
+	$ipt -w -t mangle -C OUTPUT -p tcp --sport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp --sport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP
+	$ipt -w -t mangle -C FORWARD -p tcp --dport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW -j FTP_ALG_FORWARDED 2>/dev/null || $ipt -w -t mangle -I FORWARD -p tcp --dport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW -j FTP_ALG_FORWARDED
+	$ipt -w -t mangle -C INPUT ! -i lo -p tcp --dport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW -j FTP_ALG_FORWARDED 2>/dev/null || $ipt -w -t mangle -I INPUT ! -i lo -p tcp --dport 21 --tcp-flags SYN NONE -m conntrack --ctstate NEW -j FTP_ALG_FORWARDED
+	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 2121 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 2121 -j FTP_ALG
+	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 2121 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 2121 -j FTP_ALG
+	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp --dport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp --dport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP
+	$ipt -w -t mangle -C PREROUTING ! -i lo -p tcp --sport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP 2>/dev/null || $ipt -w -t mangle -I PREROUTING ! -i lo -p tcp --sport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP
 	$ipt -w -t mangle -C OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 2121 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctorigdstport 2121 -j FTP_ALG
 	$ipt -w -t mangle -C OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 2121 -j FTP_ALG 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp -m conntrack --ctstate ESTABLISHED --ctreplsrcport 2121 -j FTP_ALG
+	$ipt -w -t mangle -C OUTPUT -p tcp --dport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp --dport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP
+	$ipt -w -t mangle -C OUTPUT -p tcp --sport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP 2>/dev/null || $ipt -w -t mangle -I OUTPUT -p tcp --sport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW,INVALID -j FTP_ALG_PICKUP
+	$ipt -w -t mangle -C FORWARD -p tcp --dport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW -j FTP_ALG_FORWARDED 2>/dev/null || $ipt -w -t mangle -I FORWARD -p tcp --dport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW -j FTP_ALG_FORWARDED
+	$ipt -w -t mangle -C INPUT ! -i lo -p tcp --dport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW -j FTP_ALG_FORWARDED 2>/dev/null || $ipt -w -t mangle -I INPUT ! -i lo -p tcp --dport 2121 --tcp-flags SYN NONE -m conntrack --ctstate NEW -j FTP_ALG_FORWARDED
 done

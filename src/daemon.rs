@@ -11,6 +11,7 @@ pub mod config;
 mod confine;
 mod control;
 mod entry_keeper;
+mod first_packet;
 mod flow_directory;
 mod flow_store;
 mod forwarding;

@@ -1,18 +1,22 @@
-//! Puts back the conntrack entries of connections with a sequence offset.
+//! Puts back the conntrack entries of connections with a sequence offset, and lets other
+//! connections be picked up so that nothing passes unread.
 //!
-//! Conntrack may lose such an entry: somebody deletes it (`conntrack -D`, `-F`), or it expires. The
-//! next packet would be picked up without NAT, without our label, and untranslated. Our table
-//! queues it, and it waits here: the entry is put back, and the packet's sender repeats it.
+//! Conntrack may lose an entry: somebody deletes it (`conntrack -D`, `-F`), it expires, or the
+//! client makes conntrack believe that the connection has ended. The next packet would be picked up
+//! without our label, without the NAT that it had, and unread. Our table queues it, and it waits
+//! here. The entry of a connection with an offset is put back, and the packet's sender repeats it.
+//! Any other connection is picked up, and read once its server has answered ([`FirstPacket`]).
 
 use std::{sync::Arc, thread};
 
 use anyhow::Context;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
-use super::{flow_store::FlowStore, unread::UnreadConnections};
+use super::{first_packet::FirstPacket, flow_store::FlowStore, unread::UnreadConnections};
 use crate::{
     io::{
         ctnetlink::Conntrack,
+        injector::Injector,
         nfqueue::{Queue, QueueError, QueueEvent, QueueVerdict, QueuedPacketId},
     },
     proto::{
@@ -26,6 +30,7 @@ use crate::{
 pub(super) struct EntryKeeper {
     queue: Queue,
     conntrack: Conntrack,
+    injector: Injector,
     flow_store: Arc<FlowStore>,
     /// The label's bit of a connection with an offset.
     adjust: LabelBit,
@@ -37,7 +42,7 @@ impl EntryKeeper {
     /// Opens the queue.
     ///
     /// # Errors
-    /// The queue or a netlink socket cannot be had.
+    /// The queue, a netlink socket or a raw socket cannot be had.
     pub(super) fn open(
         flow_store: Arc<FlowStore>,
         adjust: LabelBit,
@@ -48,6 +53,7 @@ impl EntryKeeper {
             queue: Queue::open(PICKUP_QUEUE)
                 .with_context(|| format!("queue {PICKUP_QUEUE}, which is the daemon's own"))?,
             conntrack: Conntrack::open().context("cannot open a socket to conntrack")?,
+            injector: Injector::open().context("cannot open a raw socket")?,
             flow_store,
             adjust,
             backend,
@@ -77,31 +83,51 @@ impl EntryKeeper {
             let zone = packet
                 .tracked
                 .map_or_else(Zone::default, |tracked| tracked.zone);
-            let (id, segment) = (packet.id, Segment::parse(packet.bytes).ok());
-            let segment = segment.map(|segment| segment.in_zone(zone));
-            match segment {
-                Some(segment) if self.unread.concerns(&segment) => {
-                    self.unread.tell(&segment);
-                    self.queue.verdict(id, QueueVerdict::Accept)?;
+            let id = packet.id;
+            let Ok(segment) = Segment::parse(packet.bytes) else {
+                self.queue.verdict(id, QueueVerdict::Accept)?;
+                continue;
+            };
+            let segment = segment.in_zone(zone);
+            if self.unread.concerns(&segment) {
+                self.unread.tell(&segment);
+                self.queue.verdict(id, QueueVerdict::Accept)?;
+            } else if let Some(tuples) = self.flow_store.find(segment.tuple) {
+                self.put_back(id, tuples)?;
+            } else {
+                let is_of_server = self.unread.is_of_server(&segment);
+                let (ingress, receiver) = (packet.ingress, packet.receiver);
+                let first = FirstPacket::of(&segment, is_of_server, ingress, receiver);
+                if first != FirstPacket::Pass {
+                    let (from, to) = (segment.tuple.source, segment.tuple.destination);
+                    debug!(%from, %to, "conntrack does not know this connection: it is picked up");
                 }
-                Some(segment) => {
-                    let forgotten = self.flow_store.find(segment.tuple);
-                    self.decide(id, forgotten)?;
-                }
-                None => self.decide(id, None)?,
+                self.pick_up(id, &first)?;
             }
         }
     }
 
-    /// A connection without an offset goes on as conntrack picks it up.
-    fn decide(
+    fn pick_up(&mut self, packet: QueuedPacketId, first: &FirstPacket) -> Result<(), QueueError> {
+        let (by, asking) = match first {
+            FirstPacket::Pass => return self.queue.verdict(packet, QueueVerdict::Accept),
+            FirstPacket::Replaced { by, asking } => (by, asking),
+        };
+        let verdict = by.as_deref();
+        let verdict = verdict.map_or(QueueVerdict::Drop, QueueVerdict::Replace);
+        self.queue.verdict(packet, verdict)?;
+        if let Some(asking) = asking
+            && let Err(error) = self.injector.inject(asking)
+        {
+            debug!(%error, "a client could not be asked for a packet");
+        }
+        Ok(())
+    }
+
+    fn put_back(
         &mut self,
         packet: QueuedPacketId,
-        forgotten: Option<ConntrackTuples>,
+        tuples: ConntrackTuples,
     ) -> Result<(), QueueError> {
-        let Some(tuples) = forgotten else {
-            return self.queue.verdict(packet, QueueVerdict::Accept);
-        };
         let original = tuples.of(Direction::Original);
         let (client, server) = (original.source, original.destination);
         let is_helped = self.backend == Backend::Conntrack;
@@ -114,7 +140,6 @@ impl EntryKeeper {
             Err(error) if error.is(libc::EEXIST) => {
                 if !self.is_its(&tuples) {
                     self.flow_store.delete(&tuples);
-                    return self.queue.verdict(packet, QueueVerdict::Accept);
                 }
             }
             Err(error) => warn!(

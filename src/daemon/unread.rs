@@ -20,6 +20,13 @@ impl UnreadConnections {
         packet.flags.is_syn() || !ports.iter().any(|port| self.control_ports.contains(port))
     }
 
+    /// Whether a packet of a control connection comes from its server.
+    pub(super) fn is_of_server(&self, packet: &Segment<'_>) -> bool {
+        !self
+            .control_ports
+            .contains(&packet.tuple.destination.port())
+    }
+
     /// Nothing was told yet.
     pub(super) const fn new(control_ports: Vec<u16>) -> Self {
         Self {

@@ -67,6 +67,7 @@ mod tests {
                 iif: IfIndex(iif),
                 ..Ingress::default()
             },
+            receiver: None,
             tracked: zone.map(|zone| Tuple::new(end, end).in_zone(Zone(zone))),
             bytes: &[],
         }

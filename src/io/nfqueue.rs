@@ -31,7 +31,7 @@ use crate::{
         },
     },
     proto::{
-        net::{Direction, Ingress, Tuple},
+        net::{Direction, Ingress, MacAddress, Tuple},
         packet::Segment,
     },
 };
@@ -70,6 +70,8 @@ pub struct QueuedPacket<'a> {
     /// The tuple that conntrack has of it, in its zone, where the kernel tells
     /// (`CONFIG_NETFILTER_NETLINK_GLUE_CT`).
     pub tracked: Option<Tuple>,
+    /// The Ethernet address to which it goes, where the hook is one of a bridge.
+    pub receiver: Option<MacAddress>,
     /// The packet from its IP header on.
     pub bytes: &'a [u8],
 }
@@ -345,6 +347,7 @@ fn parse<'a>(message: &Message<'a>) -> Option<QueuedPacket<'a>> {
         id: QueuedPacketId(attributes.u32(libc::NFQA_PACKET_HDR as u16)?),
         ingress: packet_path::parse(message, &attributes),
         tracked: parse_tuple(&attributes),
+        receiver: packet_path::parse_receiver(&attributes),
         bytes: attributes.find(libc::NFQA_PAYLOAD as u16)?,
     })
 }

@@ -21,7 +21,7 @@ mod segment;
 mod tests;
 
 pub use flags::Flags;
-pub use injected::{Injected, reset, reset_of_receiver};
+pub use injected::{Injected, keep_alive, keep_alive_to_sender, reset, reset_of_receiver};
 pub use options::{SackBlock, Timestamps};
 pub use packet_error::PacketError;
 pub use rebuild::{Change, rebuild};

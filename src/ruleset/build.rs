@@ -15,7 +15,7 @@ mod pickup_chains;
 
 use ipnetwork::IpNetwork;
 
-use chain_parts::{HANDSHAKE, OPENING, RAW, base, chain, filter, nat, not_twice, rule};
+use chain_parts::{HANDSHAKE, INSPECTION, OPENING, RAW, base, chain, filter, nat, not_twice, rule};
 
 use super::{
     Backend, ControlPort, Family, FlagTest, HELPER, KeySource, Labels, Params, QueueStatement,
@@ -23,10 +23,6 @@ use super::{
 };
 use crate::proto::{net::Layer, packet::Flags as TcpFlags};
 
-/// After conntrack (-200), before destination NAT (-100): a packet still has its own tuple. And
-/// after the operator's mangle chains (-150), so that a queued packet has the mark that they give
-/// it.
-const INSPECTION: i32 = -149;
 /// Before the operator's destination NAT (-100).
 const DESTINATION_NAT: i32 = -110;
 /// Before the operator's source NAT (100).

@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 
 use crate::proto::net::Layer;
 
-use super::{HANDSHAKES_A_SECOND, Params, QueueStatement, Ruleset, TABLE, WhenAbsent};
+use super::{
+    HANDSHAKES_A_SECOND, PICKUP_QUEUE, Params, QueueStatement, Ruleset, TABLE, WhenAbsent,
+};
 
 /// Ranges of source ports for each worker. The connection's original source port decides, because
 /// it is the same in both directions. Each worker gets several ranges, because clients use only a
@@ -42,6 +44,9 @@ const TEXT4: &str = "11,177 0 0 0,80 0 0 12,84 0 0 240,116 0 0 2,12 0 0 0,7 0 0 
 const TEXT6: &str = "13,48 0 0 6,21 1 0 6,6 0 0 65535,48 0 0 52,84 0 0 240,116 0 0 2,\
                      4 0 0 40,7 0 0 0,80 0 0 0,53 0 2 48,37 1 0 122,6 0 0 65535,6 0 0 0";
 
+/// Our chains. Each one stands before those that lead to it.
+const CHAINS: &str = "FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS FTP_ALG_PICKUP FTP_ALG_FORWARDED";
+
 /// A shell script that loads everything. It may run again at any time.
 #[must_use]
 pub fn to_iptables(params: &Params) -> String {
@@ -67,8 +72,8 @@ pub fn to_iptables(params: &Params) -> String {
         table.to_nft(),
         params.labels.data.number(),
     );
-    script += "for chain in FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS; do\n\
-               \tfor ipt in iptables ip6tables; do\n\
+    let _ = writeln!(script, "for chain in {CHAINS}; do");
+    script += "\tfor ipt in iptables ip6tables; do\n\
                \t\t$ipt -w -t mangle -N $chain 2>/dev/null || $ipt -w -t mangle -F $chain\n\
                \tdone\n\
                done\n\n\
@@ -77,6 +82,7 @@ pub fn to_iptables(params: &Params) -> String {
                \tip6tables -w -t mangle -A \"$@\"\n\
                }\n\n";
     put_inspection(&mut script, params);
+    put_pickup(&mut script);
     put_entries(&mut script, params);
     put_tls_entries(&mut script, params);
     script
@@ -93,13 +99,15 @@ pub fn to_iptables_removal(params: &Params) -> String {
     for entry in tls_entries(params) {
         let _ = writeln!(script, "\t$ipt -w -t raw -D {entry} 2>/dev/null");
     }
-    script += "\tfor chain in FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS; do\n\
-               \t\t$ipt -w -t mangle -F $chain 2>/dev/null\n\
-               \tdone\n\
-               \tfor chain in FTP_ALG FTP_ALG_QUEUE FTP_ALG_ALWAYS; do\n\
-               \t\t$ipt -w -t mangle -X $chain 2>/dev/null\n\
-               \tdone\n\
-               done\n";
+    for option in ["F", "X"] {
+        let _ = write!(
+            script,
+            "\tfor chain in {CHAINS}; do\n\
+             \t\t$ipt -w -t mangle -{option} $chain 2>/dev/null\n\
+             \tdone\n"
+        );
+    }
+    script += "done\n";
     let _ = write!(
         script,
         "nft -f - <<'END'\n{}END\n",
@@ -144,6 +152,22 @@ fn put_inspection(script: &mut String, params: &Params) {
         }
     }
     script.push('\n');
+}
+
+fn put_pickup(script: &mut String) {
+    let _ = write!(
+        script,
+        "# A packet in the middle of a connection that conntrack does not know: the daemon\n\
+         # puts its entry back, or sees to it that nothing passes unread.\n\
+         rule FTP_ALG_PICKUP -m limit --limit {HANDSHAKES_A_SECOND}/second \
+         --limit-burst {HANDSHAKES_A_SECOND} -j NFQUEUE --queue-num {PICKUP_QUEUE}\n\
+         rule FTP_ALG_PICKUP -j DROP\n\
+         # The same behind a port-forward from another port.\n\
+         iptables -w -t mangle -A FTP_ALG_FORWARDED -m bpf --bytecode '{PAYLOAD4}' \
+         -g FTP_ALG_PICKUP\n\
+         ip6tables -w -t mangle -A FTP_ALG_FORWARDED -m bpf --bytecode '{PAYLOAD6}' \
+         -g FTP_ALG_PICKUP\n\n",
+    );
 }
 
 fn put_entries(script: &mut String, params: &Params) {
@@ -191,16 +215,28 @@ fn tls_entries(params: &Params) -> Vec<String> {
         .collect()
 }
 
-/// The rules that send packets into our chains, but never the first packet of a connection.
+/// The rules that send packets into our chains, but never the SYN of a connection.
 fn entries(params: &Params) -> Vec<String> {
     let mut entries = Vec::new();
-    for hook in ["PREROUTING ! -i lo", "OUTPUT"] {
-        for port in &params.control_ports {
+    for port in &params.control_ports {
+        for hook in ["PREROUTING ! -i lo", "OUTPUT"] {
             for end in ["--ctorigdstport", "--ctreplsrcport"] {
                 entries.push(format!(
                     "{hook} -p tcp -m conntrack --ctstate ESTABLISHED {end} {port} -j FTP_ALG"
                 ));
             }
+            for end in ["--dport", "--sport"] {
+                entries.push(format!(
+                    "{hook} -p tcp {end} {port} --tcp-flags SYN NONE -m conntrack \
+                     --ctstate NEW,INVALID -j FTP_ALG_PICKUP"
+                ));
+            }
+        }
+        for hook in ["FORWARD", "INPUT ! -i lo"] {
+            entries.push(format!(
+                "{hook} -p tcp --dport {port} --tcp-flags SYN NONE -m conntrack --ctstate NEW \
+                 -j FTP_ALG_FORWARDED"
+            ));
         }
     }
     entries

@@ -163,6 +163,7 @@ impl fmt::Display for Statement {
             Self::State(State::Established) => f.write_str("ct state established"),
             Self::State(State::Untracked) => f.write_str("ct state untracked"),
             Self::State(State::Unknown) => f.write_str("ct state invalid,new"),
+            Self::Confirmed => f.write_str("ct status confirmed"),
             Self::ConnectionMark(bits) => write!(f, "ct mark & {bits:#010x} != 0"),
             Self::Label(bit) => write!(f, "ct label {}", bit.number()),
             Self::Flags(test) => write!(f, "tcp flags {test}"),

@@ -242,6 +242,8 @@ pub enum Statement {
     Tcp,
     /// The packet's relation to its connection.
     State(State),
+    /// The connection's entry was there before this packet.
+    Confirmed,
     /// Any of these bits is set in the connection's mark.
     ConnectionMark(u32),
     /// This bit is set in the connection's label.

@@ -43,7 +43,7 @@ CASE_KEYS = {
         "beside-kernel/|auto/", "the kernel's helper can be attached beside this one; auto's choice"
     ),
     "install_rules": CaseKey(
-        "shipped/|life/by-hand/", "the operator loads a file of rules/ by hand"
+        "shipped/|life/by-hand/|forgotten/.*/by-hand", "the operator loads a file of rules/ by hand"
     ),
     "when_kernel_helps": CaseKey("beside-kernel/", "both of its values are tried"),
     "expectation.timeout": CaseKey(
@@ -76,7 +76,7 @@ CASE_KEYS = {
     "policy.tls_servers": CaseKey("tls-guarantee/unnamed-server", "a server that it does not name"),
     "policy.tls_implicit_ports": CaseKey("tls/[^/]+/990/", "TLS from the first byte"),
     "command_policy": CaseKey(
-        "policy/|life/absent/|network/|attack(-in/[^/]+)?/policy/",
+        "policy/|life/absent/|forgotten/|network/|attack(-in/[^/]+)?/policy/",
         "the command policy that the case is about"
     ),
 }

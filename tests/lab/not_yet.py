@@ -19,9 +19,6 @@ class NotYet:
 
 # A pattern for whole names of cases.
 NOT_YET = {
-    "attack(-in/[^/]+)?/[^/]+/[^/]+-when-forgotten(/ipv6)?": NotYet(
-        "the first packet of a connection that conntrack has forgotten passes unread"
-    ),
     "attack/hidden/PORT-behind-CR(-NUL)?(-in-two-segments)?": NotYet(
         "a CR within a line is no end of a line, and without a command policy the line passes"
     ),
@@ -32,9 +29,6 @@ NOT_YET = {
     "attack/slipstream/(SMTP|IRC)": NotYet(
         "a verb of another protocol (EHLO, MAIL, NICK) passes for one of FTP, and the text of a"
         " message then logs in"
-    ),
-    "attack-in/zone-of-guests/policy/.*": NotYet(
-        "the first packet in another zone than its connection's passes unread"
     ),
     "attack-in/zones-of-hosts/.*": NotYet(
         "a kernel that tells no zone of a queued packet has only one guessed for each link, and"

@@ -22,6 +22,7 @@ import attacks
 import attacks_networks
 import deployments
 import dialogue_rows
+import forgotten
 import guarantees
 import life
 import network_cases
@@ -91,6 +92,7 @@ def all_batches(with_extra, with_stock=False):
         attacks_networks,
         stress,
         life,
+        forgotten,
         soak,
         reloads,
         stock,

@@ -21,6 +21,12 @@ pub(super) fn parse(message: &Message<'_>, attributes: &Attributes<'_>) -> Ingre
     }
 }
 
+/// The destination in the Ethernet header. The kernel shows that of frames that a bridge forwards.
+pub(super) fn parse_receiver(attributes: &Attributes<'_>) -> Option<MacAddress> {
+    let header = attributes.find(libc::NFQA_L2HDR as u16)?;
+    header.first_chunk().copied().map(MacAddress)
+}
+
 /// A packet of a bridge has the port by which it came, too.
 fn parse_path(attributes: &Attributes<'_>, layer: Layer) -> Path {
     // A kernel without `br_netfilter` tells the port alone, as the interface.

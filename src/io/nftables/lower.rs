@@ -64,6 +64,7 @@ impl Lowering {
             Statement::PacketPriority(priority) => self.packet_priority(priority),
             Statement::Tcp => self.tcp(),
             Statement::State(state) => self.state(state),
+            Statement::Confirmed => self.confirmed(),
             Statement::ConnectionMark(bits) => self.connection_mark(bits),
             Statement::Label(bit) => self.label(bit),
             Statement::Flags(test) => self.flags(test),

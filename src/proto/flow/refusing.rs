@@ -32,7 +32,9 @@ impl Flow {
     ) {
         let role = Role::of_sender(at.direction);
         let is_ftp = self.dialogue.not_yet_allowed() != Some(Refusal::NotFtp);
-        let is_hidden = refusal == Refusal::TooManyUnanswered
+        // A client can close its connection for this gateway alone, and go on.
+        let hides_endpoint = matches!(refusal, Refusal::TooManyUnanswered | Refusal::Closing);
+        let is_hidden = hides_endpoint
             && !announced.is_some_and(|announced| {
                 let checked = self.check_endpoint(at.direction, &announced, context.settings);
                 checked.is_ok()

@@ -103,6 +103,47 @@ pub fn reset_of_receiver(segment: &Segment<'_>, tuple: Tuple) -> Option<Vec<u8>>
     reset.encode().ok().filter(|_| !segment.flags.is_rst())
 }
 
+/// A keep-alive in the place of `segment`, in the name of its sender: without its bytes. The
+/// receiver answers with a bare acknowledgement (RFC 9293 §3.8.4), because it has that position
+/// already.
+///
+/// # Errors
+///
+/// As [`Injected::encode`].
+pub fn keep_alive(segment: &Segment<'_>) -> Result<Vec<u8>, PacketError> {
+    let before = Injected {
+        tuple: segment.tuple,
+        seq: segment.seq.shifted(-1),
+        ack: segment.ack,
+        flags: Flags::empty(),
+        window: segment.window,
+        timestamps: segment.timestamps(),
+        payload: &[],
+    };
+    before.encode()
+}
+
+/// A keep-alive in answer to `segment`, in the name of its receiver. `None` for a segment without
+/// an acknowledgement.
+#[must_use]
+pub fn keep_alive_to_sender(segment: &Segment<'_>) -> Option<Vec<u8>> {
+    let timestamps = segment.timestamps();
+    let before = Injected {
+        tuple: segment.tuple.inverted(),
+        seq: segment.ack?.shifted(-1),
+        ack: Some(segment.seq),
+        flags: Flags::empty(),
+        // It is not believed, because the segment lies before the window (RFC 9293 §3.10.7.4).
+        window: segment.window,
+        timestamps: timestamps.map(|Timestamps { value, echo }| Timestamps {
+            value: echo,
+            echo: value,
+        }),
+        payload: &[],
+    };
+    before.encode().ok()
+}
+
 impl Timestamps {
     /// Two NOPs and the option, so that both of its words are aligned (RFC 7323 appendix A).
     const fn encode(self) -> [u8; 12] {

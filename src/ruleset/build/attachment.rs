@@ -7,8 +7,10 @@ use crate::ruleset::{
     statement::Chain,
 };
 
-/// After conntrack (-200), before anything is queued.
-const ATTACHMENT: i32 = -160;
+/// After all that is queued, by this table or by rules of iptables (-150). A first packet that was
+/// queued with a helper of userspace is confirmed before its NAT is decided
+/// (`nf_conntrack_update`).
+const ATTACHMENT: i32 = -148;
 
 pub(super) const HELPER_OBJECT: HelperObject = HelperObject {
     why: "the daemon's connection tracking helper, which it registers when it starts",

@@ -9,21 +9,20 @@
 //! which is perhaps routed, passes the bridge's `prerouting`, and the hooks of the other table
 //! later. It must not be read twice.
 //!
-//! * No sequence offset arises here, and so no entry has to be put back: there are no chains for
-//!   connections that are picked up in their middle.
+//! * No sequence offset arises here, and so no entry has to be put back.
 //! * First packets of encrypted sessions' data connections are not queued.
 //! * `label_room` is in the other table, which is always loaded with this one.
 
 use super::{
-    INSPECTION, admission, attachment,
-    chain_parts::{base, filter, rule},
-    fast_open, inspection_chains,
+    admission, attachment,
+    chain_parts::{INSPECTION, base, filter, rule},
+    fast_open, inspection_chains, pickup_chains,
 };
 use crate::{
     proto::net::Layer,
     ruleset::{
-        Backend, ControlPort, Family, Params, QueueStatement, Ruleset, Set, SetKind, State,
-        Statement::{ControlPort as OfControlPort, Goto, State as InState, Tcp},
+        Backend, ControlPort, Family, Params, QueueStatement, Ruleset, Set, SetKind,
+        Statement::{Confirmed, ControlPort as OfControlPort, Goto, Tcp},
         statement::Chain,
     },
 };
@@ -45,6 +44,7 @@ impl Ruleset {
         }];
         let mut chains = vec![fast_open::bridge_chain()];
         chains.extend(inspection_chains(params, Vec::new()));
+        chains.push(pickup_chains::bridge_chain(params));
         if is_ours {
             sets.extend(Family::BOTH.into_iter().flat_map(admission::bridge_sets));
             chains.extend(admission::bridge_chains(params));
@@ -82,7 +82,7 @@ fn entry() -> Chain {
         vec![rule(
             "",
             [
-                InState(State::Established),
+                Confirmed,
                 Tcp,
                 OfControlPort(ControlPort::Dialled),
                 Goto("inspect"),

@@ -12,6 +12,11 @@ use crate::{
 /// The priority before conntrack.
 pub(super) const RAW: i32 = -300;
 
+/// After conntrack (-200), before destination NAT (-100): a packet still has its own tuple. And
+/// after the operator's mangle chains (-150), so that a queued packet has the mark that they give
+/// it.
+pub(super) const INSPECTION: i32 = -149;
+
 /// The answer to the first packet of a connection.
 pub(super) const HANDSHAKE: FlagTest = FlagTest::Exactly {
     set: TcpFlags::SYN.union(TcpFlags::ACK),

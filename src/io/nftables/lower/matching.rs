@@ -22,6 +22,9 @@ use crate::{
 const A_SECOND: u64 = 1;
 const A_MINUTE: u64 = 60;
 
+/// `nf_conntrack_common.h`
+const IPS_CONFIRMED: u32 = 1 << 3;
+
 /// `NFT_META_IIFKIND`
 const META_IIFKIND: i32 = 26;
 
@@ -79,6 +82,12 @@ impl Lowering {
         };
         self.connection(libc::NFT_CT_STATE, REG, None);
         self.mask(&bits.to_ne_bytes(), &[0; 4]);
+        self.compare(libc::NFT_CMP_NEQ, &[0; 4]);
+    }
+
+    pub(super) fn confirmed(&mut self) {
+        self.connection(libc::NFT_CT_STATUS, REG, None);
+        self.mask(&IPS_CONFIRMED.to_ne_bytes(), &[0; 4]);
         self.compare(libc::NFT_CMP_NEQ, &[0; 4]);
     }
 
