@@ -18,7 +18,7 @@ mod position;
 #[cfg(test)]
 mod tests;
 
-pub use acks::{AckedUnseen, LocallyAcked};
+pub use acks::LocallyAcked;
 pub use emit::{Emission, OutSegment};
 pub use lines::{LINE_MAX, Line};
 pub use map::{EDITS_MAX, Edit, SequenceMap};
@@ -62,8 +62,8 @@ pub enum Arrival {
     /// It lies beyond the next expected byte, or no more bytes may be taken now. It is to be
     /// dropped, so that the sender repeats it in order.
     OutOfOrder,
-    /// It lies beyond the next expected byte, and its sender keeps repeating it. So the bytes
-    /// between have passed unseen and were acknowledged: the stream has lost sync.
+    /// It lies beyond the next expected byte, and the receiver has acknowledged the bytes between,
+    /// or the sender keeps repeating it. So they have passed unseen: the stream has lost sync.
     GapAcked,
 }
 
@@ -89,6 +89,8 @@ pub struct Stream {
     locally_acked: Option<SeqNumber>,
     /// The first byte, where the stream is known from its start.
     first: Option<SeqNumber>,
+    /// What the receiver has acknowledged, if that never came through here.
+    acked_unseen: Option<SeqNumber>,
     /// The last segment beyond the next expected byte.
     beyond: SeqNumber,
     /// How often in a row that segment came.
@@ -132,6 +134,7 @@ impl Stream {
             snd_una_output: start,
             locally_acked: None,
             first: None,
+            acked_unseen: None,
             beyond: start,
             beyond_count: 0,
             synchronised: false,
@@ -145,10 +148,10 @@ impl Stream {
         if payload.is_empty() {
             // A FIN beyond a gap has to wait like bytes: the missing bytes may hold a line.
             let is_ahead = is_last && self.synchronised && self.rcv_nxt().is_before(seq);
-            return if is_ahead {
-                Arrival::OutOfOrder
-            } else {
-                Arrival::Old
+            return match is_ahead {
+                true if self.has_passed_unseen(seq) => Arrival::GapAcked,
+                true => Arrival::OutOfOrder,
+                false => Arrival::Old,
             };
         }
         if !self.synchronised {
@@ -170,6 +173,7 @@ impl Stream {
             return Arrival::OutOfOrder;
         }
         self.beyond_count = 0;
+        self.acked_unseen = None;
         self.prune();
         self.bytes.extend_from_slice(new);
         Arrival::New
@@ -313,6 +317,9 @@ impl Stream {
     }
 
     fn handle_beyond(&mut self, seq: SeqNumber) -> Arrival {
+        if self.has_passed_unseen(seq) {
+            return Arrival::GapAcked;
+        }
         if self.beyond != seq {
             self.beyond = seq;
             self.beyond_count = 0;
@@ -324,6 +331,13 @@ impl Stream {
         } else {
             Arrival::GapAcked
         }
+    }
+
+    /// Whether the sender goes on at `seq`, behind bytes that the receiver has acknowledged and that
+    /// never came through here. The acknowledgement alone shows nothing: its sender could choose
+    /// with it where the next line seems to begin.
+    fn has_passed_unseen(&self, seq: SeqNumber) -> bool {
+        self.acked_unseen.is_some_and(|acked| !seq.is_before(acked))
     }
 
     fn has_backlog(&self) -> bool {

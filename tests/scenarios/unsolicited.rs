@@ -1,5 +1,7 @@
 //! Replies that look like announcements but answer no PASV (VU#328867).
 
+use std::time::Duration;
+
 use ftp_alg::proto::ftp::Role;
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
         dialogue::{Turn, client, server},
         topology::Topology,
     },
-    play::{decisions, heard_by, play},
+    play::{decisions, heard_by, play, play_open},
 };
 
 const PASSIVE: &str = "227 Entering Passive Mode (10,0,0,5,19,137).";
@@ -41,4 +43,23 @@ fn a_second_227_to_one_pasv_is_refused() {
     let turns = [client("PASV"), server(PASSIVE), server(PASSIVE)];
     let link = play(Topology::Dnat, &turns);
     assert_eq!(decisions(&link), ["PASV expect", "PASV unsolicited_reply"]);
+}
+
+#[test]
+fn a_client_that_acknowledges_ahead_does_not_choose_where_a_line_begins() {
+    let begun = "211-Status:\r\na file ";
+    let rest = format!("{PASSIVE}\r\n211 End\r\n");
+    for ahead in [1, rest.len() as u32, 1000] {
+        let status = Turn::new(Role::Server, begun);
+        let mut link = play_open(Topology::Routed, &[client("STAT"), status]);
+        link.client().send_odd(|frame| {
+            frame.ack = frame.ack.wrapping_add(ahead);
+            frame.payload = b"PASV\r\n".to_vec();
+        });
+        link.run_for(Duration::from_millis(10));
+        link.server_says(&[Turn::new(Role::Server, rest.as_str())]);
+        link.run_for(Duration::from_millis(100));
+        assert_eq!(decisions(&link), Vec::<String>::new(), "{ahead}");
+        assert!(link.kernel.expected.is_empty());
+    }
 }

@@ -4,7 +4,7 @@ use super::{Flow, context::Context, dialogue::Heard, line_at::LineAt};
 use crate::proto::{
     event::{EventKind, LossCause},
     ftp::{Role, holds_password, reads_as_line},
-    net::{Direction, SeqNumber},
+    net::Direction,
     packet::Segment,
     session::{Finding, Withdrawal},
     stream::Arrival,
@@ -28,7 +28,7 @@ impl Flow {
         if self.relay.is_near(direction, segment) {
             self.relay.record_peer(direction, segment);
             if let Some(ack) = segment.ack {
-                self.handle_ack(direction, ack, context);
+                self.relay.handle_ack(direction, ack, context.now);
             }
         }
         if segment.flags.is_rst() {
@@ -42,12 +42,6 @@ impl Flow {
                 self.ingest(direction, segment);
                 true
             }
-        }
-    }
-
-    fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, context: &mut Context<'_>) {
-        if self.relay.handle_ack(direction, ack, context.now).is_err() {
-            self.lose_sync(!direction, context);
         }
     }
 

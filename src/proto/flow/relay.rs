@@ -21,7 +21,7 @@ use crate::proto::{
     kernel::SetLiberalError,
     net::{ConntrackTuples, Direction, PerDirection, SeqNumber},
     packet::Segment,
-    stream::{AckedUnseen, Arrival, Line, NEAR, Stream},
+    stream::{Arrival, Line, NEAR, Stream},
 };
 
 /// Both directions of one connection.
@@ -205,18 +205,10 @@ impl TcpRelay {
     }
 
     /// Takes an acknowledgement of the sender of `direction`.
-    ///
-    /// # Errors
-    /// It acknowledges bytes that never came through here.
-    pub(super) fn handle_ack(
-        &mut self,
-        direction: Direction,
-        ack: SeqNumber,
-        now: Instant,
-    ) -> Result<(), AckedUnseen> {
+    pub(super) fn handle_ack(&mut self, direction: Direction, ack: SeqNumber, now: Instant) {
         let half = &mut self.half[!direction];
         let before = half.stream.retransmit_from();
-        let result = half.stream.handle_ack(ack);
+        half.stream.handle_ack(ack);
         let after = half.stream.retransmit_from();
         if before.is_some() && after.is_none() {
             self.adjustment.handle_change();
@@ -227,7 +219,6 @@ impl TcpRelay {
         {
             partial.handle_progress(now);
         }
-        result
     }
 
     /// The next complete line of a direction that was not yet looked at.

@@ -14,10 +14,6 @@ pub struct LocallyAcked {
     pub line_start: Option<SeqNumber>,
 }
 
-/// The receiver has acknowledged bytes that never came through here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AckedUnseen;
-
 impl Stream {
     /// A stream as a process before this one knew it. Up to `left`, bytes may have left.
     #[must_use]
@@ -79,26 +75,23 @@ impl Stream {
     }
 
     /// Takes an acknowledgement number of the receiver (output space).
-    ///
-    /// # Errors
-    /// [`AckedUnseen`] where the receiver has bytes that never came through here. The caller has to
-    /// call [`lose_sync`](Self::lose_sync).
-    pub fn handle_ack(&mut self, ack: SeqNumber) -> Result<(), AckedUnseen> {
+    pub fn handle_ack(&mut self, ack: SeqNumber) {
         let input = self.map.to_input(ack);
         if !self.synchronised {
-            return Ok(());
+            return;
         }
         // A FIN takes one sequence number too (RFC 9293 §3.4).
         let end = self.rcv_nxt().plus(u32::from(self.fin != Fin::NotSeen));
         if end.is_before(input) {
-            return Err(AckedUnseen);
+            // Bytes have passed unseen, or the receiver lies. The sender's next bytes tell.
+            self.acked_unseen = Some(input);
+            return;
         }
         self.snd_una = self.snd_una.later(input);
         self.snd_una_output = self.snd_una_output.later(ack);
         self.locally_acked = self
             .locally_acked
             .filter(|locally_acked| input.is_before(*locally_acked));
-        Ok(())
     }
 
     /// The acknowledgement number that the sender gets for one of the receiver (output space).

@@ -84,7 +84,7 @@ fn locally_acknowledged_bytes_are_sent_until_the_receiver_has_them() {
             (START, &b"PO"[..])
         );
     }
-    stream.handle_ack(START.plus(2)).unwrap();
+    stream.handle_ack(START.plus(2));
     assert!(!stream.needs_retransmit());
     assert!(stream.emit_retransmit(1000).is_empty());
 }
@@ -102,7 +102,7 @@ fn bytes_that_are_not_kept_any_more_are_not_acknowledged_locally() {
         at = at.plus(6);
     }
     assert_eq!(stream.ack_locally(), None);
-    stream.handle_ack(at).unwrap();
+    stream.handle_ack(at);
     assert_eq!(stream.ack_locally(), Some(at));
 }
 
@@ -127,12 +127,24 @@ fn a_sack_block_of_locally_acknowledged_bytes_is_left_out_but_a_duplicate_is_not
 }
 
 #[test]
-fn an_acknowledgement_of_bytes_that_never_came_is_an_error() {
-    let mut stream = stream_of(b"NOOP\r\n");
-    assert_eq!(stream.handle_ack(START.plus(6)), Ok(()));
-    assert_eq!(stream.handle_ack(START.plus(7)), Err(AckedUnseen));
-    stream.finish();
-    assert_eq!(stream.handle_ack(START.plus(7)), Ok(()), "the FIN");
+fn bytes_that_never_came_have_passed_if_they_were_acknowledged_and_the_sender_goes_on() {
+    let acked = |ack| {
+        let mut stream = stream_of(b"NOOP\r\n");
+        stream.handle_ack(START.plus(ack));
+        stream
+    };
+    let goes_on = |stream: &mut Stream, at| stream.ingest(START.plus(at), b"PASV\r\n", false);
+    assert_eq!(goes_on(&mut acked(6), 20), Arrival::OutOfOrder);
+    assert_eq!(goes_on(&mut acked(20), 20), Arrival::GapAcked);
+    assert_eq!(goes_on(&mut acked(20), 19), Arrival::OutOfOrder);
+    assert_eq!(
+        acked(20).ingest(START.plus(20), b"", true),
+        Arrival::GapAcked
+    );
+    // A receiver that acknowledges what was never sent does not move the stream.
+    let mut lied_to = acked(20);
+    assert_eq!(goes_on(&mut lied_to, 6), Arrival::New);
+    assert_eq!(goes_on(&mut lied_to, 20), Arrival::OutOfOrder);
 }
 
 #[test]
