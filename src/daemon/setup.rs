@@ -168,6 +168,10 @@ impl Gateway {
     /// Puts our tables back after a change, and follows the rules for bridges.
     pub(super) fn handle_notice(&mut self, notice: &Notice) {
         self.keeper.handle_notice(notice, &self.shared.tables);
+        if notice.ours.is_some() {
+            self.shared.record_absence();
+            self.wake_workers();
+        }
     }
 
     /// Does what is done now and then: logs what the queues have lost since the last time, and

@@ -56,6 +56,8 @@ pub(super) struct Shared {
     begun: OnceLock<()>,
     settings: RwLock<Settings>,
     generation: AtomicU64,
+    /// How often our table was not in place for a moment, so that packets passed unseen.
+    absences: AtomicU64,
 }
 
 impl Shared {
@@ -76,6 +78,7 @@ impl Shared {
             begun: OnceLock::new(),
             settings: RwLock::new(settings),
             generation: AtomicU64::new(0),
+            absences: AtomicU64::new(0),
         }
     }
 
@@ -91,6 +94,11 @@ impl Shared {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = settings;
         self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Tells all workers that packets may have passed unseen.
+    pub(super) fn record_absence(&self) {
+        self.absences.fetch_add(1, Ordering::Release);
     }
 
     fn settings(&self) -> Settings {
@@ -117,6 +125,7 @@ pub(super) struct Worker {
     alg: Alg,
     shared: Arc<Shared>,
     generation: u64,
+    absences: u64,
     /// How many packets came so far.
     received: u64,
 }
@@ -131,6 +140,7 @@ impl Worker {
             alg: Alg::of_worker(shared.settings(), tables, index, count),
             shared,
             generation: 0,
+            absences: 0,
             received: 0,
         }
     }
@@ -143,6 +153,7 @@ impl Worker {
         self.shared.begun.wait();
         while !self.shared.stop.load(Ordering::Acquire) {
             self.refresh_settings();
+            self.look_for_unseen();
             // 1. The deadlines that have passed.
             let kernel = &mut self.equipment.kernel;
             let now = clock::now();
@@ -222,6 +233,14 @@ impl Worker {
         let has_pending_deletes = self.equipment.kernel.expectations.has_pending_deletes();
         let quiet = has_pending_deletes.then_some(QUIET);
         due.into_iter().chain(quiet).min()
+    }
+
+    fn look_for_unseen(&mut self) {
+        let absences = self.shared.absences.load(Ordering::Acquire);
+        if absences != self.absences {
+            self.absences = absences;
+            self.alg.handle_unseen();
+        }
     }
 
     fn refresh_settings(&mut self) {

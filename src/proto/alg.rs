@@ -217,6 +217,12 @@ impl Alg {
         input.effects
     }
 
+    /// Packets of any connection may have passed unseen. Those that would be kept for long are
+    /// looked up with the next timeouts.
+    pub fn handle_unseen(&mut self) {
+        self.flows.for_each(Flow::handle_unseen);
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is wanted next. It may be early, never late.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -333,9 +333,9 @@ impl Stream {
         }
     }
 
-    /// Whether the sender goes on at `seq`, behind bytes that the receiver has acknowledged and that
-    /// never came through here. The acknowledgement alone shows nothing: its sender could choose
-    /// with it where the next line seems to begin.
+    /// Whether the sender goes on at `seq`, behind bytes that the receiver has acknowledged and
+    /// that never came through here. The acknowledgement alone shows nothing: its sender could
+    /// choose with it where the next line seems to begin.
     fn has_passed_unseen(&self, seq: SeqNumber) -> bool {
         self.acked_unseen.is_some_and(|acked| !seq.is_before(acked))
     }

@@ -411,7 +411,8 @@ impl Model {
     fn is_live(&self, original: Tuple) -> bool {
         let mut masters = self.conntrack.iter();
         self.children.contains(&original)
-            || masters.any(|one| one.of(Direction::Original) == original)
+            || masters
+                .any(|one| one.of(Direction::Original) == original && !self.states.is_over(one))
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ftp_alg::proto::{
     event::{Event, EventKind, LossCause},
+    flow::CLOSED_MAX,
     ftp::Role,
 };
 
@@ -13,7 +14,7 @@ use crate::{
         link::Link,
         topology::Topology,
     },
-    play::{decisions, session},
+    play::{decisions, play_open, session},
 };
 
 /// The daemon sees nothing between the first and the second of `lines` at the server.
@@ -97,4 +98,25 @@ fn loss_of(event: &Event) -> Option<(LossCause, bool)> {
         return None;
     };
     Some((cause, is_first))
+}
+
+#[test]
+fn an_end_that_passed_unseen_is_found_while_conntrack_knows_of_it() {
+    let turns = [client("PORT 10,0,0,2,4,5"), server("200 ok")];
+    for is_told in [true, false] {
+        let mut link = play_open(Topology::Snat, &turns);
+        link.kernel.is_absent = true;
+        link.client().abort();
+        link.run_for(Duration::from_millis(10));
+        link.kernel.is_absent = false;
+        if is_told {
+            link.kernel.alg.handle_unseen();
+        }
+        // Conntrack knows of a reset for ten seconds.
+        link.run_for(Duration::from_secs(10));
+        link.kernel.conntrack.clear();
+        link.run_for(CLOSED_MAX);
+        let left = (link.kernel.alg.flow_count(), link.kernel.saved.len());
+        assert_eq!(left, if is_told { (0, 0) } else { (1, 1) });
+    }
 }

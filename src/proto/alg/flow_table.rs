@@ -160,6 +160,16 @@ impl FlowTable {
         }
     }
 
+    /// Changes each connection, and schedules it anew.
+    pub(super) fn for_each(&mut self, change: impl Fn(&mut Flow)) {
+        for key in (0..self.entries.len() as u32).map(FlowKey) {
+            if let Some(flow) = self.flow_mut(key) {
+                change(flow);
+                self.schedule(key);
+            }
+        }
+    }
+
     /// Schedules a connection anew whose time has come.
     pub(super) fn reschedule(&mut self, key: FlowKey) {
         self.measure(key);

@@ -4,6 +4,13 @@ use super::{Flow, context::Context};
 use crate::proto::{net::Direction, session::Withdrawal};
 
 impl Flow {
+    /// Packets may have passed unseen. A connection that is kept for long is looked up soon.
+    pub fn handle_unseen(&mut self) {
+        if self.is_kept() {
+            self.life.doubt();
+        }
+    }
+
     /// Serves the silence of the connection. Returns whether it is to be forgotten, because its
     /// silence has lasted too long. One that is kept is looked up each time: it is closed once
     /// conntrack has seen its end, and forgotten once conntrack has not known it for as long.

@@ -30,6 +30,8 @@ pub(super) struct Lifecycle {
     seen: Instant,
     /// How often conntrack did not know the connection when it was asked, since its last packet.
     unknown: u16,
+    /// Whether its end may have passed unseen.
+    is_doubted: bool,
 }
 
 /// The phases of a connection. The later ones are never left again, but by a new handshake.
@@ -60,6 +62,7 @@ impl Lifecycle {
             phase: Phase::Silent,
             seen: now,
             unknown: 0,
+            is_doubted: false,
         }
     }
 
@@ -69,12 +72,18 @@ impl Lifecycle {
             phase: Phase::Active,
             seen: now,
             unknown: 0,
+            is_doubted: false,
         }
     }
 
     /// A packet came, or conntrack knows the connection: its silence begins anew.
     pub(super) fn handle_packet(&mut self, now: Instant) {
-        (self.seen, self.unknown) = (now, 0);
+        (self.seen, self.unknown, self.is_doubted) = (now, 0, false);
+    }
+
+    /// Packets of any connection may have passed unseen, the last ones of this one among them.
+    pub(super) fn doubt(&mut self) {
+        self.is_doubted = true;
     }
 
     /// Conntrack knows that the connection has ended.
@@ -85,7 +94,7 @@ impl Lifecycle {
 
     /// Conntrack does not know the connection. `true` once that has lasted too long.
     pub(super) fn miss(&mut self, now: Instant) -> bool {
-        self.seen = now;
+        (self.seen, self.is_doubted) = (now, false);
         self.unknown = self.unknown.saturating_add(1);
         CHECK_INTERVAL.saturating_mul(self.unknown.into()) >= IDLE_MAX
     }
@@ -152,6 +161,8 @@ impl Lifecycle {
     pub(super) fn forgotten_at(&self, is_kept: bool) -> Instant {
         let quiet = match self.phase {
             Phase::Closed | Phase::Aborted => CLOSED_MAX,
+            // Conntrack forgets a reset connection after ten seconds.
+            _ if is_kept && self.is_doubted => Duration::ZERO,
             _ if is_kept => CHECK_INTERVAL,
             Phase::Silent
             | Phase::HalfClosed {
