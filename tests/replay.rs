@@ -266,6 +266,30 @@ fn a_third_party_address_is_refused() {
     assert_eq!(outcome.status, Some(0));
 }
 
+/// The named host gets nothing, and the port opens at the server that has named it.
+#[test]
+fn a_foreign_address_of_a_server_is_refused_and_the_server_is_expected_in_its_place() {
+    let capture = Recording::of(CLIENT, SERVER)
+        .server("220 ready\r\n")
+        .client("USER anna\r\n")
+        .server("230 in\r\n")
+        .client("PASV\r\n")
+        .server("227 Entering Passive Mode (10,9,9,9,195,80)\r\n")
+        .file;
+    let outcome = replay(&[], &[("a.pcap", &capture)]);
+    let line = &outcome.lines[0];
+    assert_eq!(line["decision"], "refuse", "{line}");
+    assert_eq!(line["reason"], "third_party_address");
+    assert_eq!(line["address"], "10.9.9.9");
+    let (server, _) = SERVER.split_once(':').unwrap();
+    assert_eq!(line["expectation"]["dst"], server);
+    assert_eq!(line["rewritten"]["address"], server);
+    assert_eq!(
+        (&outcome.lines[1]["expected"], &outcome.lines[1]["refused"]),
+        (&0.into(), &1.into())
+    );
+}
+
 #[test]
 fn another_control_port_is_followed_where_the_configuration_has_it() {
     let capture = session(CLIENT, "198.51.100.7:2121");

@@ -134,8 +134,8 @@ impl Printer<'_> {
             EventKind::Announcement(report) => {
                 self.counts.announcements += 1;
                 match report.decision {
-                    Decision::Expect { .. } => self.counts.expected += 1,
-                    Decision::Refuse(_) => self.counts.refused += 1,
+                    Decision::Expect { .. } if !report.is_misnamed => self.counts.expected += 1,
+                    Decision::Expect { .. } | Decision::Refuse(_) => self.counts.refused += 1,
                 }
                 let line = AnnouncementLine::new(self.file, event, report);
                 self.form.write(self.out, &OutputLine::Announcement(line))?;

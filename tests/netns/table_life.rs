@@ -70,6 +70,11 @@ fn to_other_port() -> Expectation {
     }
 }
 
+/// From any address of a network.
+fn of_network() -> Expectation {
+    to_inside_host().with_sources("203.0.113.0/29".parse().unwrap())
+}
+
 #[test]
 #[ignore = "needs root"]
 fn the_next_process_takes_over_what_is_expected_and_what_was_used() {
@@ -80,6 +85,7 @@ fn the_next_process_takes_over_what_is_expected_and_what_was_used() {
         let mut first = Process::start(&lab.gateway, access);
         first.store.expect(ID, &to_inside_host(), MASTER).unwrap();
         first.store.expect(ID, &to_other_port(), MASTER).unwrap();
+        first.store.expect(ID, &of_network(), MASTER).unwrap();
         assert!(is_answered(&lab.outside, "203.0.113.1:5001", &listener));
         drop(first);
         let mut second = Process::start(&lab.gateway, access);
@@ -91,7 +97,7 @@ fn the_next_process_takes_over_what_is_expected_and_what_was_used() {
                 ..one.expectation
             }
         });
-        assert!(live.eq([to_inside_host(), to_other_port()]));
+        assert!(live.eq([of_network(), to_inside_host(), to_other_port()]));
         assert!(is_answered(&lab.outside, "203.0.113.1:5000", &listener));
         assert!(
             !is_answered(&lab.outside, "203.0.113.1:5001", &listener),

@@ -14,6 +14,7 @@ use crate::proto::{
     egress::PacketId,
     event::{AnnouncementReport, CommandReport, Decision, Event, RewriteReport},
     expect::Expectation,
+    session::endpoint_check::Refusal,
 };
 
 /// Which of the two forms is printed.
@@ -131,7 +132,18 @@ impl<'a> Place<'a> {
 
 impl<'a> AnnouncementLine<'a> {
     pub(super) fn new(file: &'a str, event: &Event, report: &AnnouncementReport) -> Self {
+        // The decision is that on the endpoint in the line. If a server has named another host,
+        // that one is refused, and the expectation is for the server in its place.
         let (decision, reason, expectation, rewritten) = match &report.decision {
+            Decision::Expect {
+                expectation,
+                rewritten,
+            } if report.is_misnamed => (
+                "refuse",
+                Some(Refusal::ThirdPartyAddress.as_str()),
+                Some(expectation),
+                rewritten.as_ref(),
+            ),
             Decision::Expect {
                 expectation,
                 rewritten,
@@ -227,11 +239,12 @@ impl fmt::Display for AnnouncementLine<'_> {
             _ => write!(f, ", no endpoint")?,
         }
         write!(f, ": {}", self.decision)?;
-        if let Some(ExpectationPart { src, dst, port }) = self.expectation {
-            write!(f, " {src} -> {}", SocketAddr::new(dst, port))?;
-        }
         if let Some(reason) = self.reason {
             write!(f, ", {reason}")?;
+        }
+        if let Some(ExpectationPart { src, dst, port }) = self.expectation {
+            let instead = self.reason.map_or("", |_| ", in its place expect");
+            write!(f, "{instead} {src} -> {}", SocketAddr::new(dst, port))?;
         }
         // The words of a reply are the server's: what a terminal would obey is escaped.
         match &self.rewritten {

@@ -11,11 +11,13 @@
 
 use std::time::Duration;
 
+use ipnetwork::{IpNetwork, ip_mask_to_prefix};
+
 use super::{
     entry::parse_tuple,
     expectation::wire::{
-        CTA_EXPECT_HELP_NAME, CTA_EXPECT_MASTER, CTA_EXPECT_NAT, CTA_EXPECT_TIMEOUT,
-        CTA_EXPECT_TUPLE, IPCTNL_MSG_EXP_GET,
+        CTA_EXPECT_HELP_NAME, CTA_EXPECT_MASK, CTA_EXPECT_MASTER, CTA_EXPECT_NAT,
+        CTA_EXPECT_TIMEOUT, CTA_EXPECT_TUPLE, IPCTNL_MSG_EXP_GET,
     },
 };
 use crate::{
@@ -37,6 +39,8 @@ pub struct ImportedExpectation {
     pub master: Tuple,
     /// What is expected; the source's port is the announcer's.
     expected: Tuple,
+    /// How many bits of the source's address count; `None` for all.
+    source_prefix: Option<u8>,
 }
 
 /// Lists them.
@@ -73,7 +77,7 @@ fn parse_expected(attributes: &Attributes<'_>) -> Option<MasteredExpectation> {
         master: Master::from(parse_tuple(&attributes.within(CTA_EXPECT_MASTER)?)?),
         expectation: Expectation {
             source: expected.source.ip(),
-            source_prefix: None,
+            source_prefix: parse_source_prefix(attributes),
             destination: expected.destination,
             translated_destination,
             translated_source: expected.source.ip(),
@@ -93,6 +97,15 @@ fn list(read: impl FnMut(Message<'_>)) -> Result<(), NetlinkError> {
     Socket::open()?.list(head, |_| {}, read)
 }
 
+/// The length of the mask of the source's address, unless it is the whole address.
+fn parse_source_prefix(attributes: &Attributes<'_>) -> Option<u8> {
+    let mask = parse_tuple(&attributes.within(CTA_EXPECT_MASK)?)?
+        .source
+        .ip();
+    let prefix = ip_mask_to_prefix(mask).ok()?;
+    (prefix < IpNetwork::from(mask).prefix()).then_some(prefix)
+}
+
 fn is_ours(message: &Message<'_>) -> bool {
     message.attributes().name(CTA_EXPECT_HELP_NAME) == Some(HELPER)
 }
@@ -106,6 +119,7 @@ impl ImportedExpectation {
         Some(Self {
             master: parse_tuple(&attributes.within(CTA_EXPECT_MASTER)?)?,
             expected: parse_tuple(&attributes.within(CTA_EXPECT_TUPLE)?)?,
+            source_prefix: parse_source_prefix(&attributes),
         })
     }
 
@@ -121,7 +135,7 @@ impl ImportedExpectation {
         translated_destination.set_port(self.expected.source.port());
         let expectation = Expectation {
             source: self.expected.source.ip(),
-            source_prefix: None,
+            source_prefix: self.source_prefix,
             destination: self.expected.destination,
             translated_destination,
             translated_source: announcing.destination.ip(),
@@ -136,7 +150,11 @@ impl ImportedExpectation {
     /// Whether the connector's packets on the control connection have the expected addresses of the
     /// data connection.
     fn is_told_by(&self, connector: Tuple) -> bool {
-        connector.source.ip() == self.expected.source.ip()
+        let (source, prefix) = (self.expected.source.ip(), self.source_prefix);
+        let network = prefix.and_then(|prefix| IpNetwork::new(source, prefix).ok());
+        network
+            .unwrap_or_else(|| source.into())
+            .contains(connector.source.ip())
             && connector.destination.ip() == self.expected.destination.ip()
     }
 }
@@ -163,6 +181,7 @@ mod tests {
         ImportedExpectation {
             master: master.of(Direction::Original),
             expected: tuple(source, destination),
+            source_prefix: None,
         }
     }
 
@@ -186,6 +205,24 @@ mod tests {
         assert!(!expectation.has_translated_destination());
         let seen: std::net::IpAddr = "203.0.113.1".parse().unwrap();
         assert_eq!(expectation.translated_source, seen);
+    }
+
+    #[test]
+    fn a_server_that_connects_from_its_network_is_known_by_it() {
+        let master = behind_nat();
+        let expected = ImportedExpectation {
+            source_prefix: Some(29),
+            ..imported(&master, "198.51.100.0:6000", "203.0.113.1:5000")
+        };
+        let expectation = expected.complete(&master, TIMEOUT).unwrap();
+        assert_eq!(expectation.sources(), "198.51.100.0/29".parse().unwrap());
+        let known: std::net::IpAddr = "198.51.100.7".parse().unwrap();
+        assert_eq!(expectation.translated_source, known);
+        let narrower = ImportedExpectation {
+            source_prefix: Some(30),
+            ..expected
+        };
+        assert_eq!(narrower.complete(&master, TIMEOUT), None);
     }
 
     #[test]

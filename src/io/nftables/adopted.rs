@@ -70,14 +70,15 @@ fn read_family(
     let mut found = BTreeMap::new();
     list(socket, layer, &SetKind::Permission(family), |element| {
         let (source, destination) = parse_key(element.key, family)?;
+        let (master, source_prefix) = parse_comment(element.user_data)?;
         let mastered = MasteredExpectation {
             master: Master {
                 layer,
-                ..Master::from(parse_comment(element.user_data)?)
+                ..Master::from(master)
             },
             expectation: Expectation {
                 source,
-                source_prefix: None,
+                source_prefix,
                 destination,
                 translated_destination: destination,
                 translated_source: source,
@@ -164,14 +165,21 @@ fn time_left(element: &Attributes<'_>) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// The control connection that an element's comment names.
-fn parse_comment(user_data: &[u8]) -> Option<Tuple> {
+/// The control connection that an element's comment names, and the prefix of its source if that is
+/// a network.
+fn parse_comment(user_data: &[u8]) -> Option<(Tuple, Option<u8>)> {
     let [COMMENT, length, rest @ ..] = user_data else {
         return None;
     };
     let text = rest.get(..usize::from(*length))?.strip_suffix(&[0])?;
-    let (source, destination) = std::str::from_utf8(text).ok()?.split_once(' ')?;
-    Some(Tuple::new(source.parse().ok()?, destination.parse().ok()?))
+    let mut words = std::str::from_utf8(text).ok()?.split(' ');
+    let (source, destination) = (words.next()?, words.next()?);
+    let prefix = match words.next() {
+        Some(word) => Some(word.strip_prefix('/')?.parse().ok()?),
+        None => None,
+    };
+    let master = Tuple::new(source.parse().ok()?, destination.parse().ok()?);
+    Some((master, prefix))
 }
 
 fn parse_iif(key: &[u8]) -> Option<IfIndex> {

@@ -163,7 +163,7 @@ impl Element<'_> {
                 .max(1);
             buffer.put(NFTA_SET_ELEM_TIMEOUT, &milliseconds.to_be_bytes());
             if let Some(master) = &self.master {
-                put_comment(buffer, master);
+                put_comment(buffer, master, self.expectation.source_prefix);
             }
         });
     }
@@ -200,9 +200,10 @@ impl Element<'_> {
 }
 
 /// Names the control connection, for `nft list` and for a later process: its client and its server,
-/// as the client's packets have them.
-fn put_comment(buffer: &mut MessageBuffer, master: &Tuple) {
-    let text = format!("{} {}\0", master.source, master.destination);
+/// as the client's packets have them. Then comes the prefix of a source that is a network.
+fn put_comment(buffer: &mut MessageBuffer, master: &Tuple, source_prefix: Option<u8>) {
+    let prefix = source_prefix.map_or_else(String::new, |prefix| format!(" /{prefix}"));
+    let text = format!("{} {}{prefix}\0", master.source, master.destination);
     let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
     let head = [COMMENT, length];
     buffer.put_parts(NFTA_SET_ELEM_USERDATA, &[&head, text.as_bytes()]);
