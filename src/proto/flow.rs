@@ -222,6 +222,9 @@ impl Flow {
                     return Ok(Verdict::Drop);
                 }
                 self.handle_lines(direction, context);
+                if direction == Direction::Reply {
+                    self.resume_returned_lines(context);
+                }
             }
         }
         Ok(self.finish_segment(direction, segment, context))
@@ -359,19 +362,24 @@ impl Flow {
             return Verdict::Drop;
         }
         self.settle_refuted(context);
-        let role = Role::of_sender(direction);
-        let partial = self.relay.partial_line(direction);
-        let holds = self.dialogue.must_hold(role, partial);
-        if role == Role::Client && holds_password(partial) {
-            self.relay.record_secret_part(direction);
-        }
-        let has_payload = !segment.payload.is_empty();
-        self.relay
-            .hold_partial_line(direction, holds, has_payload, context.now);
+        self.hold(direction, !segment.payload.is_empty(), context.now);
         self.relay.save(context);
         let (verdict, packets) = self.relay.emit(direction, segment);
         context.send(packets);
         verdict
+    }
+
+    /// Holds the line that has begun and not ended, or that was returned, where it may not leave.
+    fn hold(&mut self, direction: Direction, has_payload: bool, now: Instant) {
+        let role = Role::of_sender(direction);
+        let partial = self.relay.partial_line(direction);
+        let holds =
+            self.relay.has_returned_line(direction) || self.dialogue.must_hold(role, partial);
+        if role == Role::Client && holds_password(partial) {
+            self.relay.record_secret_part(direction);
+        }
+        self.relay
+            .hold_partial_line(direction, holds, has_payload, now);
     }
 
     /// Gives back its place among the sessions that are counted.

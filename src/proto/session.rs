@@ -250,6 +250,13 @@ impl Session {
         self.login.refusal()
     }
 
+    /// Whether the client has begun a login that the server has neither accepted nor refused. What
+    /// it announces meanwhile can only be judged afterwards.
+    #[must_use]
+    pub fn awaits_login(&self) -> bool {
+        self.login.is_pending() && self.outstanding.contains(|owed| owed == Outstanding::Login)
+    }
+
     /// Whether it was shown that the connection is no FTP.
     #[must_use]
     pub fn is_refuted(&self) -> bool {

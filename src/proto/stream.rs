@@ -186,6 +186,17 @@ impl Stream {
             .map(|found| found.at(self.buf_start))
     }
 
+    /// Takes back the last line that [`poll_line`](Self::poll_line) gave, which will be given again.
+    pub fn return_line(&mut self, line: &Line) {
+        self.scanner.return_to(self.index_of(line.start));
+    }
+
+    /// Whether a line that was [returned](Self::return_line) waits.
+    #[must_use]
+    pub fn has_returned_line(&self) -> bool {
+        self.partial_line().contains(&b'\n')
+    }
+
     /// The bytes, without the line's end, of a line that [`poll_line`](Self::poll_line) gave.
     #[must_use]
     pub fn line_bytes(&self, line: &Line) -> &[u8] {

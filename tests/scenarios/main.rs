@@ -5,6 +5,7 @@
 mod harness;
 mod play;
 
+mod announced_before_login;
 mod budgets;
 mod canonical;
 mod clash;

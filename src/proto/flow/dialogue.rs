@@ -4,7 +4,7 @@ use super::context::Context;
 use crate::proto::{
     command_policy::{PolicyDecision, PolicyEffect, SessionPolicy},
     event::{CommandReport, EventKind},
-    ftp::{Reason, Role, could_announce_any_of, is_sequences},
+    ftp::{Command, Reason, Role, could_announce_any_of, is_sequences},
     net::ConntrackTuples,
     session::{CommandNumber, Finding, Session, endpoint_check::Refusal},
 };
@@ -74,6 +74,11 @@ impl Dialogue {
             }
             PolicyEffect::Refuse | PolicyEffect::Reset => Heard::MustAbort,
         }
+    }
+
+    /// Whether a line of the client can only be judged once the server has answered its login.
+    pub(super) fn must_wait_for_login(&self, line: &[u8]) -> bool {
+        self.session.awaits_login() && matches!(Command::parse(line), Command::Announce(..))
     }
 
     /// Takes a line of the server.

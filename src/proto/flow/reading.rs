@@ -6,7 +6,7 @@ use crate::proto::{
     ftp::{Role, holds_password, reads_as_line},
     net::Direction,
     packet::Segment,
-    session::{Finding, Withdrawal},
+    session::{Finding, Withdrawal, endpoint_check::Refusal},
     stream::Arrival,
 };
 
@@ -101,6 +101,9 @@ impl Flow {
         {
             let at = LineAt { direction, line };
             match Role::of_sender(direction) {
+                Role::Client if self.must_wait(&at, context) => {
+                    return self.relay.return_line(direction, &line);
+                }
                 Role::Client => self.handle_command(&at, context),
                 Role::Server => {
                     let bytes = self.relay.line_bytes(direction, &line);
@@ -108,6 +111,31 @@ impl Flow {
                     self.handle_finding(&at, finding, context);
                 }
             }
+        }
+    }
+
+    /// A pipelining client may announce right behind its login. The line is held until the server
+    /// has let the user in, or has not.
+    fn must_wait(&self, at: &LineAt, context: &Context<'_>) -> bool {
+        let bytes = self.relay.line_bytes(at.direction, &at.line);
+        self.dialogue.must_wait_for_login(bytes)
+            && self.relay.left_of(at.direction, &at.line) == 0
+            && !context
+                .settings
+                .is_exempt(Refusal::NotLoggedIn, self.tuples())
+    }
+
+    /// The server has said something that a line of the client has waited for.
+    pub(super) fn resume_returned_lines(&mut self, context: &mut Context<'_>) {
+        let client = Direction::Original;
+        if !self.relay.has_returned_line(client) {
+            return;
+        }
+        self.handle_lines(client, context);
+        if !self.relay.has_returned_line(client) && !self.life.is_aborted() {
+            self.hold(client, false, context.now);
+            self.relay.save(context);
+            self.relay.send_released(client, context);
         }
     }
 

@@ -226,6 +226,17 @@ impl TcpRelay {
         self.half[direction].stream.poll_line()
     }
 
+    /// Takes back the last line that [`next_line`](Self::next_line) gave. It is held, and given
+    /// again.
+    pub(super) fn return_line(&mut self, direction: Direction, line: &Line) {
+        self.half[direction].stream.return_line(line);
+    }
+
+    /// Whether a returned line waits.
+    pub(super) fn has_returned_line(&self, direction: Direction) -> bool {
+        self.half[direction].stream.has_returned_line()
+    }
+
     /// The bytes of a line, without its end.
     pub(super) fn line_bytes(&self, direction: Direction, line: &Line) -> &[u8] {
         self.half[direction].stream.line_bytes(line)

@@ -73,6 +73,11 @@ impl LoginState {
         }
     }
 
+    /// Whether the server has not let the user in yet, and may.
+    pub(super) const fn is_pending(self) -> bool {
+        matches!(self, Self::AwaitingGreeting | Self::AwaitingLogin)
+    }
+
     /// Why nothing is opened yet; `None` where announcements are honoured.
     pub(super) const fn refusal(self) -> Option<Refusal> {
         match self {

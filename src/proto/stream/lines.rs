@@ -101,6 +101,12 @@ impl LineScanner {
         }
     }
 
+    /// Gives the lines from `start` on again.
+    pub(super) fn return_to(&mut self, start: usize) {
+        self.state = State::InLine;
+        self.move_to(start);
+    }
+
     pub(super) fn partial<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         match self.state {
             State::InLine => bytes.get(self.start..).unwrap_or_default(),

@@ -54,8 +54,11 @@ impl TcpRelay {
             Some(Due::GiveUp) => {
                 // A client could send "PO", wait for the time to be up, and send "RT …" unread.
                 // Where its bytes are acknowledged already, only the server waits for the rest.
+                // A returned line waits for the server.
                 let is_kept = direction == Direction::Original
-                    && (must_read || half.stream.needs_retransmit());
+                    && (must_read
+                        || half.stream.needs_retransmit()
+                        || half.stream.has_returned_line());
                 if is_kept {
                     partial.keep();
                 } else {
@@ -64,6 +67,17 @@ impl TcpRelay {
             }
             Some(Due::Acknowledge) => self.acknowledge_locally(direction, context),
             Some(Due::Retransmit) => self.retransmit(direction, context),
+        }
+    }
+
+    /// Sends at once what may leave now, of the bytes that their sender does not repeat.
+    pub(in crate::proto::flow) fn send_released(
+        &mut self,
+        direction: Direction,
+        context: &mut Context<'_>,
+    ) {
+        if self.half[direction].stream.needs_retransmit() {
+            self.retransmit(direction, context);
         }
     }
 
