@@ -244,28 +244,49 @@ fn log_announcement(event: &Event, report: &AnnouncementReport, interfaces: &Int
         } => {
             let expect = Shown(expectation);
             if report.is_misnamed {
-                info!(
-                    %client, %server, kind, announced, %expect,
-                    "the server names an address that is not its own: its own is opened and \
-                     announced instead; if this is a public address of this gateway, say so in \
-                     `nat.public`; if it is another server's, in `policy.third_party_data`"
-                );
+                log_misnamed(event, report, &announced, expectation);
             }
             let rewritten = rewritten.as_ref().map(ShownRewrite);
             let rewritten = rewritten.as_ref().map(tracing::field::display);
             let not_by = expectation.denied_iif.map(|iif| interfaces.name(iif));
             debug!(%client, %server, kind, announced, %expect, not_by, rewritten, "announcement");
         }
-        Decision::Refuse(Refusal::ThirdPartyAddress) if report.is_of_this_machine => warn!(
-            %client, %server, kind, announced, reason = Refusal::ThirdPartyAddress.as_str(),
-            "announcement refused: this machine is an end of the connection, and has no such \
-             address; if a proxy on it (Docker's userland-proxy) makes two connections of one, let \
-             the kernel forward the port instead"
-        ),
+        Decision::Refuse(reason @ Refusal::ThirdPartyAddress) => {
+            let (reason, hint) = (reason.as_str(), hint_on_address(report));
+            warn!(%client, %server, kind, announced, reason, "announcement refused: {hint}");
+        }
         Decision::Refuse(reason) => {
             let reason = reason.as_str();
             warn!(%client, %server, kind, announced, reason, "announcement refused");
         }
+    }
+}
+
+/// Tells that a server has named another host, and was taken instead.
+fn log_misnamed(
+    event: &Event,
+    report: &AnnouncementReport,
+    announced: &str,
+    expectation: &Expectation,
+) {
+    let (client, server, kind) = (event.client, event.server, report.kind.as_str());
+    let (expect, hint) = (Shown(expectation), hint_on_address(report));
+    info!(
+        %client, %server, kind, announced, %expect,
+        "the server names an address that is not its own: its own is opened and announced instead; \
+         {hint}"
+    );
+}
+
+/// What may be the reason for an address that is not the announcer's own, and what would help.
+const fn hint_on_address(report: &AnnouncementReport) -> &'static str {
+    if report.is_of_this_machine {
+        "this machine is an end of the connection, and has no such address; if a proxy on it \
+         (Docker's userland-proxy) makes two connections of one, let the kernel forward the port \
+         instead"
+    } else {
+        "if it is this gateway's address behind another router, name it in `nat.public`; if the \
+         transfer is between two servers, name the host in `policy.third_party_data`"
     }
 }
 

@@ -126,8 +126,8 @@ impl Alg {
             told: SocketAddr::new(server.seen, port),
             is_leased: server.own != server.seen,
         };
-        // Where the port is leased to an announcement, that one is meant. Else it is quarantined,
-        // so that it is not leased to one soon.
+        // Where the port is leased to an announcement, that one is meant. Else it rests, so that it
+        // is not leased to one soon.
         if translation.is_leased && !self.shared.ports().lease(translation.outside) {
             return Err(TlsRefusal::PortGiven);
         }
