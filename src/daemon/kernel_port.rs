@@ -69,11 +69,15 @@ pub(super) struct KernelPort {
 impl Kernel for KernelPort {
     fn look_up(&mut self, tuple: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
         match self.resolve(&tuple) {
-            Ok(entry) => Ok(entry.map(|entry| self.tracked(&entry))),
-            Err(error) => {
-                warn!(%tuple, %error, "conntrack could not be asked: the connection is not read");
-                Err(LookUpError)
+            Ok(Some(entry)) => Ok(Some(self.tracked(&entry))),
+            Ok(None) if self.zones.may_search(clock::now()) => {
+                let found = self.search_in_any_zone(&tuple);
+                let found = found.map_err(|error| warn_unread(&tuple, &error))?;
+                Ok(found.map(|entry| self.tracked(&entry)))
             }
+            Ok(None) if self.zones.may_be_elsewhere() => Err(LookUpError::Postponed),
+            Ok(None) => Ok(None),
+            Err(error) => Err(warn_unread(&tuple, &error)),
         }
     }
 
@@ -150,10 +154,10 @@ impl Kernel for KernelPort {
 
     fn find_expected(&mut self, expectation: &Expectation) -> Result<Option<Tuple>, LookUpError> {
         if !self.searches.take_one(SEARCHES_A_SECOND, clock::now()) {
-            return Err(LookUpError);
+            return Err(LookUpError::Postponed);
         }
         let found = self.conntrack.find_expected(expectation);
-        let found = found.map_err(|_| LookUpError)?;
+        let found = found.map_err(|_| LookUpError::Failed)?;
         let is_alive = |entry: &ConntrackEntry| !entry.tcp_state.is_some_and(TcpState::is_over);
         let alive = found.filter(is_alive);
         Ok(alive.map(|entry| entry.tuples.of(Direction::Original)))
@@ -240,11 +244,22 @@ impl KernelPort {
     /// The entry of the packet at hand. The tuple has the zone in which it is guessed to be.
     fn resolve(&mut self, tuple: &Tuple) -> Result<Option<ConntrackEntry>, NetlinkError> {
         if let Some(entry) = self.conntrack.resolve(tuple)? {
+            self.zones.learn(tuple.zone);
             return Ok(Some(entry));
         }
-        if !self.zones.may_search(clock::now()) {
-            return Ok(None);
+        for zone in self.zones.others(tuple.zone) {
+            if let Some(entry) = self.conntrack.resolve(&tuple.in_zone(zone))? {
+                self.zones.learn(zone);
+                return Ok(Some(entry));
+            }
         }
+        Ok(None)
+    }
+
+    fn search_in_any_zone(
+        &mut self,
+        tuple: &Tuple,
+    ) -> Result<Option<ConntrackEntry>, NetlinkError> {
         let found = self.conntrack.resolve_in_any_zone(tuple)?;
         let tuples = found.as_ref().map(|entry| entry.tuples);
         let direction = tuples.and_then(|tuples| tuples.direction_of(*tuple));
@@ -296,6 +311,11 @@ impl KernelPort {
             }
         }
     }
+}
+
+fn warn_unread(tuple: &Tuple, error: &NetlinkError) -> LookUpError {
+    warn!(%tuple, %error, "conntrack could not be asked: the connection is not read");
+    LookUpError::Failed
 }
 
 /// Whether the kernel had no room for a label.

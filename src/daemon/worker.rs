@@ -31,6 +31,7 @@ use crate::{
         alg::{Alg, InboundPacket},
         egress::{Effects, Egress, PacketId, Save, Verdict},
         flow::Settings,
+        packet::Segment,
         shared::SharedTables,
     },
 };
@@ -158,6 +159,7 @@ impl Worker {
             let kernel = &mut self.equipment.kernel;
             let now = clock::now();
             self.equipment.heartbeat.begin(now);
+            kernel.zones.end_packet();
             let effects = self.alg.handle_timeout(kernel, now);
             self.execute(effects, None);
             // 2. The next packet, or the next deadline.
@@ -170,10 +172,14 @@ impl Worker {
                 self.received += 1;
                 let kernel = &mut self.equipment.kernel;
                 kernel.layer = packet.ingress.layer;
+                let zone = kernel.zones.of_packet(&packet, |zone| {
+                    let segment = Segment::parse(packet.bytes);
+                    segment.is_ok_and(|segment| self.alg.follows(segment.tuple.in_zone(zone)))
+                });
                 let inbound = InboundPacket {
                     id: PacketId(self.received),
                     bytes: packet.bytes,
-                    zone: kernel.zones.of_packet(&packet),
+                    zone,
                     ingress: Some(packet.ingress),
                 };
                 let egress = if packet.is_translated() {

@@ -29,7 +29,7 @@ use super::{
     event::EventKind,
     flow::{Context, Flow, IdSequence, Settings, Subject},
     kernel::Kernel,
-    net::{Direction, Ingress, Zone},
+    net::{Direction, Ingress, Tuple, Zone},
     packet::Segment,
     shared::SharedTables,
 };
@@ -227,6 +227,12 @@ impl Alg {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.flows.next_due()
+    }
+
+    /// Whether the connection of packets with this tuple is followed.
+    #[must_use]
+    pub fn follows(&self, tuple: Tuple) -> bool {
+        self.flows.find(tuple).is_some()
     }
 
     /// How many connections are followed.

@@ -26,7 +26,7 @@ pub trait Kernel {
     /// NAT. `None` where conntrack does not know it.
     ///
     /// # Errors
-    /// Conntrack could not be asked. The log has the reason.
+    /// Conntrack was not asked, or could not be.
     fn look_up(&mut self, tuple: Tuple) -> Result<Option<TrackedConnection>, LookUpError>;
 
     /// Reads the flow that an earlier process has saved of a connection.
@@ -230,9 +230,14 @@ pub struct InheritedPinhole {
     pub lease: Option<SocketAddr>,
 }
 
-/// Conntrack could not be asked. The log has the reason.
+/// Why a connection was not looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LookUpError;
+pub enum LookUpError {
+    /// Conntrack could not be asked. The log has the reason.
+    Failed,
+    /// Too many were searched in the whole table in this second. The packet has to come again.
+    Postponed,
+}
 
 /// Conntrack could not be set liberal. The log has the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

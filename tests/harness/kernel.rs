@@ -96,7 +96,7 @@ pub(crate) struct Model {
     /// How often the core has asked for a connection.
     pub(crate) look_ups: usize,
     /// Conntrack cannot be asked.
-    pub(crate) refuses_look_up: bool,
+    pub(crate) refuses_look_up: Option<LookUpError>,
     /// The states of the connections.
     pub(crate) states: Conntrack,
     liberal: HashSet<Tuple>,
@@ -148,7 +148,7 @@ impl Kernel {
                 searches: 0,
                 touched: super::origin(),
                 look_ups: 0,
-                refuses_look_up: false,
+                refuses_look_up: None,
                 states: Conntrack::default(),
                 liberal: HashSet::new(),
                 opaque: HashSet::new(),
@@ -419,8 +419,8 @@ impl Model {
 impl kernel::Kernel for Model {
     fn look_up(&mut self, tuple: Tuple) -> Result<Option<TrackedConnection>, LookUpError> {
         self.look_ups += 1;
-        if self.refuses_look_up {
-            return Err(LookUpError);
+        if let Some(error) = self.refuses_look_up {
+            return Err(error);
         }
         let found = self.lookup(tuple);
         Ok(found.map(|tuples| TrackedConnection {

@@ -30,11 +30,6 @@ NOT_YET = {
         "a verb of another protocol (EHLO, MAIL, NICK) passes for one of FTP, and the text of a"
         " message then logs in"
     ),
-    "attack-in/zones-of-hosts/.*": NotYet(
-        "a kernel that tells no zone of a queued packet has only one guessed for each link, and"
-        " what is not found passes unread",
-        ("ours",),
-    ),
     "network/zone-original/.*/(PORT|EPRT)": NotYet(
         "the kernel does not find its expectation in the other zone", ("ours-conntrack",)
     ),

@@ -9,7 +9,8 @@ use ftp_alg::proto::{
     event::EventKind,
     flow::Settings,
     ftp::Role,
-    net::{Direction, IfIndex},
+    kernel::LookUpError,
+    net::{ConntrackTuples, Direction, IfIndex, Zone},
 };
 
 use crate::{
@@ -155,16 +156,32 @@ fn a_connection_that_conntrack_begins_anew_is_followed_from_its_start() {
 
 #[test]
 fn a_connection_passes_unread_where_conntrack_cannot_be_asked_unless_a_policy_must_read_it() {
-    for (settings, passes) in [
-        (Settings::default(), true),
-        (crate::command_policy::deny(), false),
+    let deny = crate::command_policy::deny;
+    for (settings, error, passes) in [
+        (Settings::default(), LookUpError::Failed, true),
+        (deny(), LookUpError::Failed, false),
+        // Its sender repeats it, and it is asked for again.
+        (Settings::default(), LookUpError::Postponed, false),
     ] {
         let mut link = Link::new(settings);
-        link.kernel.refuses_look_up = true;
+        link.kernel.refuses_look_up = Some(error);
         let script = Script::open(&after_login(&[]));
         link.add(Topology::Routed.tuples(0), &script);
         link.run_for(Duration::from_millis(100));
         assert_eq!(!link.client().received.is_empty(), passes);
         assert_eq!(link.kernel.alg.flow_count(), 0);
     }
+}
+
+#[test]
+fn a_connection_is_one_although_its_packets_are_looked_up_in_a_zone_that_was_guessed() {
+    let guessed = Topology::Snat.tuples(0);
+    let own = Direction::BOTH.map(|direction| guessed.of(direction).in_zone(Zone(7)));
+    let script = Script::new(&after_login(&[client(PORT), server("200 ok")]));
+    let mut link = Link::of_script(ConntrackTuples::new(own[0], own[1]), &script);
+    link.run();
+    assert_eq!(link.faults(), Vec::<&String>::new());
+    let begun = |kind: &&EventKind| matches!(kind, EventKind::Started { .. });
+    assert_eq!(link.kernel.event_kinds().iter().filter(begun).count(), 1);
+    assert_eq!(decisions(&link), ["PORT expect"]);
 }

@@ -5,7 +5,7 @@ use crate::proto::{
     egress::{Save, Verdict},
     event::EventKind,
     flow::{Flow, Subject},
-    kernel::{TrackedConnection, WhenKernelHelps},
+    kernel::{LookUpError, TrackedConnection, WhenKernelHelps},
     net::{ConntrackTuples, Direction},
     packet::{Segment, reset, reset_of_receiver},
     session::SessionId,
@@ -22,9 +22,21 @@ impl Alg {
         input: &mut Input<'_>,
     ) -> Result<Place, Verdict> {
         let found = input.kernel.look_up(segment.tuple);
-        let found = found.map_err(|_| self.unread())?;
-        // Without an entry it cannot be told what it is. It may be in a zone that is not known.
+        let found = found.map_err(|error| match error {
+            LookUpError::Failed => self.unread(),
+            LookUpError::Postponed => Verdict::Drop,
+        })?;
+        // Without an entry it cannot be told what it is.
         let found = found.ok_or_else(|| self.unread())?;
+        // The zone of the segment is a guess, perhaps, and the connection is followed in its own.
+        let direction = found.tuples.direction_of(segment.tuple);
+        let own = direction.map(|direction| found.tuples.of(direction));
+        if let Some(own) = own
+            && own != segment.tuple
+            && self.follows(own)
+        {
+            return self.place_of(&segment.in_zone(own.zone), input);
+        }
         self.track_found(&found, false, segment, input)
     }
 

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use super::context::Context;
 use crate::proto::{
     expect::Expectation,
-    kernel::LookUpError,
     net::{ConntrackTuples, Tuple},
 };
 
@@ -86,7 +85,7 @@ impl Keeping {
             Some(known) => context.kernel.are_alive(&[known]).pop(),
             None => match context.kernel.find_expected(expectation) {
                 Ok(found) => found,
-                Err(LookUpError) => return Some((left / 2, false)),
+                Err(_) => return Some((left / 2, false)),
             },
         };
         self.data = Some(data?);
