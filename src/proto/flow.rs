@@ -296,15 +296,6 @@ impl Flow {
             .saturating_add(self.pinholes.heap_bytes())
     }
 
-    fn forgotten_at(&self) -> Instant {
-        self.life.forgotten_at(self.is_kept())
-    }
-
-    /// Whether more than its place would be lost with it, even while it is silent.
-    fn is_kept(&self) -> bool {
-        self.relay.is_adjusted() || self.tls.has_grant()
-    }
-
     /// A connection's first packets. A repeated SYN or SYN/ACK changes nothing.
     fn handle_syn(
         &mut self,

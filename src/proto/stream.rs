@@ -186,7 +186,7 @@ impl Stream {
             .map(|found| found.at(self.buf_start))
     }
 
-    /// Takes back the last line that [`poll_line`](Self::poll_line) gave, which will be given again.
+    /// Takes back the last line that [`poll_line`](Self::poll_line) gave. It is given again.
     pub fn return_line(&mut self, line: &Line) {
         self.scanner.return_to(self.index_of(line.start));
     }

@@ -120,3 +120,15 @@ fn an_end_that_passed_unseen_is_found_while_conntrack_knows_of_it() {
         assert_eq!(left, if is_told { (0, 0) } else { (1, 1) });
     }
 }
+
+#[test]
+fn the_port_of_a_connection_that_conntrack_has_lost_is_given_back_within_minutes() {
+    let turns = [client("EPSV"), server("229 ok (|||50001|)")];
+    let mut link = play_open(Topology::Dnat, &turns);
+    assert!(link.kernel.saved.is_empty(), "the line has kept its length");
+    link.run_for(Duration::from_secs(600));
+    assert_eq!(link.kernel.alg.flow_count(), 1, "conntrack knows it");
+    link.kernel.conntrack.clear();
+    link.run_for(Duration::from_secs(90));
+    assert_eq!(link.kernel.alg.flow_count(), 0);
+}

@@ -6,7 +6,8 @@ use crate::proto::net::Direction;
 
 /// An open connection that was silent for this long is forgotten. If it goes on, it is picked up
 /// again. Longer than any server's idle timeout. One with an offset, or with a grant (its packets
-/// pass unseen), is forgotten once conntrack has not known it for so long.
+/// pass unseen), is forgotten once conntrack has not known it for so long. One with an outside port
+/// is forgotten as soon as conntrack does not know it.
 pub const IDLE_MAX: Duration = Duration::from_secs(3 * 3600);
 
 /// A connection on which nobody has said anything is forgotten after this time, closed on one side
@@ -18,7 +19,8 @@ pub const SILENT_MAX: Duration = Duration::from_secs(300);
 /// (`nf_conntrack_tcp_timeout_time_wait`: 120 s).
 pub const CLOSED_MAX: Duration = Duration::from_secs(120);
 
-/// How long a connection with an offset or a grant is silent before conntrack is asked about it.
+/// How long a connection with an offset, a grant or an outside port is silent before conntrack is
+/// asked about it.
 /// Its end may have passed unseen. Conntrack knows of most ends for twice as long.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -156,14 +158,14 @@ impl Lifecycle {
         self.phase == Phase::Aborted
     }
 
-    /// When the connection is forgotten, if no packet comes; or, if it `is_kept`, because it has an
-    /// offset or a grant, when conntrack is asked about it.
-    pub(super) fn forgotten_at(&self, is_kept: bool) -> Instant {
+    /// When the connection is forgotten, if no packet comes; or, if it `is_looked_up`, when
+    /// conntrack is asked about it.
+    pub(super) fn forgotten_at(&self, is_looked_up: bool) -> Instant {
         let quiet = match self.phase {
             Phase::Closed | Phase::Aborted => CLOSED_MAX,
             // Conntrack forgets a reset connection after ten seconds.
-            _ if is_kept && self.is_doubted => Duration::ZERO,
-            _ if is_kept => CHECK_INTERVAL,
+            _ if is_looked_up && self.is_doubted => Duration::ZERO,
+            _ if is_looked_up => CHECK_INTERVAL,
             Phase::Silent
             | Phase::HalfClosed {
                 has_spoken: false, ..
@@ -209,7 +211,7 @@ mod tests {
     #[test]
     fn a_connection_is_kept_for_as_long_as_it_may_be_needed() {
         let mut life = new();
-        let kept = |life: &Lifecycle, is_kept| life.forgotten_at(is_kept) - life.seen;
+        let kept = |life: &Lifecycle, is_looked_up| life.forgotten_at(is_looked_up) - life.seen;
         assert_eq!(kept(&life, false), SILENT_MAX);
         assert_eq!(kept(&life, true), CHECK_INTERVAL);
         let mut closing = new();

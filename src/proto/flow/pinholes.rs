@@ -197,6 +197,11 @@ impl Pinholes {
         self.0.iter().any(|pinhole| pinhole.expires.is_some())
     }
 
+    /// Whether one of them has an outside port.
+    pub(super) fn has_lease(&self) -> bool {
+        self.0.iter().any(|pinhole| pinhole.lease.is_some())
+    }
+
     /// When the next one expires.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.0.iter().filter_map(|pinhole| pinhole.expires).min()
