@@ -10,10 +10,11 @@
 //! * [`could_announce`] says whether a partial line could still become an announcement, so that it
 //!   has to be held.
 //!
-//! One principle governs all parsers: an announcement is accepted only if it can be read in one
-//! way. Some lines are read differently by servers or clients in use: `010`, an octet above 255,
-//! seven numbers instead of six, two host-ports in one reply. They are [`Malformed`]. No parser
-//! guesses or repairs.
+//! One principle governs all parsers: an announcement is accepted if and only if it can be read in
+//! one way. Some lines are read differently by servers or clients in use: `010` in a dotted quad,
+//! an octet above 255, seven numbers instead of six, two host-ports in one reply. They are
+//! [`Malformed`]. No parser guesses. Other lines are spelled oddly, and have one reading all the
+//! same: blanks around a number, leading zeros in a list of six, no parentheses.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
@@ -22,6 +23,7 @@ mod command;
 mod cursor;
 mod endpoint;
 mod first_words;
+mod kind;
 mod malformed;
 mod password;
 mod pickup;
@@ -34,9 +36,10 @@ mod telnet;
 #[cfg(test)]
 mod tests;
 
-pub use announcement::{Announcement, AnnouncementKind, Role};
+pub use announcement::Announcement;
 pub use command::{Command, EpsvArgument};
 pub use first_words::{is_command_shaped, may_precede_login};
+pub use kind::{AnnouncementKind, Role};
 pub use malformed::Malformed;
 pub use password::holds_password;
 pub use pickup::reads_as_line;

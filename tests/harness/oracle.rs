@@ -74,7 +74,8 @@ impl Reader<'_> {
     /// The line that leaves; `None` where it leaves as it came.
     fn rewritten(&mut self, from: Role, line: &[u8]) -> Option<Vec<u8>> {
         let text = line.strip_suffix(b"\n").filter(|_| !self.is_opaque)?;
-        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let crs = text.iter().rev().take_while(|byte| **byte == b'\r').count();
+        let text = &text[..text.len() - crs];
         let is_complete = text.len() <= LINE_MAX;
         let text = &text[..text.len().min(LINE_MAX)];
         let (finding, direction) = match from {
@@ -96,7 +97,15 @@ impl Reader<'_> {
         self.is_opaque |= finding == Finding::Opaque;
         let end = &line[text.len()..];
         let new = match finding {
-            Finding::Announcement(found) => self.announced(from, direction, text, found),
+            Finding::Announcement(found) => {
+                let is_read_by_nobody = found
+                    .announcement
+                    .is_err_and(|reason| !reason.could_be_read(from));
+                if is_read_by_nobody && is_complete && crs > 0 {
+                    return None;
+                }
+                self.announced(from, direction, text, found)
+            }
             Finding::RefusalBegins => Some(with_refusal_code(text)),
             Finding::Refusal(reason) => Some(refusal_reply(text.len(), &reason)),
             Finding::Nothing
@@ -150,7 +159,7 @@ impl Reader<'_> {
         if let Some(refusal) = found.refusal {
             return Err(refusal);
         }
-        let announcement = found.announcement.map_err(|_| Refusal::Malformed)?;
+        let announcement = found.announcement?;
         let announcer = Addresses::of(self.tuples, direction);
         let host = check_endpoint(&announcement, announcer, EndpointExemptions::default())?;
         let connector = self.tuples.sender(!direction).ip();

@@ -23,6 +23,8 @@ pub(crate) enum Topology {
     Routed6,
     /// The client fd00::2 is behind 2001:db8::1.
     Snat6,
+    /// The server fd00::5 is reached at 2001:db8::1.
+    Dnat6,
 }
 
 impl Topology {
@@ -76,6 +78,12 @@ impl Topology {
                 "[2001:db8:b::7]:21",
                 "[2001:db8:b::7]:21",
                 "2001:db8::1",
+            ),
+            Self::Dnat6 => (
+                "2001:db8:a::2",
+                "[2001:db8::1]:21",
+                "[fd00::5]:21",
+                "2001:db8:a::2",
             ),
         };
         let end = |address: &str| {

@@ -27,7 +27,7 @@ fn an_announcement_of_a_client_without_nat_leaves_in_the_canonical_spelling() {
 }
 
 #[test]
-fn an_announcement_of_a_server_without_nat_leaves_in_parentheses_and_its_own_words() {
+fn an_announcement_of_a_server_without_nat_leaves_in_its_own_length() {
     for (line, heard) in [
         (
             "227 Entering Passive Mode (198,51,100,7,19,137).",
@@ -37,7 +37,14 @@ fn an_announcement_of_a_server_without_nat_leaves_in_parentheses_and_its_own_wor
             "227 Entering Passive Mode 198,51,100,7,19,137",
             "227 Entering Passive    (198,51,100,7,19,137)",
         ),
-        ("227 =198,51,100,7,19,137", "227 (198,51,100,7,19,137)"),
+        // Without words there is no room for parentheses.
+        ("227 =198,51,100,7,19,137", "227 =198,51,100,7,19,137"),
+        ("227 198,51,100,7,19,137", "227 198,51,100,7,19,137"),
+        ("227(198,51,100,7,19,137)", "227(198,51,100,7,19,137)"),
+        (
+            "227 Entering (198, 51, 100, 7, 019, 137)",
+            "227 Entering       (198,51,100,7,19,137)",
+        ),
     ] {
         let link = play(Topology::Routed, &[client("PASV"), server(line)]);
         assert_eq!(decisions(&link), ["PASV expect"], "{line}");

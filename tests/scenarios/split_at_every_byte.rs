@@ -19,7 +19,7 @@ use crate::{
 /// the link, the wait before the local acknowledgement, and the time between the writes.
 const DELAY_MAX: Duration = Duration::from_millis(50);
 
-fn split_everywhere(topology: Topology, turns: &[Turn], announcing: usize) {
+pub(crate) fn split_everywhere(topology: Topology, turns: &[Turn], announcing: usize) {
     let whole = play(topology, turns);
     let base = whole
         .now

@@ -51,10 +51,16 @@ pub(crate) enum Exchange {
     PortZero(u16),
     PortThird,
     PortMalformed,
+    /// No server reads an endpoint in it.
+    PortUnreadable,
+    /// With blanks, leading zeros and CR CR LF.
+    PortOdd(u16),
     PortRejected(u16),
     Eprt(u16),
     Pasv(u16),
     PasvBare(u16),
+    /// Without a blank behind the code, with blanks, and with CR CR LF.
+    PasvOdd(u16),
     PasvUnasked(u16),
     Epsv(u16),
     /// A reply of several lines, one of which looks like a 227.
@@ -160,6 +166,8 @@ impl Exchange {
                 | Self::BareLf(_)
                 | Self::PortThird
                 | Self::PortMalformed
+                | Self::PortUnreadable
+                | Self::PortOdd(_)
                 | Self::Dele(_)
         )
     }
@@ -168,7 +176,12 @@ impl Exchange {
     fn is_open_ended(&self) -> bool {
         matches!(
             self,
-            Self::Retr | Self::Pasv(_) | Self::PasvBare(_) | Self::Epsv(_) | Self::MultiLine(_)
+            Self::Retr
+                | Self::Pasv(_)
+                | Self::PasvBare(_)
+                | Self::PasvOdd(_)
+                | Self::Epsv(_)
+                | Self::MultiLine(_)
         )
     }
 
@@ -185,6 +198,8 @@ impl Exchange {
             ),
             Self::PortThird => (client("PORT 1,2,3,4,19,137"), server("500 no")),
             Self::PortMalformed => (client("PORT 10,0,0,2,19,256"), server("501 no")),
+            Self::PortUnreadable => (client("PORT 1"), server("501 no")),
+            Self::PortOdd(port) => odd_port(own, port),
             Self::PortRejected(port) => (client(&port_line(own, port)), server("500 no")),
             Self::Eprt(port) => (client(&eprt_line(own, port)), server("200 ok")),
             Self::Pasv(port) => (
@@ -194,10 +209,11 @@ impl Exchange {
                     host_port(theirs, port)
                 )),
             ),
-            Self::PasvBare(port) => (
-                client("pasv"),
-                server(&format!("227 ={}", host_port(theirs, port))),
-            ),
+            Self::PasvBare(port) => {
+                let numbers = host_port(theirs, port);
+                (client("pasv"), server(&format!("227 ={numbers}")))
+            }
+            Self::PasvOdd(port) => odd_pasv(theirs, port),
             Self::PasvUnasked(port) => (
                 client("NOOP"),
                 server(&format!("227 Entering ({})", host_port(theirs, port))),
@@ -206,13 +222,11 @@ impl Exchange {
                 client("EPSV"),
                 server(&format!("229 Entering Extended Passive Mode (|||{port}|)")),
             ),
-            Self::MultiLine(port) => (
-                client("PASV"),
-                server(&format!(
-                    "227-wait\r\n227-({0})\r\n 227 x ({0})\r\n2\r\n227 now ({0})",
-                    host_port(theirs, port)
-                )),
-            ),
+            Self::MultiLine(port) => {
+                let numbers = host_port(theirs, port);
+                let text = "227-wait\r\n227-(#)\r\n 227 x (#)\r\n2\r\n227 now (#)";
+                (client("PASV"), server(&text.replace('#', &numbers)))
+            }
             Self::Filler(length) => (
                 client(&format!("SITE {}", "x".repeat(usize::from(length)))),
                 server(&format!("200 {}", "y".repeat(usize::from(length)))),
@@ -232,6 +246,17 @@ impl Exchange {
             Self::Retr => (client("RETR file"), server("150 here\r\n226 done")),
         }
     }
+}
+
+fn odd_port(own: std::net::IpAddr, port: u16) -> (Turn, Turn) {
+    let numbers = host_port(own, port).replace(',', " , 0");
+    (client(&format!("port\t{numbers}\r")), server("200 ok\r"))
+}
+
+fn odd_pasv(theirs: std::net::IpAddr, port: u16) -> (Turn, Turn) {
+    let numbers = host_port(theirs, port).replace(',', ",\t");
+    let answer = server(&format!("227({numbers} )\r"));
+    (client("\tPASV now\r"), answer)
 }
 
 /// A policy that refuses DELE.
@@ -329,11 +354,14 @@ fn any_burst() -> impl Strategy<Value = Burst> {
 }
 
 /// Removes races. The outside port of an announcement may depend on whether an earlier transfer is
-/// over or an earlier PASV is answered. A client that does not wait cannot know that.
+/// over or an earlier PASV is answered. A client that does not wait cannot know that. And a 227
+/// that nobody has asked for answers the PASV behind it, if that has come already.
 fn without_races(exchanges: Vec<Exchange>) -> Vec<Exchange> {
     let mut is_racing = false;
+    let asks = exchanges.iter().any(|exchange| exchange.is_open_ended());
     let waits = |exchange: &Exchange| {
-        let is_left_out = is_racing && exchange.is_waited_for();
+        let is_unasked = matches!(exchange, Exchange::PasvUnasked(_));
+        let is_left_out = (is_racing && exchange.is_waited_for()) || (asks && is_unasked);
         is_racing |= exchange.is_open_ended();
         !is_left_out
     };
@@ -349,10 +377,13 @@ fn any_exchange() -> impl Strategy<Value = Exchange> {
         1 => port().prop_map(Exchange::PortZero),
         1 => Just(Exchange::PortThird),
         1 => Just(Exchange::PortMalformed),
+        1 => Just(Exchange::PortUnreadable),
+        2 => port().prop_map(Exchange::PortOdd),
         1 => port().prop_map(Exchange::PortRejected),
         4 => port().prop_map(Exchange::Eprt),
         4 => port().prop_map(Exchange::Pasv),
         4 => port().prop_map(Exchange::PasvBare),
+        2 => port().prop_map(Exchange::PasvOdd),
         1 => port().prop_map(Exchange::PasvUnasked),
         4 => port().prop_map(Exchange::Epsv),
         1 => port().prop_map(Exchange::MultiLine),

@@ -220,7 +220,8 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, usize)> {
         let from = start;
         start += line.len();
         let text = line.strip_suffix(b"\n")?;
-        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        let crs = text.iter().rev().take_while(|byte| **byte == b'\r').count();
+        let text = &text[..text.len() - crs];
         (text.len() <= LINE_MAX).then_some((from, from + text.len()))
     })
 }

@@ -52,9 +52,9 @@ fn is_word(word: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
-    /// RETR.
+    /// RETR, RETP, ERET.
     Read,
-    /// STOR, STOU, APPE.
+    /// STOR, STOU, STOT, APPE, ESTO.
     Write,
     /// LIST, NLST, MLSD, MLST, and STAT of a path.
     List,
@@ -236,9 +236,13 @@ impl PolicyAction {
     }
 }
 
-const OPERATIONS: [(&str, Operation); 19] = [
+const OPERATIONS: [(&str, Operation); 23] = [
     ("RETR", Operation::Read),
+    ("RETP", Operation::Read),
+    ("ERET", Operation::Read),
     ("STOR", Operation::Write),
+    ("STOT", Operation::Write),
+    ("ESTO", Operation::Write),
     ("STOU", Operation::Write),
     ("APPE", Operation::Write),
     ("LIST", Operation::List),
@@ -266,15 +270,18 @@ const WITHOUT_PATH: [&str; 28] = [
     "FEAT", "HELP", "LANG", "CLNT",
 ];
 
-/// The name in RFC 959 of a verb with an older name, or of one that a router has changed.
+/// The name in RFC 959 of a verb with an older name, of one that a router has changed, or of one
+/// that differs in the TLS handshake of the data connection only.
 fn canonical(verb: &[u8]) -> Option<&'static str> {
-    const NAMES: [(&str, &str); 6] = [
+    const NAMES: [(&str, &str); 8] = [
         ("XMKD", "MKD"),
         ("XRMD", "RMD"),
         ("XCWD", "CWD"),
         ("XPWD", "PWD"),
         ("XCUP", "CDUP"),
         ("P@SW", "PASV"),
+        ("P@SV", "PASV"),
+        ("CPSV", "PASV"),
     ];
     let named = |(old, _): &&(&str, &str)| verb.eq_ignore_ascii_case(old.as_bytes());
     NAMES.iter().find(named).map(|(_, name)| *name)

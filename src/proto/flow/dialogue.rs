@@ -134,7 +134,10 @@ impl Dialogue {
     /// be read anyway.
     pub(super) fn must_hold(&self, role: Role, partial: &[u8]) -> bool {
         // The line's end is CRLF, and a segment may end between the two.
-        let text = partial.strip_suffix(b"\r").unwrap_or(partial);
+        let crs = partial.iter().rev().take_while(|byte| **byte == b'\r');
+        let text = partial
+            .get(..partial.len().saturating_sub(crs.count()))
+            .unwrap_or_default();
         // Telnet's synch has to leave with the packet that says that it is urgent.
         !is_sequences(text)
             && (self.must_hold_unread(role, partial) || self.could_announce(role, text))

@@ -31,16 +31,16 @@ impl Flow {
         found: &FoundAnnouncement,
         context: &mut Context<'_>,
     ) {
-        let announced = found.announcement.ok();
         let decision = match self.open(at, found, context) {
             Ok(decision) => decision,
             Err(refusal) => {
                 self.relay.record_decision();
-                self.answer_refused(at, announced, refusal, context);
+                self.answer_refused(at, found.announcement, refusal, context);
                 Decision::Refuse(refusal)
             }
         };
         let own = self.tuples().sender(at.direction).ip();
+        let announced = found.announcement.ok();
         let host =
             announced.map(|found| self.check_endpoint(at.direction, &found, context.settings));
         let is_misnamed = matches!(host, Some(Ok(DataHost::AnnouncerInsteadOf(_))));
@@ -129,7 +129,7 @@ impl Flow {
         if let Some(refusal) = found.refusal.filter(|refusal| !is_exempt(refusal)) {
             return Err(refusal);
         }
-        let announcement = found.announcement.map_err(|_| Refusal::Malformed)?;
+        let announcement = found.announcement?;
         if !at.line.is_complete {
             return Err(Refusal::Malformed);
         }

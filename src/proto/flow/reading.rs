@@ -105,6 +105,8 @@ impl Flow {
                     return self.relay.return_line(direction, &line);
                 }
                 Role::Client => self.handle_command(&at, context),
+                // To no client it is a reply, and a server may repeat any text in a long line.
+                Role::Server if line.is_of_rest => {}
                 Role::Server => {
                     let bytes = self.relay.line_bytes(direction, &line);
                     let finding = self.dialogue.handle_reply(bytes, line.is_complete);

@@ -10,7 +10,7 @@ use crate::proto::{
     egress::Verdict,
     event::EventKind,
     ftp::{
-        Announcement, Reason, Role, is_sequences, refusal_reply, substitute_command,
+        Announcement, Malformed, Reason, Role, is_sequences, refusal_reply, substitute_command,
         with_refusal_code,
     },
     net::Direction,
@@ -26,16 +26,19 @@ impl Flow {
     pub(super) fn answer_refused(
         &mut self,
         at: &LineAt,
-        announced: Option<Announcement>,
+        announced: Result<Announcement, Malformed>,
         refusal: Refusal,
         context: &mut Context<'_>,
     ) {
         let role = Role::of_sender(at.direction);
+        if announced.is_err_and(|reason| is_read_by_nobody(&at.line, reason, role)) {
+            return;
+        }
         let is_ftp = self.dialogue.not_yet_allowed() != Some(Refusal::NotFtp);
         // A client can close its connection for this gateway alone, and go on.
         let hides_endpoint = matches!(refusal, Refusal::TooManyUnanswered | Refusal::Closing);
         let is_hidden = hides_endpoint
-            && !announced.is_some_and(|announced| {
+            && !announced.is_ok_and(|announced| {
                 let checked = self.check_endpoint(at.direction, &announced, context.settings);
                 checked.is_ok()
             });
@@ -147,6 +150,13 @@ impl Flow {
             line: new,
         });
     }
+}
+
+/// Whether no reader takes a malformed line for an announcement. So its receiver's own error may
+/// reach the user.
+const fn is_read_by_nobody(line: &Line, reason: Malformed, announcer: Role) -> bool {
+    // Without the CR the next line may be the rest of it to ProFTPD.
+    line.is_complete && line.ends_with_cr && !reason.could_be_read(announcer)
 }
 
 fn refusal_of(line: &Line, reason: &Reason) -> Vec<u8> {

@@ -71,6 +71,7 @@ impl Settings {
             Refusal::ThirdPartyAddress
             | Refusal::PrivilegedPort
             | Refusal::Malformed
+            | Refusal::OtherDialect
             | Refusal::TooManyUnanswered
             | Refusal::TooManyOpenings
             | Refusal::AlreadyForwarded

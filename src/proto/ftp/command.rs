@@ -1,10 +1,11 @@
 //! The lines of the client.
 
 use super::{
-    announcement::{Announcement, AnnouncementKind, Role},
-    cursor::Cursor,
+    announcement::Announcement,
+    cursor::{Cursor, is_blank},
     endpoint,
-    malformed::Malformed,
+    kind::{AnnouncementKind, Role},
+    malformed::{Malformed, count_numbers},
     telnet,
 };
 
@@ -14,7 +15,8 @@ use super::{
 pub enum Command {
     /// PORT, EPRT or LPRT. The client listens, if the line can be read.
     Announce(AnnouncementKind, Result<Announcement, Malformed>),
-    /// PASV: the server is asked to listen (RFC 959).
+    /// PASV: the server is asked to listen (RFC 959). So it is by CPSV, with which glFTPd and
+    /// DrFTPD take the client's part in the TLS handshake of the data connection.
     Pasv,
     /// LPSV: the server is asked to listen (RFC 1639).
     Lpsv,
@@ -34,7 +36,8 @@ pub enum Command {
     Abor,
     /// HOST: a virtual host is chosen, and the session begins anew (RFC 7151).
     Host,
-    /// A command that uses the data connection: RETR, STOR, STOU, APPE, LIST, NLST or MLSD.
+    /// A command that uses the data connection: RETR, STOR, STOU, APPE, LIST, NLST or MLSD. Or STOT
+    /// and RETP of HylaFAX, or ERET and ESTO of GridFTP.
     Transfer,
     /// CWD, CDUP or PWD: the working directory is changed or asked for.
     Directory,
@@ -59,7 +62,8 @@ pub enum EpsvArgument {
 
 impl Command {
     /// Parses a line without its end. The verb may be in any case, behind Telnet sequences and
-    /// spaces.
+    /// blanks. A line in which some server reads a second command that announces is an announcement
+    /// that cannot be read.
     ///
     /// ```text
     /// PORT 10,0,0,1,19,137
@@ -74,13 +78,15 @@ impl Command {
             let parsed = parse_announcing_command(kind, line);
             return Self::Announce(kind, parsed);
         }
-        if let Some(kind) = hidden_verb(text) {
-            // Some server may read an announcement here. It is refused, not passed as unknown.
-            return Self::Announce(kind, Err(Malformed::TelnetSequence));
+        if is_other_dialect(verb) {
+            return Self::Announce(AnnouncementKind::Port, Err(Malformed::OtherDialect));
         }
-        // Only a space separates the argument (RFC 959 §5.3.1). Servers disagree on a tab.
+        // Some server may read an announcement here. It is refused, not passed as unknown.
+        if let Some((kind, reason)) = hidden_verb(text) {
+            return Self::Announce(kind, Err(reason));
+        }
         match rest.first() {
-            None | Some(b' ') => Self::of_verb(verb, rest.trim_ascii()),
+            None | Some(b' ' | b'\t') => Self::of_verb(verb, rest.trim_ascii()),
             Some(_) => Self::Other,
         }
     }
@@ -97,7 +103,7 @@ impl Command {
 }
 
 /// The verbs that a session needs without their argument. The frequent ones are first.
-const VERBS: [(&[u8], Command); 26] = [
+const VERBS: [(&[u8], Command); 32] = [
     (b"RETR", Command::Transfer),
     (b"STOR", Command::Transfer),
     (b"PASV", Command::Pasv),
@@ -123,9 +129,20 @@ const VERBS: [(&[u8], Command); 26] = [
     (b"HOST", Command::Host),
     (b"LPSV", Command::Lpsv),
     (b"ACCT", Command::Login),
-    // Some home routers make this of PASV. Pure-FTPd and other servers answer it with a 227.
+    // Some home routers make these of PASV. Pure-FTPd, vsftpd and others answer with a 227.
     (b"P@SW", Command::Pasv),
+    (b"P@SV", Command::Pasv),
+    (b"CPSV", Command::Pasv),
+    (b"STOT", Command::Transfer),
+    (b"RETP", Command::Transfer),
+    (b"ERET", Command::Transfer),
+    (b"ESTO", Command::Transfer),
 ];
+
+/// The verbs of GridFTP and of Pure-FTPd whose endpoints, or those of the answer, have a form that
+/// is not read here. They are refused like a PORT that cannot be read: otherwise a server would
+/// read endpoints that nobody has checked, and a client would wait for what nobody has opened.
+const OTHER_DIALECTS: [&str; 3] = ["SPOR", "SPAS", "SPSV"];
 
 impl EpsvArgument {
     fn parse(argument: &[u8]) -> Self {
@@ -136,8 +153,9 @@ impl EpsvArgument {
             return Self::All;
         }
         let mut cursor = Cursor::at(argument, 0);
-        match (cursor.octet(), cursor.peek()) {
-            (Ok(family), None) => Self::Family(family),
+        let family = cursor.canonical_number(u8::MAX.into(), Malformed::FamilyOutOfRange);
+        match (family.map(u8::try_from), cursor.peek()) {
+            (Ok(Ok(family)), None) => Self::Family(family),
             _ => Self::Unknown,
         }
     }
@@ -150,39 +168,87 @@ pub(super) fn parse_announcing_command(
 ) -> Result<Announcement, Malformed> {
     telnet::refuse_controls(line)?;
     let mut cursor = Cursor::at(line, 0);
-    // Spaces around the argument are accepted: servers skip them or answer 501, but none reads
-    // another endpoint. A space inside is not: `sscanf` skips it, and other readers stop there.
-    cursor.skip_spaces();
+    // Blanks are accepted around the argument and in it: servers skip them or answer 501, but none
+    // reads another endpoint.
+    cursor.skip_blanks();
     cursor.expect_word(kind.as_str())?;
-    cursor.expect(b' ', Malformed::MissingSpace)?;
-    cursor.skip_spaces();
+    let argument = line.get(cursor.position()..).unwrap_or_default();
+    parse_argument(kind, &mut cursor).map_err(|reason| {
+        if has_endpoint(kind, argument) {
+            reason
+        } else {
+            Malformed::NoEndpoint
+        }
+    })
+}
+
+/// Parses the rest of a line of `kind`, behind its verb.
+fn parse_argument(
+    kind: AnnouncementKind,
+    cursor: &mut Cursor<'_>,
+) -> Result<Announcement, Malformed> {
+    if !cursor.peek().is_some_and(is_blank) {
+        return Err(Malformed::MissingSpace);
+    }
+    cursor.skip_blanks();
     let start = cursor.position();
-    let endpoint = match kind {
-        AnnouncementKind::Port => endpoint::parse_host_port(&mut cursor)?,
-        AnnouncementKind::Lprt => endpoint::parse_long_host_port(&mut cursor)?,
-        AnnouncementKind::Eprt => endpoint::parse_fields(&mut cursor)?,
+    let unchecked = match kind {
+        AnnouncementKind::Port => endpoint::parse_host_port(cursor)?,
+        AnnouncementKind::Lprt => endpoint::parse_long_host_port(cursor)?,
+        AnnouncementKind::Eprt => endpoint::parse_fields(cursor)?,
         AnnouncementKind::Pasv | AnnouncementKind::Epsv | AnnouncementKind::Lpsv => {
             return Err(Malformed::NotAnnouncing);
         }
     };
-    let announcement = Announcement::read(kind, endpoint, start, &cursor);
-    cursor.skip_spaces();
+    let end = cursor.position();
+    cursor.skip_blanks();
     cursor.expect_end(Malformed::TrailingGarbage)?;
-    Ok(announcement)
+    let endpoint = unchecked.check()?;
+    Ok(Announcement::read(kind, endpoint, start..end))
+}
+
+/// Whether some server could read an endpoint of `kind` in an argument, right or wrong.
+///
+/// `atoi` takes words and missing numbers for zeros, so the commas count as well. An EPRT has two
+/// numbers at least, because the address `::` has none.
+fn has_endpoint(kind: AnnouncementKind, argument: &[u8]) -> bool {
+    let least = match kind {
+        AnnouncementKind::Port | AnnouncementKind::Pasv => 6,
+        AnnouncementKind::Lprt | AnnouncementKind::Lpsv => 9,
+        AnnouncementKind::Eprt | AnnouncementKind::Epsv => 2,
+    };
+    let commas = argument.iter().filter(|byte| **byte == b',').count();
+    count_numbers(argument) >= least || commas.saturating_add(1) >= least
 }
 
 /// Whether a partial line could become a command of `kind`, well-formed or not.
 pub(super) fn could_begin(kind: AnnouncementKind, start_of_line: &[u8]) -> bool {
-    let text = telnet::skip_sequences(start_of_line).trim_ascii_start();
-    let mut others = telnet::other_readings(text).into_iter().flatten();
-    telnet::is_begun_sequence(text)
-        || begins_verb(kind, text)
-        || others.any(|text| begins_verb(kind, text.trim_ascii_start()))
+    commands_in(start_of_line).any(|command| {
+        let text = telnet::skip_sequences(command).trim_ascii_start();
+        let mut others = telnet::other_readings(text).into_iter().flatten();
+        telnet::is_begun_sequence(text)
+            || begins_verb_of(kind, text)
+            || others.any(|text| begins_verb_of(kind, text.trim_ascii_start()))
+    })
+}
+
+/// Whether a text begins with the verb of a kind or with one that counts as it, or could.
+fn begins_verb_of(kind: AnnouncementKind, text: &[u8]) -> bool {
+    let others = (kind == AnnouncementKind::Port).then_some(OTHER_DIALECTS);
+    let mut others = others.into_iter().flatten();
+    begins_verb(kind.as_str(), text) || others.any(|verb| begins_verb(verb, text))
+}
+
+/// The line, and each command that some server reads in it: to some a CR or a NUL ends a command.
+fn commands_in(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_end = |byte: &u8| matches!(*byte, b'\r' | 0);
+    let parts = line.split(is_end).skip(1);
+    std::iter::once(line).chain(parts)
 }
 
 /// Whether a text begins with a verb, or is a prefix of it.
-fn begins_verb(kind: AnnouncementKind, text: &[u8]) -> bool {
-    let verb = kind.as_str().as_bytes();
+fn begins_verb(verb: &str, text: &[u8]) -> bool {
+    let verb = verb.as_bytes();
     let is_prefix = |text: &[u8]| {
         verb.get(..text.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(text))
@@ -199,16 +265,35 @@ const fn is_of_verb(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'@'
 }
 
-/// The announcing verb that a server may read in a text when it removes bytes from the inside.
-fn hidden_verb(text: &[u8]) -> Option<AnnouncementKind> {
-    telnet::other_readings(text)?.into_iter().find_map(|text| {
-        let text = text.trim_ascii_start();
+/// The announcing verb that a server may read in a text when it removes bytes from the inside, or
+/// takes one of them for the end of a command.
+fn hidden_verb(text: &[u8]) -> Option<(AnnouncementKind, Malformed)> {
+    let without_bytes = |text| telnet::other_readings(text).into_iter().flatten();
+    let of_text = |text: &[u8]| {
+        let text = telnet::skip_sequences(text).trim_ascii_start();
         let length = text.iter().take_while(|byte| is_of_verb(**byte)).count();
-        announcing_verb(text.get(..length)?)
+        let verb = text.get(..length)?;
+        let other = is_other_dialect(verb).then_some(AnnouncementKind::Port);
+        announcing_verb(verb).or(other)
+    };
+    commands_in(text).zip(0..).find_map(|(command, nth)| {
+        let reason = if nth == 0 {
+            Malformed::TelnetSequence
+        } else {
+            Malformed::ControlByte
+        };
+        let kind =
+            of_text(command).or_else(|| without_bytes(command).find_map(|text| of_text(&text)));
+        Some((kind?, reason))
     })
 }
 
 fn announcing_verb(verb: &[u8]) -> Option<AnnouncementKind> {
     let mut kinds = Role::Client.kinds().iter().copied();
     kinds.find(|kind| verb.eq_ignore_ascii_case(kind.as_str().as_bytes()))
+}
+
+fn is_other_dialect(verb: &[u8]) -> bool {
+    let mut others = OTHER_DIALECTS.into_iter();
+    others.any(|name| verb.eq_ignore_ascii_case(name.as_bytes()))
 }

@@ -60,27 +60,38 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads any number of spaces.
-    pub(super) fn skip_spaces(&mut self) {
-        while self.peek() == Some(b' ') {
+    /// Reads any number of blanks: spaces and tabs.
+    pub(super) fn skip_blanks(&mut self) {
+        while self.peek().is_some_and(is_blank) {
             self.next();
         }
     }
 
-    /// Reads a decimal number up to 255.
+    /// Reads a decimal number up to 255, with or without leading zeros.
     pub(super) fn octet(&mut self) -> Result<u8, Malformed> {
         let number = self.number(u16::from(u8::MAX), Malformed::OctetOutOfRange)?;
         u8::try_from(number).map_err(|_| Malformed::OctetOutOfRange)
     }
 
-    /// Reads a decimal number up to `limit`, without leading zeros. It cannot wrap, because no
-    /// value above the limit is kept.
+    /// Reads a [`number`](Self::number) without leading zeros.
+    pub(super) fn canonical_number(
+        &mut self,
+        limit: u16,
+        above: Malformed,
+    ) -> Result<u16, Malformed> {
+        let mut ahead = *self;
+        let starts_with_zero = ahead.next() == Some(b'0');
+        if starts_with_zero && ahead.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            return Err(Malformed::NonCanonicalNumber);
+        }
+        self.number(limit, above)
+    }
+
+    /// Reads a decimal number up to `limit`, with or without leading zeros. It cannot wrap, because
+    /// no value above the limit is kept.
     pub(super) fn number(&mut self, limit: u16, above: Malformed) -> Result<u16, Malformed> {
         let mut number = None;
         while let Some(digit) = self.peek().filter(u8::is_ascii_digit) {
-            if number == Some(0) {
-                return Err(Malformed::NonCanonicalNumber);
-            }
             let value = number
                 .unwrap_or(0_u16)
                 .checked_mul(10)
@@ -113,6 +124,11 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Whether a byte is a space or a tab.
+pub(super) const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,9 +158,18 @@ mod tests {
     }
 
     #[test]
-    fn a_leading_zero_is_neither_octal_nor_decimal() {
-        for text in ["00", "01", "010", "0000"] {
-            assert_eq!(octet(text), Err(Malformed::NonCanonicalNumber));
+    fn a_leading_zero_is_decimal_where_it_is_accepted_at_all() {
+        for (text, value) in [("00", 0), ("01", 1), ("010", 10), ("0000255", 255)] {
+            assert_eq!(octet(text), Ok(value));
+            let canonical = Cursor::at(text.as_bytes(), 0)
+                .canonical_number(u16::MAX, Malformed::PortOutOfRange);
+            assert_eq!(canonical, Err(Malformed::NonCanonicalNumber));
+        }
+        assert_eq!(octet("0256"), Err(Malformed::OctetOutOfRange));
+        for (text, value) in [("0", 0), ("10", 10), ("65535", 65_535)] {
+            let canonical = Cursor::at(text.as_bytes(), 0)
+                .canonical_number(u16::MAX, Malformed::PortOutOfRange);
+            assert_eq!(canonical, Ok(value));
         }
     }
 

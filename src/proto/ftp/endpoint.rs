@@ -1,4 +1,7 @@
 //! The three forms of a data endpoint: host-port, long host-port, and delimited fields.
+//!
+//! Blanks around the numbers and around the delimiters are skipped. A reader that does not skip
+//! them reads no endpoint at all, so there is one reading only.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -16,65 +19,87 @@ pub(super) struct Endpoint {
     pub(super) port: NonZeroU16,
 }
 
-impl Endpoint {
-    fn of_numbers(address: IpAddr, port: [u8; 2]) -> Result<Self, Malformed> {
-        let port = NonZeroU16::new(u16::from_be_bytes(port));
-        Ok(Self {
-            address: Some(address),
-            port: port.ok_or(Malformed::PortZero)?,
+/// The form of an endpoint without a check of its values.
+///
+/// The rest of the line is read first. With other bytes behind it some reader could take another
+/// value than the one that is no endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UncheckedEndpoint {
+    address: Result<Option<IpAddr>, Malformed>,
+    port: u16,
+}
+
+impl UncheckedEndpoint {
+    /// The endpoint.
+    ///
+    /// # Errors
+    /// The address family does not exist, or the port is zero.
+    pub(super) fn check(self) -> Result<Endpoint, Malformed> {
+        Ok(Endpoint {
+            // On a dual-stack socket an IPv4 address may appear as an IPv4-mapped one.
+            address: self.address?.map(|address| address.to_canonical()),
+            port: NonZeroU16::new(self.port).ok_or(Malformed::PortZero)?,
         })
     }
 }
 
 /// `10,0,0,1,19,137` is 10.0.0.1 port 5001 (RFC 959 §4.1.2).
-pub(super) fn parse_host_port(cursor: &mut Cursor<'_>) -> Result<Endpoint, Malformed> {
+pub(super) fn parse_host_port(cursor: &mut Cursor<'_>) -> Result<UncheckedEndpoint, Malformed> {
     let address = octets::<4>(cursor)?;
     comma(cursor)?;
-    let port = octets::<2>(cursor)?;
-    Endpoint::of_numbers(address.into(), port)
+    Ok(UncheckedEndpoint {
+        address: Ok(Some(address.into())),
+        port: u16::from_be_bytes(octets::<2>(cursor)?),
+    })
 }
 
 /// `4,4,10,0,0,1,2,19,137` is 10.0.0.1 port 5001. IPv6 is `6,16,…,2,p1,p2` (RFC 1639 §2).
-pub(super) fn parse_long_host_port(cursor: &mut Cursor<'_>) -> Result<Endpoint, Malformed> {
+pub(super) fn parse_long_host_port(
+    cursor: &mut Cursor<'_>,
+) -> Result<UncheckedEndpoint, Malformed> {
     let family = number_and_comma(cursor)?;
     let length = number_and_comma(cursor)?;
     let address: IpAddr = match (family, length) {
         (4, 4) => octets::<4>(cursor)?.into(),
         (6, 16) => octets::<16>(cursor)?.into(),
-        (4 | 6, _) => return Err(Malformed::WrongLength),
-        _ => return Err(Malformed::UnknownFamily),
+        _ => return Err(Malformed::WrongLength),
     };
     comma(cursor)?;
     if number_and_comma(cursor)? != 2 {
         return Err(Malformed::WrongLength);
     }
-    Endpoint::of_numbers(address, octets::<2>(cursor)?)
+    Ok(UncheckedEndpoint {
+        address: Ok(Some(address)),
+        port: u16::from_be_bytes(octets::<2>(cursor)?),
+    })
 }
 
 /// `|1|10.0.0.1|5001|` or `|2|2001:db8::1|5001|`, with any delimiter (RFC 2428 §2).
-pub(super) fn parse_fields(cursor: &mut Cursor<'_>) -> Result<Endpoint, Malformed> {
+pub(super) fn parse_fields(cursor: &mut Cursor<'_>) -> Result<UncheckedEndpoint, Malformed> {
     let delimiter = parse_delimiter(cursor)?;
-    let address = parse_address_fields(cursor, delimiter)?;
-    Ok(Endpoint {
-        address: Some(address),
-        port: parse_port_field(cursor, delimiter)?,
-    })
+    let address = parse_address_fields(cursor, delimiter)?.map(Some);
+    let port = parse_port_field(cursor, delimiter, Cursor::canonical_number)?;
+    Ok(UncheckedEndpoint { address, port })
 }
 
 /// `|||6446|`, as RFC 2428 §3 asks for, or `|1|10.0.0.1|6446|`, which it does not forbid to read.
-pub(super) fn parse_reply_fields(cursor: &mut Cursor<'_>) -> Result<Endpoint, Malformed> {
+/// BulletProof FTP Server leaves one delimiter out: `||6446|`.
+pub(super) fn parse_reply_fields(cursor: &mut Cursor<'_>) -> Result<UncheckedEndpoint, Malformed> {
     let delimiter = parse_delimiter(cursor)?;
     let address = if cursor.peek() == Some(delimiter) {
         cursor.next();
-        cursor.expect(delimiter, Malformed::MissingDelimiter)?;
-        None
+        cursor.skip_blanks();
+        let is_short = delimiter == b'|' && cursor.peek().is_some_and(|byte| byte.is_ascii_digit());
+        if !is_short {
+            cursor.expect(delimiter, Malformed::MissingDelimiter)?;
+        }
+        Ok(None)
     } else {
-        Some(parse_address_fields(cursor, delimiter)?)
+        parse_address_fields(cursor, delimiter)?.map(Some)
     };
-    Ok(Endpoint {
-        address,
-        port: parse_port_field(cursor, delimiter)?,
-    })
+    // Every client reads this number as a decimal one, leading zeros or not.
+    let port = parse_port_field(cursor, delimiter, Cursor::number)?;
+    Ok(UncheckedEndpoint { address, port })
 }
 
 /// Whether a byte is ASCII 33–126 (RFC 2428 §2) and no digit. Behind a digit, readers would
@@ -84,7 +109,9 @@ const fn is_delimiter(byte: u8) -> bool {
 }
 
 fn parse_delimiter(cursor: &mut Cursor<'_>) -> Result<u8, Malformed> {
+    cursor.skip_blanks();
     let delimiter = cursor.next().ok_or(Malformed::MissingDelimiter)?;
+    cursor.skip_blanks();
     if is_delimiter(delimiter) {
         Ok(delimiter)
     } else {
@@ -93,33 +120,44 @@ fn parse_delimiter(cursor: &mut Cursor<'_>) -> Result<u8, Malformed> {
 }
 
 /// `1|10.0.0.1|`: the family and the address, each with its delimiter.
-fn parse_address_fields(cursor: &mut Cursor<'_>, delimiter: u8) -> Result<IpAddr, Malformed> {
-    let family = cursor.number(u16::from(u8::MAX), Malformed::UnknownFamily)?;
+///
+/// # Errors
+/// The fields have not this form. A family that does not exist is no error of the form.
+fn parse_address_fields(
+    cursor: &mut Cursor<'_>,
+    delimiter: u8,
+) -> Result<Result<IpAddr, Malformed>, Malformed> {
+    let family = cursor.canonical_number(u16::from(u8::MAX), Malformed::FamilyOutOfRange)?;
+    cursor.skip_blanks();
     cursor.expect(delimiter, Malformed::MissingDelimiter)?;
-    // The numbers of RFC 2428 §2. LPRT has IP version numbers instead (RFC 1639 §2).
-    if !matches!(family, 1 | 2) {
-        return Err(Malformed::UnknownFamily);
-    }
     let text = cursor.field(delimiter, is_of_address, Malformed::UnreadableAddress)?;
-    let text = str::from_utf8(text).unwrap_or_default();
+    let text = str::from_utf8(text.trim_ascii()).unwrap_or_default();
+    // The numbers of RFC 2428 §2. LPRT has IP version numbers instead (RFC 1639 §2).
+    //
     // `std` refuses leading zeros in dotted quads, and zone indices. Both have other readings.
-    let address = if family == 1 {
-        text.parse().map(Ipv4Addr::into)
-    } else {
-        text.parse().map(Ipv6Addr::into)
+    let address = match family {
+        1 => text.parse().map(Ipv4Addr::into),
+        2 => text.parse().map(Ipv6Addr::into),
+        _ => return Ok(Err(Malformed::UnknownFamily)),
     };
-    address.map_err(|_| Malformed::UnreadableAddress)
+    address.map(Ok).map_err(|_| Malformed::UnreadableAddress)
 }
 
-fn parse_port_field(cursor: &mut Cursor<'_>, delimiter: u8) -> Result<NonZeroU16, Malformed> {
-    let port = cursor.number(u16::MAX, Malformed::PortOutOfRange)?;
+fn parse_port_field<'a>(
+    cursor: &mut Cursor<'a>,
+    delimiter: u8,
+    number: impl Fn(&mut Cursor<'a>, u16, Malformed) -> Result<u16, Malformed>,
+) -> Result<u16, Malformed> {
+    cursor.skip_blanks();
+    let port = number(cursor, u16::MAX, Malformed::PortOutOfRange)?;
+    cursor.skip_blanks();
     cursor.expect(delimiter, Malformed::MissingDelimiter)?;
-    NonZeroU16::new(port).ok_or(Malformed::PortZero)
+    Ok(port)
 }
 
-/// Whether a byte may stand in the text of an address.
+/// Whether a byte may stand in the text of an address, or around it.
 const fn is_of_address(byte: u8) -> bool {
-    byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':')
+    byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b' ' | b'\t')
 }
 
 fn octets<const N: usize>(cursor: &mut Cursor<'_>) -> Result<[u8; N], Malformed> {
@@ -139,6 +177,10 @@ fn number_and_comma(cursor: &mut Cursor<'_>) -> Result<u8, Malformed> {
     Ok(number)
 }
 
+/// A comma, and the blanks around it.
 fn comma(cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
-    cursor.expect(b',', Malformed::FieldCount)
+    cursor.skip_blanks();
+    cursor.expect(b',', Malformed::FieldCount)?;
+    cursor.skip_blanks();
+    Ok(())
 }

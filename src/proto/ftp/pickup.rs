@@ -16,7 +16,9 @@ pub fn reads_as_line(role: Role, payload: &[u8]) -> bool {
         .split(|&byte| byte == b'\n')
         .next()
         .unwrap_or_default();
-    let first = first.strip_suffix(b"\r").unwrap_or(first);
+    let crs = first.iter().rev().take_while(|byte| **byte == b'\r');
+    let end = first.len().saturating_sub(crs.count());
+    let first = first.get(..end).unwrap_or_default();
     match role {
         Role::Client => Command::parse(first) != Command::Other,
         Role::Server => ReplyLine::parse(first).is_some(),
@@ -32,6 +34,9 @@ mod tests {
         let (client, server) = (Role::Client, Role::Server);
         let passive = b"227 Entering Passive Mode (10,0,0,5,19,137).\r\n";
         assert!(reads_as_line(client, b"PASV\r\n"));
+        assert!(reads_as_line(client, b"PASV\r\r\n"));
+        assert!(reads_as_line(client, b"\tPORT\t10,0,0,2,19,137\n"));
+        assert!(reads_as_line(server, b"227(10,0,0,5,19,137)\r\r\n"));
         assert!(reads_as_line(client, b"PORT 10,0,0,2,19,137\r\nRETR x\r\n"));
         assert!(reads_as_line(server, passive));
         assert!(reads_as_line(server, b"211-Features:\n EPSV\n211 End\n"));

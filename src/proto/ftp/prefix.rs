@@ -4,8 +4,9 @@
 //! line must not reach its receiver either, because that may read an endpoint in it.
 
 use super::{
-    announcement::{AnnouncementKind, Role},
-    command, reply,
+    command,
+    kind::{AnnouncementKind, Role},
+    reply,
 };
 
 /// Whether a partial line of this role could become an announcement, well-formed or not. It is true

@@ -2,7 +2,8 @@
 //!
 //! Each announcement leaves in one spelling. The verb is in capitals, with one space behind it and
 //! nothing behind the endpoint. The endpoint of a reply is in parentheses, and fields have `|`
-//! between them. Numbers and addresses have their shortest form.
+//! between them. Numbers and addresses have their shortest form. Only where a reply keeps its
+//! endpoint, and has no room for parentheses, it leaves without them, in its own length.
 //!
 //! So nothing is left that a server, a client, the next gateway and an intrusion detection system
 //! might read differently. It was refused before (`malformed`), or it is gone.
@@ -10,8 +11,10 @@
 use std::net::SocketAddr;
 
 use super::{
-    announcement::{Announcement, Role},
-    reply::{TEXT_START, ends_list},
+    announcement::Announcement,
+    cursor::is_blank,
+    kind::Role,
+    reply::{CLOSING, CODE_LENGTH, ends_list},
 };
 
 /// A line with another endpoint in it.
@@ -38,7 +41,11 @@ impl Announcement {
         let token = token.as_bytes();
         let rewritten = match self.text_of(line) {
             None => [self.kind.as_str().as_bytes(), b" ", token].concat(),
-            Some(text) => text.with_token(token, self.growth_of(&text, token.len())),
+            Some(text) => match self.growth_of(&text, token.len()) {
+                growth if growth <= signed(text.room()) => text.fitted(token, growth),
+                _ if self.keeps(endpoint) => text.unmarked(token, line.get(self.token_range())?),
+                _ => text.grown(token),
+            },
         };
         Some(Rewritten {
             delta: saturate(difference(rewritten.len(), line.len())),
@@ -56,19 +63,29 @@ impl Announcement {
                 saturate(difference(verb.saturating_add(length), line.len()))
             }
             Some(text) => match self.growth_of(&text, length) {
-                growth if growth <= signed(text.room()) => 0,
+                growth if growth <= signed(text.room()) || self.keeps(endpoint) => 0,
                 growth => saturate(growth),
             },
         })
     }
 
+    /// Whether the line has this very endpoint already, however it is spelled.
+    fn keeps(&self, endpoint: SocketAddr) -> bool {
+        let address = endpoint.ip().to_canonical();
+        self.port.get() == endpoint.port() && self.address.is_none_or(|own| own == address)
+    }
+
+    const fn token_length(&self) -> usize {
+        self.token.end.saturating_sub(self.token.start)
+    }
+
     /// How many bytes more a token of this length takes, in parentheses, than the old token.
     fn growth_of(&self, text: &Text<'_>, length: usize) -> isize {
-        let old = self.token.end.saturating_sub(self.token.start);
-        let marks = text.opening.len().saturating_add(text.closing.len());
+        let around = [text.gap, text.opening, text.closing].map(<[u8]>::len);
+        let old = around.iter().sum::<usize>();
         difference(
-            length.saturating_add(PARENTHESES),
-            old.saturating_add(marks),
+            length.saturating_add(BLANK_AND_PARENTHESES),
+            self.token_length().saturating_add(old),
         )
     }
 
@@ -77,8 +94,12 @@ impl Announcement {
         if self.kind.announcer() == Role::Client {
             return None;
         }
-        let before = line.get(TEXT_START..self.token.start)?;
+        let (code, text) = line
+            .get(..self.token.start)?
+            .split_at_checked(CODE_LENGTH)?;
         let after = line.get(self.token.end..)?;
+        let has_gap = text.first().is_some_and(|byte| is_blank(*byte));
+        let (gap, before) = text.split_at_checked(usize::from(has_gap))?;
         // A bracket or another mark before the endpoint goes too: the canonical line has
         // parentheses.
         let (head, opening) = match before {
@@ -86,13 +107,14 @@ impl Announcement {
             _ => (before, &[][..]),
         };
         let (closing, tail) = match after {
-            [b')' | b']' | b'}' | b'>', tail @ ..] if !opening.is_empty() => {
+            [mark, tail @ ..] if CLOSING.contains(mark) && !opening.is_empty() => {
                 (after.get(..1)?, tail)
             }
             _ => (&[][..], after),
         };
         Some(Text {
-            code: line.get(..TEXT_START)?,
+            code,
+            gap,
             head,
             opening,
             closing,
@@ -101,12 +123,14 @@ impl Announcement {
     }
 }
 
-/// The number of bytes of the parentheses around an endpoint.
-const PARENTHESES: usize = 2;
+/// The number of bytes of the blank behind the code and of the parentheses around an endpoint.
+const BLANK_AND_PARENTHESES: usize = 3;
 
-/// A reply in parts: `227 ` `Entering Passive Mode ` `(` … `)` `.`
+/// A reply in parts: `227` ` ` `Entering Passive Mode ` `(` … `)` `.`
 struct Text<'a> {
     code: &'a [u8],
+    /// The blank behind the code, which some servers leave out.
+    gap: &'a [u8],
     head: &'a [u8],
     opening: &'a [u8],
     closing: &'a [u8],
@@ -114,12 +138,18 @@ struct Text<'a> {
 }
 
 impl Text<'_> {
-    /// The line with `token` in the place of the old one. It grows where its text is too short.
-    fn with_token(&self, token: &[u8], growth: isize) -> Vec<u8> {
-        if growth <= signed(self.room()) {
-            return self.fitted(token, growth);
-        }
-        [self.code, self.head, b"(", token, b")", self.tail].concat()
+    /// The line with `token` in the place of the old one, and longer.
+    fn grown(&self, token: &[u8]) -> Vec<u8> {
+        [self.code, b" ", self.head, b"(", token, b")", self.tail].concat()
+    }
+
+    /// The line with `token` in the place of the `old` one, in the old length and with the old
+    /// marks around it. A `token` that is longer has no room, and the old one stays.
+    fn unmarked(&self, token: &[u8], old: &[u8]) -> Vec<u8> {
+        let token = if token.len() > old.len() { old } else { token };
+        let padding = vec![b' '; old.len().saturating_sub(token.len())];
+        let before = [self.code, self.gap, self.head, &padding, self.opening];
+        [&before.concat(), token, self.closing, self.tail].concat()
     }
 
     /// The number of bytes of text that can be trimmed.
@@ -148,7 +178,8 @@ impl Text<'_> {
         // Behind the endpoint spaces would be less safe: Cisco's strict inspection closes a
         // connection with more than eight bytes there.
         let padding = vec![b' '; surplus];
-        [self.code, trimmed, &padding, b"(", token, b")", tail].concat()
+        let before = [self.code, b" ", trimmed, &padding, b"("];
+        [&before.concat(), token, b")", tail].concat()
     }
 }
 

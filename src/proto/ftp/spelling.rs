@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use super::announcement::{Announcement, AnnouncementKind};
+use super::{announcement::Announcement, kind::AnnouncementKind};
 
 impl Announcement {
     /// How many bytes [`write_token`](Self::write_token) would write.

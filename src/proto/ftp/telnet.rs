@@ -69,10 +69,11 @@ pub(super) fn other_readings(text: &[u8]) -> Option<[Vec<u8>; 2]> {
 }
 
 /// Refuses a line with a byte that a Telnet reader could remove, or at which it could end the line.
+/// A tab is a blank.
 pub(super) fn refuse_controls(line: &[u8]) -> Result<(), Malformed> {
     match line
         .iter()
-        .find(|&&byte| byte == IAC || byte.is_ascii_control())
+        .find(|&&byte| byte == IAC || (byte.is_ascii_control() && byte != b'\t'))
     {
         None => Ok(()),
         Some(&IAC) => Err(Malformed::TelnetSequence),

@@ -38,13 +38,13 @@ fn announcement(line: &str) -> Announcement {
 
 /// The kind of a line, by its first word.
 fn kind_of(line: &str) -> AnnouncementKind {
-    match line.trim_start()[..4].to_ascii_uppercase().as_str() {
-        "PORT" => AnnouncementKind::Port,
-        "EPRT" => AnnouncementKind::Eprt,
-        "LPRT" => AnnouncementKind::Lprt,
-        "227 " => AnnouncementKind::Pasv,
-        "228 " => AnnouncementKind::Lpsv,
-        "229 " => AnnouncementKind::Epsv,
+    match line.trim_start()[..3].to_ascii_uppercase().as_str() {
+        "POR" => AnnouncementKind::Port,
+        "EPR" => AnnouncementKind::Eprt,
+        "LPR" => AnnouncementKind::Lprt,
+        "227" => AnnouncementKind::Pasv,
+        "228" => AnnouncementKind::Lpsv,
+        "229" => AnnouncementKind::Epsv,
         other => panic!("{other} announces nothing"),
     }
 }
@@ -88,10 +88,42 @@ PORT 10,0,0,1,1,0 => 10.0.0.1:256
 eprt |1|10.0.0.1|1| => 10.0.0.1:1
 EPRT |1|10.0.0.1|65535| => 10.0.0.1:65535
 EPRT |2|::1|5001| => [::1]:5001
-EPRT |2|::ffff:10.0.0.1|5001| => [::ffff:10.0.0.1]:5001
 EPRT |2|FE80::1|5001| => [fe80::1]:5001
 EPRT |1|10.0.0.1|5001|  => 10.0.0.1:5001
 lprt 4,4,10,0,0,1,2,19,137 => 10.0.0.1:5001
+# Blanks around the numbers and the delimiters, also tabs.
+PORT	10,0,0,1,19,137 => 10.0.0.1:5001
+PORT 	 10,0,0,1,19,137	 => 10.0.0.1:5001
+PORT 10, 0, 0, 1, 19, 137 => 10.0.0.1:5001
+PORT 10 ,0 ,0 ,1 ,19 ,137 => 10.0.0.1:5001
+PORT 10	, 0,0,1  ,		19,137 => 10.0.0.1:5001
+LPRT 4, 4, 10,0,0,1, 2, 19,137 => 10.0.0.1:5001
+EPRT | 1 | 10.0.0.1 | 5001 | => 10.0.0.1:5001
+EPRT	|2|	2001:db8::1 |5001| => [2001:db8::1]:5001
+227 Entering Passive Mode (10, 0, 0, 1, 19, 137) => 10.0.0.1:5001
+227 Entering Passive Mode ( 10,0,0,1,19,137 )  => 10.0.0.1:5001
+227 Entering Passive Mode (10 ,0	,0 , 1,19,137	). => 10.0.0.1:5001
+227	Entering Passive Mode 10, 0, 0, 1, 19, 137 => 10.0.0.1:5001
+227 =  10 , 0,0,1,19,137 => 10.0.0.1:5001
+228 ok (4, 4, 10, 0, 0, 1, 2, 19, 137) => 10.0.0.1:5001
+229 ok ( |||6446| ) => 0.0.0.0:6446
+229 ok (| | | 6446 |) => 0.0.0.0:6446
+229 ok (| 1 | 10.0.0.1 | 6446 |) => 10.0.0.1:6446
+# Leading zeros, where every reader takes a number for a decimal one.
+PORT 010,000,0,01,019,137 => 10.0.0.1:5001
+PORT 10,0,0,1,0019,0000137 => 10.0.0.1:5001
+LPRT 04,4,10,00,0,01,2,19,0137 => 10.0.0.1:5001
+227 Entering Passive Mode (010,000,000,001,019,137) => 10.0.0.1:5001
+229 Entering Extended Passive Mode (|||06446|) => 0.0.0.0:6446
+# IPv4-mapped IPv6 addresses are IPv4 addresses.
+EPRT |2|::ffff:10.0.0.1|5001| => 10.0.0.1:5001
+EPRT |2|::FFFF:a00:1|5001| => 10.0.0.1:5001
+229 ok (|2|::ffff:10.0.0.1|6446|) => 10.0.0.1:6446
+# No blank behind the code, or a delimiter less (BulletProof FTP Server).
+227(10,0,0,1,19,137) => 10.0.0.1:5001
+227=10,0,0,1,19,137 => 10.0.0.1:5001
+229(|||6446|) => 0.0.0.0:6446
+229 ok (||6446|) => 0.0.0.0:6446
 # Delimiters: the first and last of 33–126, letters, and those a regex would trip over.
 EPRT !1!10.0.0.1!5001! => 10.0.0.1:5001
 EPRT ~1~10.0.0.1~5001~ => 10.0.0.1:5001
@@ -163,8 +195,10 @@ EPRT |1|10.0.0.1|0| => PortZero
 EPRT |1|10.0.0.1|65536| => PortOutOfRange
 EPRT |1|10.0.0.1|4294972297| => PortOutOfRange
 EPRT |1|10.0.0.256|5001| => UnreadableAddress
-EPRT |257|10.0.0.1|5001| => UnknownFamily
-EPRT |4294967297|10.0.0.1|5001| => UnknownFamily
+EPRT |257|10.0.0.1|5001| => FamilyOutOfRange
+EPRT |4294967297|10.0.0.1|5001| => FamilyOutOfRange
+PORT 10,0,0,1,00256,137 => OctetOutOfRange
+PORT 10,0,0,1,19,0000000000000000000000393 => OctetOutOfRange
 227 Entering Passive Mode (266,0,0,1,19,137). => OctetOutOfRange
 227 Entering Passive Mode (10,0,0,1,256,137). => OctetOutOfRange
 227 Entering Passive Mode (10,0,0,1,0,0). => PortZero
@@ -174,33 +208,43 @@ EPRT |4294967297|10.0.0.1|5001| => UnknownFamily
 229 ok (|||65536|) => PortOutOfRange
 229 ok (|||99999999999999999999|) => PortOutOfRange
 # Numbers that are octal to some.
-PORT 010,0,0,1,19,137 => NonCanonicalNumber
-PORT 10,0,0,1,19,0137 => NonCanonicalNumber
-PORT 10,00,0,1,19,137 => NonCanonicalNumber
 EPRT |1|10.0.0.01|5001| => UnreadableAddress
 EPRT |1|10.0.0.1|05001| => NonCanonicalNumber
 EPRT |01|10.0.0.1|5001| => NonCanonicalNumber
-227 Entering Passive Mode (10,0,0,001,19,137) => NonCanonicalNumber
-229 ok (|||06446|) => NonCanonicalNumber
+EPRT |2|::ffff:010.0.0.1|5001| => UnreadableAddress
+229 ok (|1|010.0.0.1|6446|) => UnreadableAddress
+229 ok (|01|10.0.0.1|6446|) => MissingParenthesis
 # Missing numbers, and numbers that sscanf or Python would accept.
 PORT ,0,0,1,19,137 => EmptyNumber
 PORT 10,,0,1,19,137 => EmptyNumber
-PORT 10,0,0,1,19, => EmptyNumber
-PORT 10, 0,0,1,19,137 => EmptyNumber
 PORT 10,+0,0,1,19,137 => EmptyNumber
 PORT 10,-0,0,1,19,137 => EmptyNumber
 PORT 1_0,0,0,1,19,137 => FieldCount
 PORT 0xa,0,0,1,19,137 => FieldCount
-PORT 10 ,0,0,1,19,137 => FieldCount
+PORT 10 0,0,1,19,137 => FieldCount
+PORT 1 0,0,0,1,19,137 => FieldCount
+PORT 10,0,0,1,19,1 37 => TrailingGarbage
+PORT 10,0,0,1,	,19,137 => EmptyNumber
+PORT 10,0,0,1,19,0x89 => TrailingGarbage
+PORT 10,0,0,1,0,0x16 => TrailingGarbage
+PORT a,b,c,d,e,f => EmptyNumber
 PORT 10.0.0.1.19.137 => FieldCount
 PORT (10,0,0,1,19,137) => EmptyNumber
-PORT hello => EmptyNumber
-PORT  => EmptyNumber
+PORT hello => NoEndpoint
+PORT  => NoEndpoint
 EPRT |1|10.0.0.1|| => EmptyNumber
 EPRT ||10.0.0.1|5001| => EmptyNumber
-EPRT |||5001| => EmptyNumber
+EPRT |1|10.0.0.1|-1| => EmptyNumber
+EPRT |||5001| => NoEndpoint
+EPRT |||| => NoEndpoint
+EPRT || => NoEndpoint
+EPRT => NoEndpoint
 # Too few numbers, too many, or other bytes behind them.
-PORT 10,0,0,1,19 => FieldCount
+PORT 10,0,0,1,19 => NoEndpoint
+PORT 1,2 => NoEndpoint
+PORT 10,0,0,1,19, => EmptyNumber
+LPRT 4,4,10,0,0,1,2,19 => NoEndpoint
+LPRT 4,4 => NoEndpoint
 PORT 10,0,0,1,19,137,1 => TrailingGarbage
 PORT 10,0,0,1,19,137 x => TrailingGarbage
 PORT 10,0,0,1,19,137. => TrailingGarbage
@@ -221,19 +265,37 @@ EPRT |3|10.0.0.1|5001| => UnknownFamily
 EPRT |0|10.0.0.1|5001| => UnknownFamily
 LPRT 4,16,10,0,0,1,2,19,137 => WrongLength
 LPRT 6,4,10,0,0,1,2,19,137 => WrongLength
-LPRT 5,4,10,0,0,1,2,19,137 => UnknownFamily
+LPRT 5,4,10,0,0,1,2,19,137 => WrongLength
 LPRT 4,4,10,0,0,1,1,19,137 => WrongLength
 LPRT 4,4,10,0,0,1,2,19,137,1 => TrailingGarbage
-PORT => MissingSpace
+EPRT |1|10.0.0.1 203.0.113.9|5001| => UnreadableAddress
+EPRT |3|10.0.0.1|5001|x => TrailingGarbage
+EPRT |3|10.0.0.1|5001 => MissingDelimiter
+EPRT |3|1|203.0.113.9|5001| => MissingDelimiter
+EPRT |1|1.2.3.4.5|2048| => UnreadableAddress
+EPRT |1|1,2,3,4|2048| => UnreadableAddress
+PORT => NoEndpoint
 PORT10,0,0,1,19,137 => MissingSpace
+PORT=10,0,0,1,19,137 => MissingSpace
 # Replies with no endpoint, with too much, or with too little.
 227 Entering Passive Mode => NoEndpoint
-227 => NotAnnouncing
+227 => NoEndpoint
+227  => NoEndpoint
+227 Entering Passive Mode (2,233,252). => NoEndpoint
+227 Entering Passive Mode (10.0.0.1.19.137). => FieldCount
+227 Entering Passive Mode (10,+0,0,1,19,137). => FieldCount
+227 Entering Passive Mode (10,0,0,1,-61,137). => FieldCount
+227 Entering Passive Mode (10,0,0,1,19 137). => FieldCount
+227 50000 => NoEndpoint
 227 End => NoEndpoint
 227 Entering Passive Mode (10,0,0,1,19,137,2) => FieldCount
 227 Entering Passive Mode (10,0,0,1,19,) => EmptyNumber
 228 ok (4,4,10,0,0,1,2,19,137,1) => FieldCount
-229 ok |||6446| => NoEndpoint
+229 ok |||6446| => MissingParenthesis
+229 ok (|||) => NoEndpoint
+229 ok (||||) => NoEndpoint
+229 ok (!!6446!) => MissingParenthesis
+229 End => NoEndpoint
 229 ok (|||6446| => MissingParenthesis
 229 ok (|||6446!) => MissingDelimiter
 229 ok (   6446 ) => DelimiterNotAllowed

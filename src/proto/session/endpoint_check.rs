@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 
 use crate::proto::{
     expect::ExpectError,
-    ftp::{Announcement, Role},
+    ftp::{Announcement, Malformed, Role},
     net::Addresses,
 };
 
@@ -36,6 +36,8 @@ pub enum Refusal {
     UnsolicitedReply,
     /// The line cannot be read, or can be read in two ways.
     Malformed,
+    /// A command that announces in a form of another dialect: SPAS, SPOR or SPSV.
+    OtherDialect,
     /// The client has sent EPSV ALL, after which only EPSV may follow (RFC 2428 §4).
     AfterEpsvAll,
     /// The client has sent so many commands ahead that the answer to this one could not be
@@ -69,6 +71,7 @@ impl Refusal {
             // The receiver could read another endpoint in the line. Or the data connection could
             // not come, because its endpoint is a private one or has no pinhole.
             Self::Malformed
+            | Self::OtherDialect
             | Self::AfterEpsvAll
             | Self::TooManyOpenings
             | Self::NoFreePort
@@ -98,6 +101,7 @@ impl Refusal {
             Self::AfterTls => "after_tls",
             Self::UnsolicitedReply => "unsolicited_reply",
             Self::Malformed => "malformed",
+            Self::OtherDialect => "other_dialect",
             Self::AfterEpsvAll => "after_epsv_all",
             Self::TooManyUnanswered => "too_many_unanswered",
             Self::TooManyOpenings => "too_many_openings",
@@ -107,6 +111,16 @@ impl Refusal {
             Self::TooManyEdits => "too_many_edits",
             Self::WindowNotRelaxed => "window_not_relaxed",
             Self::Kernel(error) => error.as_str(),
+        }
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(reason: Malformed) -> Self {
+        if reason == Malformed::OtherDialect {
+            Self::OtherDialect
+        } else {
+            Self::Malformed
         }
     }
 }

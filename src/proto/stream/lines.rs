@@ -1,8 +1,10 @@
 //! Cuts a stream's bytes into lines.
 //!
-//! A line ends with LF, and a CR before it belongs to the end. RFC 959 §5.3.1 asks for CRLF, but
-//! some clients send LF alone. A CR elsewhere is part of the line. Of a line longer than
-//! [`LINE_MAX`] the beginning is reported once, and the rest is skipped.
+//! A line ends with LF, and all CRs right before it belong to the end. RFC 959 §5.3.1 asks for
+//! CRLF, but some clients send LF alone, and some CR CR LF. A CR elsewhere is part of the line. Of
+//! a line longer than [`LINE_MAX`] the beginning is reported once, and the rest is skipped. But to
+//! some servers a CR ends a command, and to some perhaps a NUL. So what stands behind one in the
+//! rest is reported as a line, too.
 
 use crate::proto::net::SeqNumber;
 
@@ -15,17 +17,25 @@ pub const LINE_MAX: usize = 512;
 pub struct Line {
     /// The position of its first byte, in input space.
     pub start: SeqNumber,
-    /// Its length in bytes, without CRLF or LF.
+    /// Its length in bytes, without its end.
     pub len: u32,
-    /// False where the line has only its first [`LINE_MAX`] bytes, and the rest is skipped.
+    /// Whether its end has a CR. ProFTPD takes an LF alone for a part of the line, and the next
+    /// line for its rest.
+    pub ends_with_cr: bool,
+    /// False where the line has only its beginning, at most [`LINE_MAX`] bytes of it. The rest is
+    /// skipped.
     pub is_complete: bool,
+    /// Whether it is a part of the rest of such a line, behind a CR or a NUL.
+    pub is_of_rest: bool,
 }
 
 /// A line as a range of the kept bytes.
 pub(super) struct Found {
     start: usize,
     len: usize,
+    ends_with_cr: bool,
     is_complete: bool,
+    is_of_rest: bool,
 }
 
 impl Found {
@@ -33,7 +43,9 @@ impl Found {
         Line {
             start: buf_start.plus(self.start as u32),
             len: self.len as u32,
+            ends_with_cr: self.ends_with_cr,
             is_complete: self.is_complete,
+            is_of_rest: self.is_of_rest,
         }
     }
 }
@@ -42,8 +54,12 @@ impl Found {
 enum State {
     /// `start` is the first byte of a line.
     InLine,
-    /// The start of the line is unknown or too far back. All is skipped up to the next LF.
+    /// `start` is the first byte behind a CR or a NUL in the rest of a line that was too long.
+    InRest,
+    /// The start of the line is unknown. All is skipped up to the next LF.
     Skipping,
+    /// The line was too long. All is skipped up to the next CR, NUL or LF.
+    SkippingRest,
     /// The bytes are not text.
     Stopped,
 }
@@ -77,7 +93,7 @@ impl LineScanner {
 
     /// The start of the partial line, where it is known.
     pub(super) fn line_start(&self) -> Option<usize> {
-        (self.state == State::InLine).then_some(self.start)
+        self.is_in_line().then_some(self.start)
     }
 
     pub(super) fn poll(&mut self, bytes: &[u8]) -> Option<Found> {
@@ -87,16 +103,33 @@ impl LineScanner {
                 self.move_to(bytes.len());
                 return None;
             }
-            let Some(at) = unseen.iter().position(|&byte| byte == b'\n') else {
+            let was = self.state;
+            let ends = |byte: u8| byte == b'\n' || (was == State::SkippingRest && is_end(byte));
+            let Some(at) = unseen.iter().position(|&byte| ends(byte)) else {
                 return self.poll_unfinished(bytes);
             };
             let (start, end) = (self.start, self.searched.saturating_add(at));
-            let was = self.state;
+            let crs = count_crs(bytes.get(start..end).unwrap_or_default());
+            let len = end.saturating_sub(start).saturating_sub(crs);
+            if self.is_in_line() && len > LINE_MAX {
+                return Some(self.cut(bytes));
+            }
             self.move_to(end.saturating_add(1));
             // Behind an LF a line begins, also where the one before was skipped.
-            self.state = State::InLine;
-            if was == State::InLine {
-                return Some(found(bytes, start, end));
+            self.state = if bytes.get(end) == Some(&b'\n') {
+                State::InLine
+            } else {
+                State::InRest
+            };
+            // Behind the CR of the line's end there is nothing.
+            if was == State::InLine || (was == State::InRest && len > 0) {
+                return Some(Found {
+                    start,
+                    len,
+                    ends_with_cr: crs > 0,
+                    is_complete: true,
+                    is_of_rest: was == State::InRest,
+                });
             }
         }
     }
@@ -108,14 +141,15 @@ impl LineScanner {
     }
 
     pub(super) fn partial<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        match self.state {
-            State::InLine => bytes.get(self.start..).unwrap_or_default(),
-            State::Skipping | State::Stopped => &[],
+        if self.is_in_line() {
+            bytes.get(self.start..).unwrap_or_default()
+        } else {
+            &[]
         }
     }
 
     pub(super) fn skip_line(&mut self, bytes: &[u8]) {
-        if self.state == State::InLine {
+        if self.is_in_line() {
             self.state = State::Skipping;
             self.move_to(bytes.len());
         }
@@ -131,10 +165,7 @@ impl LineScanner {
 
     /// The first byte that is still needed to read the partial line.
     pub(super) fn kept_from(&self, bytes: &[u8]) -> usize {
-        match self.state {
-            State::InLine => self.start,
-            State::Skipping | State::Stopped => bytes.len(),
-        }
+        self.line_start().unwrap_or(bytes.len())
     }
 
     pub(super) fn handle_pruned(&mut self, count: usize) {
@@ -144,24 +175,44 @@ impl LineScanner {
 
     fn poll_unfinished(&mut self, bytes: &[u8]) -> Option<Found> {
         self.searched = bytes.len();
+        if !self.is_in_line() {
+            self.start = bytes.len();
+            return None;
+        }
+        // Reported before it ends: a line without an end would take ever more memory.
+        let is_too_long = bytes.len().saturating_sub(self.start) > LINE_MAX;
+        is_too_long.then(|| self.cut(bytes))
+    }
+
+    /// The beginning of a line that is too long. Its rest is skipped, but not what stands behind
+    /// the last CR or NUL of the beginning: that may be a command of its own.
+    fn cut(&mut self, bytes: &[u8]) -> Found {
         let start = self.start;
-        match self.state {
-            // Reported before it ends: a line without an end would take ever more memory.
-            State::InLine if bytes.len().saturating_sub(start) > LINE_MAX => {
-                self.state = State::Skipping;
-                self.start = bytes.len();
-                Some(Found {
-                    start,
-                    len: LINE_MAX,
-                    is_complete: false,
-                })
+        let is_of_rest = self.state == State::InRest;
+        let end = start.saturating_add(LINE_MAX);
+        let beginning = bytes.get(start..end).unwrap_or_default();
+        let len = beginning.iter().rposition(|byte| is_end(*byte));
+        match len {
+            Some(len) => {
+                self.state = State::InRest;
+                self.move_to(start.saturating_add(len).saturating_add(1));
             }
-            State::InLine => None,
-            State::Skipping | State::Stopped => {
-                self.start = bytes.len();
-                None
+            None => {
+                self.state = State::SkippingRest;
+                self.move_to(end);
             }
         }
+        Found {
+            start,
+            len: len.unwrap_or(LINE_MAX),
+            ends_with_cr: false,
+            is_complete: false,
+            is_of_rest,
+        }
+    }
+
+    fn is_in_line(&self) -> bool {
+        matches!(self.state, State::InLine | State::InRest)
     }
 
     fn move_to(&mut self, at: usize) {
@@ -170,15 +221,14 @@ impl LineScanner {
     }
 }
 
-/// The line in `bytes[start..end]`, where `end` is its LF.
-fn found(bytes: &[u8], start: usize, end: usize) -> Found {
-    let text = bytes.get(start..end).unwrap_or_default();
-    let len = text.strip_suffix(b"\r").unwrap_or(text).len();
-    Found {
-        start,
-        len: len.min(LINE_MAX),
-        is_complete: len <= LINE_MAX,
-    }
+/// Whether a byte ends a command to some server.
+const fn is_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | 0)
+}
+
+/// The number of CRs at the end of a text.
+fn count_crs(text: &[u8]) -> usize {
+    text.iter().rev().take_while(|byte| **byte == b'\r').count()
 }
 
 #[cfg(test)]
@@ -198,18 +248,23 @@ mod tests {
     }
 
     #[test]
-    fn a_line_ends_with_crlf_or_lf_alone_and_a_lone_cr_is_part_of_it() {
+    fn a_line_ends_with_lf_and_any_crs_before_it_and_another_cr_is_part_of_it() {
+        let bytes = b"NOOP\r\nPASV\na\rb\r\r\r\n\r\nQU";
         let mut scanner = LineScanner::at(0);
-        let found = lines(&mut scanner, b"NOOP\r\nPASV\na\rb\r\nQU");
+        let found = lines(&mut scanner, bytes);
         assert_eq!(
             found,
             [
                 ("NOOP".into(), true),
                 ("PASV".into(), true),
-                ("a\rb".into(), true)
+                ("a\rb".into(), true),
+                (String::new(), true)
             ]
         );
-        assert_eq!(scanner.partial(b"NOOP\r\nPASV\na\rb\r\nQU"), b"QU");
+        assert_eq!(scanner.partial(bytes), b"QU");
+        let mut scanner = LineScanner::at(0);
+        let ends = std::iter::from_fn(|| scanner.poll(bytes)).map(|found| found.ends_with_cr);
+        assert!(ends.eq([true, false, true, true]));
     }
 
     #[test]
@@ -236,6 +291,37 @@ mod tests {
             lines(&mut whole, &bytes),
             [(cut, false), ("NOOP".into(), true)]
         );
+    }
+
+    #[test]
+    fn behind_a_cr_or_a_nul_in_the_rest_of_an_over_long_line_there_is_another_one() {
+        let long = vec![b'x'; 2 * LINE_MAX];
+        for (end, behind) in [
+            (&b"\r\n"[..], &[][..]),
+            (b"\r\r\n", &[]),
+            (b"\n", &[]),
+            (b"\rPORT 1\r\n", &["PORT 1"]),
+            (b"\r\0PORT 1\n", &["\0PORT 1"]),
+            (b"\0PORT 1\rNOOP\r\n", &["PORT 1\rNOOP"]),
+        ] {
+            let bytes = [&long[..], end, b"NOOP\r\n"].concat();
+            let cut = String::from_utf8(long[..LINE_MAX].to_vec()).unwrap();
+            let behind = behind.iter().map(|line| ((*line).to_owned(), true));
+            let wanted: Vec<_> = [(cut, false)]
+                .into_iter()
+                .chain(behind)
+                .chain([("NOOP".to_owned(), true)])
+                .collect();
+            let mut whole = LineScanner::at(0);
+            assert_eq!(lines(&mut whole, &bytes), wanted);
+            // In any two pieces it is the same.
+            for at in 0..bytes.len() {
+                let mut scanner = LineScanner::at(0);
+                let mut found = lines(&mut scanner, &bytes[..at]);
+                found.extend(lines(&mut scanner, &bytes));
+                assert_eq!(found, wanted, "{at}");
+            }
+        }
     }
 
     #[test]

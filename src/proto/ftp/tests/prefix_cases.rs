@@ -33,7 +33,8 @@ fn every_prefix_of_an_announcement_could_announce() {
 #[test]
 fn another_command_could_not_announce() {
     let prefixes = [
-        "U", "R", "PA", "PORX", "PORTX", "EPS", "LIST", "\x01", "x PORT", "227 ", "1",
+        "U", "ST", "SPX", "x\rU", "R", "PA", "PORX", "PORTX", "EPS", "LIST", "\x01", "x PORT",
+        "227 ", "1",
     ];
     check(Role::Client, &prefixes, false);
     assert!(!could_announce(Role::Client, b"\xff\xf4\xff\xf2A"));
@@ -59,6 +60,15 @@ fn the_beginning_of_a_command_could_announce_also_if_it_will_be_malformed() {
         "EPRT |3|",
         "EPRT |2|::",
         "LPRT 5,4,",
+        "\t",
+        " \t P",
+        "\tPORT",
+        "PORT 10 ,",
+        "SP",
+        "spor 1",
+        "x\rPORT 1",
+        "x\r\rp",
+        "SIZE x\r \t",
     ];
     check(Role::Client, &prefixes, true);
     for prefix in [
@@ -80,7 +90,7 @@ fn the_beginning_of_a_command_could_announce_also_if_it_will_be_malformed() {
 #[test]
 fn another_reply_could_not_announce() {
     let prefixes = [
-        "1", "3", "21", "220", "226 ", "227-", "227x", "2271", "P", " ", "\0",
+        "1", "3", "21", "220", "226 ", "226(", "227-", "227x", "2271", "227,", "P", " ", "\0",
     ];
     check(Role::Server, &prefixes, false);
 }
@@ -101,6 +111,11 @@ fn the_beginning_of_a_reply_could_announce_also_if_it_will_be_malformed() {
         "229 (|||0|",
         "229 (|||6446|).",
         "227 a\tb",
+        "227\t",
+        "227(",
+        "227(10, 0",
+        "227=1",
+        "229(",
     ];
     check(Role::Server, &prefixes, true);
 }

@@ -22,7 +22,13 @@ fn a_reply_line_has_a_code_and_says_whether_more_follows() {
         ("020 x", None),
         ("720 x", None),
         ("2a0 x", None),
-        ("227(10,0,0,1,19,137)", None),
+        ("220\tx", Some((220, true))),
+        ("227(10,0,0,1,19,137)", Some((227, true))),
+        ("227=10,0,0,1,19,137", Some((227, true))),
+        ("229(|||6446|)", Some((229, true))),
+        ("226(10,0,0,1,19,137)", None),
+        ("227,10,0,0,1,19,137", None),
+        ("227:10,0,0,1,19,137", None),
         ("HTTP/1.1 200 OK", None),
     ] {
         let expected = expected.map(|(code, last)| ReplyLine { code, last });
@@ -67,18 +73,19 @@ fn a_reply_that_two_clients_could_read_differently_is_refused() {
         "227 10,0,0,1,19,137 (10,0,0,1,19,138)",
         "227 (10,0,0,1,19,137) (10,0,0,1,19,137)",
         "227 (10,0,0,1,19,137)(1,2,3,4,5,6,7)",
-        // Readers that skip blanks and signs before a number read other six numbers.
-        "227 (9, 10,0,0,1,19,137)",
-        "227 (9,  10,0,0,1,19,137)",
+        // Readers that skip signs before a number read other six numbers.
         "227 (9,+10,0,0,1,19,137)",
         "227 (9, -10,0,0,1,19,137)",
         "228 (4,4,10,0,0,1,2,19,137) (4,4,10,0,0,1,2,19,138)",
-        "228 4, 4,4,10,0,0,1,2,19,137",
+        "228 4, -4,4,10,0,0,1,2,19,137",
         "229 (|||6446|) (|||6447|)",
         "229 (|||6446|) (|||6446|)",
         "229 (!!!6446!) (|||6447|)",
         "229 (|1|10.0.0.1|6446|) (|||6446|)",
         "229 (   6446 ) (|||6447|)",
+        "229 (||6446|) (|||6447|)",
+        "229 (| | |6446|) (|||6447|)",
+        "227 (10, 0,0,1,19,137) 10,0,0,1,19,138",
     ] {
         assert_eq!(
             announced(line.as_bytes()),
@@ -100,5 +107,22 @@ fn a_list_of_numbers_that_is_too_short_is_part_of_the_words() {
             "10.0.0.1:5001",
             "{line}"
         );
+    }
+}
+
+#[test]
+fn a_seventh_number_spoils_a_host_port_with_blanks_around_it_or_without() {
+    for line in [
+        "227 (9,10,0,0,1,19,137)",
+        "227 (9, 10,0,0,1,19,137)",
+        "227 (9 ,10,0,0,1,19,137)",
+        "227 (9,\t10,0,0,1,19,137)",
+        "227 (10,0,0,1,19,137, 9)",
+        "227 (10,0,0,1,19,137 ,9)",
+        "227 (10,0,0,1,19,137\t, 9)",
+        "228 (4,4,10,0,0,1,2,19,137, 9)",
+    ] {
+        let refused = announced(line.as_bytes());
+        assert_eq!(refused, Some(Err(Malformed::FieldCount)), "{line}");
     }
 }

@@ -107,6 +107,50 @@ fn words_that_cannot_make_enough_room_stay() {
 }
 
 #[test]
+fn a_reply_that_keeps_its_endpoint_keeps_its_length() {
+    for [line, expected] in rows(
+        "
+227 192,0,2,9,7,232 => 227 192,0,2,9,7,232
+227 =192,0,2,9,7,232 => 227 =192,0,2,9,7,232
+227(192,0,2,9,7,232) => 227(192,0,2,9,7,232)
+227=192,0,2,9,7,232 => 227=192,0,2,9,7,232
+227 192,000,002,009,7,232 => 227     (192,0,2,9,7,232)
+227 192, 0,2,9,7,232 => 227  192,0,2,9,7,232
+227 192,0,2,9,07,232. => 227 (192,0,2,9,7,232)
+227 (192, 0, 2, 9, 7, 232) => 227      (192,0,2,9,7,232)
+227 ( 192,0,2,9,7,232 ) => 227   (192,0,2,9,7,232)
+227(192, 0,2,9,7,232) => 227 (192,0,2,9,7,232)
+227	ok (192,0,2,9,7,232) => 227 ok (192,0,2,9,7,232)
+229 (||6446|) => 229 (||6446|)
+229 ok (||6446|) => 229   (|||6446|)
+229 ( | | | 06446 | ) => 229        (|||6446|)
+229(|||6446|) => 229(|||6446|)
+229 (|2|2001:db8::1:1:1:1:1|6446|) => 229 (|2|2001:db8::1:1:1:1:1|6446|)
+",
+    ) {
+        let own = endpoint_of(&announcement(line));
+        let rewritten = announcement(line).rewrite(line.as_bytes(), own).unwrap();
+        let text = String::from_utf8(rewritten.line).unwrap();
+        assert_eq!((text.as_str(), rewritten.delta), (expected, 0), "{line}");
+        assert_eq!(announcement(line).delta_for(line.as_bytes(), own), Some(0));
+    }
+}
+
+#[test]
+fn a_reply_without_a_blank_behind_its_code_gets_one_with_another_endpoint() {
+    for [line, endpoint, expected] in rows(
+        "
+227(10,0,0,11,19,137) => 10.0.0.1:5001 => 227 (10,0,0,1,19,137)
+227(10,0,0,1,19,137) => 10.0.0.2:5001 => 227 (10,0,0,2,19,137)
+227=10,0,0,1,19,137 => 10.0.0.2:5001 => 227 (10,0,0,2,19,137)
+227(10, 0, 0, 1, 19, 137). => 203.0.113.1:5001 => 227  (203,0,113,1,19,137).
+",
+    ) {
+        assert_eq!(rewritten(line, endpoint).0, expected);
+    }
+}
+
+#[test]
 fn a_229_without_an_address_stays_without_one() {
     let line = "229 Entering Extended Passive Mode (|||6446|)";
     let expected = "229 Entering Extended Passive Mode (|||6447|)";
@@ -168,6 +212,11 @@ fn an_accepted_line_with_its_own_endpoint_is_canonical_and_announces_the_same() 
 fn all_spellings_of_a_line_leave_in_one_spelling() {
     for [line, expected] in rows(
         "
+PORT	10, 0,	0 ,1,19,137 	 => PORT 10,0,0,1,19,137
+PORT 010,000,0,1,0019,137 => PORT 10,0,0,1,19,137
+EPRT | 1 | 10.0.0.1 | 5001 | => EPRT |1|10.0.0.1|5001|
+EPRT |2|::ffff:10.0.0.1|5001| => EPRT |1|10.0.0.1|5001|
+LPRT 4, 4,10,0,0,01,2,19,137 => LPRT 4,4,10,0,0,1,2,19,137
 port 10,0,0,1,19,137 => PORT 10,0,0,1,19,137
   PoRt   10,0,0,1,19,137   => PORT 10,0,0,1,19,137
 EPRT *1*10.0.0.1*5001* => EPRT |1|10.0.0.1|5001|
