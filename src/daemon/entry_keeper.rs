@@ -20,7 +20,7 @@ use crate::{
         nfqueue::{Queue, QueueError, QueueEvent, QueueVerdict, QueuedPacketId},
     },
     proto::{
-        net::{ConntrackTuples, Direction, Zone},
+        net::{ConntrackTuples, Direction},
         packet::Segment,
     },
     ruleset::{Backend, LabelBit, PICKUP_QUEUE},
@@ -80,19 +80,20 @@ impl EntryKeeper {
             let QueueEvent::Packet(packet) = self.queue.recv(None)? else {
                 continue;
             };
-            let zone = packet
-                .tracked
-                .map_or_else(Zone::default, |tracked| tracked.zone);
             let id = packet.id;
             let Ok(segment) = Segment::parse(packet.bytes) else {
                 self.queue.verdict(id, QueueVerdict::Accept)?;
                 continue;
             };
-            let segment = segment.in_zone(zone);
+            // The zone of an invalid packet is not told, nor is any by a kernel without NFQA_CT.
+            let saved = match packet.tracked {
+                Some(tracked) => self.flow_store.find(segment.tuple.in_zone(tracked.zone)),
+                None => self.flow_store.find_in_any_zone(segment.tuple),
+            };
             if self.unread.concerns(&segment) {
                 self.unread.tell(&segment);
                 self.queue.verdict(id, QueueVerdict::Accept)?;
-            } else if let Some(tuples) = self.flow_store.find(segment.tuple) {
+            } else if let Some(tuples) = saved {
                 self.put_back(id, tuples)?;
             } else {
                 let is_of_server = self.unread.is_of_server(&segment);

@@ -9,7 +9,7 @@
 //! directories above.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     ffi::OsStr,
     fs::{self, File},
     io::{self, Read, Write},
@@ -47,6 +47,8 @@ pub(super) struct FlowStore {
     opened: OwnedFd,
     /// The saved flows, by the tuple of each direction.
     index: Mutex<HashMap<Tuple, Saved>>,
+    /// The zones in which flows were saved.
+    zones: Mutex<BTreeSet<Zone>>,
     /// The directory above.
     root: OwnedFd,
     namespace: u64,
@@ -79,6 +81,7 @@ impl FlowStore {
             root: open(root, flags, Mode::empty())?,
             namespace,
             index: Mutex::default(),
+            zones: Mutex::default(),
         })
     }
 
@@ -156,6 +159,14 @@ impl FlowStore {
         self.index().get(&tuple).map(|saved| saved.tuples)
     }
 
+    /// The same in whatever zone: the first of several.
+    #[must_use]
+    pub(super) fn find_in_any_zone(&self, tuple: Tuple) -> Option<ConntrackTuples> {
+        let zones = self.zones().clone();
+        let mut tuples = zones.into_iter().map(|zone| tuple.in_zone(zone));
+        tuples.find_map(|tuple| self.find(tuple))
+    }
+
     /// Gives a worker what is saved of a connection.
     #[must_use]
     pub(super) fn load(&self, tuples: &ConntrackTuples) -> Option<SavedFlow> {
@@ -195,10 +206,17 @@ impl FlowStore {
         for direction in Direction::BOTH {
             index.insert(tuples.of(direction), Saved { tuples, is_claimed });
         }
+        drop(index);
+        let zones = Direction::BOTH.map(|direction| tuples.of(direction).zone);
+        self.zones().extend(zones);
     }
 
     fn index(&self) -> MutexGuard<'_, HashMap<Tuple, Saved>> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn zones(&self) -> MutexGuard<'_, BTreeSet<Zone>> {
+        self.zones.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn replace(&self, name: &str, text: &[u8]) -> io::Result<()> {

@@ -158,7 +158,7 @@ impl Kernel for KernelPort {
         }
         let found = self.conntrack.find_expected(expectation);
         let found = found.map_err(|_| LookUpError::Failed)?;
-        let is_alive = |entry: &ConntrackEntry| !entry.tcp_state.is_some_and(TcpState::is_over);
+        let is_alive = |entry: &ConntrackEntry| !entry.is_over();
         let alive = found.filter(is_alive);
         Ok(alive.map(|entry| entry.tuples.of(Direction::Original)))
     }
@@ -277,7 +277,7 @@ impl KernelPort {
             id: entry.id,
             is_beginning: entry.tcp_state.is_some_and(TcpState::is_handshake),
             is_established: entry.tcp_state == Some(TcpState::ESTABLISHED),
-            is_over: entry.tcp_state.is_some_and(TcpState::is_over),
+            is_over: entry.is_over(),
             is_adjusted: has(self.labels.adjust),
             is_offloaded: entry.is_offloaded(),
             is_renumbered: entry.is_renumbered(),
@@ -302,8 +302,7 @@ impl KernelPort {
     fn is_alive(&mut self, tuple: &Tuple) -> bool {
         match self.conntrack.resolve(tuple) {
             Ok(entry) => entry.is_some_and(|entry| {
-                entry.tuples.of(Direction::Original) == *tuple
-                    && !entry.tcp_state.is_some_and(TcpState::is_over)
+                entry.tuples.of(Direction::Original) == *tuple && !entry.is_over()
             }),
             Err(error) => {
                 warn!(%tuple, %error, "conntrack could not be asked: taken as alive");

@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::flow_store::FlowStore;
 use crate::{
-    io::ctnetlink::{Conntrack, TcpState},
+    io::ctnetlink::Conntrack,
     proto::{
         flow::IDLE_MAX,
         net::{ConntrackTuples, Direction},
@@ -115,16 +115,14 @@ impl UnclaimedFlows {
                 continue;
             }
             let found = self.find(&flow.tuples, flow.is_closed);
-            match found {
-                Found::Its => {
-                    flow.gone_since = None;
-                    // An idle session that conntrack loses from now on may go on much later.
-                    flow.patience = IDLE_MAX;
+            if found == Found::Its {
+                flow.gone_since = None;
+                // An idle session that conntrack loses from now on may go on much later.
+                flow.patience = IDLE_MAX;
+            } else {
+                if found == Found::Over {
+                    flow.patience = OVER_MAX;
                 }
-                Found::Over => flow.patience = OVER_MAX,
-                Found::Another | Found::Nothing => {}
-            }
-            if found != Found::Its {
                 let since = *flow.gone_since.get_or_insert(now);
                 if now.saturating_duration_since(since) >= flow.patience {
                     flow_store.delete(&flow.tuples);
@@ -142,7 +140,7 @@ impl UnclaimedFlows {
             Err(_) => Found::Over,
             Ok(None) => Found::Nothing,
             Ok(Some(entry)) if entry.tuples == *tuples && entry.label.has(self.adjust) => {
-                let is_over = entry.tcp_state.is_some_and(TcpState::is_over);
+                let is_over = entry.is_over();
                 let is_over = is_over || is_closed;
                 if is_over { Found::Over } else { Found::Its }
             }

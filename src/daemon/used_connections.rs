@@ -7,11 +7,7 @@ use std::{
 };
 
 use crate::{
-    io::{
-        ctnetlink::{Conntrack, TcpState},
-        netlink::NetlinkError,
-        nftables::MasteredExpectation,
-    },
+    io::{ctnetlink::Conntrack, netlink::NetlinkError, nftables::MasteredExpectation},
     proto::net::Direction,
     ruleset::{Backend, Labels},
 };
@@ -35,7 +31,7 @@ impl UsedConnections {
         if backend == Backend::Nftables {
             conntrack.list_labelled(labels.data, |entry| {
                 let first = entry.tuples.of(Direction::Original);
-                let is_over = entry.tcp_state.is_some_and(TcpState::is_over);
+                let is_over = entry.is_over();
                 let known = if is_over {
                     &mut used.over
                 } else {

@@ -44,6 +44,8 @@ BRIEF = (
     "reload/(table|daemon)/inside-client/PORT",
     "netem/loss-5/inside-client/PORT",
     "network/(vrf|zone|uplinks-howto)/inside-client/21/vsftpd/tnftp/(PORT|EPSV)",
+    "network/conntrack-bridge/routed-client/(21/vsftpd/tnftp/(PORT|EPSV)|policy/PWD)",
+    "forgotten/(client|refused)-first/(inside-client|(vrf|conntrack-bridge)/routed-client)",
     "expectations/[^/]+/(inside-client/PORT|inside-server/PASV)",
 )
 

@@ -10,7 +10,7 @@ use ftp_alg::{
     io::nftables::{ExpectationStore, Master, TableOwner, probe},
     proto::{
         expect::{ExpectError, Expectation, ExpectationId},
-        net::{Layer, Tuple},
+        net::{Layer, Tuple, Zone},
     },
     ruleset::{Params, Ruleset},
 };
@@ -27,7 +27,8 @@ pub(crate) const MASTER: Master = Master {
     original: Tuple::new(
         SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 40_000),
         SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 21),
-    ),
+    )
+    .in_zone(Zone(7)),
     mark: 2,
     layer: Layer::Routed,
 };

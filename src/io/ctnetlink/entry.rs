@@ -103,6 +103,12 @@ impl ConntrackEntry {
         label.unwrap_or(Label::NONE)
     }
 
+    /// Whether the connection is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.tcp_state.is_some_and(TcpState::is_over)
+    }
+
     /// Whether a flowtable has the connection.
     #[must_use]
     pub const fn is_offloaded(&self) -> bool {

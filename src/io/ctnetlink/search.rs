@@ -62,7 +62,7 @@ impl Conntrack {
         self.search(Direction::Original, &called, compared, is_its)
     }
 
-    /// The first entry of which `is_its` is true. `compared` says what of `tuple` the kernel
+    /// The first entry of which `is_its` is true, and whose connection is not over if there is one. `compared` says what of `tuple` the kernel
     /// compares. It compares the addresses of IPv6 the wrong way round
     /// (`ctnetlink_filter_match_tuple`), so they are left out. Before 5.8 it compares nothing.
     fn search(
@@ -90,8 +90,10 @@ impl Conntrack {
                 });
             },
             |one| {
-                let entry = ConntrackEntry::parse(&one.attributes());
-                found = found.or(entry.filter(&is_its));
+                let entry = ConntrackEntry::parse(&one.attributes()).filter(&is_its);
+                if found.as_ref().is_none_or(ConntrackEntry::is_over) {
+                    found = entry.or_else(|| found.take());
+                }
             },
         )?;
         Ok(found)

@@ -13,7 +13,7 @@ use super::{
     element::{
         COMMENT, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_KEY,
         NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_TABLE,
-        NFTA_SET_ELEM_USERDATA,
+        NFTA_SET_ELEM_USERDATA, ZONE,
     },
     live::ExpectedKey,
     mastered::{Master, MasteredExpectation},
@@ -23,7 +23,7 @@ use crate::{
     io::netlink::{Attributes, NetlinkError, Socket},
     proto::{
         expect::Expectation,
-        net::{IfIndex, Layer, Tuple},
+        net::{IfIndex, Layer, Tuple, Zone},
     },
     ruleset::{Family, SetKind, TABLE},
 };
@@ -174,12 +174,15 @@ fn parse_comment(user_data: &[u8]) -> Option<(Tuple, Option<u8>)> {
     let text = rest.get(..usize::from(*length))?.strip_suffix(&[0])?;
     let mut words = std::str::from_utf8(text).ok()?.split(' ');
     let (source, destination) = (words.next()?, words.next()?);
-    let prefix = match words.next() {
-        Some(word) => Some(word.strip_prefix('/')?.parse().ok()?),
-        None => None,
-    };
+    let (mut prefix, mut zone) = (None, Zone::default());
+    for word in words {
+        match word.strip_prefix(ZONE) {
+            Some(number) => zone = Zone(number.parse().ok()?),
+            None => prefix = Some(word.strip_prefix('/')?.parse().ok()?),
+        }
+    }
     let master = Tuple::new(source.parse().ok()?, destination.parse().ok()?);
-    Some((master, prefix))
+    Some((master.in_zone(zone), prefix))
 }
 
 fn parse_iif(key: &[u8]) -> Option<IfIndex> {

@@ -10,7 +10,7 @@ use crate::{
     io::netlink::MessageBuffer,
     proto::{
         expect::Expectation,
-        net::{IfIndex, Layer, Tuple},
+        net::{IfIndex, Layer, Tuple, Zone},
     },
     ruleset::{Family, SetKind, TABLE},
 };
@@ -47,6 +47,9 @@ pub(super) struct Element<'a> {
 /// The type of a comment within an element's user data (libnftnl's
 /// `NFTNL_UDATA_SET_ELEM_COMMENT`).
 pub(super) const COMMENT: u8 = 0;
+
+/// What a zone's number follows in a comment.
+pub(super) const ZONE: &str = "zone";
 
 /// The elements of one expectation: the permission, the two for NAT, the mark, and the denied
 /// interface.
@@ -200,10 +203,15 @@ impl Element<'_> {
 }
 
 /// Names the control connection, for `nft list` and for a later process: its client and its server,
-/// as the client's packets have them. Then comes the prefix of a source that is a network.
+/// as the client's packets have them. Then come the prefix of a source that is a network, and the
+/// conntrack zone of a connection that is in one.
 fn put_comment(buffer: &mut MessageBuffer, master: &Tuple, source_prefix: Option<u8>) {
     let prefix = source_prefix.map_or_else(String::new, |prefix| format!(" /{prefix}"));
-    let text = format!("{} {}{prefix}\0", master.source, master.destination);
+    let zone = match master.zone {
+        Zone(0) => String::new(),
+        Zone(number) => format!(" {ZONE}{number}"),
+    };
+    let text = format!("{} {}{prefix}{zone}\0", master.source, master.destination);
     let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
     let head = [COMMENT, length];
     buffer.put_parts(NFTA_SET_ELEM_USERDATA, &[&head, text.as_bytes()]);
