@@ -46,8 +46,8 @@ iptables -w -t nat -A PREROUTING -i $wan -p tcp --dport 2121 -j DNAT --to-destin
 #   iptables -A FORWARD -m connmark --mark 0x10000000/0x10000000 -j ACCEPT
 # or, in whatever chain, the label that such a connection keeps:
 #   iptables -A FORWARD -m connlabel --label 125 -j ACCEPT
-# A warning that /etc/xtables/connlabel.conf cannot be opened means nothing: the labels
-# here are numbers, and that file only names some.
+# A warning that /etc/xtables/connlabel.conf cannot be opened means nothing: the
+# labels here are numbers, and that file only names some.
 set -e
 
 nft -f - <<'END'

@@ -17,6 +17,7 @@
 //! [`to_iptables`] print it for an operator, `io::nftables` sends it to the kernel. So `ftp-alg
 //! rules` prints the table that the daemon loads.
 
+mod accept_line;
 mod build;
 mod iptables;
 mod labels;
@@ -28,6 +29,7 @@ use std::ops::RangeInclusive;
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
 
+pub use accept_line::AcceptLine;
 pub use iptables::{to_iptables, to_iptables_removal};
 pub use labels::{Label, LabelBit, Labels};
 pub use nft::removal as nft_removal;

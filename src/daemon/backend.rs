@@ -24,7 +24,7 @@ use crate::{
         },
     },
     proto::net::Layer,
-    ruleset::{Backend, HELPER, QueueStatement, Ruleset},
+    ruleset::{AcceptLine, Backend, HELPER, QueueStatement, Ruleset},
 };
 
 /// How often the daemon tries to load the table. A daemon in another network namespace may remove
@@ -57,15 +57,8 @@ impl Choice {
     /// What the operator's rules have to say so that expected data connections pass, in nft's
     /// language and in that of iptables. `data` is their mark bit.
     pub(super) fn accept_line(self, data: u32) -> String {
-        match self.backend {
-            Backend::Nftables => format!(
-                "`ct mark & {data:#x} != 0 accept` (iptables: `-m connmark --mark \
-                 {data:#x}/{data:#x} -j ACCEPT`)"
-            ),
-            Backend::Conntrack => "`ct state established,related accept` (iptables: `-m conntrack \
-                                   --ctstate ESTABLISHED,RELATED -j ACCEPT`)"
-                .to_owned(),
-        }
+        let AcceptLine { nft, iptables } = AcceptLine::new(self.backend, data);
+        format!("`{nft}` (iptables: `{iptables}`)")
     }
 
     /// Opens a worker's connection to it. `owner` is that of our table.

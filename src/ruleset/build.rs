@@ -18,8 +18,8 @@ use ipnetwork::IpNetwork;
 use chain_parts::{HANDSHAKE, INSPECTION, OPENING, RAW, base, chain, filter, nat, not_twice, rule};
 
 use super::{
-    Backend, ControlPort, Family, FlagTest, HELPER, KeySource, Labels, Params, QueueStatement,
-    Rule, Ruleset, Set, SetKind, State, Statement::*, WhenAbsent, statement::Chain,
+    AcceptLine, Backend, ControlPort, Family, FlagTest, HELPER, KeySource, Labels, Params,
+    QueueStatement, Rule, Ruleset, Set, SetKind, State, Statement::*, WhenAbsent, statement::Chain,
 };
 use crate::proto::{net::Layer, packet::Flags as TcpFlags};
 
@@ -79,16 +79,14 @@ impl Ruleset {
 }
 
 fn advice(params: &Params) -> Vec<String> {
+    let accept = AcceptLine::new(params.backend, params.marks.data).nft;
     let mut advice = vec![format!(
         "ftp-alg's own table, for the control ports {:?}.",
         params.control_ports
     )];
     advice.extend(match params.backend {
         Backend::Nftables => vec![
-            format!(
-                "Your own rules must accept expected data connections: ct mark & {:#x} != 0 accept",
-                params.marks.data
-            ),
+            format!("Your own rules must accept expected data connections: {accept}"),
             format!(
                 "The same by their label, in whatever chain: ct label {} accept",
                 params.labels.data.number()
@@ -97,7 +95,7 @@ fn advice(params: &Params) -> Vec<String> {
                 .to_owned(),
         ],
         Backend::Conntrack => vec![
-            "Expected data connections are related: ct state established,related accept".to_owned(),
+            format!("Expected data connections are related: {accept}"),
             format!("Loads only while the helper {HELPER} is registered, which the daemon does."),
         ],
     });

@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 use crate::proto::net::Layer;
 
 use super::{
-    HANDSHAKES_A_SECOND, PICKUP_QUEUE, Params, QueueStatement, Ruleset, TABLE, WhenAbsent,
+    AcceptLine, Backend, HANDSHAKES_A_SECOND, PICKUP_QUEUE, Params, QueueStatement, Ruleset, TABLE,
+    WhenAbsent,
 };
 
 /// Ranges of source ports for each worker. The connection's original source port decides, because
@@ -54,23 +55,11 @@ pub fn to_iptables(params: &Params) -> String {
         queue_statement: QueueStatement::Elsewhere,
         ..params.clone()
     });
-    let mut script = format!(
-        "#!/bin/sh\n\
-         # Queues FTP control connections to ftp-alg with iptables and ip6tables (table mangle).\n\
-         #\n\
-         # Expected data connections are recognised and translated by the nf_tables table\n\
-         # inet {TABLE}, which iptables cannot express; it runs beside your iptables rules.\n\
-         # Your own rules then need, where they accept ESTABLISHED, one line more:\n\
-         #   iptables -A FORWARD -m connmark --mark {0:#x}/{0:#x} -j ACCEPT\n\
-         # or, in whatever chain, the label that such a connection keeps:\n\
-         #   iptables -A FORWARD -m connlabel --label {2} -j ACCEPT\n\
-         # A warning that /etc/xtables/connlabel.conf cannot be opened means nothing: the labels\n\
-         # here are numbers, and that file only names some.\n\
-         set -e\n\n\
-         nft -f - <<'END'\n{1}END\n\n",
-        params.marks.data,
-        table.to_nft(),
-        params.labels.data.number(),
+    let mut script = head(params);
+    let _ = write!(
+        script,
+        "set -e\n\nnft -f - <<'END'\n{}END\n\n",
+        table.to_nft()
     );
     let _ = writeln!(script, "for chain in {CHAINS}; do");
     script += "\tfor ipt in iptables ip6tables; do\n\
@@ -86,6 +75,30 @@ pub fn to_iptables(params: &Params) -> String {
     put_entries(&mut script, params);
     put_tls_entries(&mut script, params);
     script
+}
+
+/// What the script is, and what the operator's own rules need beside it.
+fn head(params: &Params) -> String {
+    let accept = AcceptLine::new(params.backend, params.marks.data).iptables;
+    let mut head = format!(
+        "#!/bin/sh\n\
+         # Queues FTP control connections to ftp-alg with iptables and ip6tables (table mangle).\n\
+         #\n\
+         # Expected data connections are recognised and translated by the nf_tables table\n\
+         # inet {TABLE}, which iptables cannot express; it runs beside your iptables rules.\n\
+         # Your own rules then need, where they accept ESTABLISHED, one line more:\n\
+         #   iptables -A FORWARD {accept}\n",
+    );
+    if params.backend == Backend::Nftables {
+        let _ = write!(
+            head,
+            "# or, in whatever chain, the label that such a connection keeps:\n\
+             #   iptables -A FORWARD -m connlabel --label {} -j ACCEPT\n",
+            params.labels.data.number(),
+        );
+    }
+    head + "# A warning that /etc/xtables/connlabel.conf cannot be opened means nothing: the\n\
+            # labels here are numbers, and that file only names some.\n"
 }
 
 /// A shell script that removes the rules of [`to_iptables`], and nothing else.

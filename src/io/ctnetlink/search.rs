@@ -62,9 +62,10 @@ impl Conntrack {
         self.search(Direction::Original, &called, compared, is_its)
     }
 
-    /// The first entry of which `is_its` is true, and whose connection is not over if there is one. `compared` says what of `tuple` the kernel
-    /// compares. It compares the addresses of IPv6 the wrong way round
-    /// (`ctnetlink_filter_match_tuple`), so they are left out. Before 5.8 it compares nothing.
+    /// The first entry of which `is_its` is true, and whose connection is not over if there is one.
+    /// `compared` says what of `tuple` the kernel compares. It compares the addresses of IPv6 the
+    /// wrong way round (`ctnetlink_filter_match_tuple`), so they are left out. Before 5.8 it
+    /// compares nothing.
     fn search(
         &mut self,
         direction: Direction,
