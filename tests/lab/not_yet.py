@@ -19,9 +19,6 @@ class NotYet:
 
 # A pattern for whole names of cases.
 NOT_YET = {
-    "attack/hidden/PORT-behind-CR(-NUL)?(-in-two-segments)?": NotYet(
-        "a CR within a line is no end of a line, and without a command policy the line passes"
-    ),
     "attack/echoed-227/behind-LF-in-(directory|missing)-name.*": NotYet(
         "a LF that a server repeats within a reply is taken for the end of that reply, although"
         " this server ends its lines with CR LF; the 227 behind it then answers the next PASV"
@@ -67,13 +64,6 @@ NOT_YET = {
         "an announcement does not wait for the login before it to be answered"
     ),
     "dialogue/PROXY-.*": NotYet("a PROXY protocol header is read as commands"),
-    "dialogue/PASV/CR-(CR-LF|NUL)/.*": NotYet("a command is read with the CR behind it"),
-    "dialogue/PORT/(CR-CR-LF|tab|blanks-after-commas|leading-zeros|EPRT-mapped)/.*": NotYet(
-        "a line that has one reading is refused for its spelling"
-    ),
-    "dialogue/22[79]/(CR-CR-LF|no-blank|(blanks|tabs)-after-commas|leading-zeros)/.*": NotYet(
-        "a line that has one reading is refused for its spelling"
-    ),
     "dialogue/AUTH-answered-200/.*": NotYet("AUTH counts as accepted only with 234"),
 }
 

@@ -85,10 +85,17 @@ impl Command {
         if let Some((kind, reason)) = hidden_verb(text) {
             return Self::Announce(kind, Err(reason));
         }
-        match rest.first() {
-            None | Some(b' ' | b'\t') => Self::of_verb(verb, rest.trim_ascii()),
-            Some(_) => Self::Other,
+        // CR NUL is a carriage return (RFC 854), which vsftpd and others do not count.
+        let ends = |byte: &u8| is_blank(*byte) || is_end(*byte);
+        if !rest.first().is_none_or(ends) {
+            return Self::Other;
         }
+        let start = rest.iter().position(|byte| !ends(byte));
+        let end = rest.iter().rposition(|byte| !ends(byte));
+        let argument = start
+            .zip(end)
+            .and_then(|(start, end)| rest.get(start..=end));
+        Self::of_verb(verb, argument.unwrap_or_default())
     }
 
     fn of_verb(verb: &[u8], argument: &[u8]) -> Self {
@@ -241,9 +248,13 @@ fn begins_verb_of(kind: AnnouncementKind, text: &[u8]) -> bool {
 
 /// The line, and each command that some server reads in it: to some a CR or a NUL ends a command.
 fn commands_in(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let is_end = |byte: &u8| matches!(*byte, b'\r' | 0);
-    let parts = line.split(is_end).skip(1);
+    let parts = line.split(|byte| is_end(*byte)).skip(1);
     std::iter::once(line).chain(parts)
+}
+
+/// Whether a byte ends a command to some server.
+const fn is_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | 0)
 }
 
 /// Whether a text begins with a verb, or is a prefix of it.
