@@ -198,6 +198,18 @@ impl Session {
         }
     }
 
+    /// Takes a line that may be the rest of a reply whose text has a LF in it. A client could have
+    /// made it, so that it answers nothing that would open a pinhole.
+    pub fn handle_repeated(&mut self, line: &[u8], is_complete: bool) -> Finding {
+        let announcing = ReplyLine::parse(line)
+            .filter(|_| self.multi_line.is_none())
+            .and_then(|reply| Some((reply.code, AnnouncementKind::from_code(reply.code)?)));
+        match announcing {
+            Some((code, kind)) => unsolicited(code, kind, line),
+            None => self.handle_reply(line, is_complete),
+        }
+    }
+
     /// The last command, or the command that the last line answered. A finding does not concern the
     /// announcements that a pipelining client has made after it.
     #[must_use]
@@ -303,13 +315,8 @@ impl Session {
     fn handle_surplus(&mut self, code: u16, line: &[u8]) -> Finding {
         // An attacker can have a server repeat text of his, in a listing or an error message. Only
         // the answer to PASV announces.
-        AnnouncementKind::from_code(code).map_or(Finding::Nothing, |kind| {
-            Finding::Announcement(FoundAnnouncement {
-                kind,
-                announcement: parse_announcing_reply(code, line),
-                refusal: Some(Refusal::UnsolicitedReply),
-            })
-        })
+        AnnouncementKind::from_code(code)
+            .map_or(Finding::Nothing, |kind| unsolicited(code, kind, line))
     }
 
     fn refusal_of_active(&self, is_tracked: bool, is_complete: bool) -> Option<Refusal> {
@@ -364,6 +371,15 @@ impl Session {
             .drain(..answer.lost_refusals.min(self.reasons.len()));
         self.lost_directories += answer.lost_directories;
     }
+}
+
+/// A reply that announces an endpoint although nobody asked for it.
+fn unsolicited(code: u16, kind: AnnouncementKind, line: &[u8]) -> Finding {
+    Finding::Announcement(FoundAnnouncement {
+        kind,
+        announcement: parse_announcing_reply(code, line),
+        refusal: Some(Refusal::UnsolicitedReply),
+    })
 }
 
 /// Whether a line has nothing that any server would take for a command.

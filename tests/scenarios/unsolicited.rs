@@ -63,3 +63,32 @@ fn a_client_that_acknowledges_ahead_does_not_choose_where_a_line_begins() {
         assert!(link.kernel.expected.is_empty());
     }
 }
+
+#[test]
+fn a_227_behind_a_lf_that_the_server_repeats_answers_no_pasv() {
+    for reply in [
+        format!("257 \"/x\n{PASSIVE}\" is the current directory\r\n"),
+        format!("257 \"/x\n{PASSIVE}\n\" is the current directory\r\n"),
+    ] {
+        let turns = [
+            Turn::new(Role::Client, "PWD\r\nPASV\r\n"),
+            Turn::new(Role::Server, reply.as_str()),
+        ];
+        let link = play(Topology::Dnat, &turns);
+        assert_eq!(decisions(&link), ["PASV unsolicited_reply"], "{reply:?}");
+        assert_eq!(heard_by(Role::Client, &link), reply);
+    }
+}
+
+#[test]
+fn a_server_may_end_all_its_lines_with_lf_or_its_227_alone() {
+    let with_lf = format!("{PASSIVE}\n");
+    let turns = [
+        client("PASV"),
+        Turn::new(Role::Server, with_lf.as_str()),
+        client("PASV"),
+        Turn::new(Role::Server, with_lf.as_str()),
+    ];
+    let link = play(Topology::Dnat, &turns);
+    assert_eq!(decisions(&link), ["PASV expect", "PASV expect"]);
+}

@@ -109,7 +109,7 @@ impl Flow {
                 Role::Server if line.is_of_rest => {}
                 Role::Server => {
                     let bytes = self.relay.line_bytes(direction, &line);
-                    let finding = self.dialogue.handle_reply(bytes, line.is_complete);
+                    let finding = self.dialogue.handle_reply(bytes, &line);
                     self.handle_finding(&at, finding, context);
                 }
             }
