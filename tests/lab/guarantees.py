@@ -392,9 +392,7 @@ def gateway_loss_batches():
 
 
 def early_client_batches():
-    """A client that speaks first looks like one that was tricked into it, so ours does not serve it
-    yet.
-    """
+    """A client that does not wait for the greeting, and says what FTP has before a login."""
     for deployment, mode in (("inside-client", "PORT"), ("inside-server", "PASV")):
         name = f"guarantee/client-speaks-first/{deployment}/{mode}"
         yield Batch(
@@ -402,7 +400,6 @@ def early_client_batches():
             deployment,
             (Case(name, functools.partial(client_speaks_first, mode)),),
             scripted,
-            extra=True,
         )
 
 

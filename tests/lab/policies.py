@@ -364,9 +364,6 @@ SHARED = {
 }
 
 
-NOT_APPLICABLE = {("abort", "pure-ftpd"): transfers.SILENT_AFTER_ABORT["pure-ftpd"]}
-
-
 def passive_refused(stage):
     """A client that insists on passive has no file; one that goes on with active has it."""
     session = talk(stage)
@@ -554,10 +551,7 @@ def with_files(server, listen, lab, deployment):
 
 def batches():
     for server in SERVERS:
-        cases = tuple(
-            Case(f"policy/{name}/{server}", check, NOT_APPLICABLE.get((name, server), ""))
-            for name, check in SHARED.items()
-        )
+        cases = tuple(Case(f"policy/{name}/{server}", check) for name, check in SHARED.items())
         yield Batch(
             f"policy/{server}",
             "inside-client",
