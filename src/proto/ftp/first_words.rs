@@ -29,10 +29,15 @@ pub fn may_precede_login(line: &[u8]) -> bool {
     text.is_empty() || (is_known && is_command_shaped(line))
 }
 
+/// With these begin SMTP and LMTP (RFC 5321, RFC 2033), POP3 (RFC 1939, RFC 2449) and IRC
+/// (RFC 2812), and no dialect of FTP has them.
+const OTHER_PROTOCOLS: [&[u8]; 7] = [b"EHLO", b"HELO", b"LHLO", b"APOP", b"CAPA", b"NICK", b"CAP"];
+
 /// Whether a line can be an FTP command, known or not: a verb, and then nothing or a blank.
 ///
-/// The first lines of other protocols are not: request lines of HTTP and SIP, their headers, and
-/// TLS records.
+/// The first lines of other protocols are not: request lines of HTTP and SIP, their headers, TLS
+/// records, and the first words of mail and chat. The text of a message could hold a login and an
+/// announcement.
 #[must_use]
 pub fn is_command_shaped(line: &[u8]) -> bool {
     let text = telnet::skip_sequences(line).trim_ascii();
@@ -46,7 +51,11 @@ pub fn is_command_shaped(line: &[u8]) -> bool {
         .is_none_or(|byte| matches!(*byte, b' ' | b'\t'));
     // A request line looks like a command with two words. Its last word is the protocol.
     let last_word = text.rsplit(|byte| *byte == b' ').next();
-    is_verb && ends && !last_word.is_some_and(is_protocol_version)
+    let is_other = OTHER_PROTOCOLS.iter().any(|other| {
+        text.get(..verb)
+            .is_some_and(|verb| verb.eq_ignore_ascii_case(other))
+    });
+    is_verb && ends && !is_other && !last_word.is_some_and(is_protocol_version)
 }
 
 /// `HTTP/1.1`, `SIP/2.0`, `RTSP/1.0` and the like.
@@ -92,6 +101,16 @@ mod tests {
             b"Host: x",
         ] {
             assert!(!may_precede_login(line), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_verb_of_mail_or_chat_is_no_command_and_an_unknown_one_may_be() {
+        for line in ["EHLO host", "helo host", "NICK ann", "CAPA"] {
+            assert!(!is_command_shaped(line.as_bytes()), "{line}");
+        }
+        for line in ["XMKD x", "NDMF", "CAPABLE x", "MAIL ann"] {
+            assert!(is_command_shaped(line.as_bytes()), "{line}");
         }
     }
 }
