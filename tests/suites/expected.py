@@ -11,6 +11,7 @@ NOT_ITS_OWN = (
 )
 FOREIGN = "announces a third party, and reads the gateway's 550 in place of the server's 501"
 PRIVILEGED = "announces a port below 1024, and reads the gateway's 550 in place of the server's 501"
+TWICE = "connects twice to one announced endpoint, which is good for one data connection"
 OVERTAKEN = (
     "the end of the data connection overtakes ABOR, whose way leads through the daemon, so that the"
     " server has nothing to abort"
@@ -19,6 +20,8 @@ OVERTAKEN = (
 # (suite, pattern of the whole test's name): reason.
 EXPECTED = {
     ("cpython", "test_makepasv_issue43285_security_disabled"): NOT_ITS_OWN,
+    ("aioftp", ".*::test_pasv_connection_pasv_forced_response_address.*"): NOT_ITS_OWN,
+    ("aioftp", ".*::test_closing_passive_connection.*"): TWICE,
     ("pyftpdlib", ".*::TestConfigurableOptions::test_masquerade_address(_map)?"): NOT_ITS_OWN,
     ("pyftpdlib", ".*::TestIPv4Environment::test_(eprt|port)_v4"): FOREIGN,
     ("pyftpdlib", ".*::TestIPv6Environment::test_eprt_v6"): FOREIGN,
