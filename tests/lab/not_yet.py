@@ -19,14 +19,6 @@ class NotYet:
 
 # A pattern for whole names of cases.
 NOT_YET = {
-    "attack/echoed-227/behind-LF-in-(directory|missing)-name.*": NotYet(
-        "a LF that a server repeats within a reply is taken for the end of that reply, although"
-        " this server ends its lines with CR LF; the 227 behind it then answers the next PASV"
-    ),
-    "attack/slipstream/(SMTP|IRC)": NotYet(
-        "a verb of another protocol (EHLO, MAIL, NICK) passes for one of FTP, and the text of a"
-        " message then logs in"
-    ),
     "network/zone-original/.*/(PORT|EPRT)": NotYet(
         "the kernel does not find its expectation in the other zone", ("ours-conntrack",)
     ),
@@ -41,30 +33,10 @@ NOT_YET = {
     "network/offload-all/.*": NotYet(
         "the control connection is offloaded, and its packets pass unseen", ("ours-nftables",)
     ),
-    "dialogue/(EPSV-answered-227|PASV-answered-229|CPSV)/.*": NotYet(
-        "a reply opens something only if it has the code of its own command"
-    ),
-    "dialogue/(NOOPs|STAT)-swallowed-in-transfer/.*": NotYet(
-        "each command is taken to have one answer, in order"
-    ),
-    "dialogue/(CWD-answered-twice/late|226-twice/second-after-PASV|150-without-226/.*"
-    "|1yz-as-the-only-answer/.*|empty-lines?-unanswered.*|file-name-with-LF/.*)/.*": NotYet(
-        "each command is taken to have one answer, in order"
-    ),
     "dialogue/reply-ended-by-another-code/.*": NotYet(
         "a multi-line reply ends with the code that it began with, or never"
     ),
-    "dialogue/((PASS|USER|ACCT)-answered-2(00|02|20|50)|greeting-2..)/.*": NotYet(
-        "a login is 220, 331, 230 and nothing else"
-    ),
-    "dialogue/(client-before-late-greeting|(FEAT|AUTH|OPTS|HOST|all)-before-greeting.*)/.*": NotYet(
-        "a client that speaks before the greeting is taken for one that speaks no FTP"
-    ),
-    "dialogue/login-and-PORT-in-one-segment.*": NotYet(
-        "an announcement does not wait for the login before it to be answered"
-    ),
     "dialogue/PROXY-.*": NotYet("a PROXY protocol header is read as commands"),
-    "dialogue/AUTH-answered-200/.*": NotYet("AUTH counts as accepted only with 234"),
 }
 
 
