@@ -294,6 +294,7 @@ impl Flow {
             .saturating_add(self.relay.heap_bytes())
             .saturating_add(self.dialogue.heap_bytes())
             .saturating_add(self.pinholes.heap_bytes())
+            .saturating_add(self.keeping.heap_bytes())
     }
 
     /// A connection's first packets. A repeated SYN or SYN/ACK changes nothing.
@@ -382,6 +383,7 @@ impl Flow {
     fn withdraw_all(&mut self, reason: Withdrawal, context: &mut Context<'_>) {
         self.pinholes
             .withdraw_all(reason, self.relay.tuples(), context);
+        self.keeping.end();
     }
 
     /// Withdraws what was announced up to the command that the last line was, or answered.
@@ -389,5 +391,8 @@ impl Flow {
         let command = self.dialogue.current_command();
         self.pinholes
             .withdraw_up_to(command, reason, self.relay.tuples(), context);
+        if self.pinholes.oldest().is_none() {
+            self.keeping.end();
+        }
     }
 }

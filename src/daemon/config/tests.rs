@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use super::*;
 use crate::{
     daemon::from_config::{params_of, settings_of},
-    proto::{budget::Limits, flow::Settings},
+    proto::{budget::Limits, flow::Settings, net::PublicAddresses},
     ruleset::{Backend, Params, QueueStatement},
 };
 
@@ -144,6 +144,10 @@ fn values_mean_what_they_say() {
     assert_eq!((config.nat.share.part, config.nat.share.of), (2, 2));
     assert_eq!(settings.tls.ports, Some(50_000..=51_023));
     assert_eq!(settings.tls.at_once, 16);
+    let sources = ["198.51.100.8/29", "2001:db8::/64"].map(|one| one.parse().unwrap());
+    assert_eq!(settings.data_sources, sources);
+    let [outside, public] = ["172.31.0.4", "203.0.113.9"].map(|one| one.parse().unwrap());
+    assert_eq!(settings.public, PublicAddresses::new([(outside, public)]));
     let server: IpAddr = "10.0.0.5".parse().unwrap();
     assert_eq!(settings.tls.servers, [server.into()]);
     let limits = Limits {

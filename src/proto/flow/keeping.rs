@@ -22,11 +22,15 @@ const ASKED_AFTER: Duration = Duration::from_secs(1);
 /// The least time between two questions. Conntrack counts in seconds.
 const INTERVAL_MIN: Duration = Duration::from_millis(500);
 
+/// Looks after the entry during transfers. An idle session has nothing of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Keeping(Option<Box<Transfer>>);
+
 /// What is known of the entry during one transfer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Keeping {
-    /// When conntrack is asked next. `None` while no transfer is under way.
-    next: Option<Instant>,
+#[derive(Clone, Copy, Debug)]
+struct Transfer {
+    /// When conntrack is asked next.
+    next: Instant,
     /// How long the entry lives without packets.
     lifetime: Option<Duration>,
     /// The first packet of the data connection, once it was found.
@@ -36,15 +40,26 @@ pub(super) struct Keeping {
 impl Keeping {
     /// A transfer is under way.
     pub(super) fn begin(&mut self, now: Instant) {
-        *self = Self {
-            next: Some(now + ASKED_AFTER),
-            ..Self::default()
-        };
+        self.0 = Some(Box::new(Transfer {
+            next: now + ASKED_AFTER,
+            lifetime: None,
+            data: None,
+        }));
+    }
+
+    /// No transfer is under way any more.
+    pub(super) fn end(&mut self) {
+        self.0 = None;
     }
 
     /// When conntrack is asked next.
-    pub(super) const fn poll_timeout(&self) -> Option<Instant> {
-        self.next
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.0.as_ref().map(|transfer| transfer.next)
+    }
+
+    /// Bytes of memory behind this value, not counting the value itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |_| size_of::<Transfer>())
     }
 
     /// Looks after the entry, where it is time to. `expectation` is that of the transfer, if it is
@@ -55,14 +70,21 @@ impl Keeping {
         tuples: &ConntrackTuples,
         context: &mut Context<'_>,
     ) -> bool {
-        if self.next.take_if(|next| *next <= context.now).is_none() {
+        let is_due = |transfer: &mut Box<Transfer>| transfer.next <= context.now;
+        let Some(mut transfer) = self.0.take_if(is_due) else {
             return false;
-        }
-        let looked = expectation.and_then(|one| self.look_after(&one, tuples, context));
-        self.next = looked.map(|(after, _)| context.now + after.max(INTERVAL_MIN));
-        looked.is_some_and(|(_, is_extended)| is_extended)
+        };
+        let looked = expectation.and_then(|one| transfer.look_after(&one, tuples, context));
+        let Some((after, is_extended)) = looked else {
+            return false;
+        };
+        transfer.next = context.now + after.max(INTERVAL_MIN);
+        self.0 = Some(transfer);
+        is_extended
     }
+}
 
+impl Transfer {
     /// Gives the entry its whole time again, where half of it is over and data flows. Tells when to
     /// ask again, and whether it has; `None` where the transfer is over, or conntrack does not
     /// tell.
