@@ -92,6 +92,8 @@ impl Pinhole {
 impl Pinholes {
     /// Adds a pinhole that the kernel has opened.
     pub(super) fn record(&mut self, pinhole: Pinhole) {
+        // Most sessions have one at a time, and there are many sessions.
+        self.0.reserve_exact(1);
         self.0.push(pinhole);
     }
 
