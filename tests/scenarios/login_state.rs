@@ -159,6 +159,47 @@ fn a_request_opens_nothing_at_a_server_that_lets_everybody_in() {
     }
 }
 
+/// The header of version 2 of the PROXY protocol, with a TLV of this value.
+fn proxy_header(value: &[u8]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0".to_vec();
+    header.push(15 + value.len() as u8);
+    header.extend_from_slice(&[192, 0, 2, 2, 10, 10, 0, 5, 0x9c, 0x41, 0, 21]);
+    header.extend_from_slice(&[4, 0, value.len() as u8]);
+    header.extend_from_slice(value);
+    header
+}
+
+#[test]
+fn what_a_load_balancer_says_before_everything_counts_as_nothing() {
+    let text = b"PROXY TCP4 192.0.2.2 198.51.100.7 40001 21\r\n".to_vec();
+    for header in [text, proxy_header(b"\n\n\x01")] {
+        for cut in 5..header.len() {
+            let gap = Duration::from_millis(1);
+            let mut turns = vec![Turn::new(Role::Client, header.clone()).cut(&[cut], gap)];
+            turns.extend(after_login(&[client(PORT), server("200 ok")]));
+            assert_eq!(decided_open(&turns), ["PORT expect"], "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_header_of_a_load_balancer_hides_no_command_and_proves_nothing() {
+    let policed = |turns: &[Turn]| {
+        let link = play_with(turns, crate::command_policy::deny());
+        (link.hosts[1].received.clone(), decisions(&link))
+    };
+    let header = proxy_header(b"\r\nDELE x\r\n");
+    let (heard, _) = policed(&[Turn::new(Role::Client, header), server("220 hello")]);
+    assert!(!heard.windows(4).any(|bytes| bytes == b"DELE"));
+    let request = [&proxy_header(b"")[..], b"POST / HTTP/1.1\r\n"].concat();
+    let turns = [
+        Turn::new(Role::Client, request),
+        server("220 hello\r\n230 in"),
+        client(PORT),
+    ];
+    assert_eq!(policed(&turns).1, ["PORT not_ftp"]);
+}
+
 #[test]
 fn after_rein_the_user_logs_in_again() {
     let rein = [client("REIN"), server("220 again"), client(PORT)];

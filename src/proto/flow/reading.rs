@@ -3,7 +3,7 @@
 use super::{Flow, context::Context, dialogue::Heard, line_at::LineAt};
 use crate::proto::{
     event::{EventKind, LossCause},
-    ftp::{Role, holds_password, reads_as_line},
+    ftp::{ProxyHeader, Role, holds_password, reads_as_line},
     net::Direction,
     packet::Segment,
     session::{Finding, Withdrawal, endpoint_check::Refusal},
@@ -96,6 +96,9 @@ impl Flow {
 
     /// Looks at the lines that a direction has completed, one after the other.
     pub(super) fn handle_lines(&mut self, direction: Direction, context: &mut Context<'_>) {
+        if direction == Direction::Original && self.awaits_rest_of_proxy_header() {
+            return;
+        }
         while !self.life.is_aborted()
             && let Some(line) = self.relay.next_line(direction)
         {
@@ -112,6 +115,19 @@ impl Flow {
                     let finding = self.dialogue.handle_reply(bytes, &line);
                     self.handle_finding(&at, finding, context);
                 }
+            }
+        }
+    }
+
+    /// Skips what a load balancer says before the client. `true` where its end has not come.
+    fn awaits_rest_of_proxy_header(&mut self) -> bool {
+        let start = self.relay.unread_start(Direction::Original);
+        match start.map_or(ProxyHeader::None, ProxyHeader::find) {
+            ProxyHeader::None => false,
+            ProxyHeader::Begun => true,
+            ProxyHeader::Whole(length) => {
+                self.relay.skip(Direction::Original, length);
+                false
             }
         }
     }

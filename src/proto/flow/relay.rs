@@ -226,6 +226,16 @@ impl TcpRelay {
         self.half[direction].stream.poll_line()
     }
 
+    /// The bytes at the start of a direction, before any line was given of it.
+    pub(super) fn unread_start(&self, direction: Direction) -> Option<&[u8]> {
+        self.half[direction].stream.unread_start()
+    }
+
+    /// Passes bytes of a partial line as no text.
+    pub(super) fn skip(&mut self, direction: Direction, count: usize) {
+        self.half[direction].stream.skip(count);
+    }
+
     /// Takes back the last line that [`next_line`](Self::next_line) gave. It is held, and given
     /// again.
     pub(super) fn return_line(&mut self, direction: Direction, line: &Line) {
