@@ -186,30 +186,6 @@ impl Stream {
             .map(|found| found.at(self.buf_start))
     }
 
-    /// The bytes that no line was given of, where they stand at the start of the stream.
-    #[must_use]
-    pub fn unread_start(&self) -> Option<&[u8]> {
-        let is_at_start = self.first == Some(self.partial_line_start());
-        is_at_start.then(|| self.partial_line())
-    }
-
-    /// Passes `count` bytes of the partial line as no text. A line begins behind them.
-    pub fn skip(&mut self, count: usize) {
-        let start = self.index_of(self.partial_line_start());
-        self.scanner.return_to(start.saturating_add(count));
-    }
-
-    /// Takes back the last line that [`poll_line`](Self::poll_line) gave. It is given again.
-    pub fn return_line(&mut self, line: &Line) {
-        self.scanner.return_to(self.index_of(line.start));
-    }
-
-    /// Whether a line that was [returned](Self::return_line) waits.
-    #[must_use]
-    pub fn has_returned_line(&self) -> bool {
-        self.partial_line().contains(&b'\n')
-    }
-
     /// The bytes, without the line's end, of a line that [`poll_line`](Self::poll_line) gave.
     #[must_use]
     pub fn line_bytes(&self, line: &Line) -> &[u8] {

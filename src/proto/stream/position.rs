@@ -1,6 +1,6 @@
 //! The position of a stream: where it starts, how it is lost, and where it goes on.
 
-use super::{Fin, LineScanner, SequenceMap, Stream};
+use super::{Fin, Line, LineScanner, SequenceMap, Stream};
 use crate::proto::net::SeqNumber;
 
 impl Stream {
@@ -56,6 +56,30 @@ impl Stream {
     pub fn begin_anew(&mut self) {
         self.scanner = LineScanner::behind(&[]);
         self.lose_sync();
+    }
+
+    /// The bytes that no line was given of, where they stand at the start of the stream.
+    #[must_use]
+    pub fn unread_start(&self) -> Option<&[u8]> {
+        let is_at_start = self.first == Some(self.partial_line_start());
+        is_at_start.then(|| self.partial_line())
+    }
+
+    /// Passes `count` bytes of the partial line as no text. A line begins behind them.
+    pub fn skip(&mut self, count: usize) {
+        let start = self.index_of(self.partial_line_start());
+        self.scanner.return_to(start.saturating_add(count));
+    }
+
+    /// Takes back the last line that [`poll_line`](Self::poll_line) gave. It is given again.
+    pub fn return_line(&mut self, line: &Line) {
+        self.scanner.return_to(self.index_of(line.start));
+    }
+
+    /// Whether a line that was [returned](Self::return_line) waits.
+    #[must_use]
+    pub fn has_returned_line(&self) -> bool {
+        self.partial_line().contains(&b'\n')
     }
 
     /// Begins at a position, with nothing kept.
