@@ -206,5 +206,5 @@ fn the_iptables_script_runs_twice_and_is_removed() {
         script.display(),
         directory.path().display()
     ));
-    assert_eq!(state, "loaded\n32\n32\n2\nnone\nnone\n");
+    assert_eq!(state, "loaded\n33\n33\n2\nnone\nnone\n");
 }
