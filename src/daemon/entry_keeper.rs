@@ -102,6 +102,7 @@ impl EntryKeeper {
                 if first != FirstPacket::Pass {
                     let (from, to) = (segment.tuple.source, segment.tuple.destination);
                     debug!(%from, %to, "conntrack does not know this connection: it is picked up");
+                    self.unread.tell_held(&segment);
                 }
                 self.pick_up(id, &first)?;
             }

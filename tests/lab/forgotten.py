@@ -6,6 +6,7 @@ Each case says something on a forgotten connection, then transfers, and then say
 import contextlib
 import functools
 import socket
+import time
 
 import acts
 import bridges
@@ -14,7 +15,7 @@ from deployments import IN_NETWORKS
 from lab import Batch, Case, CaseFailure
 from life import load_by_hand, require_ours
 from scripted import Peer, scripted
-from shell import PATIENCE
+from shell import PATIENCE, write_sysctls
 
 POLICY = [{"name": "no-deletes", "commands": ["DELE"], "action": "refuse"}]
 SETTINGS = {"command_policy": POLICY}
@@ -82,6 +83,22 @@ def has_closed(peer: Peer):
     return peer.sock.recv(1) == b""
 
 
+def not_picked_up(stage):
+    """Conntrack picks nothing up: nothing passes unread, and the log tells the cause."""
+    gateway = stage.lab.topology.gateway
+    write_sysctls(gateway, ["net.netfilter.nf_conntrack_tcp_loose=0"])
+    session = forgotten(stage)
+    session.client.send(b"DELE x\r\n")
+    deadline = time.monotonic() + SECONDS
+    while "nf_conntrack_tcp_loose" not in stage.lab.engine.log():
+        if time.monotonic() > deadline:
+            raise CaseFailure("the log does not tell the cause")
+        time.sleep(0.1)
+    session.server.sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        raise CaseFailure(f"the server heard {session.server.sock.recv(99)}")
+
+
 @contextlib.contextmanager
 def scripted_by_hand(lab, deployment):
     """A batch's set-up: the operator loads what `ftp-alg rules` prints."""
@@ -99,6 +116,7 @@ CASES = {
     "server-first": (server_first, WITHOUT_NAT),
     "refused-first": (refused_first, (*WITH_NAT, *WITHOUT_NAT)),
     "parting": (parting, ("inside-client", *WITHOUT_NAT)),
+    "not-picked-up": (not_picked_up, ("routed-server",)),
 }
 BY_HAND = ("routed-client", "inside-client", "port-forward")
 # On a bridge nothing tells the way to a client that has not spoken.
@@ -117,7 +135,8 @@ def batches():
                     setup=scripted_by_hand,
                     install_rules=False,
                 )
-        yield batch_in(networks.VRF, name, check)
+        if name != "not-picked-up":
+            yield batch_in(networks.VRF, name, check)
         if name in ON_BRIDGE:
             yield batch_in(bridges.CONNTRACK_BRIDGE, name, check)
 
