@@ -36,7 +36,6 @@ NOT_YET = {
     "dialogue/reply-ended-by-another-code/.*": NotYet(
         "a multi-line reply ends with the code that it began with, or never"
     ),
-    "dialogue/PROXY-.*": NotYet("a PROXY protocol header is read as commands"),
 }
 
 

@@ -52,8 +52,9 @@ class Curl:
             self.place(work / "tests/runtests.pl", place)
             self.wrap(work, place)
         numbers = [name.split()[0] for name in only] or ftp_tests(work / "tests/data")
+        there = str(work / "curl-there")
         done = run(
-            ["perl", "-I.", "./runtests.pl", "-a", "-n", "-c", str(work / "curl-there"), *numbers],
+            ["perl", "-I.", "./runtests.pl", "-a", "-n", "-c", there, "-vc", there, *numbers],
             namespace=place.server,
             cwd=work / "tests",
             env={**os.environ, "srcdir": ".", "LC_ALL": "C"},
@@ -106,8 +107,11 @@ def keep_only(directory, kept):
     for path in directory.iterdir():
         if path.name not in kept:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for part in ("libtest", "unit"):
-        shutil.rmtree(directory / "tests" / part)
+    shutil.rmtree(directory / "tests/unit")
+    # Some tests look for files with its Perl programs.
+    for path in (directory / "tests/libtest").iterdir():
+        if path.suffix != ".pl":
+            path.unlink() if path.is_file() else shutil.rmtree(path)
     for path in [*directory.rglob("*.o"), *(directory / "src").iterdir()]:
         if path.name != "curl":
             path.unlink() if path.is_file() else shutil.rmtree(path)

@@ -9,8 +9,8 @@ import re
 NOT_ITS_OWN = (
     "the server announces an address that is not its own, and the client reads the server's"
 )
-FOREIGN = "announces a third party, and reads the gateway's 550 in place of the server's 501"
-PRIVILEGED = "announces a port below 1024, and reads the gateway's 550 in place of the server's 501"
+FOREIGN = "announces a third party, and the gateway answers in place of the server"
+PRIVILEGED = "announces a port below 1024, and the gateway answers in place of the server"
 TWICE = "connects twice to one announced endpoint, which is good for one data connection"
 SHORTENED = "a 227 keeps its length, so that a word of its text gives way to a longer address"
 OVERTAKEN = (
@@ -21,6 +21,7 @@ OVERTAKEN = (
 # (suite, pattern of the whole test's name): reason.
 EXPECTED = {
     ("cpython", "test_makepasv_issue43285_security_disabled"): NOT_ITS_OWN,
+    ("curl", "116 .*"): FOREIGN,
     ("aioftp", ".*::test_pasv_connection_pasv_forced_response_address.*"): NOT_ITS_OWN,
     ("aioftp", ".*::test_passive_multicall.*-method0."): SHORTENED,
     ("aioftp", ".*::test_closing_passive_connection.*"): TWICE,

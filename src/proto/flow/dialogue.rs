@@ -16,8 +16,8 @@ pub(super) struct Dialogue {
     session: Session,
     /// Whether the server has ended a line with CR LF.
     server_uses_crlf: bool,
-    /// Whether the server's last line may go on behind its LF.
-    server_may_repeat: bool,
+    /// Whether the server's last line announced an endpoint that was asked for.
+    has_just_announced: bool,
     /// The command policy, where an entry of it concerns the connection.
     policy: Option<Box<SessionPolicy>>,
 }
@@ -88,17 +88,18 @@ impl Dialogue {
 
     /// Takes a line of the server.
     pub(super) fn handle_reply(&mut self, bytes: &[u8], line: &Line) -> Finding {
-        let finding = if self.server_may_repeat {
+        // A server that ends its lines with CR LF repeats a LF: of a command, or of a file's name.
+        // Its own 227 repeats nothing, and some end that one with LF.
+        let is_repeated =
+            self.server_uses_crlf && line.follows_lf_alone && !self.has_just_announced;
+        self.server_uses_crlf |= line.ends_with_cr;
+        let finding = if is_repeated {
             self.session.handle_repeated(bytes, line.is_complete)
         } else {
             self.session.handle_reply(bytes, line.is_complete)
         };
-        self.server_uses_crlf |= line.ends_with_cr;
-        // A server that ends its lines with CR LF repeats a LF: of a command, or of a file's name.
-        // Its own 227 repeats nothing, and some end that one with LF.
-        let is_its_own =
+        self.has_just_announced =
             matches!(&finding, Finding::Announcement(found) if found.refusal.is_none());
-        self.server_may_repeat = self.server_uses_crlf && !line.ends_with_cr && !is_its_own;
         let lost = self.session.take_lost_directories();
         if let Some(policy) = &mut self.policy {
             policy.handle_lost_directory_replies(lost);
@@ -119,7 +120,6 @@ impl Dialogue {
     /// Lines passed unseen.
     pub(super) fn handle_gap(&mut self) {
         self.session.handle_gap();
-        self.server_may_repeat = false;
         if let Some(policy) = &mut self.policy {
             policy.handle_gap();
         }

@@ -27,6 +27,8 @@ pub struct Line {
     pub is_complete: bool,
     /// Whether it is a part of the rest of such a line, behind a CR or a NUL.
     pub is_of_rest: bool,
+    /// Whether the line before it ended with an LF alone.
+    pub follows_lf_alone: bool,
 }
 
 /// A line as a range of the kept bytes.
@@ -36,6 +38,7 @@ pub(super) struct Found {
     ends_with_cr: bool,
     is_complete: bool,
     is_of_rest: bool,
+    follows_lf_alone: bool,
 }
 
 impl Found {
@@ -46,6 +49,7 @@ impl Found {
             ends_with_cr: self.ends_with_cr,
             is_complete: self.is_complete,
             is_of_rest: self.is_of_rest,
+            follows_lf_alone: self.follows_lf_alone,
         }
     }
 }
@@ -70,6 +74,7 @@ pub(super) struct LineScanner {
     state: State,
     start: usize,
     searched: usize,
+    follows_lf_alone: bool,
 }
 
 impl LineScanner {
@@ -79,6 +84,7 @@ impl LineScanner {
             state: State::InLine,
             start: offset,
             searched: offset,
+            follows_lf_alone: false,
         }
     }
 
@@ -88,6 +94,7 @@ impl LineScanner {
             state: State::Skipping,
             start: bytes.len(),
             searched: bytes.len(),
+            follows_lf_alone: false,
         }
     }
 
@@ -114,9 +121,13 @@ impl LineScanner {
             if self.is_in_line() && len > LINE_MAX {
                 return Some(self.cut(bytes));
             }
+            let follows_lf_alone = self.follows_lf_alone;
             self.move_to(end.saturating_add(1));
             // Behind an LF a line begins, also where the one before was skipped.
             self.state = if bytes.get(end) == Some(&b'\n') {
+                // The rest of a line begins behind a CR.
+                let has_cr = crs > 0 || (was == State::InRest && len == 0);
+                self.follows_lf_alone = !has_cr;
                 State::InLine
             } else {
                 State::InRest
@@ -129,6 +140,7 @@ impl LineScanner {
                     ends_with_cr: crs > 0,
                     is_complete: true,
                     is_of_rest: was == State::InRest,
+                    follows_lf_alone,
                 });
             }
         }
@@ -137,6 +149,7 @@ impl LineScanner {
     /// Gives the lines from `start` on again.
     pub(super) fn return_to(&mut self, start: usize) {
         self.state = State::InLine;
+        self.follows_lf_alone = false;
         self.move_to(start);
     }
 
@@ -208,6 +221,7 @@ impl LineScanner {
             ends_with_cr: false,
             is_complete: false,
             is_of_rest,
+            follows_lf_alone: self.follows_lf_alone,
         }
     }
 
@@ -245,6 +259,17 @@ mod tests {
             ));
         }
         all
+    }
+
+    #[test]
+    fn a_line_tells_whether_the_one_before_it_ended_with_lf_alone() {
+        let mut scanner = LineScanner::at(0);
+        let long = "x".repeat(LINE_MAX + 1);
+        let bytes = format!("220 a\r\n257 b\n227 c\r\n{long}\r\n200 d\n{long}\n200 e\r\n");
+        let follows: Vec<_> = std::iter::from_fn(|| scanner.poll(bytes.as_bytes()))
+            .map(|found| found.follows_lf_alone)
+            .collect();
+        assert_eq!(follows, [false, false, true, false, false, true, true]);
     }
 
     #[test]
