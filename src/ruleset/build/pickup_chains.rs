@@ -11,7 +11,7 @@
 //! With a FIN or RST conntrack picks nothing up, and with `nf_conntrack_tcp_loose = 0` with no
 //! packet: it calls them invalid. They have no entry, so their own ports are compared.
 
-use super::chain_parts::{HANDSHAKE, INSPECTION, base, filter, not_twice, rule};
+use super::chain_parts::{HANDSHAKE, INSPECTION, RAW, base, filter, not_twice, rule};
 use crate::{
     proto::packet::Flags as TcpFlags,
     ruleset::{
@@ -25,9 +25,6 @@ use crate::{
     },
 };
 
-/// After the operator's destination NAT (-100).
-const FORWARDED: i32 = -99;
-
 /// The port of FTP (RFC 959 §5.2, IANA).
 const FTP: u16 = 21;
 
@@ -35,11 +32,11 @@ const FTP: u16 = 21;
 const MIDDLE: FlagTest = FlagTest::None(TcpFlags::SYN);
 
 pub(super) fn chains(params: &Params) -> [Chain; 4] {
+    // After destination NAT, at whatever priority the operator does it.
     let forwarded = |why, name, hook| {
         let state = [InState(State::New), HasPayload];
         let queued = to_queue(params, &state, ControlPort::Destination);
-        let rules = not_twice().into_iter().chain(queued).collect();
-        base(why, name, filter(hook, FORWARDED), rules)
+        base(why, name, filter(hook, RAW), queued.into())
     };
     let told = Some(untracked(params));
     [
@@ -57,10 +54,10 @@ pub(super) fn chains(params: &Params) -> [Chain; 4] {
         ),
         forwarded(
             "the same behind a port-forward from another port",
-            "pickup_forwarded_prerouting",
-            "prerouting",
+            "pickup_input",
+            "input",
         ),
-        forwarded("", "pickup_forwarded_output", "output"),
+        forwarded("", "pickup_postrouting", "postrouting"),
     ]
 }
 
