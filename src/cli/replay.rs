@@ -160,6 +160,7 @@ impl Printer<'_> {
             | EventKind::TlsOpened { .. }
             | EventKind::TlsRefused { .. }
             | EventKind::PartialLineExpired
+            | EventKind::EndlessReply { .. }
             | EventKind::LostSync { .. }
             | EventKind::Forged { .. }
             | EventKind::Ended => {}

@@ -96,9 +96,7 @@ pub(super) fn log(event: &Event, surroundings: &Surroundings) {
         EventKind::Readable | EventKind::TlsOpened { .. } | EventKind::TlsRefused { .. } => {
             log_encrypted(event);
         }
-        EventKind::PartialLineExpired => {
-            warn!(%client, %server, "a line was begun and not ended in time: passed unread");
-        }
+        EventKind::PartialLineExpired | EventKind::EndlessReply { .. } => log_unended(event),
         EventKind::LostSync { cause, is_first } => {
             log_lost_sync(event, *cause, *is_first, surroundings);
         }
@@ -139,6 +137,19 @@ fn log_outcome(
              announcer, or a firewall in front of it, does not let it in"
         ),
         Outcome::Unknown | Outcome::Unused | Outcome::Connected => {}
+    }
+}
+
+fn log_unended(event: &Event) {
+    let (client, server) = (event.client, event.server);
+    if let EventKind::EndlessReply { code } = event.kind {
+        warn!(
+            %client, %server, code,
+            "a reply of several lines does not end with the code that it began with: no 227, 228 \
+             or 229 is read before it does"
+        );
+    } else {
+        warn!(%client, %server, "a line was begun and not ended in time: passed unread");
     }
 }
 
@@ -226,6 +237,7 @@ const fn is_detail(kind: &EventKind) -> bool {
         | EventKind::Readable
         | EventKind::TlsRefused { .. }
         | EventKind::PartialLineExpired
+        | EventKind::EndlessReply { .. }
         | EventKind::Forged { .. } => false,
     }
 }

@@ -102,6 +102,12 @@ pub enum EventKind {
     UnknownOffset,
     /// A partial line of the server did not end in time, and its bytes passed unread.
     PartialLineExpired,
+    /// A reply of several lines has begun with this code and does not end. What the server
+    /// announces within it is text.
+    EndlessReply {
+        /// The code with which it began.
+        code: u16,
+    },
     /// Packets of the connection passed unseen. It is read again from the next line on.
     LostSync {
         /// The cause, where conntrack shows it.

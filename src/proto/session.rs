@@ -6,13 +6,16 @@
 mod answers;
 mod command_number;
 pub mod endpoint_check;
+mod finding;
 mod id;
 mod login_state;
+mod multi_line;
 mod outstanding;
 mod refusals;
 
 pub use answers::OUTSTANDING_MAX;
 pub use command_number::CommandNumber;
+pub use finding::{Finding, FoundAnnouncement, Withdrawal};
 pub use id::SessionId;
 
 use std::collections::VecDeque;
@@ -21,89 +24,21 @@ use self::{
     answers::{Answer, OutstandingReplies, Owed},
     endpoint_check::Refusal,
     login_state::LoginState,
+    multi_line::MultiLineReply,
     outstanding::Outstanding,
 };
-use super::ftp::{
-    Announcement, AnnouncementKind, Command, Malformed, Reason, ReplyLine, parse_announcing_reply,
-};
-
-/// The meaning of a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// Nothing that concerns data connections.
-    Nothing,
-    /// A line announced a data endpoint, or tried to.
-    Announcement(FoundAnnouncement),
-    /// The announcements up to the [current command](Session::current_command) are over.
-    Withdraw(Withdrawal),
-    /// The server says that it is at work on a transfer (1yz).
-    Preliminary,
-    /// A transfer has ended, and its data connection too.
-    TransferDone,
-    /// From here on the connection is encrypted.
-    Opaque,
-    /// A line, but not the last, of the answer to the substitute of a refused command. It gets the
-    /// code of a refusal.
-    RefusalBegins,
-    /// The last line of such an answer. The user reads in it why the command was refused.
-    Refusal(Reason),
-    /// The final answer to CWD, CDUP or PWD, with its code. `Dialogue::handle_reply` tells the
-    /// command policy of it.
-    Directory(u16),
-}
-
-/// An announcement in the dialogue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundAnnouncement {
-    /// The kind of the line.
-    pub kind: AnnouncementKind,
-    /// The endpoint, or the reason why the line cannot be read.
-    pub announcement: Result<Announcement, Malformed>,
-    /// Why no endpoint may be announced at this place in the dialogue.
-    pub refusal: Option<Refusal>,
-}
-
-/// Why a pinhole is withdrawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Withdrawal {
-    /// The server rejected the announcement or the transfer (4yz, 5yz).
-    Rejected,
-    /// The client sent ABOR, REIN or QUIT.
-    Abandoned,
-    /// A newer announcement took its place.
-    Superseded,
-    /// The control connection is closing or gone.
-    Closed,
-    /// The timeout of the expectation has passed.
-    Expired,
-    /// Its transfer is over.
-    Finished,
-    /// The connection is encrypted from here on.
-    Opaque,
-}
-
-impl Withdrawal {
-    /// The stable lower-case identifier for logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rejected => "rejected",
-            Self::Abandoned => "abandoned",
-            Self::Superseded => "superseded",
-            Self::Closed => "closed",
-            Self::Expired => "expired",
-            Self::Finished => "finished",
-            Self::Opaque => "opaque",
-        }
-    }
-}
+use super::ftp::{AnnouncementKind, Command, Reason, ReplyLine, parse_announcing_reply};
 
 /// The state of one session. It takes every line of both ends, in their order.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
     outstanding: OutstandingReplies,
-    /// The code of the multi-line reply that has begun and not ended.
-    multi_line: Option<u16>,
+    multi_line: Option<MultiLineReply>,
+    /// The code of a reply that does not end, once.
+    endless_reply: Option<u16>,
+    /// The last command when a reply ended with another code than its own. No passive command up to
+    /// there is answered any more.
+    doubted_up_to: CommandNumber,
     is_epsv_only: bool,
     login: LoginState,
     /// The reason of each refused command whose answer is owed, in the order of the commands.
@@ -162,6 +97,9 @@ impl Session {
     /// Takes one line of the server. `is_complete` is false where only its beginning is known.
     pub fn handle_reply(&mut self, line: &[u8], is_complete: bool) -> Finding {
         let Some(reply) = ReplyLine::parse(line) else {
+            if let Some(multi_line) = &mut self.multi_line {
+                multi_line.handle_text(None);
+            }
             return Finding::Nothing;
         };
         let is_final = self.is_final_line(reply);
@@ -192,7 +130,7 @@ impl Session {
             (Outstanding::Passive(asked), Some(kind)) => Finding::Announcement(FoundAnnouncement {
                 kind,
                 announcement: parse_announcing_reply(reply.code, line),
-                refusal: self.refusal_of_passive(asked, is_complete),
+                refusal: self.refusal_of_passive(asked, owed.command, is_complete),
             }),
             _ => self.handle_answer(owed.outstanding, reply.code),
         }
@@ -230,6 +168,12 @@ impl Session {
     pub fn awaits_announcement(&self) -> bool {
         let is_passive = |owed| matches!(owed, Outstanding::Passive(_));
         self.outstanding.contains(is_passive)
+    }
+
+    /// Takes the code of a reply that has begun and does not end, once. What the server announces
+    /// is not read before it ends.
+    pub fn take_endless_reply(&mut self) -> Option<u16> {
+        self.endless_reply.take()
     }
 
     /// Takes the number of questions for the directory, or changes of it, of which nobody knows any
@@ -329,24 +273,39 @@ impl Session {
         self.is_epsv_only.then_some(Refusal::AfterEpsvAll)
     }
 
-    fn refusal_of_passive(&self, asked: AnnouncementKind, is_complete: bool) -> Option<Refusal> {
+    fn refusal_of_passive(
+        &self,
+        asked: AnnouncementKind,
+        command: CommandNumber,
+        is_complete: bool,
+    ) -> Option<Refusal> {
+        if command <= self.doubted_up_to {
+            return Some(Refusal::UnsolicitedReply);
+        }
         if !is_complete {
             return Some(Refusal::Malformed);
         }
         (self.is_epsv_only && asked != AnnouncementKind::Epsv).then_some(Refusal::AfterEpsvAll)
     }
 
-    /// Whether a line ends a reply. `ddd-` begins a multi-line reply, and `ddd ` with the same code
-    /// ends it. All lines between are text (RFC 959 §4.2).
+    /// Whether a line ends a reply.
     fn is_final_line(&mut self, reply: ReplyLine) -> bool {
-        match self.multi_line {
-            Some(code) if reply.last && reply.code == code => self.multi_line = None,
-            // Text may begin with three digits and a space too. Only the code of the reply counts.
-            Some(_) => return false,
-            None if !reply.last => self.multi_line = Some(reply.code),
-            None => {}
+        let Some(multi_line) = &mut self.multi_line else {
+            self.multi_line = (!reply.last).then(|| MultiLineReply::new(reply.code));
+            return reply.last;
+        };
+        let is_transfer =
+            multi_line.is_ended_by_transfer(reply) && self.outstanding.is_of_transfers();
+        if is_transfer {
+            self.doubted_up_to = self.last_command;
         }
-        reply.last
+        let is_final = is_transfer || multi_line.is_ended_by(reply);
+        if is_final {
+            self.multi_line = None;
+        } else {
+            multi_line.handle_text(Some(reply));
+        }
+        is_final
     }
 
     /// Records a command. `false` where its answer cannot be distinguished from others.
@@ -354,6 +313,11 @@ impl Session {
         self.last_command = self.last_command.next();
         self.current_command = self.last_command;
         self.login.handle_command(line);
+        if let Some(multi_line) = &mut self.multi_line
+            && multi_line.handle_command()
+        {
+            self.endless_reply = Some(multi_line.code());
+        }
         self.outstanding.push(self.current_command, outstanding)
     }
 

@@ -33,9 +33,6 @@ NOT_YET = {
     "network/offload-all/.*": NotYet(
         "the control connection is offloaded, and its packets pass unseen", ("ours-nftables",)
     ),
-    "dialogue/reply-ended-by-another-code/.*": NotYet(
-        "a multi-line reply ends with the code that it began with, or never"
-    ),
 }
 
 

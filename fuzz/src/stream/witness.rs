@@ -434,7 +434,8 @@ impl Witness {
             | EventKind::Slowed
             | EventKind::TooManySessions
             | EventKind::Forged { .. }
-            | EventKind::PartialLineExpired => {}
+            | EventKind::PartialLineExpired
+            | EventKind::EndlessReply { .. } => {}
         }
     }
 }

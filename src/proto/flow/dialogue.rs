@@ -81,6 +81,11 @@ impl Dialogue {
         }
     }
 
+    /// Takes the code of a reply that does not end, once.
+    pub(super) fn take_endless_reply(&mut self) -> Option<u16> {
+        self.session.take_endless_reply()
+    }
+
     /// Whether a line of the client can only be judged once the server has answered its login.
     pub(super) fn must_wait_for_login(&self, line: &[u8]) -> bool {
         self.session.awaits_login() && matches!(Command::parse(line), Command::Announce(..))

@@ -165,7 +165,11 @@ impl Flow {
         }
         let bytes = self.relay.line_bytes(at.direction, &at.line);
         let is_complete = at.line.is_complete;
-        match self.dialogue.handle_command(bytes, is_complete, context) {
+        let heard = self.dialogue.handle_command(bytes, is_complete, context);
+        if let Some(code) = self.dialogue.take_endless_reply() {
+            context.report(EventKind::EndlessReply { code });
+        }
+        match heard {
             Heard::Finding(finding) => self.handle_finding(at, finding, context),
             Heard::Refused => {
                 if !self.replace_command(at, context) {

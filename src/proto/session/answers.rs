@@ -127,6 +127,20 @@ impl OutstandingReplies {
             .is_some_and(|owed| owed.outstanding == Outstanding::Refused)
     }
 
+    /// Whether the reply to a transfer comes next, and none that could repeat what a client says.
+    pub(super) fn is_of_transfers(&self) -> bool {
+        let is_transfer = |owed| matches!(owed, Outstanding::Transfer { has_begun: false });
+        let is_terse = |owed| {
+            is_transfer(owed) || matches!(owed, Outstanding::Active | Outstanding::Passive(_))
+        };
+        self.untracked == 0
+            && self
+                .queue
+                .front()
+                .is_some_and(|owed| is_transfer(owed.outstanding))
+            && !self.contains(|owed| !is_terse(owed))
+    }
+
     /// Whether a reply is owed for which this holds.
     pub(super) fn contains(&self, is_it: impl Fn(Outstanding) -> bool) -> bool {
         self.queue.iter().any(|owed| is_it(owed.outstanding))

@@ -40,7 +40,9 @@ impl Session {
     /// Takes a line that does not end a reply. In the answer to a refused command, a line with the
     /// code of the reply gets the code of a refusal. Any other line is text (RFC 959 §4.2).
     pub(super) fn handle_part_of_refusal(&self, reply: ReplyLine) -> Finding {
-        let is_part = self.multi_line == Some(reply.code);
+        let is_part = self
+            .multi_line
+            .is_some_and(|multi_line| multi_line.code() == reply.code);
         if is_part && self.outstanding.is_refusal(reply.code) {
             Finding::RefusalBegins
         } else {

@@ -78,6 +78,62 @@ fn a_227_inside_a_multi_line_reply_is_text() {
     assert_eq!(last(&listing), Finding::Withdraw(Withdrawal::Rejected));
 }
 
+/// A message of glftpd, which ends with the reply that says that the transfer begins.
+const MESSAGE: [&str; 4] = ["> STOR x", "553-", "553- excluded", "150 here"];
+
+#[test]
+fn a_transfer_that_begins_ends_a_message_before_it() {
+    let message = [&["220 hello"], &MESSAGE[..]].concat();
+    let after = |more| [&message[..], more].concat();
+    assert_eq!(opens(&after(&["226 done", "> PASV", PASSIVE])), Ok(()));
+    assert_eq!(last(&after(&["226 done"])), Finding::TransferDone);
+    assert_eq!(opens(&after(&["> STAT", "211-x", PASSIVE])), Err(None));
+}
+
+#[test]
+fn no_text_of_a_client_ends_a_reply_with_another_code() {
+    for reply in [
+        // A listing, whatever was asked for behind it.
+        &["> STAT", "213-x", "213-y", "150 a"][..],
+        &["> STAT", "> RETR x", "213-x", "213-y", "150 a"],
+        &["> RETR x", "150 here", "> STAT", "213-x", "213-y", "150 a"],
+        &["> RETR x", "> STAT", "550-x", "550-y", "150 a"],
+        &["> CWD x", "550-x", "550-y", "150 a"],
+        // The refusal of a transfer by a server that does not write the code before each line.
+        &["> RETR x", "550-x", "150 a"],
+        &["> RETR x", "550-x", "a file", "550-y", "150 a"],
+        &["> RETR x", "550-x", "550-y", "226 a", "150 a"],
+        &["> RETR x", "250-x", "250-y", "150 a"],
+        &["> RETR x", "550-x", "550-y", "200 a"],
+    ] {
+        let dialogue = [&["220 hello"], reply, &["> PASV", PASSIVE]].concat();
+        assert_eq!(opens(&dialogue), Err(None), "{reply:?}");
+    }
+    let ahead = [
+        "220 hello",
+        "> RETR x",
+        "> PASV",
+        "550-x",
+        "550-y",
+        "150 a",
+        PASSIVE,
+    ];
+    assert_eq!(opens(&ahead), UNSOLICITED);
+}
+
+#[test]
+fn a_reply_without_an_end_is_told_once() {
+    let mut session = Session::greeted();
+    findings(&mut session, &["220 hello", "> HELP", "214-x"]);
+    let told: Vec<_> = (0..10)
+        .filter_map(|_| {
+            session.handle_command(b"NOOP", true);
+            session.take_endless_reply()
+        })
+        .collect();
+    assert_eq!(told, [214]);
+}
+
 #[test]
 fn a_multi_line_227_announces_by_its_last_line() {
     assert_eq!(opens(&["220 hello", "> PASV", "227-wait", PASSIVE]), Ok(()));
