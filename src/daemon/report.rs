@@ -3,10 +3,13 @@
 //! A line has the session's id and values as fields. Nothing here has seen a password: the core
 //! keeps no argument but announced endpoints.
 
+mod hint;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{debug, info, trace, warn};
 
+use self::hint::{NOT_FTP, hint_on_address, hint_on_refusal};
 use super::logging::session_span;
 use crate::{
     io::interfaces::Interfaces,
@@ -20,7 +23,6 @@ use crate::{
         expect::Expectation,
         kernel::{Outcome, WhenKernelHelps},
         packet::Segment,
-        session::endpoint_check::Refusal,
     },
 };
 
@@ -179,9 +181,12 @@ fn log_lost_sync(event: &Event, cause: LossCause, is_first: bool, surroundings: 
 fn log_not_ftp(event: &Event, is_left_alone: bool) {
     let (client, server) = (event.client, event.server);
     if is_left_alone {
-        info!(%client, %server, "this is not FTP: left alone");
+        info!(%client, %server, "this is not FTP: left alone; {NOT_FTP}");
     } else {
-        info!(%client, %server, "this is not FTP: read on, and nothing is opened for it");
+        info!(
+            %client, %server,
+            "this is not FTP: read on, and nothing is opened for it; {NOT_FTP}"
+        );
     }
 }
 
@@ -263,13 +268,9 @@ fn log_announcement(event: &Event, report: &AnnouncementReport, interfaces: &Int
             let not_by = expectation.denied_iif.map(|iif| interfaces.name(iif));
             debug!(%client, %server, kind, announced, %expect, not_by, rewritten, "announcement");
         }
-        Decision::Refuse(reason @ Refusal::ThirdPartyAddress) => {
-            let (reason, hint) = (reason.as_str(), hint_on_address(report));
-            warn!(%client, %server, kind, announced, reason, "announcement refused: {hint}");
-        }
         Decision::Refuse(reason) => {
-            let reason = reason.as_str();
-            warn!(%client, %server, kind, announced, reason, "announcement refused");
+            let (hint, reason) = (hint_on_refusal(*reason, report), reason.as_str());
+            warn!(%client, %server, kind, announced, reason, "announcement refused: {hint}");
         }
     }
 }
@@ -288,18 +289,6 @@ fn log_misnamed(
         "the server names an address that is not its own: its own is opened and announced instead; \
          {hint}"
     );
-}
-
-/// What may be the reason for an address that is not the announcer's own, and what would help.
-const fn hint_on_address(report: &AnnouncementReport) -> &'static str {
-    if report.is_of_this_machine {
-        "this machine is an end of the connection, and has no such address; if a proxy on it \
-         (Docker's userland-proxy) makes two connections of one, let the kernel forward the port \
-         instead"
-    } else {
-        "if it is this gateway's address behind another router, name it in `nat.public`; if the \
-         transfer is between two servers, name the host in `policy.third_party_data`"
-    }
 }
 
 fn log_command(event: &Event, report: &CommandReport) {

@@ -30,8 +30,8 @@ impl Announcement {
     /// Spells `line`, from which the announcement was parsed, canonically and with this endpoint.
     ///
     /// A reply keeps its length: its human text is trimmed or padded. Where the text is too short
-    /// for that it stays whole, and the line becomes longer. A command has no text to trim. An
-    /// announcement without an address (229) stays without one.
+    /// for that, or is the server's own, it stays whole, and the line becomes longer. A command has
+    /// no text to trim. An announcement without an address (229) stays without one.
     ///
     /// `None` where the form has no such address: PORT and 227 have IPv4 addresses only.
     #[must_use]
@@ -123,6 +123,16 @@ impl Announcement {
     }
 }
 
+/// The words of RFC 959 §5.4, RFC 2428 §3 and RFC 1639 §4.
+const USUAL_WORDS: [&[u8]; 6] = [
+    b"Entering",
+    b"Passive",
+    b"Extended",
+    b"Long",
+    b"Mode",
+    b"ok",
+];
+
 /// The number of bytes of the blank behind the code and of the parentheses around an endpoint.
 const BLANK_AND_PARENTHESES: usize = 3;
 
@@ -152,9 +162,25 @@ impl Text<'_> {
         [&before.concat(), token, self.closing, self.tail].concat()
     }
 
-    /// The number of bytes of text that can be trimmed.
-    const fn room(&self) -> usize {
-        self.head.len().saturating_add(self.tail.len())
+    /// The number of bytes of text that can be trimmed. The words of RFC 959 tell nobody anything.
+    /// A server's own words may, and stay: there are clients that show them, or look for them.
+    fn room(&self) -> usize {
+        let words = if self.has_usual_words() {
+            self.head.len()
+        } else {
+            let padded = without_padding(self.head, self.head.len());
+            self.head.len().saturating_sub(padded.len())
+        };
+        words.saturating_add(self.tail.len())
+    }
+
+    /// Whether the words before the endpoint are some of `Entering Passive Mode` and its like.
+    fn has_usual_words(&self) -> bool {
+        let mut words = self.head.split(|byte| !byte.is_ascii_alphanumeric());
+        words.all(|word| {
+            let is_it = |usual: &&[u8]| word.eq_ignore_ascii_case(usual);
+            word.is_empty() || USUAL_WORDS.iter().any(is_it)
+        })
     }
 
     /// The line with `token` in the old length. `growth` is how many bytes more than the old one
