@@ -253,11 +253,11 @@ keys! {
             = [69, 554, 1719, 1720, 1723, 2000, 2427, 2727, 5060, 5061, 6566, 6667, 10080], Reload;
 
         /// Outside addresses that another router translates one to one, each with its public
-        /// address: `{ "172.31.0.4" = "203.0.113.9" }`. Announcements leave with the public one,
-        /// and may have it: see docs/defaults.md.
+        /// address: `{ "172.31.0.4" = "203.0.113.9" }`. Announcements leave with the public
+        /// address. A client or server may also announce it itself. See docs/defaults.md.
         public: PublicMap = {}, Reload;
 
-        /// Which of these ports this gateway gives, of several gateways that stand in for each
+        /// Which part of `nat.ports` this gateway gives, of several gateways that stand in for each
         /// other: `"1/2"` on the one, `"2/2"` on the other. See docs/ha.md.
         share: PortShare = "1/1", Restart;
     }
@@ -265,8 +265,8 @@ keys! {
     /// Exemptions from what is refused by default, for the hosts or networks that a key names. Each
     /// opens more than FTP needs: see docs/defaults.md.
     [policy] struct PolicyKeys {
-        /// Servers whose sessions open something before the server has greeted with 220 and let the
-        /// user in with 230.
+        /// Servers whose sessions open something before the server has greeted and let the user in
+        /// (each with any 2yz), and although the client has said what is not FTP.
         unproven_servers: List<IpNetwork> = [], Reload, warn if != OPENS_MORE;
 
         /// Hosts that may announce a data port below 1024.
@@ -281,8 +281,8 @@ keys! {
         /// most 32, each at most a /16 of IPv4 or a /48 of IPv6.
         data_sources: SourceNetworks = [], Restart, warn if != OPENS_MORE;
 
-        /// Servers whose 227, 228 and 229 open something although no PASV, LPSV or EPSV of the
-        /// client is unanswered.
+        /// Servers whose 227, 228 and 229 open something although they answer no PASV, LPSV or EPSV
+        /// of the client.
         unsolicited_replies: List<IpNetwork> = [], Reload, warn if != OPENS_MORE;
 
         /// Servers whose clients say EPSV ALL and announce by other means all the same.

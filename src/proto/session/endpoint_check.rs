@@ -25,7 +25,7 @@ pub enum Refusal {
     ThirdPartyAddress,
     /// The port is below [`DATA_PORT_MIN`].
     PrivilegedPort,
-    /// The connection did not begin as FTP does: a greeting with 220, then commands.
+    /// The connection did not begin as FTP does: a greeting, and commands alone until the login.
     NotFtp,
     /// The server has not let the user in.
     NotLoggedIn,
