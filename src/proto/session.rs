@@ -62,12 +62,7 @@ impl Session {
     /// Takes one line of the client. `is_complete` is false where only its beginning is known.
     pub fn handle_command(&mut self, line: &[u8], is_complete: bool) -> Finding {
         let command = Command::parse(line);
-        let outstanding = if is_empty_line(line) {
-            Outstanding::EmptyLine
-        } else {
-            Outstanding::of(&command)
-        };
-        let is_tracked = self.record_command(line, outstanding);
+        let is_tracked = self.record_command(line, Outstanding::of(&command, line));
         match command {
             Command::Announce(kind, announcement) => {
                 let refusal = self.refusal_of_active(is_tracked, is_complete);
@@ -230,7 +225,12 @@ impl Session {
         let is_accepted = code / 100 == 2;
         let is_rejected = code >= 400;
         match answered {
-            Outstanding::Auth if is_accepted => Finding::Opaque,
+            // RFC 4217 §4 has 234. 235 is for mechanisms with security data (RFC 2228 §5.1).
+            Outstanding::Auth { .. } if matches!(code, 234 | 235) => Finding::Opaque,
+            // 334 asks for security data, and TLS has none.
+            Outstanding::Auth { names_tls } if is_accepted || (names_tls && code == 334) => {
+                Finding::MayBecomeOpaque
+            }
             Outstanding::EpsvAll => {
                 self.is_epsv_only |= is_accepted;
                 Finding::Nothing
@@ -245,7 +245,7 @@ impl Session {
             Outstanding::Greeting
             | Outstanding::Active
             | Outstanding::Passive(_)
-            | Outstanding::Auth
+            | Outstanding::Auth { .. }
             | Outstanding::Abort
             | Outstanding::Login
             | Outstanding::Reinitialisation
@@ -344,11 +344,6 @@ fn unsolicited(code: u16, kind: AnnouncementKind, line: &[u8]) -> Finding {
         announcement: parse_announcing_reply(code, line),
         refusal: Some(Refusal::UnsolicitedReply),
     })
-}
-
-/// Whether a line has nothing that any server would take for a command.
-fn is_empty_line(line: &[u8]) -> bool {
-    line.iter().all(u8::is_ascii_whitespace)
 }
 
 #[cfg(test)]

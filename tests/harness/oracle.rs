@@ -113,6 +113,7 @@ impl Reader<'_> {
             | Finding::Preliminary
             | Finding::TransferDone
             | Finding::Opaque
+            | Finding::MayBecomeOpaque
             | Finding::Directory(_) => None,
         };
         new.map(|new| [&new[..], end].concat())

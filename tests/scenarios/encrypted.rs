@@ -54,3 +54,36 @@ fn a_refused_auth_changes_nothing() {
     ];
     assert_eq!(decisions(&play(Topology::Snat, &turns)), ["PORT expect"]);
 }
+
+#[test]
+fn an_auth_that_is_accepted_in_other_words_is_encrypted_once_the_client_begins_so() {
+    let hello = Turn::new(Role::Client, b"\x16\x03\x01PORT \x00\xff\n".to_vec());
+    for (auth, answer, is_opaque) in [
+        (
+            "AUTH TLS",
+            "200 AUTH command ok; starting SSL connection",
+            true,
+        ),
+        ("AUTH SSL", "334 go on", true),
+        ("AUTH GSSAPI", "334 ADAT=", false),
+        ("AUTH TLS", "500 what", false),
+    ] {
+        let turns = [client(auth), server(answer), hello.clone()];
+        let link = play_open(Topology::Snat, &turns);
+        let found = link.kernel.event_kinds().contains(&EventKind::Opaque);
+        assert_eq!(found, is_opaque, "{auth} {answer}");
+    }
+}
+
+#[test]
+fn words_of_a_client_that_are_no_tls_are_read_on() {
+    let port = [client("PORT 10,0,0,2,19,137"), server("200 ok")];
+    for answer in ["200 ok", "334 go on"] {
+        let turns = [&[client("AUTH TLS"), server(answer)], &port[..]].concat();
+        assert_eq!(
+            decisions(&play(Topology::Snat, &turns)),
+            ["PORT expect"],
+            "{answer}"
+        );
+    }
+}

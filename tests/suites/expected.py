@@ -12,7 +12,6 @@ NOT_ITS_OWN = (
 FOREIGN = "announces a third party, and the gateway answers in place of the server"
 PRIVILEGED = "announces a port below 1024, and the gateway answers in place of the server"
 TWICE = "connects twice to one announced endpoint, which is good for one data connection"
-SHORTENED = "a 227 keeps its length, so that a word of its text gives way to a longer address"
 OVERTAKEN = (
     "the end of the data connection overtakes ABOR, whose way leads through the daemon, so that the"
     " server has nothing to abort"
@@ -23,7 +22,6 @@ EXPECTED = {
     ("cpython", "test_makepasv_issue43285_security_disabled"): NOT_ITS_OWN,
     ("curl", "116 .*"): FOREIGN,
     ("aioftp", ".*::test_pasv_connection_pasv_forced_response_address.*"): NOT_ITS_OWN,
-    ("aioftp", ".*::test_passive_multicall.*-method0."): SHORTENED,
     ("aioftp", ".*::test_closing_passive_connection.*"): TWICE,
     ("pyftpdlib", ".*::TestConfigurableOptions::test_masquerade_address(_map)?"): NOT_ITS_OWN,
     ("pyftpdlib", ".*::TestIPv4Environment::test_(eprt|port)_v4"): FOREIGN,

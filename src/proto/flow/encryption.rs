@@ -43,6 +43,7 @@ impl Flow {
         segment: &Segment<'_>,
         context: &mut Context<'_>,
     ) -> Classified {
+        self.settle_offer(direction, segment, context);
         if self.tls.is_opaque() {
             self.handle_first_record(direction, segment, context);
             if self.is_clear_again(direction, segment, context) {
@@ -53,6 +54,23 @@ impl Flow {
         }
         self.resume_server(direction, segment);
         self.classify_hello(direction, segment, context)
+    }
+
+    /// The client's first words after the server may have accepted its AUTH.
+    fn settle_offer(
+        &mut self,
+        direction: Direction,
+        segment: &Segment<'_>,
+        context: &mut Context<'_>,
+    ) {
+        if self.tls != TlsState::AuthOffered || direction == Direction::Reply {
+            return;
+        }
+        match self.relay.new_bytes(direction, segment) {
+            Some(words) if begins_tls(words) => self.enter_tls(context),
+            Some(_) => self.tls = TlsState::Clear,
+            None => {}
+        }
     }
 
     fn stop_reading(&mut self, context: &mut Context<'_>) {

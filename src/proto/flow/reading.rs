@@ -188,6 +188,7 @@ impl Flow {
             Finding::Preliminary => self.handle_preliminary(context),
             Finding::TransferDone => self.withdraw_current(Withdrawal::Finished, context),
             Finding::Opaque => self.enter_tls(context),
+            Finding::MayBecomeOpaque => self.tls.offer(),
             Finding::RefusalBegins => self.begin_refusal(at, context),
             Finding::Refusal(reason) => self.finish_refusal(at, &reason, context),
         }

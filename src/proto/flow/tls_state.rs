@@ -22,6 +22,8 @@ pub(super) enum TlsState {
     Clear,
     /// The client began with a TLS record, on a port of implicit FTPS. The server answers.
     ImplicitHello,
+    /// The server has accepted AUTH in words of its own. The client's next words tell.
+    AuthOffered,
     /// The server has accepted AUTH. The client begins.
     AuthAccepted,
     /// It is encrypted.
@@ -63,7 +65,16 @@ impl TlsState {
     pub(super) const fn is_opaque(self) -> bool {
         match self {
             Self::AuthAccepted | Self::Encrypted { .. } => true,
-            Self::Clear | Self::ImplicitHello | Self::ClearAgain { .. } => false,
+            Self::Clear | Self::ImplicitHello | Self::AuthOffered | Self::ClearAgain { .. } => {
+                false
+            }
+        }
+    }
+
+    /// The server may have accepted AUTH. After an earlier encryption that is not believed.
+    pub(super) fn offer(&mut self) {
+        if *self == Self::Clear {
+            *self = Self::AuthOffered;
         }
     }
 
@@ -85,9 +96,11 @@ impl TlsState {
     pub(super) fn take_grant(&mut self) -> bool {
         match self {
             Self::Encrypted { has_grant, .. } => std::mem::take(has_grant),
-            Self::Clear | Self::ImplicitHello | Self::AuthAccepted | Self::ClearAgain { .. } => {
-                false
-            }
+            Self::Clear
+            | Self::ImplicitHello
+            | Self::AuthOffered
+            | Self::AuthAccepted
+            | Self::ClearAgain { .. } => false,
         }
     }
 

@@ -18,6 +18,9 @@ pub enum Finding {
     TransferDone,
     /// From here on the connection is encrypted.
     Opaque,
+    /// From here on the connection is encrypted if the client begins with TLS. The server has
+    /// accepted AUTH in words of its own.
+    MayBecomeOpaque,
     /// A line, but not the last, of the answer to the substitute of a refused command. It gets the
     /// code of a refusal.
     RefusalBegins,

@@ -13,8 +13,8 @@ pub(super) enum Outstanding {
     Passive(AnnouncementKind),
     /// The answer to EPSV ALL.
     EpsvAll,
-    /// The answer to AUTH.
-    Auth,
+    /// The answer to AUTH, and whether its argument names TLS.
+    Auth { names_tls: bool },
     /// The answer to a command that uses the data connection. The server may have said that the
     /// transfer begins.
     Transfer { has_begun: bool },
@@ -35,15 +35,20 @@ pub(super) enum Outstanding {
 }
 
 impl Outstanding {
-    /// The reply that a command asks for.
-    pub(super) const fn of(command: &Command) -> Self {
+    /// The reply that a command asks for, which was read in this line.
+    pub(super) fn of(command: &Command, line: &[u8]) -> Self {
+        if is_empty_line(line) {
+            return Self::EmptyLine;
+        }
         match command {
             Command::Announce(..) => Self::Active,
             Command::Pasv => Self::Passive(AnnouncementKind::Pasv),
             Command::Lpsv => Self::Passive(AnnouncementKind::Lpsv),
             Command::Epsv(EpsvArgument::All) => Self::EpsvAll,
             Command::Epsv(_) => Self::Passive(AnnouncementKind::Epsv),
-            Command::Auth => Self::Auth,
+            Command::Auth => Self::Auth {
+                names_tls: names_tls(line),
+            },
             Command::Transfer => Self::Transfer { has_begun: false },
             Command::Abor => Self::Abort,
             Command::Login => Self::Login,
@@ -71,7 +76,7 @@ impl Outstanding {
             Self::Login => is_success || is_intermediate || is_failure,
             // RFC 4217 §4 has 234. 235 is for mechanisms with security data (RFC 2228 §5.1).
             // Others say 200. 334 asks for security data, or is all that a server says.
-            Self::Auth => matches!(code, 200..=209 | 230..=239 | 334) || is_failure,
+            Self::Auth { .. } => matches!(code, 200..=209 | 230..=239 | 334) || is_failure,
             Self::Passive(_) => is_of_passive(code) || (is_failure && !is_of_data),
             Self::Transfer { has_begun } => {
                 // 200 and its like answer a NOOP in a transfer. A server that has begun the
@@ -97,7 +102,7 @@ impl Outstanding {
             Self::Greeting
             | Self::Active
             | Self::Passive(_)
-            | Self::Auth
+            | Self::Auth { .. }
             | Self::Transfer { .. }
             | Self::Abort
             | Self::Login
@@ -109,4 +114,19 @@ impl Outstanding {
 /// Whether a code announces, or would if its command was known.
 const fn is_of_passive(code: u16) -> bool {
     matches!(code, 227..=229)
+}
+
+/// Whether the argument of AUTH is TLS, by any of its names (RFC 4217 §2, and SSL before it).
+fn names_tls(line: &[u8]) -> bool {
+    let name = line
+        .trim_ascii()
+        .rsplit(|byte| byte.is_ascii_whitespace())
+        .next();
+    let names: [&[u8]; 4] = [b"TLS", b"TLS-C", b"SSL", b"TLS-P"];
+    name.is_some_and(|name| names.iter().any(|one| name.eq_ignore_ascii_case(one)))
+}
+
+/// Whether a line has nothing that any server would take for a command.
+fn is_empty_line(line: &[u8]) -> bool {
+    line.iter().all(u8::is_ascii_whitespace)
 }

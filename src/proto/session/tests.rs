@@ -419,14 +419,19 @@ fn a_directory_whose_answer_does_not_come_is_told() {
 
 #[test]
 fn auth_is_accepted_with_any_success_of_its_own() {
-    for answer in ["200 go", "234 go", "235 go", "334 go"] {
-        let finding = last(&["220 hello", "> AUTH TLS", answer]);
-        let expected = if answer == "334 go" {
-            Finding::Nothing
-        } else {
-            Finding::Opaque
-        };
-        assert_eq!(finding, expected, "{answer}");
+    for (command, answer, finding) in [
+        ("> AUTH TLS", "234 go", Finding::Opaque),
+        ("> AUTH GSSAPI", "235 go", Finding::Opaque),
+        ("> AUTH TLS", "200 go", Finding::MayBecomeOpaque),
+        ("> AUTH SSL", "334 go", Finding::MayBecomeOpaque),
+        ("> AUTH GSSAPI", "334 ADAT=", Finding::Nothing),
+        ("> AUTH TLS", "504 no", Finding::Nothing),
+    ] {
+        assert_eq!(
+            last(&["220 hello", command, answer]),
+            finding,
+            "{command} {answer}"
+        );
     }
     let aborted = ["220 hello", "> RETR x", "150 here", "> ABOR", "> AUTH TLS"];
     let surplus = [&aborted[..], &["426 aborted", "226 aborted", "226 aborted"]].concat();
