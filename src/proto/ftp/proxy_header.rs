@@ -1,12 +1,15 @@
 //! The header with which a load balancer tells a server who its client is (PROXY protocol, versions
 //! 1 and 2, of HAProxy). It stands before everything that the client says, and is no FTP.
 
-use ppp::{HeaderResult, PartialResult, v2};
+use proxy_header::{Error, ParseConfig, ProxyHeader as Parsed};
 
 use super::first_words::is_command_shaped;
 
 /// The longest header that is read, in bytes: addresses, and what a load balancer adds to them.
 const HEADER_MAX: usize = 1024;
+
+/// What begins a header of version 2.
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The part of the signature that no line of FTP begins with.
 const SIGNATURE_MIN: usize = 5;
@@ -29,27 +32,21 @@ impl ProxyHeader {
     /// would hide a command from us is none.
     #[must_use]
     pub fn find(start: &[u8]) -> Self {
-        let signature = start.len().min(v2::PROTOCOL_PREFIX.len());
-        let is_binary = signature >= SIGNATURE_MIN
-            && start.get(..signature) == v2::PROTOCOL_PREFIX.get(..signature);
+        let signature = start.len().min(SIGNATURE.len());
+        let is_binary =
+            signature >= SIGNATURE_MIN && start.get(..signature) == SIGNATURE.get(..signature);
         if !is_binary && !start.starts_with(b"PROXY ") {
             return Self::None;
         }
-        let parsed = HeaderResult::parse(start);
         // The first line of a header of version 1 is all of it.
         let may_go_on = start.len() < HEADER_MAX && (is_binary || !start.contains(&b'\n'));
-        if parsed.is_incomplete() && may_go_on {
-            return Self::Begun;
-        }
-        let length = match &parsed {
-            HeaderResult::V1(Ok(header)) => header.header.len(),
-            HeaderResult::V2(Ok(header)) => header.len(),
-            HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => return Self::None,
+        let length = match Parsed::parse(start, ParseConfig::default()) {
+            Ok((_, length)) => length,
+            Err(Error::BufferTooShort) if may_go_on => return Self::Begun,
+            Err(_) => return Self::None,
         };
-        let hides_command = is_binary
-            && start
-                .get(v2::PROTOCOL_PREFIX.len()..length)
-                .is_some_and(has_command);
+        let hides_command =
+            is_binary && start.get(SIGNATURE.len()..length).is_some_and(has_command);
         if length > HEADER_MAX || hides_command {
             return Self::None;
         }
@@ -71,7 +68,7 @@ mod tests {
     /// A header of version 2 for TCP over IPv4 with these bytes behind its addresses.
     fn binary(more: &[u8]) -> Vec<u8> {
         let length = (12 + more.len()) as u16;
-        let mut header = v2::PROTOCOL_PREFIX.to_vec();
+        let mut header = SIGNATURE.to_vec();
         header.extend_from_slice(&[0x21, 0x11]);
         header.extend_from_slice(&length.to_be_bytes());
         header.extend_from_slice(&[192, 0, 2, 2, 10, 10, 0, 5, 0x9c, 0x41, 0, 21]);
