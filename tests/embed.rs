@@ -22,7 +22,7 @@ fn the_example_rewrites_the_announcement_and_leaves_the_rest_as_it_is() {
     assert!(output.status.success(), "{text}");
     let line = |said: &str, sent: &str| format!("\"{said}\\r\\n\" leaves as {sent}\\r\\n\n");
     assert!(text.contains(&line("220 hello", "220 hello")), "{text}");
-    let rewritten = line("PORT 10,0,0,2,19,137", "PORT 203,0,113,1,4,0");
+    let rewritten = line("PORT 10,0,0,2,19,137", "PORT 203,0,113,1,19,137");
     assert!(text.contains(&rewritten), "{text}");
 }
 

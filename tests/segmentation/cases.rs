@@ -67,6 +67,7 @@ pub(crate) enum Exchange {
     MultiLine(u16),
     /// A command as long as this, and an answer.
     Filler(u16),
+    /// A command that ends with LF alone. A reply that does may go on behind it.
     BareLf(u16),
     Abor,
     Retr,
@@ -233,7 +234,7 @@ impl Exchange {
             ),
             Self::BareLf(port) => (
                 Turn::new(Role::Client, format!("{}\n", port_line(own, port))),
-                Turn::new(Role::Server, "200 ok\n"),
+                server("200 ok"),
             ),
             Self::Abor => (
                 Turn::new(Role::Client, b"\xff\xf4\xff\xf2ABOR\r\n").urgent(),
