@@ -54,6 +54,8 @@ VISIT_SECONDS = 30 * PATIENCE
 # All sessions have ended so long after the last event, and the last flow is forgotten later.
 ENDING_SECONDS = 2 * VISIT_SECONDS
 FLOW_SECONDS = 130 * PATIENCE
+# A connection whose end passed unseen is looked up after a minute of silence.
+LOOK_UP_SECONDS = 70 * PATIENCE
 SAMPLE_SECONDS = 1
 # After a quarter of the time in which the daemon is left alive, its memory may grow by so much.
 # In a short round flows of two minutes are still there.
@@ -380,7 +382,19 @@ def require_no_saved_flows(world):
 
 
 def require_all_ports_free(world):
-    """Every outside port can be given again, and no more than these."""
+    """Every outside port can be given again, once each session that holds one was looked up."""
+    deadline = time.monotonic() + LOOK_UP_SECONDS
+    while True:
+        try:
+            return require_each_port_given(world)
+        except CaseFailure:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(5)
+
+
+def require_each_port_given(world):
+    """Every outside port is given, and no more than these."""
     stage, mode = world.stage, OFFSET_MODE[world.stage.deployment.name]
     count, sessions, offers, given = PORTS[1] - PORTS[0] + 1, [], [], set()
     try:
