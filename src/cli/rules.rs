@@ -20,9 +20,8 @@ const AUTO_SAYS: &str = "\
 
 /// Print the rules that the daemon loads, for loading them by hand.
 ///
-/// With `install_rules = true` the daemon loads the same itself, and the kernel lets nobody else
-/// load or remove the table while the daemon runs. `nft` prints one table; with
-/// `iptables` the way into the queue is left to iptables, and the rest stays that table.
+/// This is for `install_rules = false`. Otherwise the daemon loads the same rules itself. From Linux
+/// 6.9 on, nobody else can load or remove the table while the daemon runs (`table_owner`).
 #[derive(Args)]
 #[command(after_help = after_help!("ftp-alg rules --config /etc/ftp-alg.toml | nft -f -"))]
 pub(super) struct Rules {
@@ -30,12 +29,12 @@ pub(super) struct Rules {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 
-    /// Whose language to print.
+    /// Which program loads the rules.
     #[arg(long, value_enum, default_value = "nft")]
     frontend: Frontend,
 
-    /// Print the table for what bridges forward, which belongs beside the other one where the
-    /// firewall of a bridge tracks connections.
+    /// Print the second table instead, `bridge ftp_alg`. Load it as well where the firewall of a
+    /// bridge tracks connections.
     #[arg(long, conflicts_with = "frontend")]
     bridge: bool,
 
@@ -46,9 +45,10 @@ pub(super) struct Rules {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Frontend {
-    /// One nf_tables table.
+    /// A file for nft, with one nf_tables table.
     Nft,
-    /// iptables commands for the queue, and the table for the rest.
+    /// A shell script: iptables queues the packets, and nft loads a table for the rest. Also for
+    /// kernels without nft's `queue` statement.
     Iptables,
 }
 
