@@ -15,8 +15,8 @@ use crate::daemon::{
 /// Complete the expectations that conntrackd brought from another gateway.
 ///
 /// conntrackd brings them without their NAT. Run this on the gateway that becomes master: after
-/// conntrackd has written all that it knows into the kernel, and before packets are let through. See
-/// docs/ha.md.
+/// conntrackd has written all that it knows into the kernel, and before packets are let through.
+/// See docs/ha.md.
 #[derive(Args)]
 #[command(after_help = after_help!("ftp-alg adopt --config /etc/ftp-alg.toml"))]
 pub(super) struct Adopt {
