@@ -20,8 +20,8 @@ const AUTO_SAYS: &str = "\
 
 /// Print the rules that the daemon loads, for loading them by hand.
 ///
-/// This is for `install_rules = false`. Otherwise the daemon loads the same rules itself. From Linux
-/// 6.9 on, nobody else can load or remove the table while the daemon runs (`table_owner`).
+/// This is for `install_rules = false`. Otherwise the daemon loads the same rules itself. From
+/// Linux 6.9 on, nobody else can load or remove the table while the daemon runs (`table_owner`).
 #[derive(Args)]
 #[command(after_help = after_help!("ftp-alg rules --config /etc/ftp-alg.toml | nft -f -"))]
 pub(super) struct Rules {
