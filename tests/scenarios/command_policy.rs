@@ -395,3 +395,37 @@ fn a_substitute_that_was_lost_with_the_process_is_no_reason_to_reset_the_connect
     let answer = heard_by(Role::Client, &link);
     assert!(answer.ends_with(&format!("{REFUSED}\r\n")), "{answer}");
 }
+
+#[test]
+fn a_client_that_says_nothing_of_tls_after_auth_does_not_get_past_the_policy() {
+    let turns = [
+        client("AUTH X"),
+        server("234 go on"),
+        client("DELE x"),
+        client("DELE y"),
+    ];
+    let mut link = open(deny(), &session(&turns));
+    link.run_for(Duration::from_secs(2));
+    let heard = heard_by(Role::Server, &link);
+    assert_eq!(heard, "AUTH X\r\n");
+    assert!(is_aborted(&link));
+}
+
+#[test]
+fn the_answer_to_another_command_does_not_accept_auth() {
+    // vsftpd answers in order, and the NOOP of a transfer behind its end.
+    let turns = [
+        client("RETR x"),
+        server("150 here"),
+        Turn::new(Role::Client, "NOOP\r\nAUTH TLS\r\n"),
+        server("226 done").ahead_of(2),
+        server(NOOP).ahead_of(1),
+        server("530 log in first"),
+        client("DELE x"),
+        server(NOOP),
+    ];
+    let link = play(deny(), &turns);
+    let heard = heard_by(Role::Server, &link);
+    assert!(!heard.contains("DELE"), "{heard}");
+    assert!(!is_aborted(&link));
+}

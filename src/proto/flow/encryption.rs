@@ -46,6 +46,9 @@ impl Flow {
         self.settle_offer(direction, segment, context);
         if self.tls.is_opaque() {
             self.handle_first_record(direction, segment, context);
+            if self.life.is_aborted() {
+                return Classified::Unread(self.answer_aborted(segment, context));
+            }
             if self.is_clear_again(direction, segment, context) {
                 self.leave_tls(context);
                 return Classified::Readable;
@@ -87,7 +90,8 @@ impl Flow {
     }
 
     /// The client's first words after its AUTH was accepted. If they are not of TLS, this is
-    /// another mechanism, or none: the connection is left alone for good, and granted nothing.
+    /// another mechanism, or none: the connection is left alone for good, and granted nothing. But
+    /// where commands may have to be refused, it is aborted: they may be commands in the clear.
     fn handle_first_record(
         &mut self,
         direction: Direction,
@@ -100,8 +104,11 @@ impl Flow {
         let Some(words) = self.relay.new_bytes(direction, segment) else {
             return;
         };
-        self.leave_queue(context);
         let is_tls = begins_tls(words);
+        if !is_tls && self.dialogue.must_read(Role::Client) {
+            return self.abort(context);
+        }
+        self.leave_queue(context);
         let since = if is_tls {
             Handshake::AfterAuth
         } else {

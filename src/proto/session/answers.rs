@@ -7,7 +7,10 @@
 
 use std::collections::VecDeque;
 
-use super::{command_number::CommandNumber, outstanding::Outstanding};
+use super::{
+    command_number::CommandNumber,
+    outstanding::{Outstanding, is_of_auth, is_of_passive},
+};
 
 /// The most outstanding replies that are tracked. A client that pipelines more commands keeps
 /// working. Its further announcements are refused until the server has caught up.
@@ -21,6 +24,18 @@ pub(super) struct Owed {
     pub(super) outstanding: Outstanding,
     /// Whether some servers leave it out.
     is_optional: bool,
+}
+
+impl Owed {
+    /// Whether another reply may come in its place or before it: some servers leave it out, or
+    /// answer other commands during the transfer.
+    const fn is_loose(&self) -> bool {
+        let is_of_transfer = matches!(
+            self.outstanding,
+            Outstanding::Transfer { .. } | Outstanding::Abort
+        );
+        self.is_optional || is_of_transfer
+    }
 }
 
 /// What a final reply is.
@@ -40,6 +55,10 @@ pub(super) struct OutstandingReplies {
     queue: VecDeque<Owed>,
     /// Replies beyond [`OUTSTANDING_MAX`], which are only counted.
     untracked: u32,
+    last_command: CommandNumber,
+    /// The last command when a reply came that could be one of several, until a later command has
+    /// an answer that only it can have. Meanwhile a reply may be taken for that of a neighbour.
+    doubted_up_to: Option<CommandNumber>,
 }
 
 impl OutstandingReplies {
@@ -52,6 +71,7 @@ impl OutstandingReplies {
 
     /// Adds a reply. `false` where it is only counted.
     pub(super) fn push(&mut self, command: CommandNumber, outstanding: Outstanding) -> bool {
+        self.last_command = command;
         let is_optional = outstanding == Outstanding::EmptyLine
             || (outstanding == Outstanding::Other && self.is_in_transfer());
         if self.queue.len() >= OUTSTANDING_MAX {
@@ -85,6 +105,9 @@ impl OutstandingReplies {
 
     /// Takes a final reply with this code.
     pub(super) fn pop(&mut self, code: u16) -> Answer {
+        if self.is_ambiguous(code) {
+            self.doubted_up_to = Some(self.last_command);
+        }
         let Some(at) = self.find_answered(code) else {
             self.untracked = self.untracked.saturating_sub(1);
             return Answer::default();
@@ -97,6 +120,18 @@ impl OutstandingReplies {
             .answered
             .is_some_and(|owed| !owed.outstanding.is_answered_during_transfers());
         self.drop_before(at, shows_end, &mut answer);
+        match answer.answered {
+            // Nothing but its own command has such an answer.
+            Some(owed) if is_of_passive(code) => self.settle(owed.command),
+            Some(owed) if owed.outstanding == Outstanding::Directory && self.is_doubted() => {
+                answer.lost_directories += 1;
+                answer.answered = Some(Owed {
+                    outstanding: Outstanding::Other,
+                    ..owed
+                });
+            }
+            Some(_) | None => {}
+        }
         answer
     }
 
@@ -108,6 +143,8 @@ impl OutstandingReplies {
         if let Some(at) = at.filter(|_| matches!(code, 125 | 150)) {
             if let Some(owed) = self.queue.get_mut(at) {
                 owed.outstanding = Outstanding::Transfer { has_begun: true };
+                let command = owed.command;
+                self.settle(command);
             }
             self.drop_before(at, true, &mut answer);
         }
@@ -157,6 +194,8 @@ impl OutstandingReplies {
     pub(super) fn clear(&mut self) {
         self.queue.clear();
         self.untracked = 0;
+        // Their answers may still come.
+        self.doubted_up_to = Some(self.last_command);
     }
 
     /// Bytes of memory behind this value, not counting the value itself.
@@ -169,21 +208,53 @@ impl OutstandingReplies {
     }
 
     fn find_answered(&self, code: u16) -> Option<usize> {
-        let first = self.position(|owed| owed.outstanding.accepts(code))?;
+        let first = self.position(|owed| self.accepts(owed, code))?;
         // A server greets before it answers.
         let is_greeted = self.queue.front()?.outstanding != Outstanding::Greeting;
         if !is_greeted && first > 0 {
             return None;
         }
-        let is_firm = |owed: &Owed| owed.outstanding.accepts(code) && !owed.is_optional;
-        match self.position(is_firm).and_then(|at| self.queue.get(at)) {
-            // What may be left out gives way to what may not. A failure tells of the first: an
-            // empty line is no command. And no directory is believed that may be another one.
-            Some(firm) if code < 400 && firm.outstanding != Outstanding::Directory => {
-                self.position(is_firm)
-            }
-            _ => Some(first),
-        }
+        let firm = self.position(|owed| self.accepts(owed, code) && !owed.is_optional);
+        // What may be left out gives way to what may not. A failure tells of the first: an empty
+        // line is no command. And no directory is believed that may be another one.
+        let gives_way = |at: &usize| {
+            let firm = self.queue.get(*at).map(|owed| owed.outstanding);
+            code < 400 && firm != Some(Outstanding::Directory)
+        };
+        Some(firm.filter(gives_way).unwrap_or(first))
+    }
+
+    /// Whether a reply with this code can be the answer to a command. Where it could be that of
+    /// another one too, AUTH is accepted with its own codes alone: a client could go on in the
+    /// clear behind a few bytes of TLS.
+    fn accepts(&self, owed: &Owed, code: u16) -> bool {
+        let is_unclear = matches!(owed.outstanding, Outstanding::Auth { .. })
+            && matches!(code, 200..=399)
+            && !is_of_auth(code)
+            && self.is_doubted();
+        owed.outstanding.accepts(code) && !is_unclear
+    }
+
+    /// Whether a reply with this code could be one of several that are owed, in any order.
+    fn is_ambiguous(&self, code: u16) -> bool {
+        let mut candidates = self
+            .queue
+            .iter()
+            .filter(|owed| owed.outstanding.accepts(code));
+        let first_two = [candidates.next(), candidates.next()];
+        let has_two = first_two.iter().all(Option::is_some);
+        let mut all = first_two.into_iter().flatten().chain(candidates);
+        has_two && all.any(Owed::is_loose)
+    }
+
+    /// Whether a reply may be taken for that of a neighbour.
+    const fn is_doubted(&self) -> bool {
+        self.doubted_up_to.is_some()
+    }
+
+    /// Servers begin to answer commands in their order, and this one is being answered.
+    fn settle(&mut self, command: CommandNumber) {
+        self.doubted_up_to = self.doubted_up_to.filter(|doubted| *doubted >= command);
     }
 
     /// Drops what was owed before the place of a reply that has come. A transfer and its ABOR stay

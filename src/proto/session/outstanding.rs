@@ -1,6 +1,6 @@
 //! What a command asks for, and which replies can be the answer to it.
 
-use crate::proto::ftp::{AnnouncementKind, Command, EpsvArgument};
+use crate::proto::ftp::{AnnouncementKind, Command, EpsvArgument, skip_sequences};
 
 /// A reply that the server owes, by the command that it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,8 @@ impl Outstanding {
             // RFC 4217 §4 has 234. 235 is for mechanisms with security data (RFC 2228 §5.1).
             // Others say 200. 334 asks for security data, or is all that a server says.
             Self::Auth { .. } => matches!(code, 200..=209 | 230..=239 | 334) || is_failure,
-            Self::Passive(_) => is_of_passive(code) || (is_failure && !is_of_data),
+            // Without a free port servers say 425.
+            Self::Passive(_) => is_of_passive(code) || (is_failure && code != 426),
             Self::Transfer { has_begun } => {
                 // 200 and its like answer a NOOP in a transfer. A server that has begun the
                 // transfer has understood its command.
@@ -112,7 +113,7 @@ impl Outstanding {
 }
 
 /// Whether a code announces, or would if its command was known.
-const fn is_of_passive(code: u16) -> bool {
+pub(super) const fn is_of_passive(code: u16) -> bool {
     matches!(code, 227..=229)
 }
 
@@ -128,5 +129,10 @@ fn names_tls(line: &[u8]) -> bool {
 
 /// Whether a line has nothing that any server would take for a command.
 fn is_empty_line(line: &[u8]) -> bool {
-    line.iter().all(u8::is_ascii_whitespace)
+    skip_sequences(line).iter().all(u8::is_ascii_whitespace)
+}
+
+/// Whether a code accepts AUTH and nothing else (RFC 4217 §4, RFC 2228 §5.1).
+pub(super) const fn is_of_auth(code: u16) -> bool {
+    matches!(code, 234 | 235)
 }

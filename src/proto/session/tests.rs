@@ -406,15 +406,18 @@ fn a_directory_whose_answer_does_not_come_is_told() {
     let dialogue = ["220 hello", "> CWD a", "> CWD b", "> PASV", PASSIVE];
     findings(&mut session, &dialogue);
     assert_eq!(session.take_lost_directories(), 2);
-    // The late answer of a NOOP is not taken for that of the next command.
+    // The late answer of a NOOP is not taken for that of the next command, whose own tells nothing
+    // either: which of the two is which is not certain.
     let late = [
         &TRANSFER[..],
         &["150 here", "> NOOP", "226 done", "> CWD a", "200 ok"],
     ]
     .concat();
     assert_eq!(last(&late), Finding::Nothing);
-    let own = [&late[..], &["550 no"]].concat();
-    assert_eq!(last(&own), Finding::Directory(550));
+    let mut session = Session::greeted();
+    let found = findings(&mut session, &[&late[..], &["550 no"]].concat());
+    assert_eq!(found.last(), Some(&Finding::Nothing));
+    assert_eq!(session.take_lost_directories(), 1);
 }
 
 #[test]
@@ -436,4 +439,131 @@ fn auth_is_accepted_with_any_success_of_its_own() {
     let aborted = ["220 hello", "> RETR x", "150 here", "> ABOR", "> AUTH TLS"];
     let surplus = [&aborted[..], &["426 aborted", "226 aborted", "226 aborted"]].concat();
     assert_eq!(last(&surplus), Finding::Nothing);
+}
+
+/// Ways for a client to have a reply taken for that of the next command: its own does not come,
+/// or comes later.
+const SHIFTS: [&[&str]; 6] = [
+    // A server that answers nothing to these.
+    &["> RETR x", "150 here", "> NOOP", "226 done"],
+    &["> "],
+    &["> \u{ff}\u{f1}"],
+    &["> ABOR"],
+    // One that answers during a transfer, or between its command and its begin.
+    &["> RETR x", "150 here"],
+    &["> RETR x"],
+];
+
+/// The line as bytes, each character one.
+fn latin1(line: &str) -> Vec<u8> {
+    line.chars().map(|c| c as u8).collect()
+}
+
+/// [`findings`] of a dialogue with bytes beyond ASCII.
+fn latin1_findings(session: &mut Session, dialogue: &[&str]) -> Vec<Finding> {
+    let told = |line: &&str| match line.strip_prefix("> ") {
+        Some(command) => session.handle_command(&latin1(command), true),
+        None => session.handle_reply(&latin1(line), true),
+    };
+    dialogue.iter().map(told).collect()
+}
+
+fn accepts_auth(found: &[Finding]) -> bool {
+    let is_it = |it: &Finding| matches!(it, Finding::Opaque | Finding::MayBecomeOpaque);
+    found.iter().any(is_it)
+}
+
+#[test]
+fn no_shifted_answer_accepts_auth() {
+    for shift in SHIFTS {
+        for refusal in ["504 no", "530 no", "500 no"] {
+            let more = [
+                "> AUTH TLS",
+                refusal,
+                "> NOOP",
+                "200 ok",
+                "> NOOP",
+                "230 ok",
+            ];
+            let dialogue = [&["220 hello"], shift, &more[..]].concat();
+            let found = latin1_findings(&mut Session::greeted(), &dialogue);
+            assert!(!accepts_auth(&found), "{dialogue:?}");
+        }
+    }
+    let late = [
+        "220 hello",
+        "> RETR x",
+        "150 here",
+        "> NOOP",
+        "> AUTH TLS",
+        "226 done",
+        "200 ok",
+        "530 no",
+    ];
+    let found = findings(&mut Session::greeted(), &late);
+    assert!(!accepts_auth(&found), "{found:?}");
+    let behind_pasv = ["> PASV", "425 no", "> AUTH TLS", "504 no", "> NOOP", "200"];
+    let found = findings(
+        &mut Session::greeted(),
+        &[&["220 hello"], &behind_pasv[..]].concat(),
+    );
+    assert!(!accepts_auth(&found), "{found:?}");
+}
+
+#[test]
+fn auth_that_is_certain_is_accepted_behind_what_is_not_answered() {
+    for shift in SHIFTS.iter().take(4) {
+        let dialogue = [&["220 hello"], *shift, &["> AUTH TLS", "234 go"]].concat();
+        let found = latin1_findings(&mut Session::greeted(), &dialogue);
+        assert_eq!(found.last(), Some(&Finding::Opaque), "{dialogue:?}");
+    }
+}
+
+#[test]
+fn no_shifted_answer_changes_the_directory() {
+    let changes = ["> CWD secret", "250 ok", "> CWD missing", "550 no"];
+    let more = ["> NOOP", "200 ok", "> DELE x", "250 ok", "> CWD gone"];
+    let last = ["550 no", "> NOOP", "200 ok"];
+    for shift in SHIFTS.iter().filter(|shift| shift[0] != "> ") {
+        let dialogue = [&["220 hello"], *shift, &changes, &more, &last].concat();
+        let mut session = Session::greeted();
+        let found = latin1_findings(&mut session, &dialogue);
+        let believed = |finding: &&Finding| matches!(finding, Finding::Directory(200..=299));
+        let wrong = found.iter().skip(shift.len() + 3).find(believed);
+        assert_eq!(wrong, None, "{dialogue:?}: {found:?}");
+    }
+}
+
+#[test]
+fn a_directory_is_not_taken_from_an_answer_that_comes_late() {
+    let mut session = Session::greeted();
+    let dialogue = [
+        "220 hello",
+        "> RETR x",
+        "150 here",
+        "> NOOP",
+        "226 done",
+        "> DELE x",
+        "200 of NOOP",
+        "> CWD missing",
+        "250 of DELE",
+        "550 of CWD",
+    ];
+    let found = findings(&mut session, &dialogue);
+    assert!(!found.contains(&Finding::Directory(250)), "{found:?}");
+    assert_eq!(session.take_lost_directories(), 1);
+    // Once a command behind them has its own answer, all is as before.
+    findings(&mut session, &["> PASV", PASSIVE]);
+    let known = findings(&mut session, &["> CWD a", "250 ok"]);
+    assert_eq!(known.last(), Some(&Finding::Directory(250)));
+}
+
+#[test]
+fn a_directory_is_not_taken_from_an_answer_of_before_a_gap() {
+    let mut session = Session::greeted();
+    findings(&mut session, &["220 hello", "> DELE x"]);
+    session.handle_gap();
+    let found = findings(&mut session, &["> CWD missing", "250 of DELE", "550 no"]);
+    assert!(!found.contains(&Finding::Directory(250)), "{found:?}");
+    assert_eq!(session.take_lost_directories(), 1);
 }
