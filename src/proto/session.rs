@@ -25,7 +25,7 @@ use self::{
     endpoint_check::Refusal,
     login_state::LoginState,
     multi_line::MultiLineReply,
-    outstanding::Outstanding,
+    outstanding::{Outstanding, is_of_auth},
 };
 use super::ftp::{AnnouncementKind, Command, Reason, ReplyLine, parse_announcing_reply};
 
@@ -38,12 +38,11 @@ pub struct Session {
     endless_reply: Option<u16>,
     /// The last command when a reply ended with another code than its own. No passive command up to
     /// there is answered any more.
-    doubted_up_to: CommandNumber,
+    unanswered_up_to: CommandNumber,
     is_epsv_only: bool,
     login: LoginState,
     /// The reason of each refused command whose answer is owed, in the order of the commands.
     reasons: VecDeque<Reason>,
-    last_command: CommandNumber,
     current_command: CommandNumber,
     lost_directories: usize,
 }
@@ -225,8 +224,7 @@ impl Session {
         let is_accepted = code / 100 == 2;
         let is_rejected = code >= 400;
         match answered {
-            // RFC 4217 §4 has 234. 235 is for mechanisms with security data (RFC 2228 §5.1).
-            Outstanding::Auth { .. } if matches!(code, 234 | 235) => Finding::Opaque,
+            Outstanding::Auth { .. } if is_of_auth(code) => Finding::Opaque,
             // 334 asks for security data, and TLS has none.
             Outstanding::Auth { names_tls } if is_accepted || (names_tls && code == 334) => {
                 Finding::MayBecomeOpaque
@@ -279,7 +277,7 @@ impl Session {
         command: CommandNumber,
         is_complete: bool,
     ) -> Option<Refusal> {
-        if command <= self.doubted_up_to {
+        if command <= self.unanswered_up_to {
             return Some(Refusal::UnsolicitedReply);
         }
         if !is_complete {
@@ -297,7 +295,7 @@ impl Session {
         let is_transfer =
             multi_line.is_ended_by_transfer(reply) && self.outstanding.is_of_transfers();
         if is_transfer {
-            self.doubted_up_to = self.last_command;
+            self.unanswered_up_to = self.outstanding.last_command();
         }
         let is_final = is_transfer || multi_line.is_ended_by(reply);
         if is_final {
@@ -310,15 +308,15 @@ impl Session {
 
     /// Records a command. `false` where its answer cannot be distinguished from others.
     fn record_command(&mut self, line: &[u8], outstanding: Outstanding) -> bool {
-        self.last_command = self.last_command.next();
-        self.current_command = self.last_command;
         self.login.handle_command(line);
         if let Some(multi_line) = &mut self.multi_line
             && multi_line.handle_command()
         {
             self.endless_reply = Some(multi_line.code());
         }
-        self.outstanding.push(self.current_command, outstanding)
+        let is_tracked = self.outstanding.push(outstanding);
+        self.current_command = self.outstanding.last_command();
+        is_tracked
     }
 
     fn pop_outstanding(&mut self, code: u16) -> Option<Owed> {

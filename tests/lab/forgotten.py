@@ -36,6 +36,11 @@ def require_read(session):
     mode = "EPRT" if session.stage.deployment.version == 6 else "PORT"
     if not session.announce(mode, timeout=SECONDS).connects():
         raise CaseFailure("the announced data connection did not come through")
+    require_refused(session)
+
+
+def require_refused(session):
+    """A refused command does not reach the server."""
     session.client.send(b"DELE x\r\n")
     heard = session.server.line(SECONDS)
     if not heard.startswith("NOOP"):
@@ -58,11 +63,7 @@ def server_first(stage):
 
 def refused_first(stage):
     """A refused command is the first that is said."""
-    session = forgotten(stage)
-    session.client.send(b"DELE x\r\n")
-    heard = session.server.line(SECONDS)
-    if not heard.startswith("NOOP"):
-        raise CaseFailure(f"the server heard {heard!r}")
+    require_refused(forgotten(stage))
 
 
 def parting(stage):

@@ -65,13 +65,18 @@ impl OutstandingReplies {
     /// What is owed at the start of a connection.
     pub(super) fn greeting() -> Self {
         let mut all = Self::default();
-        all.push(CommandNumber::default(), Outstanding::Greeting);
+        all.push(Outstanding::Greeting);
         all
     }
 
-    /// Adds a reply. `false` where it is only counted.
-    pub(super) fn push(&mut self, command: CommandNumber, outstanding: Outstanding) -> bool {
-        self.last_command = command;
+    /// The number of the last command whose reply was added.
+    pub(super) const fn last_command(&self) -> CommandNumber {
+        self.last_command
+    }
+
+    /// Adds the reply to the next command. `false` where it is only counted.
+    pub(super) fn push(&mut self, outstanding: Outstanding) -> bool {
+        self.last_command = self.last_command.next();
         let is_optional = outstanding == Outstanding::EmptyLine
             || (outstanding == Outstanding::Other && self.is_in_transfer());
         if self.queue.len() >= OUTSTANDING_MAX {
@@ -81,7 +86,7 @@ impl OutstandingReplies {
         let is_tracked = self.queue.len() < OUTSTANDING_MAX && self.untracked == 0;
         if is_tracked {
             self.queue.push_back(Owed {
-                command,
+                command: self.last_command,
                 outstanding,
                 is_optional,
             });
@@ -237,14 +242,9 @@ impl OutstandingReplies {
 
     /// Whether a reply with this code could be one of several that are owed, in any order.
     fn is_ambiguous(&self, code: u16) -> bool {
-        let mut candidates = self
-            .queue
-            .iter()
-            .filter(|owed| owed.outstanding.accepts(code));
-        let first_two = [candidates.next(), candidates.next()];
-        let has_two = first_two.iter().all(Option::is_some);
-        let mut all = first_two.into_iter().flatten().chain(candidates);
-        has_two && all.any(Owed::is_loose)
+        let accepts = |owed: &&Owed| owed.outstanding.accepts(code);
+        let mut candidates = self.queue.iter().filter(accepts);
+        candidates.clone().nth(1).is_some() && candidates.any(Owed::is_loose)
     }
 
     /// Whether a reply may be taken for that of a neighbour.
